@@ -1,0 +1,44 @@
+"""The ports: what the engine needs from an embedding model and from a vector index.
+
+An adapter can be written from these docstrings alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vector: TypeAlias = NDArray[np.float32]
+    Ints: TypeAlias = NDArray[np.int64]
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns text into vectors.
+
+    Called from several worker threads at once: an implementation that is not thread-safe must lock by itself.
+    Vectors need not be normalised (the engine normalises), but must be finite and not all zero. Any exception is
+    reported to the caller as ``EmbeddingError``; nothing is stored for the texts of that call.
+    """
+
+    @property
+    def name(self) -> str:
+        """Identifies the model. Stored with the data: opening a store with another name is refused."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector. Known without loading the model."""
+        ...
+
+    def embed_documents(self, texts: Sequence[str]) -> Vector:
+        """Embed texts to be stored: float32, shape ``(len(texts), dim)``, row *i* for text *i*."""
+        ...
+
+    def embed_query(self, text: str) -> Vector:
+        """Embed one text to search with: float32, shape ``(dim,)``."""
+        ...
