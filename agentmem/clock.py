@@ -1,0 +1,29 @@
+"""Times are kept as whole microseconds since 1970 in UTC; a clock is a function that returns that number."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+Micros: TypeAlias = int
+Clock: TypeAlias = Callable[[], datetime]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def now_micros() -> Micros:
+    """The system's time."""
+    return time.time_ns() // 1_000
+
+
+def to_micros(value: datetime) -> Micros:
+    """Microseconds since 1970 of an aware datetime."""
+    return (value - _EPOCH) // _MICROSECOND
+
+
+def to_datetime(value: Micros) -> datetime:
+    """The aware UTC datetime of microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=value)

@@ -1,0 +1,231 @@
+"""Group commit: one thread owns the writing connection, and requests that wait together are committed together.
+
+While one transaction is being made durable the next ones queue up; whatever is there when it ends becomes the next
+group, so a lone request never waits for company and a busy store pays for one fsync per group.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from agentmem.clock import Micros
+from agentmem.errors import ClosedError
+from agentmem.stores.connection import BusyError, Connection, locked_out
+from agentmem.stores.locks import FileLock
+from agentmem.stores.names import Names
+from agentmem.stores.repository import Created, Repository
+from agentmem.stores.schema import configure
+from agentmem.validation import Draft
+
+T = TypeVar("T")
+GROUP_ROWS = 2_000
+"""Rows after which a group is closed, so that a flood of small requests still commits often."""
+WAL_LIMIT = 64 * 1_048_576
+
+
+@dataclass(slots=True, eq=False)
+class Write(Generic[T]):
+    """A unit of work: ``run`` is called inside a transaction, and again from the start if its group is replayed."""
+
+    run: Callable[[Repository], T]
+    rows: int = 1
+    future: Future[T] = field(default_factory=Future[T])
+
+
+@dataclass(slots=True, eq=False)
+class Add:
+    """Drafts with their embeddings. Neighbouring adds of a group become one bulk insert."""
+
+    drafts: Sequence[Draft]
+    vectors: Sequence[bytes]
+    future: Future[list[Created]] = field(default_factory=Future[list[Created]])
+
+    @property
+    def rows(self) -> int:
+        return len(self.drafts)
+
+
+@dataclass(slots=True, eq=False)
+class Task(Generic[T]):
+    """Maintenance on the writing connection, outside of any transaction."""
+
+    run: Callable[[Connection], T]
+    rows: int = 0
+    future: Future[T] = field(default_factory=Future[T])
+
+
+Work: TypeAlias = Write[Any] | Add | Task[Any]
+
+
+class GroupCommit:
+    """The only writer of this process."""
+
+    def __init__(self, path: Path, gate: FileLock, names: Names, timeout: float, now: Callable[[], Micros]) -> None:
+        self._path = path
+        self._gate = gate
+        self._names = names
+        self._timeout = timeout
+        self._now = now
+        self._db = Connection(path)
+        configure(self._db)
+        self._repository = Repository(self._db, names)
+        self._queue: deque[Work] = deque()
+        self._ready = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._loop, name="agentmem-commit", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Write[T] | Task[T]) -> Future[T]:
+        """Queue work; its future completes once the result is durable, or with the error that undid it."""
+        self._put(work)
+        return work.future
+
+    def submit_add(self, work: Add) -> Future[list[Created]]:
+        """Queue an insert; see ``submit``."""
+        self._put(work)
+        return work.future
+
+    def _put(self, work: Work) -> None:
+        with self._ready:
+            if self._closing:
+                raise ClosedError("the store was closed")
+            self._queue.append(work)
+            self._ready.notify()
+
+    def close(self) -> None:
+        """Commit what is queued, then stop and close the connection."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+        self._thread.join()
+        self._db.close()
+
+    # -- the thread --------------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while True:
+            with self._ready:
+                while not self._queue and not self._closing:
+                    self._ready.wait()
+                if not self._queue:
+                    return
+                group = self._take()
+            if group:
+                self._commit(group)
+                self._limit_wal()
+
+    def _take(self) -> list[Work]:
+        """The next group; work that was cancelled while it waited is dropped here, for good."""
+        group = list[Work]()
+        rows = 0
+        while self._queue and (not group or rows + self._queue[0].rows <= GROUP_ROWS):
+            if group and isinstance(self._queue[0], Task):
+                break
+            work = self._queue.popleft()
+            if work.future.set_running_or_notify_cancel():
+                group.append(work)
+                rows += work.rows
+                if isinstance(work, Task):
+                    break
+        return group
+
+    def _commit(self, group: list[Work]) -> None:
+        """Make a group durable; if it fails, replay it request by request, so that a bad one fails alone."""
+        try:
+            first = group[0]
+            results = [self._alone(first)] if isinstance(first, Task) else self._transaction(group)
+        except Exception as exc:
+            if len(group) == 1:
+                group[0].future.set_exception(exc)
+                return
+            for work in group:
+                self._commit([work])
+            return
+        for work, result in zip(group, results, strict=True):
+            work.future.set_result(result)
+
+    def _transaction(self, group: list[Work]) -> list[Any]:
+        if not self._gate.acquire(self._timeout):
+            raise locked_out(self._path, self._timeout)
+        with self._gate:
+            self._patiently("BEGIN IMMEDIATE")
+            try:
+                results = self._apply(group)
+                self._patiently("COMMIT")
+            except BaseException:
+                self._names.forget()
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        self._names.commit()
+        return results
+
+    def _alone(self, task: Task[T]) -> T:
+        if not self._gate.acquire(self._timeout):
+            raise locked_out(self._path, self._timeout)
+        with self._gate:
+            return task.run(self._db)
+
+    def _apply(self, group: list[Work]) -> list[Any]:
+        results = list[Any]()
+        at = 0
+        while at < len(group):
+            work = group[at]
+            if not isinstance(work, Add):
+                assert isinstance(work, Write)  # a task is always alone
+                results.append(work.run(self._repository))
+                at += 1
+                continue
+            adds = [work]
+            while at + len(adds) < len(group) and isinstance(following := group[at + len(adds)], Add):
+                adds.append(following)
+            created = self._repository.batch_create(
+                [draft for add in adds for draft in add.drafts],
+                [vector for add in adds for vector in add.vectors],
+                self._now(),
+            )
+            start = 0
+            for add in adds:
+                results.append(created[start : start + add.rows])
+                start += add.rows
+            at += len(adds)
+        return results
+
+    def _patiently(self, sql: str) -> None:
+        """Run a statement that may find the database busy (a checkpoint elsewhere), waiting outside of libSQL."""
+        deadline = time.monotonic() + self._timeout
+        pause = 0.0002
+        while True:
+            try:
+                self._db.execute(sql)
+                return
+            except BusyError as exc:
+                if time.monotonic() >= deadline:
+                    raise locked_out(self._path, self._timeout) from exc
+                time.sleep(pause)
+                pause = min(pause * 1.5, 0.01)
+
+    def _limit_wal(self) -> None:
+        wal = self._path.with_name(self._path.name + "-wal")
+        try:
+            size = wal.stat().st_size
+        except FileNotFoundError:
+            return
+        if size > WAL_LIMIT and self._gate.acquire(self._timeout):
+            with self._gate:
+                truncate_wal(self._db)
+
+
+def truncate_wal(db: Connection) -> bool:
+    """Copy the write-ahead log into the database and empty it; False while a reader still needs it."""
+    try:
+        return db.execute("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0
+    except BusyError:
+        return False

@@ -1,0 +1,99 @@
+"""The one place that imports libSQL: a connection whose errors are ours.
+
+libSQL holds the interpreter's lock for the whole of each call, a busy wait included, so nothing here waits inside it:
+the busy timeout is 0, reads always fetch everything (an open cursor would block checkpoints), and bulk statements go
+in chunks of a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from agentmem.errors import DiskFullError, StoreCorruptError, StoreError, StoreLockedError
+
+Value: TypeAlias = str | int | float | bytes | None
+Row: TypeAlias = tuple[Any, ...]
+CHUNK = 200
+"""Rows per bulk statement: about 5 ms of work."""
+
+
+class BusyError(StoreError):
+    """The database is locked right now; retry after a pause. Never leaves the package."""
+
+
+class Connection:
+    """A connection to one database file, in autocommit mode; used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._raw: Any = _driver().connect(str(path), isolation_level=None)
+        except Exception as exc:
+            raise _mapped(exc, path) from exc
+        self.execute("PRAGMA busy_timeout=0")
+        self.execute("PRAGMA foreign_keys=OFF")
+
+    def execute(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
+        """Run one statement and return all its rows."""
+        try:
+            return self._raw.execute(sql, tuple(params)).fetchall()
+        except Exception as exc:
+            raise _mapped(exc, self._path) from exc
+
+    def executemany(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        """Run one statement for each row, in chunks so that other threads get their turn."""
+        try:
+            for start in range(0, len(rows), CHUNK):
+                self._raw.executemany(sql, rows[start : start + CHUNK])
+        except Exception as exc:
+            raise _mapped(exc, self._path) from exc
+
+    def select_in(self, sql: str, values: Iterable[Value], extra: Sequence[Value] = ()) -> Iterator[Row]:
+        """Rows of ``sql``, whose ``{}`` becomes the placeholders of ``values``, in chunks; ``extra`` binds after."""
+        every = list(values)
+        for start in range(0, len(every), CHUNK):
+            chunk = every[start : start + CHUNK]
+            yield from self.execute(sql.format(",".join("?" * len(chunk))), (*chunk, *extra))
+
+    @property
+    def in_transaction(self) -> bool:
+        return bool(self._raw.in_transaction)
+
+    def close(self) -> None:
+        """Close the file. Statements are finished by then, since every read fetches all of its rows."""
+        self._raw.close()
+
+
+def _driver() -> Any:
+    if sys.version_info >= (3, 14):
+        import libsql  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+
+        return libsql  # pyright: ignore[reportUnknownVariableType]
+    import libsql_experimental  # pyright: ignore[reportMissingTypeStubs]
+
+    return libsql_experimental
+
+
+def _mapped(exc: Exception, path: Path) -> StoreError:
+    text = str(exc)
+    lowered = text.lower()
+    if "locked" in lowered or "busy" in lowered:
+        return BusyError(f"{path}: {text}")
+    if "disk is full" in lowered or "no space" in lowered:
+        return DiskFullError(f"{path}: the disk is full; free some space and try again (nothing of this was kept)")
+    if "malformed" in lowered or "not a database" in lowered or "corrupt" in lowered:
+        return StoreCorruptError(f"{path} is damaged or is not a database ({text}); restore it from a backup")
+    if "readonly" in lowered or "unable to open" in lowered or "permission" in lowered:
+        return StoreError(f"{path} cannot be opened for writing ({text}); check the permissions of its folder")
+    return StoreError(f"{path}: {text}")
+
+
+def locked_out(path: Path, seconds: float) -> StoreLockedError:
+    """The error for a wait that took too long."""
+    return StoreLockedError(
+        f"{path}: another process kept the write lock for more than {seconds:g} s; "
+        "look for a process that hangs, or raise Settings.lock_timeout_s"
+    )

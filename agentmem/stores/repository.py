@@ -1,0 +1,397 @@
+"""Records, embeddings and history in libSQL: the truth, one statement away.
+
+Every method runs on one connection; those that write expect to be inside a transaction (see ``stores.commit``). A
+record, its embedding and its history event are always written together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Literal, NamedTuple
+
+from agentmem.clock import Micros, to_datetime
+from agentmem.errors import ConflictError, NotFoundError
+from agentmem.ids import uuid7s
+from agentmem.models import ALL, EventType, HistoryEvent, Layer, MemoryRecord
+from agentmem.stores.connection import Connection, Row, Value
+from agentmem.stores.names import Names
+from agentmem.stores.schema import DELETED, ERASED, LIVE
+from agentmem.validation import Draft, Scope
+
+
+class Stored(NamedTuple):
+    """A row of ``records``, in the order of ``COLUMNS``."""
+
+    row: int
+    id: str
+    user: int
+    agent: int
+    run: int
+    role: str | None
+    kind: str
+    layer: str
+    content: str
+    metadata: str | None
+    importance: float | None
+    rating: float | None
+    created_at: Micros
+    updated_at: Micros
+    occurred_at: Micros | None
+    expires_at: Micros | None
+    version: int
+    state: int
+
+
+COLUMNS = ", ".join(f"r.{name}" for name in Stored._fields)
+_INSERT = (
+    "INSERT INTO records (row, id, user, agent, run, role, kind, layer, content, metadata, importance, rating, "
+    "created_at, updated_at, occurred_at, expires_at, version, state, fingerprint) "
+    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+)
+_EVENT = "INSERT INTO history (row, event, at, version, data) VALUES (?,?,?,?,?)"
+
+
+class ScopeKey(NamedTuple):
+    """A scope as interned numbers. ``user`` is None for every user, 0 for nobody; None elsewhere means "any"."""
+
+    user: int | None
+    agent: int | None
+    run: int | None
+
+    def admits(self, user: int, agent: int, run: int) -> bool:
+        """Whether a record of these numbers belongs to the scope."""
+        return (
+            (self.user is None or self.user == user)
+            and (self.agent is None or self.agent == agent)
+            and (self.run is None or self.run == run)
+        )
+
+    def where(self) -> tuple[str, tuple[int, ...]]:
+        """An SQL condition on ``records r`` for live records of the scope, driven by its most selective index.
+
+        A leading ``+`` keeps SQLite from choosing another index; ``!= 0`` is what the partial indexes ask for.
+        """
+        terms, params = ["r.state = 0"], list[int]()
+        driver = "run" if self.run else "user" if self.user else "agent" if self.agent else "user"
+        for column, value in zip(("user", "agent", "run"), self, strict=True):
+            if value is None:
+                continue
+            terms.append(f"r.{column} = ?" if column == driver else f"+r.{column} = ?")
+            params.append(value)
+            if column == driver and column != "user":
+                terms.append(f"r.{column} != 0")
+        return " AND ".join(terms), tuple(params)
+
+
+class Created(NamedTuple):
+    """The outcome for one draft."""
+
+    status: Literal["added", "duplicate"]
+    stored: Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """New values by column (absent: unchanged), the embedding of a new content, and the version they apply to."""
+
+    values: dict[str, Value]
+    metadata_merge: dict[str, Any] | None = None
+    vector: bytes | None = None
+    if_version: int | None = None
+
+
+class Repository:
+    """The repository port on libSQL."""
+
+    def __init__(self, db: Connection, names: Names) -> None:
+        self.db = db
+        self.names = names
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def scope_key(self, scope: Scope) -> ScopeKey | None:
+        """The scope's numbers, or None if one of its ids was never stored (so that nothing can match)."""
+        user = None if scope.user_id is ALL else self._known(scope.user_id) if scope.user_id is not None else 0
+        agent = None if scope.agent_id is None else self._known(scope.agent_id)
+        run = None if scope.run_id is None else self._known(scope.run_id)
+        return None if -1 in (user, agent, run) else ScopeKey(user, agent, run)
+
+    def _known(self, name: str) -> int:
+        found = self.names.find(self.db, name)
+        return -1 if found is None else found
+
+    def find_by_id(self, id: str, scope: ScopeKey | None = None, now: Micros | None = None) -> Stored | None:
+        """The record in any state; with ``scope`` only inside it, with ``now`` only if live and not expired."""
+        rows = self.db.execute(f"SELECT {COLUMNS} FROM records r WHERE r.id = ?", (id,))
+        if not rows:
+            return None
+        stored = Stored._make(rows[0])
+        if scope is not None and not scope.admits(stored.user, stored.agent, stored.run):
+            return None
+        return None if now is not None and not visible(stored, now) else stored
+
+    def find_rows(self, rows: Iterable[int]) -> Iterator[Stored]:
+        """Records by row number, in any state and no particular order."""
+        return map(Stored._make, self.db.select_in(f"SELECT {COLUMNS} FROM records r WHERE r.row IN ({{}})", rows))
+
+    def record(self, stored: Stored) -> MemoryRecord:
+        """The public form of a row."""
+        name = self.names.name
+        return MemoryRecord(
+            id=stored.id,
+            content=stored.content,
+            user_id=name(self.db, stored.user),
+            agent_id=name(self.db, stored.agent),
+            run_id=name(self.db, stored.run),
+            role=stored.role,
+            kind=stored.kind,
+            layer=Layer(stored.layer),
+            metadata=json.loads(stored.metadata) if stored.metadata else {},
+            importance=stored.importance,
+            rating=stored.rating,
+            created_at=to_datetime(stored.created_at),
+            updated_at=to_datetime(stored.updated_at),
+            occurred_at=None if stored.occurred_at is None else to_datetime(stored.occurred_at),
+            expires_at=None if stored.expires_at is None else to_datetime(stored.expires_at),
+            version=stored.version,
+        )
+
+    def last_seq(self) -> int:
+        """The newest event's number; one row, so that every call can afford to ask."""
+        rows = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'history'")
+        return rows[0][0] if rows else 0
+
+    def events_after(self, seq: int, limit: int) -> list[Row]:
+        """``(seq, row, user, agent, run)`` of the next events of the feed."""
+        return self.db.execute(
+            "SELECT h.seq, h.row, r.user, r.agent, r.run FROM history h JOIN records r ON r.row = h.row "
+            "WHERE h.seq > ? ORDER BY h.seq LIMIT ?",
+            (seq, limit),
+        )
+
+    def history(self, row: int, id: str) -> list[HistoryEvent]:
+        """All events of one record, oldest first."""
+        found = list[HistoryEvent]()
+        last = 0
+        while True:
+            rows = self.db.execute(
+                "SELECT seq, event, at, version, data FROM history WHERE row = ? AND seq > ? ORDER BY seq LIMIT 500",
+                (row, last),
+            )
+            found += [
+                HistoryEvent(seq, id, EventType(event), to_datetime(at), version, json.loads(data) if data else {})
+                for seq, event, at, version, data in rows
+            ]
+            if len(rows) < 500:
+                return found
+            last = rows[-1][0]
+
+    def vectors(self, rows: Iterable[int]) -> dict[int, bytes]:
+        """Embeddings by row number."""
+        return dict(self.db.select_in("SELECT row, vector FROM embeddings WHERE row IN ({})", rows))
+
+    def meta(self, key: str) -> Any:
+        """A value of the store's own bookkeeping, or None."""
+        rows = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,))
+        return rows[0][0] if rows else None
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def set_meta(self, key: str, value: Value) -> None:
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def create(self, draft: Draft, vector: bytes, now: Micros) -> Created:
+        """Store one draft; see ``batch_create``."""
+        return self.batch_create([draft], [vector], now)[0]
+
+    def batch_create(self, drafts: Sequence[Draft], vectors: Sequence[bytes], now: Micros) -> list[Created]:
+        """Store drafts with their embeddings and ADD events; duplicates are answered with what is already there.
+
+        Raises ``ConflictError`` if a caller's id is in use for anything else; nothing may be committed then.
+        """
+        number = self.names.intern
+        keys = [
+            (number(self.db, d.scope.user_id), number(self.db, d.scope.agent_id), number(self.db, d.scope.run_id))
+            for d in drafts
+        ]
+        prints = [fingerprint(key, d) if d.dedupe else None for key, d in zip(keys, drafts, strict=True)]
+        by_id = self._existing_ids(d.id for d in drafts if d.id is not None)
+        by_print = self._existing_prints((p for p in prints if p is not None), now)
+        fresh_ids = iter(uuid7s(sum(d.id is None for d in drafts), now))
+        row = self._next_row()
+        outcomes, records, embeddings, events = list[Created](), list[Row](), list[Row](), list[Row]()
+        for draft, key, mark, vector in zip(drafts, keys, prints, vectors, strict=True):
+            id = draft.id if draft.id is not None else next(fresh_ids)
+            same = by_id.get(id) if draft.id is not None else None
+            if same is not None and not _same(same, key, draft, now):
+                raise ConflictError(f"the id {id!r} is already in use; choose another one, or update the record")
+            if same is None and mark is not None:
+                same = by_print.get(mark)
+            if same is not None:
+                outcomes.append(Created("duplicate", same))
+                continue
+            expires = None if draft.ttl is None else now + draft.ttl
+            stored = Stored(
+                row, id, *key, draft.role, draft.kind, draft.layer.value, draft.content, draft.metadata,
+                draft.importance, None, now, now, draft.occurred_at, expires, 1, LIVE,
+            )  # fmt: skip
+            records.append((*stored, mark))
+            embeddings.append((row, vector))
+            events.append((row, "ADD", now, 1, None))
+            outcomes.append(Created("added", stored))
+            row += 1
+            if draft.id is not None:
+                by_id[id] = stored
+            if mark is not None:
+                by_print[mark] = stored
+        self.db.executemany(_INSERT, records)
+        self.db.executemany("INSERT INTO embeddings VALUES (?,?)", embeddings)
+        self.db.executemany(_EVENT, events)
+        return outcomes
+
+    def update(self, id: str, patch: Patch, scope: ScopeKey | None, now: Micros) -> Stored:
+        """Change a live record and write an UPDATE event with the values it replaced; nothing new writes nothing.
+
+        Raises ``NotFoundError``, and ``ConflictError`` if the record is not at ``patch.if_version``.
+        """
+        current = self._current(id, scope, now, patch.if_version)
+        values = dict(patch.values)
+        if patch.metadata_merge is not None:
+            merged: dict[str, Any] = json.loads(current.metadata) if current.metadata else {}
+            merged.update(patch.metadata_merge)
+            kept = {key: value for key, value in merged.items() if value is not None}
+            values["metadata"] = json.dumps(kept, ensure_ascii=False, separators=(",", ":")) if kept else None
+        return self._change(current, values, patch.vector, EventType.UPDATE, now)
+
+    def delete(self, id: str, scope: ScopeKey | None, now: Micros) -> bool:
+        """Hide a record and write a DELETE event; False if there was none. ``restore`` brings it back."""
+        stored = self.find_by_id(id, scope, now)
+        if stored is None:
+            return False
+        self.delete_rows([stored], now)
+        return True
+
+    def delete_rows(self, found: Sequence[Stored], now: Micros) -> None:
+        """Hide live records, each with its DELETE event."""
+        self.db.executemany(
+            "UPDATE records SET state = 1, version = version + 1, updated_at = ? WHERE row = ?",
+            [(now, stored.row) for stored in found],
+        )
+        self.db.executemany(_EVENT, [(stored.row, "DELETE", now, stored.version + 1, None) for stored in found])
+
+    def restore(self, id: str, patch: Patch, scope: ScopeKey | None, now: Micros) -> Stored:
+        """Make a deleted record live again and give it ``patch.values``, with a RESTORE event."""
+        current = self.find_by_id(id, scope)
+        if current is None or current.state == ERASED or expired(current, now):
+            raise not_found(id)
+        if patch.if_version is not None and current.version != patch.if_version:
+            raise version_conflict(id, patch.if_version, current.version)
+        values = {**patch.values, "state": LIVE}
+        return self._change(current, values, patch.vector, EventType.RESTORE, now)
+
+    def rate(self, id: str, rating: float | None, data: dict[str, Any], scope: ScopeKey | None, now: Micros) -> None:
+        """Set a record's rating (None leaves it) and write a FEEDBACK event; the version stays."""
+        stored = self._current(id, scope, now, None)
+        if rating is not None:
+            self.db.execute("UPDATE records SET rating = ? WHERE row = ?", (rating, stored.row))
+        self._event(stored.row, EventType.FEEDBACK, now, stored.version, data)
+
+    def erase_rows(self, found: Sequence[Stored], now: Micros) -> None:
+        """Remove text, metadata and embeddings of records, from their history too; what remains is the event chain."""
+        rows = [(stored.row,) for stored in found]
+        self.db.executemany(
+            "UPDATE records SET state = 2, version = version + 1, content = '', metadata = NULL, fingerprint = NULL, "
+            "role = NULL, kind = '', importance = NULL, rating = NULL, occurred_at = NULL, expires_at = NULL, "
+            "updated_at = ? WHERE row = ?",
+            [(now, stored.row) for stored in found],
+        )
+        self.db.executemany("DELETE FROM embeddings WHERE row = ?", rows)
+        self.db.executemany("UPDATE history SET data = NULL WHERE row = ?", rows)
+        self.db.executemany(_EVENT, [(stored.row, "ERASE", now, stored.version + 1, None) for stored in found])
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _change(
+        self, current: Stored, values: dict[str, Value], vector: bytes | None, event: EventType, now: Micros
+    ) -> Stored:
+        old = current._asdict()
+        changed = {column: value for column, value in values.items() if old[column] != value}
+        if not changed:
+            return current
+        new = current._replace(**{**changed, "version": current.version + 1, "updated_at": now})
+        columns = {**changed, "version": new.version, "updated_at": now}
+        if "content" in changed:
+            columns["fingerprint"] = None
+            if vector is not None:
+                self.db.execute("UPDATE embeddings SET vector = ? WHERE row = ?", (vector, current.row))
+        sets = ", ".join(f"{column} = ?" for column in columns)
+        self.db.execute(f"UPDATE records SET {sets} WHERE row = ?", (*columns.values(), current.row))
+        replaced = {column: old[column] for column in changed if column != "state"}
+        self._event(current.row, event, now, new.version, replaced)
+        return new
+
+    def _event(self, row: int, event: EventType, now: Micros, version: int, data: dict[str, Any]) -> None:
+        text = json.dumps(data, ensure_ascii=False) if data else None
+        self.db.execute(_EVENT, (row, event.value, now, version, text))
+
+    def _current(self, id: str, scope: ScopeKey | None, now: Micros, if_version: int | None) -> Stored:
+        stored = self.find_by_id(id, scope, now)
+        if stored is None:
+            raise not_found(id)
+        if if_version is not None and stored.version != if_version:
+            raise version_conflict(id, if_version, stored.version)
+        return stored
+
+    def _next_row(self) -> int:
+        rows = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'")
+        return (rows[0][0] if rows else 0) + 1
+
+    def _existing_ids(self, ids: Iterable[str]) -> dict[str, Stored]:
+        found = self.db.select_in(f"SELECT {COLUMNS} FROM records r WHERE r.id IN ({{}})", ids)
+        return {stored.id: stored for stored in map(Stored._make, found)}
+
+    def _existing_prints(self, prints: Iterable[bytes], now: Micros) -> dict[bytes, Stored]:
+        found = self.db.select_in(
+            f"SELECT {COLUMNS}, r.fingerprint FROM records r WHERE r.state = 0 AND r.fingerprint IN ({{}}) "
+            "AND (r.expires_at IS NULL OR r.expires_at > ?) ORDER BY r.row DESC",
+            prints,
+            (now,),
+        )
+        return {row[-1]: Stored._make(row[:-1]) for row in found}
+
+
+def fingerprint(key: tuple[int, int, int], draft: Draft) -> bytes:
+    """What makes two plain facts the same: exact scope, role, kind and content (BLAKE2b, 128 bits)."""
+    text = f"{key[0]} {key[1]} {key[2]} {len(draft.role or '')} {draft.role} {len(draft.kind)} {draft.kind} "
+    return blake2b((text + draft.content).encode(), digest_size=16).digest()
+
+
+def expired(stored: Stored, now: Micros) -> bool:
+    """Whether the caller's ``ttl`` has passed: from that instant the record is gone, sweep or no sweep."""
+    return stored.expires_at is not None and stored.expires_at <= now
+
+
+def visible(stored: Stored, now: Micros) -> bool:
+    """Whether reads may return the record."""
+    return stored.state == LIVE and not expired(stored, now)
+
+
+def not_found(id: str) -> NotFoundError:
+    return NotFoundError(f"there is no record with the id {id!r} here")
+
+
+def version_conflict(id: str, wanted: int, found: int) -> ConflictError:
+    return ConflictError(f"record {id!r} is at version {found}, not {wanted}; read it again and repeat the change")
+
+
+def _same(stored: Stored, key: tuple[int, int, int], draft: Draft, now: Micros) -> bool:
+    return visible(stored, now) and (stored.user, stored.agent, stored.run) == key and stored.content == draft.content
+
+
+__all__ = [
+    "COLUMNS", "DELETED", "Created", "Patch", "Repository", "ScopeKey", "Stored", "expired", "fingerprint",
+    "not_found", "version_conflict", "visible",
+]  # fmt: skip

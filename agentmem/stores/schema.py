@@ -1,0 +1,94 @@
+"""The tables, and how an older store becomes a newer one.
+
+Migrations are appended, never edited once released; each runs in one transaction with its own record.
+
+``records.row`` and ``history.seq`` are AUTOINCREMENT: numbers are never reused, so that ``row`` can key derived copies
+and ``seq`` can be the change feed. Scope ids are interned in ``names``; 0 stands for "none". ``state`` is 0 for live,
+1 for deleted, 2 for erased. Embeddings have a table of their own so that scans of records stay narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agentmem.clock import now_micros
+from agentmem.errors import StoreCorruptError, StoreVersionError
+from agentmem.stores.connection import Connection
+
+LIVE, DELETED, ERASED = 0, 1, 2
+
+
+def _first(db: Connection) -> None:
+    for statement in (
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
+        "CREATE TABLE names (n INTEGER PRIMARY KEY AUTOINCREMENT, value TEXT NOT NULL UNIQUE)",
+        """CREATE TABLE records (
+            row INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            user INTEGER NOT NULL, agent INTEGER NOT NULL, run INTEGER NOT NULL,
+            state INTEGER NOT NULL DEFAULT 0,
+            version INTEGER NOT NULL DEFAULT 1,
+            created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, occurred_at INTEGER, expires_at INTEGER,
+            role TEXT, kind TEXT NOT NULL, layer TEXT NOT NULL,
+            importance REAL, rating REAL,
+            fingerprint BLOB,
+            metadata TEXT,
+            content TEXT NOT NULL)""",
+        "CREATE INDEX records_by_user ON records (user, row) WHERE state = 0",
+        "CREATE INDEX records_by_agent ON records (agent, row) WHERE state = 0 AND agent != 0",
+        "CREATE INDEX records_by_run ON records (run, row) WHERE state = 0 AND run != 0",
+        "CREATE INDEX records_by_fingerprint ON records (fingerprint) WHERE state = 0 AND fingerprint IS NOT NULL",
+        "CREATE TABLE embeddings (row INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
+        """CREATE TABLE history (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            row INTEGER NOT NULL, event TEXT NOT NULL, at INTEGER NOT NULL, version INTEGER NOT NULL, data TEXT)""",
+        "CREATE INDEX history_by_row ON history (row)",
+        # Keyword index for scopes too large for memory. Terms and scope numbers are separated by blanks and every
+        # other character belongs to a term, so that what goes in is exactly what the package's own tokenizer made.
+        """CREATE VIRTUAL TABLE keywords USING fts5(
+            scope, terms, content='', contentless_delete=1, tokenize="ascii tokenchars '_'")""",
+        "INSERT INTO keywords (keywords, rank) VALUES ('automerge', 0)",
+        "CREATE TABLE keyword_lengths (row INTEGER PRIMARY KEY, terms INTEGER NOT NULL)",
+    ):
+        db.execute(statement)
+
+
+MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (("0001_first", _first),)
+
+
+def configure(db: Connection) -> None:
+    """Settings of the writing connection: an acknowledged commit survives a power cut, deleted pages are zeroed."""
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("PRAGMA secure_delete=ON")
+    db.execute("PRAGMA wal_autocheckpoint=1000")
+    db.execute("PRAGMA cache_size=-16000")
+
+
+def migrate(db: Connection, path: object) -> None:
+    """Bring the database up to date. The caller holds the lock between processes.
+
+    Raises ``StoreVersionError`` for a store of a newer version, ``StoreCorruptError`` for somebody else's database.
+    """
+    tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables and "migrations" not in tables:
+        raise StoreCorruptError(f"{path} is a database, but not one of this library; choose another path")
+    if not tables:
+        db.execute("CREATE TABLE migrations (name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL)")
+    done = {row[0] for row in db.execute("SELECT name FROM migrations")}
+    newer = done - {name for name, _ in MIGRATIONS}
+    if newer:
+        raise StoreVersionError(
+            f"{path} was written by a newer version of agentmem (it has {min(newer)!r}); "
+            "upgrade with: pip install -U agentmem-db"
+        )
+    for name, step in MIGRATIONS:
+        if name not in done:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                step(db)
+                db.execute("INSERT INTO migrations VALUES (?, ?)", (name, now_micros()))
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
