@@ -6,7 +6,9 @@ An adapter can be written from these docstrings alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from agentmem.clock import Micros
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +16,25 @@ if TYPE_CHECKING:
 
     Vector: TypeAlias = NDArray[np.float32]
     Ints: TypeAlias = NDArray[np.int64]
+
+
+class Entry(NamedTuple):
+    """What an index needs to know of a record; times in microseconds, ``vector`` as the bytes of normalised float32."""
+
+    row: int
+    id: str
+    agent: int
+    run: int
+    kind: str
+    layer: str
+    created_at: Micros
+    occurred_at: Micros | None
+    expires_at: Micros | None
+    importance: float | None
+    rating: float | None
+    version: int
+    content: str
+    vector: bytes
 
 
 @runtime_checkable

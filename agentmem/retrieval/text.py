@@ -1,7 +1,7 @@
 """Text to terms: the one tokenizer of keyword search, for memories and for queries.
 
-Terms are runs of letters and digits, case-folded (NFKC), English ones reduced to their stem (Snowball). Scripts that are
-written without spaces (Han, Kana, Hangul excepted, Thai, Lao, Khmer, Myanmar) are split into single characters.
+Terms are runs of letters and digits, case-folded (NFKC), ASCII ones reduced to their English stem (Snowball). Scripts
+written without spaces (Han, Kana, Thai, Lao, Khmer, Myanmar) are split into single characters.
 """
 
 from __future__ import annotations

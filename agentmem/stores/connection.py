@@ -8,6 +8,7 @@ in chunks of a few milliseconds.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,10 +26,14 @@ class BusyError(StoreError):
 
 
 class Connection:
-    """A connection to one database file, in autocommit mode; used by one thread at a time."""
+    """A connection to one database file, in autocommit mode, safe to share between threads.
+
+    Statements take turns: while any is unfinished the whole connection would stay on the snapshot of the first.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._turn = threading.Lock()
         try:
             self._raw: Any = _driver().connect(str(path), isolation_level=None)
         except Exception as exc:
@@ -39,7 +44,8 @@ class Connection:
     def execute(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Run one statement and return all its rows."""
         try:
-            return self._raw.execute(sql, tuple(params)).fetchall()
+            with self._turn:
+                return self._raw.execute(sql, tuple(params)).fetchall()
         except Exception as exc:
             raise _mapped(exc, self._path) from exc
 
@@ -47,7 +53,8 @@ class Connection:
         """Run one statement for each row, in chunks so that other threads get their turn."""
         try:
             for start in range(0, len(rows), CHUNK):
-                self._raw.executemany(sql, rows[start : start + CHUNK])
+                with self._turn:
+                    self._raw.executemany(sql, rows[start : start + CHUNK])
         except Exception as exc:
             raise _mapped(exc, self._path) from exc
 

@@ -16,6 +16,7 @@ from agentmem.clock import Micros, to_datetime
 from agentmem.errors import ConflictError, NotFoundError
 from agentmem.ids import uuid7s
 from agentmem.models import ALL, EventType, HistoryEvent, Layer, MemoryRecord
+from agentmem.ports import Entry
 from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
 from agentmem.stores.schema import DELETED, ERASED, LIVE
@@ -46,10 +47,18 @@ class Stored(NamedTuple):
 
 
 COLUMNS = ", ".join(f"r.{name}" for name in Stored._fields)
+WINDOW = 2_000
+"""Records whose filter is tested by one statement."""
+_LAST_ROW = 2**62
+UNEXPIRED = "(r.expires_at IS NULL OR r.expires_at > ?)"
 _INSERT = (
     "INSERT INTO records (row, id, user, agent, run, role, kind, layer, content, metadata, importance, rating, "
     "created_at, updated_at, occurred_at, expires_at, version, state, fingerprint) "
     "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+)
+_ENTRY = (
+    f"SELECT {', '.join(('e.' if name == 'vector' else 'r.') + name for name in Entry._fields)} "
+    "FROM records r JOIN embeddings e ON e.row = r.row"
 )
 _EVENT = "INSERT INTO history (row, event, at, version, data) VALUES (?,?,?,?,?)"
 
@@ -189,9 +198,57 @@ class Repository:
                 return found
             last = rows[-1][0]
 
-    def vectors(self, rows: Iterable[int]) -> dict[int, bytes]:
-        """Embeddings by row number."""
-        return dict(self.db.select_in("SELECT row, vector FROM embeddings WHERE row IN ({})", rows))
+    def entries(self, where: str, params: Sequence[Value], after: int, limit: int) -> list[Entry]:
+        """The next records that satisfy a condition on ``records r``, as indexes see them, by row number."""
+        return list(
+            map(
+                Entry._make,
+                self.db.execute(
+                    f"{_ENTRY} WHERE {where} AND r.row > ? ORDER BY r.row LIMIT ?", (*params, after, limit)
+                ),
+            )
+        )
+
+    def entries_of(self, rows: Iterable[int], where: str = "r.state = 0", params: Sequence[Value] = ()) -> list[Entry]:
+        """Those of the rows that satisfy a condition on ``records r``."""
+        return list(map(Entry._make, self.db.select_in(f"{_ENTRY} WHERE r.row IN ({{}}) AND {where}", rows, params)))
+
+    def windows(
+        self, where: str, params: Sequence[Value], *, newest_first: bool = False, start: int | None = None
+    ) -> Iterator[tuple[int, int]]:
+        """Ranges ``low < row <= high`` that together hold every record of a condition, ``WINDOW`` records each.
+
+        ``start`` is a row number to go on after.
+
+        A statement that tests a filter on one window takes a few milliseconds, however rarely the filter is met.
+        """
+        compare, order, edge = ("<", "DESC", "min") if newest_first else (">", "", "max")
+        sql = (
+            f"SELECT {edge}(row) FROM (SELECT r.row FROM records r WHERE {where} AND r.row {compare} ? "
+            f"ORDER BY r.row {order} LIMIT {WINDOW})"
+        )
+        at = start if start is not None else _LAST_ROW if newest_first else 0
+        while (found := self.db.execute(sql, (*params, at))[0][0]) is not None:
+            yield (found - 1, at - 1) if newest_first else (at, found)
+            at = found
+
+    def rows_between(self, where: str, params: Sequence[Value], low: int, high: int) -> list[int]:
+        """Row numbers in ``low < row <= high`` that satisfy a condition on ``records r``, ascending."""
+        sql = f"SELECT r.row FROM records r WHERE {where} AND r.row > ? AND r.row <= ? ORDER BY r.row"
+        return [row[0] for row in self.db.execute(sql, (*params, low, high))]
+
+    def count(self, where: str, params: Sequence[Value], stop: int) -> int:
+        """How many records satisfy a condition on ``records r``, counting up to ``stop``."""
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM records r WHERE {where} LIMIT ?)"
+        return self.db.execute(sql, (*params, stop))[0][0]
+
+    def live_vectors(self, rows: Iterable[int]) -> dict[int, bytes]:
+        """Embeddings of those of the rows that are live."""
+        sql = (
+            "SELECT e.row, e.vector FROM embeddings e JOIN records r ON r.row = e.row "
+            "WHERE e.row IN ({}) AND r.state = 0"
+        )
+        return dict(self.db.select_in(sql, rows))
 
     def meta(self, key: str) -> Any:
         """A value of the store's own bookkeeping, or None."""

@@ -49,6 +49,9 @@ def _first(db: Connection) -> None:
             scope, terms, content='', contentless_delete=1, tokenize="ascii tokenchars '_'")""",
         "INSERT INTO keywords (keywords, rank) VALUES ('automerge', 0)",
         "CREATE TABLE keyword_lengths (row INTEGER PRIMARY KEY, terms INTEGER NOT NULL)",
+        """CREATE TABLE keyword_totals (
+            user INTEGER NOT NULL, agent INTEGER NOT NULL, run INTEGER NOT NULL,
+            documents INTEGER NOT NULL, terms INTEGER NOT NULL, PRIMARY KEY (user, agent, run)) WITHOUT ROWID""",
     ):
         db.execute(statement)
 

@@ -1,0 +1,218 @@
+"""Keeps LanceDB, and the keyword index where one is needed, in step with the feed, in the background.
+
+Exactly one process drains at a time, under a file lock that dies with it. It reads the *current* state of whatever
+changed after the watermark, writes that to LanceDB, then moves the watermark: a crash in between only means that the
+same changes are applied again. Nobody waits for it but ``flush()``; a LanceDB that fails is retried with growing
+pauses, one that is damaged is rebuilt from libSQL without embedding anything again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agentmem.errors import AgentMemError, StoreCorruptError
+from agentmem.retrieval import keywords
+from agentmem.settings import Settings
+from agentmem.stores.commit import GroupCommit, Write
+from agentmem.stores.locks import FileLock
+from agentmem.stores.repository import Repository
+
+if TYPE_CHECKING:
+    from agentmem.stores.lance import LanceIndex
+
+WATERMARK = "lance_applied_seq"
+PURGE = "lance_purge"
+"""Set in the transaction of an erase: LanceDB's old versions must leave the disk."""
+_STATE = "lance_state"
+GROUP = 2_000
+"""Changes per write to LanceDB."""
+_LONGEST_PAUSE = 32.0
+
+log = logging.getLogger("agentmem")
+
+
+class Follower:
+    """The drainer of one process."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        commits: GroupCommit,
+        lance: LanceIndex,
+        lock: FileLock,
+        settings: Settings,
+        dim: int,
+    ) -> None:
+        self._repository = repository
+        self._commits = commits
+        self._lance = lance
+        self._lock = lock
+        self._settings = settings
+        self._dim = dim
+        self._wake = threading.Condition()
+        self._wanted = 0
+        self._closing = False
+        self._keywords_needed = False
+        self.errors = 0
+        self.rebuilds = 0
+        self.last_error: str | None = None
+        self._thread = threading.Thread(target=self._loop, name="agentmem-follower", daemon=True)
+        self._thread.start()
+
+    def behind(self) -> int:
+        """Changes that LanceDB has yet to receive."""
+        return self._repository.last_seq() - self.applied_seq()
+
+    def applied_seq(self) -> int:
+        """The last change that LanceDB has received."""
+        return self._repository.meta(WATERMARK) or 0
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until LanceDB has everything committed before this call; False if that took longer than ``timeout``."""
+        target = self._repository.last_seq()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._wake:
+            self._wanted = max(self._wanted, target)
+            self._wake.notify_all()
+        # The one that drains may be another process, so what counts is the watermark, not this thread's work.
+        while self.applied_seq() < target or self._repository.meta(PURGE):
+            if self._closing or (deadline is not None and time.monotonic() >= deadline):
+                return False
+            with self._wake:
+                self._wake.wait(0.02)
+        return True
+
+    def rebuild(self) -> None:
+        """Have LanceDB rebuilt from libSQL in the background."""
+        self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0))).result()
+        with self._wake:
+            self._wanted = self._repository.last_seq()
+            self._wake.notify_all()
+
+    def index_keywords(self) -> None:
+        """Bring the keyword index up to what is committed now; a group at a time, so that writers get their turn."""
+        target = self._repository.last_seq()
+        while keywords.applied_seq(self._repository) < target:
+            self._commits.submit(Write(keywords.apply_next, rows=keywords.GROUP)).result()
+
+    def close(self) -> None:
+        """Stop after the group at hand. What is left is drained by whoever opens the store next."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        self._thread.join()
+        self._lock.close()
+
+    # -- the thread --------------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        pause, current_at = 0.0, time.monotonic()
+        while not self._closing:
+            with self._wake:
+                if not self._closing and (pause or not self._wanted_now()):
+                    self._wake.wait(pause or min(1.0, max(0.02, self._settings.follower_delay_s)))
+            if self._closing:
+                return
+            try:
+                behind = self.behind()
+                if self._repository.meta(PURGE) or (behind and self._due(behind, time.monotonic() - current_at)):
+                    self._drain()
+                if not self.behind():
+                    current_at = time.monotonic()
+                self._index_keywords_if_needed()
+                pause = 0.0
+            except AgentMemError as exc:
+                self.errors += 1
+                self.last_error = f"{type(exc).__name__}: {exc}"
+                pause = min(max(1.0, pause * 2), _LONGEST_PAUSE)
+                log.warning("LanceDB could not be brought up to date, trying again in %g s: %s", pause, exc)
+
+    def _wanted_now(self) -> bool:
+        return self._wanted > self.applied_seq()
+
+    def _due(self, behind: int, seconds: float) -> bool:
+        return (
+            self._wanted_now()
+            or behind >= self._settings.follower_group
+            or seconds >= self._settings.follower_delay_s
+        )
+
+    def _drain(self) -> None:
+        if not self._lock.try_acquire():
+            return
+        with self._lock:
+            try:
+                self._check_state()
+                while not self._closing and self._drain_group():
+                    pass
+                if self._repository.meta(PURGE) and not self._closing:
+                    self.optimize()
+            except StoreCorruptError as exc:
+                log.warning("LanceDB is damaged and is being rebuilt: %s", exc)
+                self._start_afresh()
+
+    def optimize(self) -> None:
+        """Merge fragments and remove old versions from the disk. The caller holds the drainers' lock."""
+        self._lance.optimize()
+        state = ",".join(map(str, self._lance.state()))
+        self._commits.submit(
+            Write(lambda repository: (repository.set_meta(_STATE, state), repository.set_meta(PURGE, None)))
+        ).result()
+
+    def _check_state(self) -> None:
+        """Compare the table with what it was after the last write: a power cut can take its newest files away."""
+        noted = self._repository.meta(_STATE)
+        if not self.applied_seq():
+            self._lance.reset()
+        elif noted is not None:
+            version, count = map(int, noted.split(","))
+            found_version, found_count = self._lance.state()
+            # A larger version belongs to a drainer that died before it noted so; its changes are applied again.
+            if found_version < version or (found_version == version and found_count != count):
+                raise StoreCorruptError(f"the vectors are at {found_version, found_count}, not {version, count}")
+
+    def _start_afresh(self) -> None:
+        self.rebuilds += 1
+        self._lance.reset()
+        self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0))).result()
+
+    def _drain_group(self) -> bool:
+        """Bring one group of changes to LanceDB; False when there was none left."""
+        events = self._repository.events_after(self.applied_seq(), GROUP)
+        if not events:
+            return False
+        numbers = {row: (user, agent, run) for _, row, user, agent, run in events}
+        found = self._repository.live_vectors(numbers)
+        rows = np.array(sorted(found), np.int64)
+        scopes = np.array([numbers[row] for row in sorted(found)], np.int64).reshape(-1, 3)
+        vectors = np.frombuffer(b"".join(found[row] for row in sorted(found)), np.float32)
+        self._lance.apply(
+            [row for row in numbers if row not in found],
+            rows,
+            scopes[:, 0],
+            scopes[:, 1],
+            scopes[:, 2],
+            vectors.reshape(len(rows), self._dim),
+        )
+        state = ",".join(map(str, self._lance.state()))
+        seq = events[-1][0]
+        self._commits.submit(Write(lambda repository: _advance(repository, seq, state))).result()
+        return True
+
+    def _index_keywords_if_needed(self) -> None:
+        """Small stores are spared the index: their every scope fits into an arena."""
+        limit = self._settings.arena_limit
+        if self._keywords_needed or self._repository.last_seq() > limit:
+            self._keywords_needed = self._keywords_needed or keywords.needed(self._repository, limit)
+            if self._keywords_needed:
+                self.index_keywords()
+
+
+def _advance(repository: Repository, seq: int, state: str) -> None:
+    repository.set_meta(WATERMARK, seq)
+    repository.set_meta(_STATE, state)

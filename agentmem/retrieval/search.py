@@ -1,0 +1,305 @@
+"""From a query to scored candidates, following the feed so that every committed change is seen.
+
+Scopes up to ``arena_limit`` records are searched exactly in memory (``arena``). Larger ones get proposals from LanceDB,
+from the keyword index and from whatever those have yet to receive; proposals are scored from the records themselves,
+and where filters leave too few of them, the scope is scanned exactly.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from agentmem.errors import StoreError
+from agentmem.ports import Entry
+from agentmem.retrieval import keywords
+from agentmem.retrieval.arena import Arena, Candidate, Query, Statistics
+from agentmem.retrieval.filters import CompiledFilter
+from agentmem.retrieval.walls import Wall, wall_of, walls_of
+from agentmem.settings import Settings
+from agentmem.stores.connection import Value
+from agentmem.stores.repository import UNEXPIRED, WINDOW, Repository, ScopeKey
+
+if TYPE_CHECKING:
+    from agentmem.stores.lance import LanceIndex
+
+READ = 500
+"""Rows per read: a few milliseconds, during which libSQL lets no other thread run."""
+BACKLOG = 20_000
+"""Unseen events beyond which loading arenas afresh is cheaper than bringing them up to date."""
+EXACT_ROWS = 100_000
+"""Filtered rows up to which a large scope is scanned exactly at once."""
+
+
+@dataclass(slots=True)
+class _Hall:
+    """A wall's arena with its lock and the rows that changed since it was last brought up to date."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    arena: Arena | None = None
+    dirty: set[int] = field(default_factory=set[int])
+    too_large: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Candidates, best first, with the engines that proposed them and the number of records they were chosen from."""
+
+    candidates: list[Candidate]
+    engines: tuple[str, ...]
+    considered: int
+
+
+class _Proposed(NamedTuple):
+    """Rows to score; ``complete`` if no other row of the scope could be a hit."""
+
+    rows: set[int]
+    engines: tuple[str, ...]
+    complete: bool
+
+
+class Retriever:
+    """Searches one store. Safe to call from many threads."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        lance: LanceIndex,
+        settings: Settings,
+        dim: int,
+        on_change: Callable[[Iterable[Wall] | None], None],
+        index_keywords: Callable[[], None],
+    ) -> None:
+        """``on_change`` hears of walls whose records changed (None: any); ``index_keywords`` follows the feed to its end."""
+        self._repository = repository
+        self._lance = lance
+        self._settings = settings
+        self._dim = dim
+        self._on_change = on_change
+        self._index_keywords = index_keywords
+        self._feed = threading.Lock()
+        self._halls: OrderedDict[Wall, _Hall] = OrderedDict()
+        self._seq = repository.last_seq()
+
+    def follow(self) -> int:
+        """Take note of what was committed since, here or by another process; returns the last event's number."""
+        seq = self._repository.last_seq()
+        if seq == self._seq:
+            return seq
+        with self._feed:
+            if seq - self._seq > BACKLOG:
+                self._halls.clear()
+                self._on_change(None)
+                self._seq = seq
+            while self._seq < seq:
+                self._note_changes()
+        return seq
+
+    def _note_changes(self) -> None:
+        changed = set[Wall]()
+        for seq, row, user, agent, run in self._repository.events_after(self._seq, READ):
+            self._seq = seq
+            for wall in walls_of(user, agent, run):
+                changed.add(wall)
+                hall = self._halls.get(wall)
+                if hall is not None:
+                    hall.dirty.add(row)
+        self._on_change(changed)
+
+    def search(self, scope: ScopeKey, query: Query, condition: CompiledFilter | None) -> Found:
+        """The best candidates of a scope; call ``follow`` first. ``condition`` is the caller's metadata filter."""
+        wall = wall_of(scope)
+        query = replace(query, agent=scope.agent, run=scope.run)
+        hall = self._hall(wall)
+        with hall.lock:
+            arena = None if hall.too_large else self._current(wall, hall)
+            if arena is not None:
+                if condition is not None:
+                    matching = np.fromiter(self._matching(scope, query, condition), np.int64)
+                    query = replace(query, rows=matching)
+                return Found(arena.search(query), ("arena",), len(arena))
+        return self._search_large(scope, query, condition)
+
+    def usage(self) -> dict[str, int]:
+        """Arenas in memory, the records in them and their bytes."""
+        with self._feed:
+            arenas = [hall.arena for hall in self._halls.values() if hall.arena is not None]
+        return {
+            "arenas": len(arenas),
+            "records": sum(len(arena) for arena in arenas),
+            "bytes": sum(arena.nbytes for arena in arenas),
+        }
+
+    # -- arenas ------------------------------------------------------------------------------------------------------
+
+    def _hall(self, wall: Wall) -> _Hall:
+        with self._feed:
+            hall = self._halls.get(wall)
+            if hall is None:
+                hall = self._halls[wall] = _Hall()
+            self._halls.move_to_end(wall)
+            return hall
+
+    def _current(self, wall: Wall, hall: _Hall) -> Arena | None:
+        """The hall's arena, loaded and up to date; None if the wall holds too many records for one."""
+        if hall.arena is None or hall.arena.wasteful:
+            # Changes noted while loading are applied again below: that is harmless, missing one would not be.
+            hall.arena = self._load(wall)
+            self._keep_within_budget(wall)
+        with self._feed:
+            dirty, hall.dirty = hall.dirty, set[int]()
+        if hall.arena is not None and dirty:
+            entries = {entry.row: entry for entry in self._repository.entries_of(dirty)}
+            for row in dirty - entries.keys():
+                hall.arena.remove(row)
+            hall.arena.upsert(list(entries.values()))
+        if hall.arena is None or len(hall.arena) > self._settings.arena_limit:
+            hall.arena, hall.too_large = None, True
+        return hall.arena
+
+    def _load(self, wall: Wall) -> Arena | None:
+        limit = self._settings.arena_limit
+        where, params = wall.key().where()
+        if self._repository.count(where, params, limit + 1) > limit:
+            return None
+        arena = Arena(self._dim)
+        after = 0
+        while entries := self._repository.entries(where, params, after, READ):
+            arena.upsert(entries)
+            after = entries[-1].row
+            if len(entries) < READ:
+                break
+        return arena
+
+    def _keep_within_budget(self, keep: Wall) -> None:
+        budget = self._settings.arena_budget_mb * 1_048_576
+        with self._feed:
+            held = sum(hall.arena.nbytes for hall in self._halls.values() if hall.arena is not None)
+            for wall in list(self._halls):
+                if held <= budget:
+                    break
+                arena = self._halls[wall].arena
+                if wall != keep and arena is not None:
+                    held -= arena.nbytes
+                    del self._halls[wall]
+
+    # -- large scopes ------------------------------------------------------------------------------------------------
+
+    def _search_large(self, scope: ScopeKey, query: Query, condition: CompiledFilter | None) -> Found:
+        statistics = self._statistics(scope, query)
+        restricted = condition is not None or _restricted(query)
+        where, params = _where(scope, query, condition)
+        if restricted:
+            rows = list(islice(self._matching(scope, query, condition), EXACT_ROWS + 1))
+            if len(rows) <= EXACT_ROWS:
+                return self._scan_rows(rows, query, statistics)
+        wanted = max(200, 10 * query.limit)
+        for _ in range(2):
+            proposed = self._propose(scope, query, statistics, wanted)
+            arena = Arena(self._dim)
+            arena.upsert(self._repository.entries_of(proposed.rows, where, params))
+            found = arena.search(query, statistics)
+            if len(found) >= query.limit or (proposed.complete and not restricted):
+                return Found(found, proposed.engines, len(proposed.rows))
+            wanted *= 20
+        return self._scan(scope, query, where, params, statistics)
+
+    def _statistics(self, scope: ScopeKey, query: Query) -> Statistics | None:
+        if query.mode == "vector":
+            return None
+        self._index_keywords()
+        return Statistics(*keywords.statistics(self._repository, wall_of(scope).key(), query.terms))
+
+    def _propose(self, scope: ScopeKey, query: Query, statistics: Statistics | None, wanted: int) -> _Proposed:
+        rows, engines, complete = set[int](), list[str](), True
+        if query.vector is not None:
+            applied = self._repository.meta("lance_applied_seq") or 0
+            try:
+                near, _ = self._lance.search(query.vector, wanted, user=scope.user, agent=scope.agent, run=scope.run)
+            except StoreError:
+                # Nothing is lost without it: all that LanceDB would propose from counts as not yet received.
+                applied = 0
+            else:
+                rows.update(int(row) for row in near)
+                engines.append("lance")
+            tail = set(self._changed_after(applied, scope))
+            rows |= tail
+            engines += ["tail"] * bool(tail)
+            # Proposals come in order of similarity, so what a similarity floor leaves of them is all there is.
+            complete = query.min_similarity is not None
+        if statistics is not None:
+            matched, every = keywords.propose(self._repository, scope, statistics.containing, wanted)
+            rows.update(matched)
+            engines.append("keywords")
+            complete = complete and (every or query.vector is not None)
+        return _Proposed(rows, tuple(engines), complete)
+
+    def _changed_after(self, seq: int, scope: ScopeKey) -> Iterator[int]:
+        while events := self._repository.events_after(seq, READ):
+            for event in events:
+                if scope.admits(*event[2:]):
+                    yield event[1]
+            seq = events[-1][0]
+
+    def _scan(
+        self, scope: ScopeKey, query: Query, where: str, params: tuple[Value, ...], statistics: Statistics | None
+    ) -> Found:
+        """Score every record of the scope, however many; the answer where proposals were not enough."""
+        best, considered = list[Candidate](), 0
+        for low, high in self._repository.windows(*scope.where()):
+            entries = self._repository.entries(f"{where} AND r.row <= ?", (*params, high), low, WINDOW)
+            considered += len(entries)
+            best = self._merge(best, entries, query, statistics)
+        return Found(best, ("scan",), considered)
+
+    def _matching(self, scope: ScopeKey, query: Query, condition: CompiledFilter | None) -> Iterator[int]:
+        """Rows that the caller's filters allow, in windows so that no single statement takes long."""
+        where, params = _where(scope, query, condition)
+        for low, high in self._repository.windows(*scope.where()):
+            yield from self._repository.rows_between(where, params, low, high)
+
+    def _scan_rows(self, rows: list[int], query: Query, statistics: Statistics | None) -> Found:
+        best = list[Candidate]()
+        for start in range(0, len(rows), WINDOW):
+            best = self._merge(best, self._repository.entries_of(rows[start : start + WINDOW]), query, statistics)
+        return Found(best, ("scan",), len(rows))
+
+    def _merge(
+        self, best: list[Candidate], entries: list[Entry], query: Query, statistics: Statistics | None
+    ) -> list[Candidate]:
+        arena = Arena(self._dim)
+        arena.upsert(entries)
+        return sorted(best + arena.search(query, statistics), key=lambda c: (-c.score, c.id))[: query.limit]
+
+
+def _restricted(query: Query) -> bool:
+    """Whether more than the scope limits the records; such searches are resolved in SQL first."""
+    return any(part is not None for part in (query.kinds, query.layers, query.since, query.until, query.as_of))
+
+
+def _where(scope: ScopeKey, query: Query, condition: CompiledFilter | None) -> tuple[str, tuple[Value, ...]]:
+    """Everything that limits the records, as a condition on ``records r``."""
+    sql, scope_params = scope.where()
+    terms, params = [sql, UNEXPIRED], list[Value]([*scope_params, query.now])
+    for column, labels in (("kind", query.kinds), ("layer", query.layers)):
+        if labels is not None:
+            terms.append(f"r.{column} IN ({','.join('?' * len(labels))})")
+            params += labels
+    for test, value in (
+        ("coalesce(r.occurred_at, r.created_at) >= ?", query.since),
+        ("coalesce(r.occurred_at, r.created_at) < ?", query.until),
+        ("r.created_at <= ?", query.as_of),
+    ):
+        if value is not None:
+            terms.append(test)
+            params.append(value)
+    if condition is not None:
+        terms.append(f"({condition.sql})")
+        params += condition.params
+    return " AND ".join(terms), tuple(params)
