@@ -1,0 +1,60 @@
+"""Text to vectors: the bundled model, any model that fastembed knows, a folder with an ONNX model, or your own."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from agentmem.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from agentmem.ports import Embedder
+
+__all__ = ["open_embedder"]
+
+_METHODS = ("embed_documents", "embed_query")
+_PROPERTIES = ("name", "dim")
+
+
+def open_embedder(
+    spec: str | os.PathLike[str] | Embedder | None = None, *, threads: int | None = None, cache_size: int = 10_000
+) -> Embedder:
+    """The embedder that `spec` means, behind an LRU cache of `cache_size` vectors (0: no cache).
+
+    None: the bundled model. A path: a folder with an ONNX model. Another string: a model that fastembed knows by name.
+    Anything else must be an ``Embedder`` (see ``agentmem.ports``), and is used as it is. Loads no model; ``threads`` is
+    for models that this library runs.
+
+    Raises ``InvalidInputError`` for a folder that does not exist or an object that is not an embedder, naming what it
+    lacks.
+    """
+    if spec is None or isinstance(spec, str | os.PathLike):
+        from agentmem.embedding.fast import FastEmbedder
+
+        embedder: Embedder = FastEmbedder(spec, threads=threads)
+    else:
+        _check(spec)
+        embedder = spec
+    if cache_size == 0:
+        return embedder
+    from agentmem.embedding.cache import CachedEmbedder
+
+    return embedder if isinstance(embedder, CachedEmbedder) else CachedEmbedder(embedder, cache_size)
+
+
+def _check(embedder: object) -> None:
+    if isinstance(embedder, type):
+        raise InvalidInputError(f"embedder is the class {embedder.__name__}; pass an instance of it", field="embedder")
+    missing = [name for name in _METHODS if not callable(getattr(embedder, name, None))]
+    missing += [name for name in _PROPERTIES if getattr(embedder, name, None) is None]
+    if missing:
+        raise InvalidInputError(
+            f"embedder must be None, a model's name, a folder or an Embedder; this {type(embedder).__name__} lacks "
+            f"{', '.join(sorted(missing))}",
+            field="embedder",
+        )
+    name, dim = getattr(embedder, "name", None), getattr(embedder, "dim", None)
+    if not isinstance(name, str) or not name:
+        raise InvalidInputError(f"embedder.name must be a non-empty str, not {name!r}", field="embedder")
+    if not isinstance(dim, int) or isinstance(dim, bool) or dim < 1:
+        raise InvalidInputError(f"embedder.dim must be a positive int, not {dim!r}", field="embedder")

@@ -1,0 +1,169 @@
+"""`CachedEmbedder`: an LRU cache in front of any embedder."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from agentmem.errors import InvalidInputError
+from agentmem.ports import Embedder
+
+if TYPE_CHECKING:
+    from agentmem.ports import Vector
+
+
+class CachedEmbedder(Embedder):
+    """Remembers the vectors of the last `size` documents and, apart from them, of the last `size` queries.
+
+    The key is the text: one cache belongs to one model. Equal texts in a batch are embedded once. Thread-safe: the lock
+    is held for look-ups and copies, never while the model works, so two threads that miss the same text at the same
+    moment both embed it. What is returned is the caller's own; changing it does not change the cache.
+
+    Memory: `size` x dim floats for each kind in use (10 MB for 10,000 vectors of 256) and the texts. Texts longer than
+    `max_chars` are not kept.
+
+    ``hits`` and ``misses`` count texts; a repetition inside a batch is a hit.
+    """
+
+    def __init__(self, inner: Embedder, size: int = 10_000, *, max_chars: int = 4_096) -> None:
+        if size < 1:
+            raise InvalidInputError(f"size must be at least 1, not {size}", field="size")
+        self.inner = inner
+        self._max_chars = max_chars
+        self._documents = _Slots(size)
+        self._queries = _Slots(size)
+
+    @property
+    @override
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    @override
+    def dim(self) -> int:
+        return self.inner.dim
+
+    @property
+    def hits(self) -> int:
+        return self._documents.hits + self._queries.hits
+
+    @property
+    def misses(self) -> int:
+        return self._documents.misses + self._queries.misses
+
+    @override
+    def embed_documents(self, texts: Sequence[str]) -> Vector:
+        if isinstance(texts, str) or not texts:
+            return self.inner.embed_documents(texts)
+        known = self._documents.find(texts)
+        if not known:
+            wanted = list(dict.fromkeys(texts))
+            if len(wanted) == len(texts):
+                vectors = self.inner.embed_documents(texts)
+                self._keep(self._documents, texts, vectors)
+                self._documents.count(0, len(texts))
+                return vectors
+        else:
+            wanted = [text for text in dict.fromkeys(texts) if text not in known]
+        return self._assemble(texts, wanted, known)
+
+    @override
+    def embed_query(self, text: str) -> Vector:
+        known = self._queries.find((text,))
+        if known:
+            self._queries.count(1, 0)
+            return known[text]
+        vector = self.inner.embed_query(text)
+        self._keep(self._queries, (text,), vector[None, :])
+        self._queries.count(0, 1)
+        return vector
+
+    def clear(self) -> None:
+        """Forget every text and vector."""
+        self._documents.clear()
+        self._queries.clear()
+
+    def _assemble(self, texts: Sequence[str], wanted: list[str], known: dict[str, Vector]) -> Vector:
+        """One row per text, from what is known and from one call of the model for the rest."""
+        import numpy as np
+
+        out = np.empty((len(texts), self.dim), np.float32)
+        rows = known
+        if wanted:
+            vectors = self.inner.embed_documents(wanted)
+            self._keep(self._documents, wanted, vectors)
+            rows = {**known, **dict(zip(wanted, vectors, strict=True))}
+        for index, text in enumerate(texts):
+            out[index] = rows[text]
+        self._documents.count(len(texts) - len(wanted), len(wanted))
+        return out
+
+    def _keep(self, slots: _Slots, texts: Sequence[str], vectors: Vector) -> None:
+        if max(map(len, texts)) > self._max_chars:
+            short = [index for index, text in enumerate(texts) if len(text) <= self._max_chars]
+            if not short:
+                return
+            texts, vectors = [texts[index] for index in short], vectors[short]
+        slots.keep(texts, vectors)
+
+
+class _Slots:
+    """Vectors in one array, texts mapped to its rows, the least recently used first.
+
+    One array and not one small one per text: storing and finding a batch is then one copy.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.hits = 0
+        self.misses = 0
+        self._size = size
+        self._rows: OrderedDict[str, int] = OrderedDict()
+        self._vectors: Vector | None = None
+        self._lock = Lock()
+
+    def find(self, texts: Sequence[str]) -> dict[str, Vector]:
+        """Copies of the vectors of those texts that are here, marking them as used."""
+        with self._lock:
+            if self._vectors is None:
+                return {}
+            found = [text for text in texts if text in self._rows]
+            if not found:
+                return {}
+            for text in found:
+                self._rows.move_to_end(text)
+            return dict(zip(found, self._vectors[[self._rows[text] for text in found]], strict=True))
+
+    def keep(self, texts: Sequence[str], vectors: Vector) -> None:
+        """Remember one vector per text, forgetting the least recently used."""
+        import numpy as np
+
+        texts, vectors = texts[-self._size :], vectors[-self._size :]
+        with self._lock:
+            if self._vectors is None:
+                self._vectors = np.empty((self._size, vectors.shape[1]), np.float32)
+            rows, free = self._rows, self._size - len(self._rows)
+            used: list[int] = []
+            for text in texts:
+                row = rows.pop(text, None)
+                if row is None:
+                    if free:
+                        row, free = len(rows), free - 1
+                    else:
+                        row = rows.popitem(last=False)[1]
+                rows[text] = row
+                used.append(row)
+            self._vectors[used] = vectors
+
+    def count(self, hits: int, misses: int) -> None:
+        with self._lock:
+            self.hits += hits
+            self.misses += misses
+
+    def clear(self) -> None:
+        with self._lock:
+            self._rows.clear()
+            self._vectors = None
