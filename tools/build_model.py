@@ -106,8 +106,8 @@ def distil(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
         quantize_to="float32",
     )
     tokenizer = json.loads(static.tokenizer.to_str())
-    # No window and no padding: a sum over tokens needs neither.
-    tokenizer.update(truncation=None, padding=None)
+    # No window and no padding: a sum over tokens needs neither. No special tokens: "[PAD]" in a text is just text.
+    tokenizer.update(truncation=None, padding=None, added_tokens=[])
     return static.embedding.astype(np.float64), tokenizer
 
 
@@ -194,7 +194,6 @@ def as_json(value: object, *, indent: int | None = 2) -> bytes:
 def write(output: Path, model: bytes, tokenizer: dict[str, Any], dim: int) -> None:
     """Write the folder that both this library and fastembed load."""
     output.mkdir(parents=True, exist_ok=True)
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
     config = {
         "model_type": "static",
         "_name_or_path": NAME,
@@ -206,13 +205,18 @@ def write(output: Path, model: bytes, tokenizer: dict[str, Any], dim: int) -> No
         "source_sha256": WEIGHTS_SHA256,
     }
     # fastembed demands a window; a sum over tokens has none, so this one is out of reach.
-    tokenizer_config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 10_000_000, **special}
+    tokenizer_config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": 10_000_000,
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+    }
     files = {
         "model.onnx": model,
         "tokenizer.json": as_json(tokenizer, indent=None),
         "config.json": as_json(config),
         "tokenizer_config.json": as_json(tokenizer_config),
-        "special_tokens_map.json": as_json(special),
+        "special_tokens_map.json": as_json({}),
         "NOTICE": NOTICE.format(dim=dim, sha=WEIGHTS_SHA256).encode(),
     }
     if output.resolve() != DEFAULT_OUTPUT:

@@ -128,35 +128,33 @@ class _Slots:
     def find(self, texts: Sequence[str]) -> dict[str, Vector]:
         """Copies of the vectors of those texts that are here, marking them as used."""
         with self._lock:
-            if self._vectors is None:
+            rows = self._rows
+            if self._vectors is None or rows.keys().isdisjoint(texts):
                 return {}
-            found = [text for text in texts if text in self._rows]
-            if not found:
-                return {}
+            found = [text for text in dict.fromkeys(texts) if text in rows]
             for text in found:
-                self._rows.move_to_end(text)
-            return dict(zip(found, self._vectors[[self._rows[text] for text in found]], strict=True))
+                rows.move_to_end(text)
+            return dict(zip(found, self._vectors[[rows[text] for text in found]], strict=True))
 
     def keep(self, texts: Sequence[str], vectors: Vector) -> None:
-        """Remember one vector per text, forgetting the least recently used."""
+        """Remember one vector for each of these texts, all different, forgetting the least recently used."""
         import numpy as np
 
         texts, vectors = texts[-self._size :], vectors[-self._size :]
         with self._lock:
+            rows = self._rows
             if self._vectors is None:
                 self._vectors = np.empty((self._size, vectors.shape[1]), np.float32)
-            rows, free = self._rows, self._size - len(self._rows)
-            used: list[int] = []
-            for text in texts:
-                row = rows.pop(text, None)
-                if row is None:
-                    if free:
-                        row, free = len(rows), free - 1
-                    else:
-                        row = rows.popitem(last=False)[1]
-                rows[text] = row
-                used.append(row)
-            self._vectors[used] = vectors
+            if not rows.keys().isdisjoint(texts):
+                # Another thread embedded some of them meanwhile.
+                new = [index for index, text in enumerate(texts) if text not in rows]
+                texts, vectors = [texts[index] for index in new], vectors[new]
+            taken = len(rows)
+            forgotten = max(0, taken + len(texts) - self._size)
+            free = [rows.popitem(last=False)[1] for _ in range(forgotten)]
+            free += range(taken, taken + len(texts) - forgotten)
+            rows.update(zip(texts, free, strict=True))
+            self._vectors[free] = vectors
 
     def count(self, hits: int, misses: int) -> None:
         with self._lock:

@@ -82,10 +82,11 @@ class NamedModel:
             owners += [index] * len(cut)
         lengths = self._lengths(pieces)
         order: Ints = np.argsort(lengths, kind="stable")
+        ordered = list(map(pieces.__getitem__, order))
         run = self._model.query_embed if query else self._model.passage_embed
         size = 1 if self._one_by_one else _BATCH
         out = np.empty((len(pieces), self.dim), np.float32)
-        for row, vector in zip(order, run([pieces[i] for i in order.tolist()], batch_size=size), strict=True):
+        for row, vector in zip(order, run(ordered, batch_size=size), strict=True):
             out[row] = vector
         if len(pieces) == len(texts):
             return out
@@ -138,9 +139,12 @@ def _window(model: Any) -> tuple[int | None, Any]:
         return None, None
     from tokenizers import Tokenizer
 
+    # "[SEP]" in somebody's text is text, not an instruction to the model.
+    tokenizer.encode_special_tokens = True
     measure = Tokenizer.from_str(tokenizer.to_str())
     measure.no_truncation()
     measure.no_padding()
+    measure.encode_special_tokens = True
     return int(tokenizer.truncation["max_length"]), measure
 
 
@@ -157,9 +161,9 @@ def _resolve(description: dict[str, Any], cache_dir: str | None) -> Path:
         # One attempt: fastembed's own three sleep for 39 seconds before they give up.
         return Path(_fastembed().download_model(model, folder, retries=1))
     except Exception as exc:
-        name, origin = description["model"], source.hf or source.url
+        name, origin, reason = description["model"], source.hf or source.url, str(exc).rstrip(".")
         raise EmbeddingError(
-            f"the model {name!r} is not in {folder} and could not be downloaded from {origin}: {exc}. "
+            f"the model {name!r} is not in {folder} and could not be downloaded from {origin}: {reason}. "
             f"Where there is a network, fetch it with: hf download {origin} --local-dir ./{name.split('/')[-1]} ; "
             f"then copy the folder here and pass its path as the model, or copy {folder} from a machine that has used "
             f"the model and set FASTEMBED_CACHE_PATH to it. The bundled model (the default) needs no download."

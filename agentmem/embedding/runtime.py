@@ -51,9 +51,11 @@ class OnnxModel:
         self._session = onnxruntime.InferenceSession(
             str(folder.model_file), options, providers=["CPUExecutionProvider"]
         )
-        self._tokenizer = Tokenizer.from_file(str(folder.tokenizer_file))
+        self._tokenizer: Any = Tokenizer.from_file(str(folder.tokenizer_file))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        # "[SEP]" in somebody's text is text, not an instruction to the model.
+        self._tokenizer.encode_special_tokens = True
         self._front, self._back = self._special_tokens()
         self._pad = int(folder.config.get("pad_token_id") or 0)
         self._unknown = int(folder.config.get("unk_token_id") or 0)
@@ -75,6 +77,8 @@ class OnnxModel:
         inputs = [prefix + text for text in texts] if prefix else list(texts)
         encoded = self._tokenizer.encode_batch_fast(inputs, add_special_tokens=False)
         ids: list[list[int]] = [item.ids for item in encoded]
+        if self._static and len(ids) == 1 and 0 < len(ids[0]) <= self._window:
+            return self._run({"input_ids": np.array(ids, np.int64)})
         return self._embed_static(ids) if self._static else self._embed_transformer(ids, prefix)
 
     # --- static -----------------------------------------------------------------------------------------------
@@ -105,7 +109,7 @@ class OnnxModel:
     # --- transformers -----------------------------------------------------------------------------------------
 
     def _embed_transformer(self, ids: list[list[int]], prefix: str) -> Vector:
-        head = self._tokenizer.encode(prefix, add_special_tokens=False).ids if prefix else []
+        head: list[int] = self._tokenizer.encode(prefix, add_special_tokens=False).ids if prefix else []
         if len(head) >= self._window:
             raise EmbeddingError(f"the prefix {prefix!r} fills the model's window of {self._window} tokens")
         parts, owners, weights = _split(ids, self._window, head)
@@ -118,7 +122,7 @@ class OnnxModel:
             chosen = order[rows]
             input_ids = np.full((len(chosen), int(lengths[chosen[-1]])), self._pad, np.int64)
             mask = np.arange(input_ids.shape[1]) < lengths[chosen, None]
-            input_ids[mask] = np.fromiter(chain.from_iterable([sequences[i] for i in chosen.tolist()]), np.int64)
+            input_ids[mask] = np.fromiter(chain.from_iterable(map(sequences.__getitem__, chosen)), np.int64)
             feed = {"input_ids": input_ids, "attention_mask": mask.astype(np.int64)}
             feed["token_type_ids"] = np.zeros_like(input_ids)
             out[chosen] = _pool(self._run(feed), mask, self._pooling)
