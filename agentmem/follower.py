@@ -31,6 +31,8 @@ PURGE = "lance_purge"
 _STATE = "lance_state"
 GROUP = 2_000
 """Changes per write to LanceDB."""
+OPTIMIZE_EVERY = 64
+"""Writes to LanceDB after which its fragments are merged; each leaves a fragment and a version behind."""
 _LONGEST_PAUSE = 32.0
 
 log = logging.getLogger("agentmem")
@@ -58,6 +60,8 @@ class Follower:
         self._wanted = 0
         self._closing = False
         self._keywords_needed = False
+        self._groups = 0
+        self._checked = False
         self.errors = 0
         self.rebuilds = 0
         self.last_error: str | None = None
@@ -90,15 +94,19 @@ class Follower:
     def rebuild(self) -> None:
         """Have LanceDB rebuilt from libSQL in the background."""
         self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0))).result()
-        with self._wake:
-            self._wanted = self._repository.last_seq()
-            self._wake.notify_all()
+        self.poke()
 
     def index_keywords(self) -> None:
         """Bring the keyword index up to what is committed now; a group at a time, so that writers get their turn."""
         target = self._repository.last_seq()
         while keywords.applied_seq(self._repository) < target:
             self._commits.submit(Write(keywords.apply_next, rows=keywords.GROUP)).result()
+
+    def poke(self) -> None:
+        """Look for work now."""
+        with self._wake:
+            self._wanted = self._repository.last_seq()
+            self._wake.notify_all()
 
     def close(self) -> None:
         """Stop after the group at hand. What is left is drained by whoever opens the store next."""
@@ -120,9 +128,11 @@ class Follower:
                 return
             try:
                 behind = self.behind()
-                if self._repository.meta(PURGE) or (behind and self._due(behind, time.monotonic() - current_at)):
+                seconds = time.monotonic() - current_at
+                unchecked = not self._checked and self.applied_seq() and seconds >= self._settings.follower_delay_s
+                if unchecked or self._repository.meta(PURGE) or (behind and self._due(behind, seconds)):
                     self._drain()
-                if not self.behind():
+                if not self.behind() and (self._checked or not self.applied_seq()):
                     current_at = time.monotonic()
                 self._index_keywords_if_needed()
                 pause = 0.0
@@ -137,9 +147,7 @@ class Follower:
 
     def _due(self, behind: int, seconds: float) -> bool:
         return (
-            self._wanted_now()
-            or behind >= self._settings.follower_group
-            or seconds >= self._settings.follower_delay_s
+            self._wanted_now() or behind >= self._settings.follower_group or seconds >= self._settings.follower_delay_s
         )
 
     def _drain(self) -> None:
@@ -150,22 +158,23 @@ class Follower:
                 self._check_state()
                 while not self._closing and self._drain_group():
                     pass
-                if self._repository.meta(PURGE) and not self._closing:
-                    self.optimize()
+                purge = bool(self._repository.meta(PURGE))
+                if (purge or self._groups >= OPTIMIZE_EVERY) and not self._closing:
+                    self._optimize(purge)
             except StoreCorruptError as exc:
                 log.warning("LanceDB is damaged and is being rebuilt: %s", exc)
                 self._start_afresh()
 
-    def optimize(self) -> None:
-        """Merge fragments and remove old versions from the disk. The caller holds the drainers' lock."""
-        self._lance.optimize()
+    def _optimize(self, purge: bool) -> None:
+        """Merge fragments and remove old versions from the disk; with ``purge``, every trace of removed rows too."""
+        self._lance.optimize(purge=purge)
+        self._groups = 0
         state = ",".join(map(str, self._lance.state()))
-        self._commits.submit(
-            Write(lambda repository: (repository.set_meta(_STATE, state), repository.set_meta(PURGE, None)))
-        ).result()
+        self._commits.submit(Write(lambda repository: _note_optimized(repository, state, purge))).result()
 
     def _check_state(self) -> None:
         """Compare the table with what it was after the last write: a power cut can take its newest files away."""
+        self._checked = True
         noted = self._repository.meta(_STATE)
         if not self.applied_seq():
             self._lance.reset()
@@ -178,8 +187,9 @@ class Follower:
 
     def _start_afresh(self) -> None:
         self.rebuilds += 1
-        self._lance.reset()
+        # In this order: a reader must not take an emptied table for a complete one.
         self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0))).result()
+        self._lance.reset()
 
     def _drain_group(self) -> bool:
         """Bring one group of changes to LanceDB; False when there was none left."""
@@ -201,6 +211,7 @@ class Follower:
         )
         state = ",".join(map(str, self._lance.state()))
         seq = events[-1][0]
+        self._groups += 1
         self._commits.submit(Write(lambda repository: _advance(repository, seq, state))).result()
         return True
 
@@ -216,3 +227,9 @@ class Follower:
 def _advance(repository: Repository, seq: int, state: str) -> None:
     repository.set_meta(WATERMARK, seq)
     repository.set_meta(_STATE, state)
+
+
+def _note_optimized(repository: Repository, state: str, purged: bool) -> None:
+    repository.set_meta(_STATE, state)
+    if purged:
+        repository.set_meta(PURGE, None)

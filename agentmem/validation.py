@@ -266,10 +266,12 @@ def check_batch(items: object) -> Sequence[Item]:
     return batch
 
 
-def draft_many(items: Sequence[Item], defaults: NewMemoryFields, settings: Settings) -> list[Draft]:
-    """Drafts of all items; a bad one raises with its position as ``.index``."""
+def draft_many(
+    items: Sequence[Item], defaults: NewMemoryFields, settings: Settings, first_index: int = 0
+) -> list[Draft]:
+    """Drafts of all items; a bad one raises with its position, counted from ``first_index``, as ``.index``."""
     drafts: list[Draft] = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(items, first_index):
         try:
             drafts.append(draft(item, defaults, settings))
         except InvalidInputError as exc:

@@ -114,10 +114,9 @@ class Arena:
         """Whether so many slots are dead that loading afresh is better than going on."""
         return self._used > 1_000 and self._used > 2 * len(self._slot_of)
 
-    def next_expiry(self, now: Micros) -> Micros:
-        """The next instant at which a live record expires."""
-        expires = self._column("expires")[self._column("live") & (self._column("expires") > now)]
-        return int(expires.min()) if len(expires) else NEVER
+    def versions(self) -> dict[int, int]:
+        """The version held of each record, by row number."""
+        return {row: int(self._columns["version"][slot]) for row, slot in self._slot_of.items()}
 
     def remove(self, row: int) -> None:
         """Forget a record; unknown rows are ignored."""

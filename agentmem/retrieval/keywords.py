@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from agentmem.retrieval.text import terms
+from agentmem.stores.connection import Connection
 from agentmem.stores.repository import Repository, ScopeKey
 
 GROUP = 200
@@ -66,6 +67,17 @@ def apply_next(repository: Repository) -> int:
     db.execute("INSERT INTO keywords (keywords, rank) VALUES ('merge', 200)")
     repository.set_meta(_APPLIED, events[-1][0])
     return len(events)
+
+
+def purge(db: Connection) -> None:
+    """Merge the whole index, a little at a time, so that nothing of a removed record's terms is left in it."""
+    pages = -500  # negative: begin a merge of everything, as 'optimize' would do in one go
+    while True:
+        before = db.execute("SELECT total_changes()")[0][0]
+        db.execute("INSERT INTO keywords (keywords, rank) VALUES ('merge', ?)", (pages,))
+        if db.execute("SELECT total_changes()")[0][0] - before < 2:
+            return
+        pages = 500
 
 
 def rebuild(repository: Repository) -> None:

@@ -76,7 +76,7 @@ class Retriever:
         on_change: Callable[[Iterable[Wall] | None], None],
         index_keywords: Callable[[], None],
     ) -> None:
-        """``on_change`` hears of walls whose records changed (None: any); ``index_keywords`` follows the feed to its end."""
+        """``on_change`` hears whose records changed (None: anybody's); ``index_keywords`` catches up with the feed."""
         self._repository = repository
         self._lance = lance
         self._settings = settings
@@ -125,6 +125,26 @@ class Retriever:
                     query = replace(query, rows=matching)
                 return Found(arena.search(query), ("arena",), len(arena))
         return self._search_large(scope, query, condition)
+
+    def forget_all(self) -> None:
+        """Drop every arena and cached result; they are loaded again when they are needed."""
+        with self._feed:
+            self._halls.clear()
+            self._on_change(None)
+
+    def differences(self) -> list[str]:
+        """What arenas in memory have that the store has not, or the other way round."""
+        self.follow()
+        with self._feed:
+            halls = list(self._halls.items())
+        problems = list[str]()
+        for wall, hall in halls:
+            with hall.lock:
+                arena = None if hall.arena is None else self._current(wall, hall)
+                fresh = None if arena is None else self._load(wall)
+                if arena is not None and fresh is not None and arena.versions() != fresh.versions() and not hall.dirty:
+                    problems.append(f"arena: {wall} does not hold what the store holds")
+        return problems
 
     def usage(self) -> dict[str, int]:
         """Arenas in memory, the records in them and their bytes."""

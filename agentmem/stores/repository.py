@@ -173,6 +173,11 @@ class Repository:
         rows = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'history'")
         return rows[0][0] if rows else 0
 
+    def last_row(self) -> int:
+        """The newest record's row number."""
+        rows = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'")
+        return rows[0][0] if rows else 0
+
     def events_after(self, seq: int, limit: int) -> list[Row]:
         """``(seq, row, user, agent, run)`` of the next events of the feed."""
         return self.db.execute(
@@ -278,7 +283,7 @@ class Repository:
         by_id = self._existing_ids(d.id for d in drafts if d.id is not None)
         by_print = self._existing_prints((p for p in prints if p is not None), now)
         fresh_ids = iter(uuid7s(sum(d.id is None for d in drafts), now))
-        row = self._next_row()
+        row = self.last_row() + 1
         outcomes, records, embeddings, events = list[Created](), list[Row](), list[Row](), list[Row]()
         for draft, key, mark, vector in zip(drafts, keys, prints, vectors, strict=True):
             id = draft.id if draft.id is not None else next(fresh_ids)
@@ -401,10 +406,6 @@ class Repository:
         if if_version is not None and stored.version != if_version:
             raise version_conflict(id, if_version, stored.version)
         return stored
-
-    def _next_row(self) -> int:
-        rows = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'")
-        return (rows[0][0] if rows else 0) + 1
 
     def _existing_ids(self, ids: Iterable[str]) -> dict[str, Stored]:
         found = self.db.select_in(f"SELECT {COLUMNS} FROM records r WHERE r.id IN ({{}})", ids)

@@ -1,0 +1,41 @@
+"""Waiting for a thread's result from whatever event loop is running."""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, TypeVar, cast
+
+import anyio
+from anyio.lowlevel import current_token
+
+T = TypeVar("T")
+
+
+async def wait_for(future: Future[T]) -> T:
+    """The future's result, under asyncio or trio.
+
+    If the waiting task is cancelled, so is the future: work that is still queued is dropped, work in progress is left
+    to finish.
+    """
+    if not future.done():
+        token = cast("Any", current_token().native_token)
+        post: Callable[[Callable[[], object]], object] = (
+            token.call_soon_threadsafe if isinstance(token, AbstractEventLoop) else token.run_sync_soon
+        )
+        done = anyio.Event()
+
+        def wake(_: Future[T]) -> None:
+            # The loop may be gone by now: then nobody is waiting either.
+            with suppress(RuntimeError):
+                post(done.set)
+
+        future.add_done_callback(wake)
+        try:
+            await done.wait()
+        except BaseException:
+            future.cancel()
+            raise
+    return future.result()

@@ -1,0 +1,71 @@
+"""What a client and its scoped views share: one engine, opened on first use and given back once."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentmem.clock import Clock
+from agentmem.errors import ClosedError, InvalidInputError, StoreError
+from agentmem.ports import Embedder
+from agentmem.settings import Settings
+
+if TYPE_CHECKING:
+    from agentmem.orchestrator import Engine
+
+DEFAULT_PATH = ".agentmem"
+
+
+class Handle:
+    """Thread-safe. Constructing one touches no disk and imports nothing heavy."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        settings: Settings | None,
+        embedder: str | os.PathLike[str] | Embedder | None,
+        clock: Clock | None,
+    ) -> None:
+        if path is not None and (not isinstance(path, (str, os.PathLike)) or not os.fspath(path)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidInputError(f"path must be a folder's path, not {path!r}", field="path")
+        if settings is not None and not isinstance(settings, Settings):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidInputError(f"settings must be a Settings, not {type(settings).__name__}", field="settings")
+        if path is not None and "\x00" in os.fspath(path):
+            raise InvalidInputError("path contains a NUL character", field="path")
+        self.path = Path(DEFAULT_PATH if path is None else path)
+        self.settings = settings or Settings()
+        self._embedder = embedder
+        self._clock = clock
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._closed = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._engine is not None
+
+    def engine(self) -> Engine:
+        """The engine, opened now if need be. Raises ``ClosedError`` after ``close`` and ``StoreError`` after a fork."""
+        if self._closed:
+            raise ClosedError("this client was closed; open a new one")
+        if os.getpid() != self._pid:
+            raise StoreError("this client was made before a fork; make a new one in the child process")
+        if self._engine is None:
+            with self._lock:
+                if self._engine is None and not self._closed:
+                    from agentmem.orchestrator import Engine
+
+                    self._engine = Engine.acquire(self.path, self.settings, self._embedder, self._clock)
+        if self._engine is None:
+            raise ClosedError("this client was closed; open a new one")
+        return self._engine
+
+    def close(self) -> None:
+        """Give the engine back; calling it again does nothing."""
+        with self._lock:
+            engine, self._engine, self._closed = self._engine, None, True
+        if engine is not None and os.getpid() == self._pid:
+            engine.release()

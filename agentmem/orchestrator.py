@@ -1,0 +1,367 @@
+"""The engine behind every client of a store in this process: pipeline, reads, and the life of its threads.
+
+Nothing here belongs to an event loop. An add goes through the embedding workers, then the commit thread, and its future
+completes when it is durable; LanceDB follows on a thread of its own. Reads run wherever they are called.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from agentmem.clock import Clock, Micros, now_micros, to_micros
+from agentmem.embedding import open_embedder
+from agentmem.embedding.batcher import Batcher, Job, embed_documents, embed_query
+from agentmem.errors import (
+    ClosedError,
+    InvalidInputError,
+    ModelMismatchError,
+    NotFoundError,
+    StoreCorruptError,
+    StoreError,
+)
+from agentmem.follower import Follower
+from agentmem.models import HistoryEvent, MemoryRecord, Order, Page
+from agentmem.ports import Embedder
+from agentmem.retrieval.filters import CompiledFilter
+from agentmem.retrieval.querycache import QueryCache
+from agentmem.retrieval.search import Retriever
+from agentmem.settings import Settings
+from agentmem.stores.commit import Add, GroupCommit, Write
+from agentmem.stores.connection import Connection, Value, locked_out
+from agentmem.stores.lance import LanceIndex
+from agentmem.stores.locks import FileLock, refuse_network_filesystem
+from agentmem.stores.names import Names
+from agentmem.stores.repository import UNEXPIRED, Created, Patch, Repository, ScopeKey, Stored, not_found, visible
+from agentmem.stores.schema import configure, migrate
+from agentmem.validation import Draft, Scope
+
+T = TypeVar("T")
+DATABASE = "agentmem.db"
+READERS = 4
+"""Threads for the blocking half of async calls. libSQL runs one statement at a time whatever their number."""
+
+_open_engines: dict[str, Engine] = {}
+_opening = threading.Lock()
+
+
+class Engine:
+    """One store, opened once per process and shared by its clients. Use ``acquire`` and ``release``."""
+
+    @classmethod
+    def acquire(
+        cls, path: Path, settings: Settings, embedder: str | os.PathLike[str] | Embedder | None, clock: Clock | None
+    ) -> Engine:
+        """The process's engine for this path, opened now if it is the first.
+
+        Raises ``StoreError`` and its kin for a path that cannot hold a store, ``ModelMismatchError`` for a store of
+        another model, ``InvalidInputError`` if the path is already open with other settings.
+        """
+        key = os.path.realpath(path)
+        with _opening:
+            engine = _open_engines.get(key)
+            if engine is not None and engine.pid == os.getpid():
+                engine.check_same(settings, embedder, clock)
+            else:
+                engine = _open_engines[key] = cls(Path(key), settings, embedder, clock)
+            engine.clients += 1
+            return engine
+
+    def release(self) -> None:
+        """Give the engine back; the last client closes it, after everything queued is durable."""
+        with _opening:
+            self.clients -= 1
+            if self.clients == 0:
+                _open_engines.pop(str(self.path), None)
+                self._stack.close()
+
+    def __init__(
+        self,
+        path: Path,
+        settings: Settings,
+        embedder: str | os.PathLike[str] | Embedder | None,
+        clock: Clock | None,
+    ) -> None:
+        self.path = path
+        self.settings = settings
+        self.pid = os.getpid()
+        self.clients = 0
+        self._given = embedder
+        self._clock = clock
+        self.embedder = open_embedder(embedder, cache_size=settings.embedding_cache_size)
+        prepare_folder(path)
+        database = path / DATABASE
+        gate = FileLock(path / "write.lock")
+        with ExitStack() as stack:
+            stack.callback(gate.close)
+            _migrate(database, gate, settings, self.embedder)
+            names = Names()
+            connection = Connection(database)
+            stack.callback(connection.close)
+            self.repository = Repository(connection, names)
+            self.lance = LanceIndex(path / "lance", dim=self.embedder.dim)
+            stack.callback(self.lance.close)
+            self.commits = GroupCommit(database, gate, names, settings.lock_timeout_s, self.now)
+            stack.callback(self.commits.close)
+            self.follower = Follower(
+                self.repository, self.commits, self.lance, FileLock(path / "follower.lock"), settings,
+                self.embedder.dim,
+            )  # fmt: skip
+            stack.callback(self.follower.close)
+            self.cache = QueryCache(settings.query_cache_size, settings.query_cache_ttl_minutes)
+            self.retriever = Retriever(
+                self.repository, self.lance, settings, self.embedder.dim, self.cache.drop, self.follower.index_keywords
+            )
+            self._batcher = Batcher(self.embedder, settings.embed_threads, settings.batch_size)
+            stack.callback(self._batcher.close)
+            self.pool = ThreadPoolExecutor(READERS, thread_name_prefix="agentmem-read")
+            stack.callback(self.pool.shutdown)
+            self._stack = stack.pop_all()
+
+    def check_same(
+        self, settings: Settings, embedder: str | os.PathLike[str] | Embedder | None, clock: Clock | None
+    ) -> None:
+        """Refuse to share the engine with a client that wants another one."""
+        if settings != self.settings or clock is not self._clock:
+            raise InvalidInputError(
+                f"{self.path} is already open in this process with other settings; use the same ones, or close it first"
+            )
+        if embedder is not self._given and embedder != self._given:
+            wanted = open_embedder(embedder, cache_size=0)
+            if (wanted.name, wanted.dim) != (self.embedder.name, self.embedder.dim):
+                raise _mismatch(self.path, self.embedder.name, self.embedder.dim, wanted)
+
+    def now(self) -> Micros:
+        return now_micros() if self._clock is None else to_micros(self._clock())
+
+    def check_process(self) -> None:
+        """Refuse to go on in a forked child: threads, locks and database handles do not survive a fork."""
+        if os.getpid() != self.pid:
+            raise StoreError("the client was opened before a fork; open a new one in the child process")
+
+    # -- adding ------------------------------------------------------------------------------------------------------
+
+    def submit_add(self, drafts: Sequence[Draft]) -> Future[list[Created]]:
+        """Embed and store drafts, all or none. The future can be cancelled until its commit begins."""
+        self.check_process()
+        future = Future[list[Created]]()
+        if not drafts:
+            future.set_result([])
+            return future
+        self._batcher.submit(
+            Job(
+                texts=[draft.content for draft in drafts],
+                deliver=lambda vectors: self._store(Add(drafts, vectors, future)),
+                fail=lambda exc: _fail(future, exc),
+                cancelled=future.cancelled,
+            )
+        )
+        return future
+
+    def _store(self, add: Add) -> None:
+        try:
+            self.commits.submit_add(add)
+        except ClosedError as exc:
+            _fail(add.future, exc)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def key(self, scope: Scope | None) -> ScopeKey | None:
+        """The scope as numbers; None if nothing was ever stored in it."""
+        return ScopeKey(None, None, None) if scope is None else self.repository.scope_key(scope)
+
+    def find(self, id: str, scope: Scope | None, *, any_state: bool = False) -> Stored | None:
+        """The record with this id inside the scope (None: any); unless ``any_state``, only if it is live."""
+        self.check_process()
+        key = self.key(scope)
+        if key is None:
+            return None
+        return self.repository.find_by_id(id, key, None if any_state else self.now())
+
+    def record(self, stored: Stored) -> MemoryRecord:
+        return self.repository.record(stored)
+
+    def history(self, id: str, scope: Scope | None) -> list[HistoryEvent]:
+        """Every event of a record, deleted or not, oldest first. Raises ``NotFoundError``."""
+        stored = self.find(id, scope, any_state=True)
+        if stored is None:
+            raise not_found(id)
+        return self.repository.history(stored.row, id)
+
+    def page(
+        self, scope: Scope, where: Sequence[str], params: Sequence[Value], order: Order, limit: int, after: int | None
+    ) -> Page:
+        """Live records of a scope that satisfy conditions on ``records r``, by order of adding."""
+        self.check_process()
+        key = self.key(scope)
+        if key is None:
+            return Page([], None)
+        found = list[int]()
+        scope_where, scope_params = key.where()
+        condition = " AND ".join([scope_where, UNEXPIRED, *where])
+        newest = order == "newest"
+        for low, high in self.repository.windows(scope_where, scope_params, newest_first=newest, start=after):
+            rows = self.repository.rows_between(condition, (*scope_params, self.now(), *params), low, high)
+            found += reversed(rows) if newest else rows
+            if len(found) > limit:
+                break
+        stored = {item.row: item for item in self.repository.find_rows(found[:limit])}
+        records = [self.record(stored[row]) for row in found[:limit] if row in stored]
+        return Page(records, f"{order}:{found[limit - 1]}" if len(found) > limit else None)
+
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    def write(self, run: Callable[[Repository], T], rows: int = 1) -> T:
+        """Run something in a transaction and wait until it is durable."""
+        self.check_process()
+        return self.commits.submit(Write(run, rows)).result()
+
+    def update(self, id: str, patch: Patch, scope: Scope | None) -> MemoryRecord:
+        """Apply a patch to a live record; a new content is embedded first."""
+        content = patch.values.get("content")
+        if isinstance(content, str):
+            self._must_exist(id, scope)
+            patch = replace(patch, vector=embed_documents(self.embedder, [content])[0])
+        stored = self.write(lambda repository: repository.update(id, patch, self._guard(id, scope), self.now()))
+        return self.record(stored)
+
+    def delete(self, id: str, scope: Scope | None) -> bool:
+        key = self.key(scope)
+        return key is not None and self.write(lambda repository: repository.delete(id, key, self.now()))
+
+    def delete_matching(self, scope: Scope, condition: CompiledFilter | None, dry_run: bool) -> int:
+        """Delete what the scope holds now and the condition admits, a window per transaction; returns how many."""
+        count = 0
+        for found in self.matching(scope, condition):
+            count += len(found) if dry_run else self.write(partial(_delete_current, found, self.now))
+        return count
+
+    def matching(
+        self, scope: Scope, condition: CompiledFilter | None, *, deleted_too: bool = False
+    ) -> Iterator[list[Stored]]:
+        """The scope's records that the condition admits, in groups; those added meanwhile are left out."""
+        self.check_process()
+        key = self.key(scope)
+        if key is None:
+            return
+        where, params = key.where()
+        if deleted_too:
+            where = where.replace("r.state = 0", "r.state != 2")
+        terms, values = [where], list[Value](params)
+        if not deleted_too:
+            terms.append(UNEXPIRED)
+            values.append(self.now())
+        if condition is not None:
+            terms.append(f"({condition.sql})")
+            values += condition.params
+        last = self.repository.last_row()
+        for low, high in self.repository.windows(f"{where} AND r.row <= ?", (*params, last)):
+            rows = self.repository.rows_between(" AND ".join(terms), values, low, high)
+            if rows:
+                yield list(self.repository.find_rows(rows))
+
+    def restore(self, id: str, version: int | None, scope: Scope | None) -> MemoryRecord:
+        """Bring a deleted record back, or a record back to an earlier version, as a new version."""
+        current = self.find(id, scope, any_state=True)
+        if current is None:
+            raise not_found(id)
+        if version is None and visible(current, self.now()):
+            return self.record(current)
+        values = {} if version is None else self._values_at(current, version)
+        content = values.get("content", current.content)
+        vector = None
+        if content != current.content and isinstance(content, str):
+            vector = embed_documents(self.embedder, [content])[0]
+        patch = Patch(values, vector=vector, if_version=current.version)
+        return self.record(self.write(lambda r: r.restore(id, patch, self._guard(id, scope), self.now())))
+
+    def _values_at(self, current: Stored, version: int) -> dict[str, Value]:
+        """A record's values as of one of its versions: today's, undone event by event."""
+        if not 1 <= version <= current.version:
+            raise NotFoundError(f"record {current.id!r} has the versions 1 to {current.version}, not {version}")
+        values = dict[str, Value]()
+        for event in reversed(self.repository.history(current.row, current.id)):
+            if event.version > version and event.event in ("UPDATE", "RESTORE"):
+                values.update(event.data)
+        return values
+
+    def rate(self, id: str, rating: float | None, data: dict[str, Any], scope: Scope | None) -> None:
+        """Store feedback."""
+        self.write(lambda repository: repository.rate(id, rating, data, self._guard(id, scope), self.now()))
+
+    def embed_query(self, text: str) -> Any:
+        return embed_query(self.embedder, text)
+
+    def _guard(self, id: str, scope: Scope | None) -> ScopeKey:
+        key = self.key(scope)
+        if key is None:
+            raise not_found(id)
+        return key
+
+    def _must_exist(self, id: str, scope: Scope | None) -> None:
+        if self.find(id, scope) is None:
+            raise not_found(id)
+
+
+def prepare_folder(path: Path) -> None:
+    """Make the store's folder, for its owner alone, or say why it cannot be one."""
+    if path.exists() and not path.is_dir():
+        raise StoreError(f"{path} is a file; a store needs a folder, name another path")
+    refuse_network_filesystem(path)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        database = path / DATABASE
+        if not database.exists():
+            if (path / "lance").exists():
+                raise StoreCorruptError(
+                    f"{path} holds vectors but no {DATABASE}, where the memories are; restore it from a backup, "
+                    f"or remove {path / 'lance'} to start empty"
+                )
+            os.close(os.open(database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        elif not os.access(database, os.W_OK) or not os.access(path, os.W_OK):
+            raise PermissionError(f"no permission to write {database}")
+    except OSError as exc:
+        raise StoreError(f"{path} cannot be used as a store: {exc.strerror or exc}; choose a folder you own") from exc
+
+
+def _migrate(database: Path, gate: FileLock, settings: Settings, embedder: Embedder) -> None:
+    """Bring the tables up to date and make sure that the store belongs to this model."""
+    if not gate.acquire(settings.lock_timeout_s):
+        raise locked_out(database, settings.lock_timeout_s)
+    with gate, closing(Connection(database)) as connection:
+        configure(connection)
+        migrate(connection, database.parent)
+        repository = Repository(connection, Names())
+        name, dim = repository.meta("model"), repository.meta("dim")
+        if name is None:
+            repository.set_meta("dim", embedder.dim)
+            repository.set_meta("model", embedder.name)
+        elif (name, dim) != (embedder.name, embedder.dim):
+            raise _mismatch(database.parent, name, dim, embedder)
+
+
+def _mismatch(path: Path, name: str, dim: int, wanted: Embedder) -> ModelMismatchError:
+    return ModelMismatchError(
+        f"{path} holds embeddings of {name!r} ({dim} dimensions) and cannot be used with {wanted.name!r} "
+        f"({wanted.dim}); open it with embedder={name!r}, or use another path for the other model"
+    )
+
+
+def _delete_current(found: Sequence[Stored], now: Callable[[], Micros], repository: Repository) -> int:
+    """Delete those of the records that are still there now that the transaction has begun."""
+    instant = now()
+    current = [item for item in repository.find_rows(item.row for item in found) if visible(item, instant)]
+    repository.delete_rows(current, instant)
+    return len(current)
+
+
+def _fail(future: Future[Any], exc: Exception) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(exc)

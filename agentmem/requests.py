@@ -1,0 +1,200 @@
+"""From the arguments of public calls to what the engine takes, for both clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from agentmem.clock import Micros
+from agentmem.errors import InvalidInputError, ScopeError
+from agentmem.models import UNSET, AddResult, Item, Mode, Order
+from agentmem.retrieval.filters import compile_filter
+from agentmem.settings import Settings
+from agentmem.stores.connection import Value
+from agentmem.stores.repository import Created, Patch
+from agentmem.validation import (
+    Draft,
+    NewMemoryFields,
+    Scope,
+    check_batch,
+    check_content,
+    check_instant,
+    check_labels,
+    check_layer,
+    check_limit,
+    check_number,
+    check_query,
+    check_text,
+    check_ttl,
+    clean_json,
+    draft,
+    draft_many,
+    metadata_json,
+)
+
+if TYPE_CHECKING:
+    from agentmem.orchestrator import Engine
+    from agentmem.searching import Search
+
+MODES: tuple[str, ...] = get_args(Mode)
+ORDERS: tuple[str, ...] = get_args(Order)
+MAX_CHUNK = 10_000
+
+
+def within(bound: Scope, given: Scope) -> Scope:
+    """The bound scope, narrowed by the ids that were given. Raises ``ScopeError`` where they contradict it."""
+    merged = list[Any]()
+    for name in ("user_id", "agent_id", "run_id"):
+        fixed, wanted = getattr(bound, name), getattr(given, name)
+        if wanted is not None and wanted != fixed and (fixed is not None or name == "user_id"):
+            raise ScopeError(f"{name} is bound by scoped() and cannot be {wanted!r}; use the unbound memory for that")
+        merged.append(fixed if wanted is None else wanted)
+    return Scope(*merged)
+
+
+def draft_one(item: Item, fields: NewMemoryFields, settings: Settings, bound: Scope | None) -> Draft:
+    """Check one item."""
+    made = draft(item, fields, settings)
+    if bound is not None:
+        within(bound, made.scope)
+    return made
+
+
+def draft_batch(
+    items: object, fields: NewMemoryFields, settings: Settings, bound: Scope | None, first_index: int
+) -> list[Draft]:
+    """Check a batch; ``first_index`` is the position of its first item for the caller."""
+    drafts = draft_many(check_batch(items), fields, settings, first_index)
+    if bound is not None:
+        for made in drafts:
+            within(bound, made.scope)
+    return drafts
+
+
+def add_results(created: Sequence[Created], engine: Engine) -> list[AddResult]:
+    """The public form of what an add did."""
+    return [AddResult(c.stored.id, c.status, partial(engine.record, c.stored)) for c in created]
+
+
+def check_chunk(chunk: object) -> None:
+    if isinstance(chunk, bool) or not isinstance(chunk, int) or not 1 <= chunk <= MAX_CHUNK:
+        raise InvalidInputError(f"chunk must be an int from 1 to {MAX_CHUNK:,}, not {chunk!r}", field="chunk")
+
+
+def check_tokens(max_tokens: object) -> None:
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+        raise InvalidInputError(f"max_tokens must be an int of at least 1, not {max_tokens!r}", field="max_tokens")
+
+
+def search_request(
+    query: object,
+    scope: Scope,
+    limit: object,
+    filters: Mapping[str, object] | None,
+    kinds: object,
+    layers: object,
+    since: object,
+    until: object,
+    as_of: object,
+    mode: object,
+    min_similarity: object,
+) -> Search:
+    """Check the arguments of a search."""
+    from agentmem.searching import Search
+
+    if mode not in MODES:
+        raise InvalidInputError(f"mode={mode!r} is not one of {', '.join(MODES)}", field="mode")
+    return Search(
+        query=check_query(query),
+        scope=scope,
+        limit=check_limit(limit),
+        condition=compile_filter(filters, column="r.metadata"),
+        kinds=None if kinds is None else tuple(check_labels(kinds, "kinds")),
+        layers=None if layers is None else tuple(_layers(layers)),
+        since=None if since is None else check_instant(since, "since"),
+        until=None if until is None else check_instant(until, "until"),
+        as_of=None if as_of is None else check_instant(as_of, "as_of"),
+        mode=cast("Mode", mode),
+        min_similarity=None if min_similarity is None else check_number(min_similarity, "min_similarity", -1, 1),
+    )
+
+
+def conditions(filters: Mapping[str, object] | None, kinds: object, layers: object) -> tuple[list[str], list[Value]]:
+    """Filters of ``page`` as SQL conditions on ``records r``."""
+    where, params = list[str](), list[Value]()
+    compiled = compile_filter(filters, column="r.metadata")
+    if compiled is not None:
+        where.append(f"({compiled.sql})")
+        params += compiled.params
+    for column, labels in (
+        ("kind", None if kinds is None else check_labels(kinds, "kinds")),
+        ("layer", None if layers is None else _layers(layers)),
+    ):
+        if labels is not None:
+            where.append(f"r.{column} IN ({','.join('?' * len(labels))})")
+            params += labels
+    return where, params
+
+
+def _layers(layers: object) -> list[str]:
+    return [check_layer(label, "layers").value for label in check_labels(layers, "layers")]
+
+
+def cursor_row(order: object, cursor: object) -> int | None:
+    """The row number after which a page goes on."""
+    if order not in ORDERS:
+        raise InvalidInputError(f"order={order!r} is not one of {', '.join(ORDERS)}", field="order")
+    if cursor is None:
+        return None
+    direction, _, row = cursor.partition(":") if isinstance(cursor, str) else ("", "", "")
+    if direction != order or not row.isascii() or not row.isdigit() or len(row) > 18:
+        raise InvalidInputError(
+            f"cursor={cursor!r} is not one that page(order={order!r}) returned; pass the last page's cursor unchanged",
+            field="cursor",
+        )
+    return int(row)
+
+
+def patch_of(
+    content: object,
+    metadata: object,
+    ttl: object,
+    importance: object,
+    if_version: object,
+    settings: Settings,
+    now: Micros,
+) -> Patch:
+    """Check the arguments of an update."""
+    values = dict[str, Value]()
+    merge: dict[str, Any] | None = None
+    if content is not UNSET:
+        values["content"] = check_content(content, settings)
+    if metadata is None:
+        values["metadata"] = None
+    elif metadata is not UNSET:
+        metadata_json(metadata, settings)
+        merge = clean_json(metadata, "metadata")
+    if ttl is not UNSET:
+        values["expires_at"] = None if ttl is None else now + check_ttl(ttl)
+    if importance is not UNSET:
+        values["importance"] = None if importance is None else check_number(importance, "importance", 0, 1)
+    if if_version is not None and (isinstance(if_version, bool) or not isinstance(if_version, int)):
+        raise InvalidInputError(f"if_version must be an int, not {if_version!r}", field="if_version")
+    if not values and merge is None:
+        raise InvalidInputError("update() was given nothing to change", field="content")
+    return Patch(values, metadata_merge=merge, if_version=if_version)
+
+
+def feedback_data(rating: object, accepted: object, query: object) -> dict[str, Any]:
+    """What a FEEDBACK event records."""
+    if rating is None and accepted is None:
+        raise InvalidInputError("feedback() needs rating (1 to 5) or accepted (True or False)", field="rating")
+    if accepted is not None and not isinstance(accepted, bool):
+        raise InvalidInputError(f"accepted must be True or False, not {accepted!r}", field="accepted")
+    data = {
+        "rating": None if rating is None else check_number(rating, "rating", 1, 5),
+        "accepted": accepted,
+        "query": None if query is None else check_text(query, "query"),
+    }
+    return {key: value for key, value in data.items() if value is not None}

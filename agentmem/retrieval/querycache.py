@@ -1,0 +1,81 @@
+"""Results of recent searches, each good until something behind its wall changes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+from agentmem.retrieval.search import Found
+from agentmem.retrieval.walls import Wall
+from agentmem.stores.repository import Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """What a search found, with the rows behind it; public objects are made anew for every caller."""
+
+    found: Found
+    stored: dict[int, Stored]
+    wall: Wall
+    at: float
+
+
+class QueryCache:
+    """Least recently used out first. The feed says what to drop, so an entry is never older than its scope."""
+
+    def __init__(self, size: int, ttl_minutes: float) -> None:
+        self._size = size
+        self._ttl = ttl_minutes * 60
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Hashable, Cached] = OrderedDict()
+        self._by_wall: dict[Wall, set[Hashable]] = {}
+        self._drops = 0
+        self.hits = 0
+        self.misses = 0
+
+    def get(self, key: Hashable) -> Cached | None:
+        """The entry, if there still is a valid one."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None or time.monotonic() - entry.at > self._ttl:
+                self.misses += 1
+                return None
+            self._entries.move_to_end(key)
+            self.hits += 1
+            return entry
+
+    @property
+    def drops(self) -> int:
+        """Changes heard of so far; read before a search and given to ``put`` after it."""
+        return self._drops
+
+    def put(self, key: Hashable, found: Found, stored: dict[int, Stored], wall: Wall, drops: int) -> None:
+        """Keep a result, unless the store changed since the search began: it may have missed the change."""
+        if not self._size:
+            return
+        with self._lock:
+            if drops != self._drops:
+                return
+            self._entries[key] = Cached(found, stored, wall, time.monotonic())
+            self._by_wall.setdefault(wall, set()).add(key)
+            while len(self._entries) > self._size:
+                old, entry = self._entries.popitem(last=False)
+                self._by_wall.get(entry.wall, set()).discard(old)
+
+    def drop(self, walls: Iterable[Wall] | None) -> None:
+        """Forget what was found behind these walls; None: everything."""
+        with self._lock:
+            self._drops += 1
+            if walls is None:
+                self._entries.clear()
+                self._by_wall.clear()
+                return
+            for wall in walls:
+                for key in self._by_wall.pop(wall, ()):
+                    self._entries.pop(key, None)
+
+    def usage(self) -> dict[str, int]:
+        return {"entries": len(self._entries), "hits": self.hits, "misses": self.misses}

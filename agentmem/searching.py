@@ -1,0 +1,133 @@
+"""One search from the caller's arguments to the caller's results."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from agentmem.clock import Micros
+from agentmem.models import HitDetails, Mode, SearchHit, SearchResults, SearchTrace
+from agentmem.orchestrator import Engine
+from agentmem.retrieval.arena import Candidate, Query
+from agentmem.retrieval.filters import CompiledFilter
+from agentmem.retrieval.search import Found
+from agentmem.retrieval.text import terms
+from agentmem.retrieval.walls import wall_of
+from agentmem.stores.repository import ScopeKey, Stored, visible
+from agentmem.validation import Scope
+
+MAX_TERMS = 64
+"""Distinct query terms that keyword search looks at, the first ones."""
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A checked search. Hashable, so that it is its own key in the query cache."""
+
+    query: str
+    scope: Scope
+    limit: int
+    condition: CompiledFilter | None
+    kinds: tuple[str, ...] | None
+    layers: tuple[str, ...] | None
+    since: Micros | None
+    until: Micros | None
+    as_of: Micros | None
+    mode: Mode
+    min_similarity: float | None
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Milliseconds per stage."""
+
+    spent: dict[str, float] = field(default_factory=dict[str, float])
+    _at: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.spent[stage] = self.spent.get(stage, 0.0) + (now - self._at) * 1_000
+        self._at = now
+
+
+def run(engine: Engine, search: Search, *, explain: bool) -> SearchResults:
+    """Search; see ``Memory.search``."""
+    engine.check_process()
+    watch = _Watch()
+    now = engine.now()
+    engine.retriever.follow()
+    key = engine.key(search.scope)
+    watch.lap("follow")
+    if key is None:
+        return SearchResults([], SearchTrace((), 0, False, watch.spent) if explain else None)
+    cached = engine.cache.get(search)
+    if cached is not None and all(visible(stored, now) for stored in cached.stored.values()):
+        found, stored = cached.found, cached.stored
+    else:
+        cached = None
+        drops = engine.cache.drops
+        found, stored = _search(engine, search, key, now, watch)
+        engine.cache.put(search, found, stored, wall_of(key), drops)
+    words = _query_terms(search) if explain else ()
+    hits = [_hit(engine, candidate, stored[candidate.row], words, explain) for candidate in found.candidates]
+    watch.lap("build")
+    trace = SearchTrace(found.engines, found.considered, cached is not None, watch.spent) if explain else None
+    return SearchResults(hits, trace)
+
+
+def _search(
+    engine: Engine, search: Search, key: ScopeKey, now: Micros, watch: _Watch
+) -> tuple[Found, dict[int, Stored]]:
+    needs_vector = search.mode != "keyword" or search.min_similarity is not None
+    query = Query(
+        mode=search.mode,
+        vector=engine.embed_query(search.query) if needs_vector else None,
+        terms=_query_terms(search) if search.mode != "vector" else (),
+        limit=search.limit,
+        now=now if search.as_of is None else min(now, search.as_of),
+        kinds=search.kinds,
+        layers=search.layers,
+        since=search.since,
+        until=search.until,
+        as_of=search.as_of,
+        min_similarity=search.min_similarity,
+    )
+    watch.lap("embed")
+    attempt = 1
+    while True:
+        found = engine.retriever.search(key, query, search.condition)
+        watch.lap("search")
+        stored = {item.row: item for item in engine.repository.find_rows(c.row for c in found.candidates)}
+        fresh = [c for c in found.candidates if _is_current(c, stored.get(c.row), key, now)]
+        watch.lap("hydrate")
+        if len(fresh) == len(found.candidates) or attempt == _ATTEMPTS:
+            # Records that keep changing under the search are left out rather than shown with another text's score.
+            return Found(fresh, found.engines, found.considered), {c.row: stored[c.row] for c in fresh}
+        engine.retriever.follow()
+        attempt += 1
+
+
+def _is_current(candidate: Candidate, stored: Stored | None, key: ScopeKey, now: Micros) -> bool:
+    """Whether the record is still what was scored. Its scope is checked once more, against the truth."""
+    return (
+        stored is not None
+        and visible(stored, now)
+        and stored.version == candidate.version
+        and key.admits(stored.user, stored.agent, stored.run)
+    )
+
+
+def _query_terms(search: Search) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(terms(search.query)))[:MAX_TERMS]
+
+
+def _hit(engine: Engine, candidate: Candidate, stored: Stored, words: tuple[str, ...], explain: bool) -> SearchHit:
+    details = None
+    if explain:
+        present = set(terms(stored.content))
+        matched = tuple(word for word in words if word in present)
+        details = HitDetails(
+            candidate.vector, candidate.keyword, candidate.recency, candidate.importance, candidate.rating, matched
+        )
+    return SearchHit(candidate.score, candidate.similarity, engine.record(stored), details)
