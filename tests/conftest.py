@@ -1,0 +1,85 @@
+"""Fixtures that many tests share: a store's folder, clients on it, a clock that is moved by hand, a small embedder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+
+from agentmem import Memory
+
+START = datetime(2025, 3, 1, 12, tzinfo=UTC)
+
+hypothesis.settings.register_profile("short", derandomize=True, deadline=None, database=None, print_blob=True)
+hypothesis.settings.register_profile("long", deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("AGENTMEM_HYPOTHESIS", "short"))
+
+
+class FakeClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, start: datetime = START) -> None:
+        self.now = start
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class HashEmbedder:
+    """An embedder without a model: the normalised sum of a fixed random vector per word; the same in every process."""
+
+    name = "hashed-words-32"
+    dim = 32
+
+    def embed_documents(self, texts: Sequence[str]) -> np.ndarray:
+        return np.array([self.embed_query(text) for text in texts], np.float32).reshape(len(texts), self.dim)
+
+    def embed_query(self, text: str) -> np.ndarray:
+        words = re.findall(r"\w+", text.lower()) or [text]
+        digests = (blake2b(word.encode(), digest_size=2 * self.dim).digest() for word in words)
+        total = sum(np.frombuffer(digest, np.int16).astype(np.float64) for digest in digests)
+        return (total / np.linalg.norm(total)).astype(np.float32)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def embedder() -> HashEmbedder:
+    return HashEmbedder()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """The folder of the test's store, not yet made."""
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def open_memory(store: Path, clock: FakeClock, embedder: HashEmbedder) -> Iterator[Callable[..., Memory]]:
+    """Opens clients, by default on ``store`` with the fake clock and the small embedder, and closes them at the end."""
+    with ExitStack() as stack:
+
+        def open_(path: Path = store, **options: Any) -> Memory:
+            return stack.enter_context(Memory(path, **{"clock": clock, "embedder": embedder, **options}))
+
+        yield open_
+
+
+@pytest.fixture
+def memory(open_memory: Callable[..., Memory]) -> Memory:
+    return open_memory()
