@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -91,7 +91,7 @@ class Arena:
         self._dim = dim
         self._used = 0
         self._vectors: Vector = np.empty((16, dim), np.float32)
-        self._columns: dict[str, NDArray[np.generic]] = {name: np.empty(16, _SLOT[name]) for name in _SLOT.names or ()}
+        self._columns: dict[str, NDArray[Any]] = {name: np.empty(16, _SLOT[name]) for name in _SLOT.names or ()}
         self._ids: list[str] = []
         self._slot_of: dict[int, int] = {}
         self._codes: dict[str, int] = {}
@@ -191,7 +191,7 @@ class Arena:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _column(self, name: str) -> NDArray[np.generic]:
+    def _column(self, name: str) -> NDArray[Any]:
         return self._columns[name][: self._used]
 
     def _candidate(self, slot: int, at: int, parts: scoring.Scores, similarity: float | None) -> Candidate:
@@ -267,7 +267,7 @@ class Arena:
         self._columns = {name: _grown(column, size) for name, column in self._columns.items()}
 
 
-def _grown(array: NDArray[np.generic], size: int) -> NDArray[np.generic]:
+def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
     grown = np.empty((size, *array.shape[1:]), array.dtype)
     grown[: len(array)] = array
     return grown

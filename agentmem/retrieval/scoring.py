@@ -30,8 +30,9 @@ from agentmem.models import Mode
 if TYPE_CHECKING:
     from agentmem.ports import Ints, Vector
 
-K1, B = 1.2, 0.75
-VECTOR_WEIGHT, KEYWORD_WEIGHT = 0.5, 0.5
+K1, B = 0.9, 0.4
+"""BM25's parameters for short passages (Anserini's defaults)."""
+VECTOR_WEIGHT, KEYWORD_WEIGHT = 0.7, 0.3
 BONUS = 0.1
 RECENCY_SHARE, IMPORTANCE_SHARE, RATING_SHARE = 0.5, 0.3, 0.2
 HALF_LIFE = 30 * 86_400 * 1_000_000
@@ -57,7 +58,8 @@ def idf(documents: int, containing: int) -> float:
 
 def term_weight(frequency: Vector, length: Vector, mean_length: float) -> Vector:
     """BM25's part of one term before its idf, in [0, K1 + 1): saturates with its frequency, damped for long texts."""
-    return frequency * (K1 + 1) / (frequency + K1 * (1 - B + B * length / mean_length))
+    damping = K1 * (1 - B + B * length / np.float32(mean_length))
+    return (frequency * (K1 + 1) / (frequency + damping)).astype(np.float32)
 
 
 def score(

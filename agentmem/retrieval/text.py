@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any, cast
 
-from py_rust_stemmers import SnowballStemmer
+import py_rust_stemmers
 
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _TERM = re.compile(rf"[{_UNSPACED}\U00020000-\U0003ffff]|[^\W_{_UNSPACED}\U00020000-\U0003ffff]+")
 _ASCII_TERM = re.compile(r"[a-z0-9]+")
-_STEMMER = SnowballStemmer("english")
+_english: Callable[[str], str] = cast("Any", py_rust_stemmers).SnowballStemmer("english").stem_word
 _LONGEST = 64
 """Longer runs are hashes or encoded data; their first characters are enough to tell them apart."""
 
@@ -31,4 +33,4 @@ def terms(text: str) -> list[str]:
 @lru_cache(maxsize=50_000)
 def _stem(word: str) -> str:
     word = word[:_LONGEST]
-    return _STEMMER.stem_word(word) if word.isascii() else word
+    return _english(word) if word.isascii() else word
