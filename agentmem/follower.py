@@ -108,11 +108,15 @@ class Follower:
             self._wanted = self._repository.last_seq()
             self._wake.notify_all()
 
-    def close(self) -> None:
-        """Stop after the group at hand. What is left is drained by whoever opens the store next."""
+    def stop(self) -> None:
+        """Ask the thread to stop after the group at hand, and ``flush`` to give up."""
         with self._wake:
             self._closing = True
             self._wake.notify_all()
+
+    def close(self) -> None:
+        """Stop. What is left is drained by whoever opens the store next."""
+        self.stop()
         self._thread.join()
         self._lock.close()
 

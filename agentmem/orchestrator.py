@@ -6,6 +6,7 @@ completes when it is durable; LanceDB follows on a thread of its own. Reads run 
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agentmem.clock import Clock, Micros, now_micros, to_micros
+from agentmem.clock import Clock, Micros, now_micros, to_datetime, to_micros
 from agentmem.embedding import open_embedder
 from agentmem.embedding.batcher import Batcher, Job, embed_documents, embed_query
 from agentmem.errors import (
@@ -123,6 +124,7 @@ class Engine:
             stack.callback(self._batcher.close)
             self.pool = ThreadPoolExecutor(READERS, thread_name_prefix="agentmem-read")
             stack.callback(self.pool.shutdown)
+            stack.callback(self.follower.stop)
             self._stack = stack.pop_all()
 
     def check_same(
@@ -193,7 +195,7 @@ class Engine:
         stored = self.find(id, scope, any_state=True)
         if stored is None:
             raise not_found(id)
-        return self.repository.history(stored.row, id)
+        return [replace(event, data=_readable(event.data)) for event in self.repository.history(stored.row, id)]
 
     def page(
         self, scope: Scope, where: Sequence[str], params: Sequence[Value], order: Order, limit: int, after: int | None
@@ -352,6 +354,16 @@ def _mismatch(path: Path, name: str, dim: int, wanted: Embedder) -> ModelMismatc
         f"{path} holds embeddings of {name!r} ({dim} dimensions) and cannot be used with {wanted.name!r} "
         f"({wanted.dim}); open it with embedder={name!r}, or use another path for the other model"
     )
+
+
+def _readable(data: dict[str, Any]) -> dict[str, Any]:
+    """An event's data as a caller knows the fields: metadata as a dict, times as ISO 8601 text."""
+    readable = dict(data)
+    if isinstance(data.get("metadata"), str):
+        readable["metadata"] = json.loads(data["metadata"])
+    if isinstance(data.get("expires_at"), int):
+        readable["expires_at"] = to_datetime(data["expires_at"]).isoformat()
+    return readable
 
 
 def _delete_current(found: Sequence[Stored], now: Callable[[], Micros], repository: Repository) -> int:

@@ -23,9 +23,7 @@ class Settings(BaseModel):
     """Largest metadata accepted, in bytes of JSON."""
 
     batch_size: int = Field(default=32, ge=1, le=10_000)
-    """Waiting requests that are embedded together at most."""
-    batch_timeout_ms: int = Field(default=100, ge=0, le=10_000)
-    """Longest that a request waits for others to be embedded with. Only requests that find every worker busy wait."""
+    """Requests that are embedded together at most. None waits for company: only those that find every worker busy join."""
     embed_threads: int = Field(default=2, ge=1, le=64)
     """Threads that embed at the same time."""
     embedding_cache_size: int = Field(default=10_000, ge=0)

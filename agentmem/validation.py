@@ -253,9 +253,10 @@ def _clean_object(value: Mapping[object, object], path: str, depth: int) -> dict
 
 def check_batch(items: object) -> Sequence[Item]:
     """A sequence of at most 10,000 items."""
+    kind = type(items).__name__
     if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Sequence):
         raise InvalidInputError(
-            f"add_many takes a list of items, not {type(items).__name__}; add() takes one, add_stream() any iterable",
+            f"add_many takes a list of items, not {kind}; add() takes one, add_stream() any iterable",
             field="items",
         )
     batch = cast("Sequence[Item]", items)
@@ -302,14 +303,14 @@ class NewMemoryFields:
 _FIELDS = frozenset(NewMemory.model_fields)
 
 
-def draft(item: Item, defaults: NewMemoryFields, settings: Settings) -> Draft:
+def draft(item: object, defaults: NewMemoryFields, settings: Settings) -> Draft:
     """Check one item against everything the store requires."""
     if isinstance(item, str):
         return _draft(item, defaults, settings)
     if isinstance(item, NewMemory):
-        given = item.model_dump(exclude_none=True)
+        given: dict[str, object] = {name: value for name, value in item if value is not None}
     elif isinstance(item, Mapping):
-        given = {key: value for key, value in item.items() if value is not None}
+        given = {key: value for key, value in cast("Mapping[str, object]", item).items() if value is not None}
         unknown = [key for key in given if key not in _FIELDS]
         if unknown:
             raise InvalidInputError(

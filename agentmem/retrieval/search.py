@@ -44,6 +44,7 @@ class _Hall:
     lock: threading.Lock = field(default_factory=threading.Lock)
     arena: Arena | None = None
     dirty: set[int] = field(default_factory=set[int])
+    nbytes: int = 0
     too_large: bool = False
 
 
@@ -85,6 +86,7 @@ class Retriever:
         self._index_keywords = index_keywords
         self._feed = threading.Lock()
         self._halls: OrderedDict[Wall, _Hall] = OrderedDict()
+        self._held = 0
         self._seq = repository.last_seq()
 
     def follow(self) -> int:
@@ -94,8 +96,7 @@ class Retriever:
             return seq
         with self._feed:
             if seq - self._seq > BACKLOG:
-                self._halls.clear()
-                self._on_change(None)
+                self._drop_all()
                 self._seq = seq
             while self._seq < seq:
                 self._note_changes()
@@ -103,14 +104,16 @@ class Retriever:
 
     def _note_changes(self) -> None:
         changed = set[Wall]()
-        for seq, row, user, agent, run in self._repository.events_after(self._seq, READ):
-            self._seq = seq
+        events = self._repository.events_after(self._seq, READ)
+        for _, row, user, agent, run in events:
             for wall in walls_of(user, agent, run):
                 changed.add(wall)
                 hall = self._halls.get(wall)
                 if hall is not None:
                     hall.dirty.add(row)
         self._on_change(changed)
+        # Last: other threads take this number as proof that everything up to it has been noted.
+        self._seq = events[-1][0]
 
     def search(self, scope: ScopeKey, query: Query, condition: CompiledFilter | None) -> Found:
         """The best candidates of a scope; call ``follow`` first. ``condition`` is the caller's metadata filter."""
@@ -129,8 +132,7 @@ class Retriever:
     def forget_all(self) -> None:
         """Drop every arena and cached result; they are loaded again when they are needed."""
         with self._feed:
-            self._halls.clear()
-            self._on_change(None)
+            self._drop_all()
 
     def differences(self) -> list[str]:
         """What arenas in memory have that the store has not, or the other way round."""
@@ -171,7 +173,6 @@ class Retriever:
         if hall.arena is None or hall.arena.wasteful:
             # Changes noted while loading are applied again below: that is harmless, missing one would not be.
             hall.arena = self._load(wall)
-            self._keep_within_budget(wall)
         with self._feed:
             dirty, hall.dirty = hall.dirty, set[int]()
         if hall.arena is not None and dirty:
@@ -181,6 +182,7 @@ class Retriever:
             hall.arena.upsert(list(entries.values()))
         if hall.arena is None or len(hall.arena) > self._settings.arena_limit:
             hall.arena, hall.too_large = None, True
+        self._keep_within_budget(wall, hall)
         return hall.arena
 
     def _load(self, wall: Wall) -> Arena | None:
@@ -197,17 +199,25 @@ class Retriever:
                 break
         return arena
 
-    def _keep_within_budget(self, keep: Wall) -> None:
-        budget = self._settings.arena_budget_mb * 1_048_576
+    def _keep_within_budget(self, wall: Wall, hall: _Hall) -> None:
+        """Account for what this arena holds now; if all of them hold too much, drop the least recently used."""
+        nbytes = 0 if hall.arena is None else hall.arena.nbytes
         with self._feed:
-            held = sum(hall.arena.nbytes for hall in self._halls.values() if hall.arena is not None)
-            for wall in list(self._halls):
-                if held <= budget:
-                    break
-                arena = self._halls[wall].arena
-                if wall != keep and arena is not None:
-                    held -= arena.nbytes
-                    del self._halls[wall]
+            if self._halls.get(wall) is not hall:
+                return  # dropped meanwhile, and gone once this search is done
+            self._held += nbytes - hall.nbytes
+            hall.nbytes = nbytes
+            while self._held > self._settings.arena_budget_mb * 1_048_576 and len(self._halls) > 1:
+                oldest = next(iter(self._halls))
+                if oldest == wall:
+                    self._halls.move_to_end(wall)
+                    continue
+                self._held -= self._halls.pop(oldest).nbytes
+
+    def _drop_all(self) -> None:
+        self._halls.clear()
+        self._held = 0
+        self._on_change(None)
 
     # -- large scopes ------------------------------------------------------------------------------------------------
 
