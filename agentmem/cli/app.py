@@ -1,0 +1,268 @@
+"""Commands and their options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from agentmem.cli import values
+from agentmem.cli.output import Output, error_text
+from agentmem.errors import AgentMemError, NotFoundError, StoreError
+from agentmem.models import ALL, Layer
+
+if TYPE_CHECKING:
+    from agentmem import Memory
+
+DATABASE = "agentmem.db"
+INTERRUPTED = 130
+"""Exit code of a command that was stopped with Ctrl-C, as shells report it."""
+
+app = typer.Typer(
+    name="agentmem",
+    help="A memory for LLM agents and chatbots, on local disk.",
+    epilog="Results are JSON when piped and a table on a terminal; --json and --table choose.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Mode(StrEnum):
+    HYBRID = "hybrid"
+    VECTOR = "vector"
+    KEYWORD = "keyword"
+
+
+StorePath = Annotated[
+    Path, typer.Option("--path", "-p", envvar="AGENTMEM_PATH", help="Folder of the store.", metavar="FOLDER")
+]
+User = Annotated[str | None, typer.Option("--user", "-u", help="Whose memories; left out, those of no user.")]
+Agent = Annotated[str | None, typer.Option("--agent", help="Only those of this agent.")]
+Run = Annotated[str | None, typer.Option("--run", help="Only those of this conversation.")]
+AsTable = Annotated[
+    bool | None, typer.Option("--table/--json", help="How to print; default: table on a terminal, else JSON.")
+]
+RecordId = Annotated[str, typer.Argument(metavar="ID", help="The record's id.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from agentmem import __version__
+
+        typer.echo(f"agentmem {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(  # pyright: ignore[reportUnusedFunction]
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def add(
+    text: Annotated[
+        str | None, typer.Argument(metavar="[TEXT]", help="What to remember; - reads standard input, a memory a line.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON Lines: each a text, or an object with content, role, metadata, ...; - is standard input.",
+            metavar="JSONL",
+        ),
+    ] = None,
+    path: StorePath = Path(".agentmem"),
+    user: Annotated[str | None, typer.Option("--user", "-u", help="Whose memory it is.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", help="Which agent's.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Which conversation's.")] = None,
+    role: Annotated[str | None, typer.Option(help="Who said it, for messages: user, assistant, ...")] = None,
+    kind: Annotated[str | None, typer.Option(help="What it is; default: message with a role, else fact.")] = None,
+    layer: Annotated[Layer | None, typer.Option(help="How long it is meant to live.")] = None,
+    metadata: Annotated[str | None, typer.Option(help="A JSON object to filter by.", metavar="JSON")] = None,
+    importance: Annotated[float | None, typer.Option(help="From 0 to 1.")] = None,
+    ttl: Annotated[
+        str | None, typer.Option(help="Invisible after this long: 90s, 30m, 24h, 7d.", metavar="DURATION")
+    ] = None,
+    occurred_at: Annotated[
+        str | None, typer.Option(help="When it happened, if not now; ISO 8601.", metavar="TIME")
+    ] = None,
+    id: Annotated[str | None, typer.Option("--id", help="An id of your own, so that adding again is safe.")] = None,
+    table: AsTable = None,
+) -> None:
+    """Remember something; done once it is durable."""
+    if (text is None) == (file is None):
+        raise typer.BadParameter("give either TEXT (or - for standard input) or --file")
+    many = text == "-" or file is not None
+    if many and id is not None:
+        raise typer.BadParameter("--id belongs to one memory; in a JSON Lines file, give each line an 'id'")
+    fields: dict[str, Any] = {
+        "user_id": user,
+        "agent_id": agent,
+        "run_id": run,
+        "role": role,
+        "kind": kind,
+        "layer": layer,
+        "metadata": values.json_object(metadata, "--metadata"),
+        "importance": importance,
+        "ttl": values.duration(ttl),
+        "occurred_at": values.instant(occurred_at, "--occurred-at"),
+    }
+    output = Output(table)
+    with _reporting():
+        if not many:
+            with _open(path, create=True) as memory:
+                output.added([memory.add(cast("str", text), id=id, **fields)], single=True)
+            return
+        with values.items(file) as items, _open(path, create=True) as memory:
+            output.added_stream(memory.add_stream(items, **fields))
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="A question, or words.")],
+    path: StorePath = Path(".agentmem"),
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    all_users: Annotated[bool, typer.Option("--all-users", help="Everybody's memories, for administration.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 10,
+    mode: Annotated[Mode, typer.Option(help="By meaning and words, by meaning, or by words.")] = Mode.HYBRID,
+    filters: Annotated[
+        str | None, typer.Option("--filter", help="A condition on metadata, Mongo style.", metavar="JSON")
+    ] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Only this kind; may be repeated.")] = None,
+    layer: Annotated[list[Layer] | None, typer.Option(help="Only this layer; may be repeated.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only what happened from then on; ISO 8601.", metavar="TIME")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only what happened before; ISO 8601.", metavar="TIME")] = None,
+    min_similarity: Annotated[float | None, typer.Option(help="The least cosine, from -1 to 1.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why each one was found.")] = False,
+    table: AsTable = None,
+) -> None:
+    """Find memories that answer a question, best first."""
+    if all_users and user is not None:
+        raise typer.BadParameter("--all-users and --user exclude each other")
+    condition = values.json_object(filters, "--filter")
+    first, last = values.instant(since, "--since"), values.instant(until, "--until")
+    output = Output(table)
+    with _reporting(), _open(path) as memory:
+        output.hits(
+            memory.search(
+                query,
+                user_id=ALL if all_users else user,
+                agent_id=agent,
+                run_id=run,
+                limit=limit,
+                mode=mode.value,
+                filters=condition,
+                kinds=kind or None,
+                layers=layer or None,
+                since=first,
+                until=last,
+                min_similarity=min_similarity,
+                explain=explain,
+            )
+        )
+
+
+@app.command()
+def get(
+    id: RecordId,
+    path: StorePath = Path(".agentmem"),
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    table: AsTable = None,
+) -> None:
+    """Show one memory. With --user, --agent or --run, only if it is theirs."""
+    output = Output(table)
+    with _reporting(), _open(path) as memory:
+        record = _within(memory, user, agent, run).get(id)
+        if record is None:
+            raise NotFoundError(
+                f"there is no record with the id {id!r} here; `agentmem history` also shows deleted ones"
+            )
+        output.record(record)
+
+
+@app.command()
+def history(
+    id: RecordId,
+    path: StorePath = Path(".agentmem"),
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    table: AsTable = None,
+) -> None:
+    """Show every change of one memory, oldest first, also of a deleted one."""
+    output = Output(table)
+    with _reporting(), _open(path) as memory:
+        output.events(_within(memory, user, agent, run).history(id))
+
+
+@app.command()
+def stats(path: StorePath = Path(".agentmem"), table: AsTable = None) -> None:
+    """Count what the store holds, and say whether its background work keeps up."""
+    output = Output(table)
+    with _reporting(), _open(path) as memory:
+        output.figures({**memory.stats().to_dict(), "health": memory.health().to_dict()})
+
+
+@app.command()
+def demo() -> None:
+    """Run the main job on a small conversation, in a temporary store."""
+    with _reporting():
+        from agentmem.cli.demo import run_demo
+
+        run_demo()
+
+
+@contextmanager
+def _open(path: Path, *, create: bool = False) -> Generator[Memory]:
+    """The store. Reading does not create one: a mistyped path would look like an empty memory."""
+    if not create and path.is_dir() and not (path / DATABASE).exists() and not (path / "lance").exists():
+        raise StoreError(f"{path} holds no store; `agentmem add` makes one, --path names another")
+    if not create and not path.exists():
+        raise StoreError(f"there is no store at {path}; `agentmem add` makes one, --path names another")
+    from agentmem import Memory
+
+    with Memory(path) as memory:
+        yield memory
+
+
+def _within(memory: Memory, user: str | None, agent: str | None, run: str | None) -> Memory:
+    if user is None and agent is None and run is None:
+        return memory
+    return memory.scoped(user_id=user, agent_id=agent, run_id=run)
+
+
+@contextmanager
+def _reporting() -> Generator[None]:
+    """One line on standard error in place of a traceback, for whatever is not a bug."""
+    try:
+        yield
+    except AgentMemError as exc:
+        typer.echo(f"agentmem: {error_text(exc)}", err=True)
+        raise typer.Exit(1) from exc
+    except BrokenPipeError as exc:
+        # Whoever read the output has seen enough. What is still buffered has nowhere to go.
+        sys.stdout = None
+        raise typer.Exit(1) from exc
+    except OSError as exc:
+        typer.echo(f"agentmem: {error_text(exc)}", err=True)
+        raise typer.Exit(1) from exc
+    except KeyboardInterrupt as exc:
+        typer.echo("agentmem: interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from exc

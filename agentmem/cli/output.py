@@ -1,0 +1,174 @@
+"""How results are shown: JSON for programs, tables for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from agentmem import AddResult, HistoryEvent, MemoryRecord, SearchResults
+
+
+def printable(text: str) -> str:
+    """Text without control characters, which could make a terminal do things."""
+    return "".join(char if char in "\n\t" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def error_text(exc: Exception) -> str:
+    """An error as one line."""
+    return " ".join(printable(str(exc)).split())
+
+
+def console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False)
+
+
+class Output:
+    """Writes results to standard output, as tables if ``table``, as JSON if not, as fits standard output if None."""
+
+    def __init__(self, table: bool | None) -> None:
+        self._table = sys.stdout.isatty() if table is None else table
+
+    def added(self, results: Sequence[AddResult], *, single: bool = False) -> None:
+        """What became of what was added."""
+        if self._table:
+            for result in results:
+                word = "Added" if result.status == "added" else "Already there:"
+                typer.echo(f"{word} {printable(result.id)}")
+        else:
+            documents = [_added(result) for result in results]
+            _write_json(documents[0] if single else documents)
+
+    def added_stream(self, chunks: Iterator[list[AddResult]]) -> None:
+        """The same for any number, written while it happens; what was stored before an error is reported."""
+        added = duplicates = 0
+        opening = "["
+        try:
+            for results in chunks:
+                for result in results:
+                    added += result.status == "added"
+                    duplicates += result.status == "duplicate"
+                    if not self._table:
+                        typer.echo(f"{opening}\n  {_dumps(_added(result))}", nl=False)
+                        opening = ","
+        finally:
+            if not self._table:
+                typer.echo("[]" if opening == "[" else "\n]")
+            else:
+                typer.echo(f"Added {added:,}." + (f" Already there: {duplicates:,}." if duplicates else ""))
+
+    def hits(self, results: SearchResults) -> None:
+        """What a search found."""
+        if not self._table:
+            _write_json([hit.to_dict() for hit in results])
+            return
+        if not results:
+            typer.echo("Nothing found.")
+        else:
+            explained = results[0].details is not None
+            table = _table("score", "similarity", *(("why",) if explained else ()), "when", "memory", "id")
+            for hit in results:
+                why = [_why(hit.to_dict()["details"])] if explained else []
+                similarity = "" if hit.similarity is None else f"{hit.similarity:.3f}"
+                _row(table, f"{hit.score:.3f}", similarity, *why, _when(hit.record), _what(hit.record), hit.id)
+            console().print(table)
+        if results.trace is not None:
+            trace = results.trace
+            stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in trace.milliseconds.items())
+            engines = " + ".join(trace.engines) or "nothing to search"
+            typer.echo(f"{engines}: {trace.candidates:,} considered; ms: {stages}" + ", cached" * trace.cached)
+
+    def record(self, record: MemoryRecord) -> None:
+        """One record with all its fields."""
+        self.figures(record.to_dict())
+
+    def events(self, events: Sequence[HistoryEvent]) -> None:
+        """A record's history."""
+        if not self._table:
+            _write_json([event.to_dict() for event in events])
+            return
+        table = _table("version", "event", "at", "before, or what was noted")
+        for event in events:
+            _row(table, str(event.version), event.event.value, _time(event.at), changes(event.to_dict()["data"]))
+        console().print(table)
+
+    def figures(self, values: Mapping[str, Any]) -> None:
+        """Names and values."""
+        if not self._table:
+            _write_json(values)
+            return
+        table = _table("", "")
+        for name, value in values.items():
+            _row(table, name, _shown(value))
+        console().print(table)
+
+
+def changes(values: Mapping[str, Any]) -> str:
+    """A mapping, a line for each key."""
+    return "\n".join(f"{key}: {value if isinstance(value, str) else _dumps(value)}" for key, value in values.items())
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return changes(cast("dict[str, Any]", value))
+    return "" if value is None else str(value)
+
+
+def _why(details: Mapping[str, Any]) -> str:
+    parts = [f"{name} {details[name]:.2f}" for name in ("vector", "keyword", "recency", "importance", "rating")]
+    words = details["matched_terms"]
+    return "\n".join([*parts, *(["words: " + " ".join(words)] if words else [])])
+
+
+def _what(record: MemoryRecord) -> str:
+    return f"{record.role}: {record.content}" if record.role else record.content
+
+
+def _when(record: MemoryRecord) -> str:
+    return _time(record.occurred_at or record.created_at)
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _added(result: AddResult) -> dict[str, Any]:
+    return {"id": result.id, "status": result.status}
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
+    for column in columns:
+        # What must stay whole (numbers, ids) is not wrapped; the text gives way.
+        table.add_column(column, no_wrap=column in ("score", "similarity", "when", "at", "event", "version", "why"),
+                         overflow="fold")  # fmt: skip
+    return table
+
+
+def _row(table: Table, *cells: str) -> None:
+    from rich.text import Text
+
+    # As Text, so that brackets in a memory are brackets and not markup.
+    table.add_row(*(Text(printable(cell)) for cell in cells))
+
+
+def _dumps(value: Any, **options: Any) -> str:
+    ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    return json.dumps(value, ensure_ascii=ascii_only, **options)
+
+
+def _write_json(value: Any) -> None:
+    typer.echo(_dumps(value, indent=2))
