@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from agentmem.embedding.vectors import checked_vectors
 from agentmem.errors import InvalidInputError
 from agentmem.ports import Embedder
 
@@ -63,7 +64,7 @@ class CachedEmbedder(Embedder):
         if not known:
             wanted = list(dict.fromkeys(texts))
             if len(wanted) == len(texts):
-                vectors = self.inner.embed_documents(texts)
+                vectors = self._embed(texts)
                 self._keep(self._documents, texts, vectors)
                 self._documents.count(0, len(texts))
                 return vectors
@@ -77,15 +78,19 @@ class CachedEmbedder(Embedder):
         if known:
             self._queries.count(1, 0)
             return known[text]
-        vector = self.inner.embed_query(text)
-        self._keep(self._queries, (text,), vector[None, :])
+        vectors, _ = checked_vectors(self.name, [self.inner.embed_query(text)], (1, self.dim))
+        self._keep(self._queries, (text,), vectors)
         self._queries.count(0, 1)
-        return vector
+        return vectors[0]
 
     def clear(self) -> None:
         """Forget every text and vector."""
         self._documents.clear()
         self._queries.clear()
+
+    def _embed(self, texts: Sequence[str]) -> Vector:
+        """One vector per text by the model. Checked here too: what is unusable must not be kept for the next call."""
+        return checked_vectors(self.name, self.inner.embed_documents(texts), (len(texts), self.dim))[0]
 
     def _assemble(self, texts: Sequence[str], wanted: list[str], known: dict[str, Vector]) -> Vector:
         """One row per text, from what is known and from one call of the model for the rest."""
@@ -94,7 +99,7 @@ class CachedEmbedder(Embedder):
         out = np.empty((len(texts), self.dim), np.float32)
         rows = known
         if wanted:
-            vectors = self.inner.embed_documents(wanted)
+            vectors = self._embed(wanted)
             self._keep(self._documents, wanted, vectors)
             rows = {**known, **dict(zip(wanted, vectors, strict=True))}
         for index, text in enumerate(texts):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agentmem.embedding.folder import is_batch_dependent
 from agentmem.errors import EmbeddingError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class NamedModel:
         except Exception as exc:
             raise EmbeddingError(f"the model {name!r} in {self._files} cannot be loaded: {exc}") from exc
         self._file = self._files / description["model_file"]
-        self._one_by_one = _is_batch_dependent(self._file)
+        self._one_by_one = self._file.suffix == ".onnx" and is_batch_dependent(self._file)
         self._window, self._tokenizer = _window(self._model.model)
         self.dim = int(description["dim"])
 
@@ -128,10 +129,6 @@ class NamedModel:
         return [part for piece in pieces for part in (self._cut(piece, prefix) if len(piece) < len(text) else [piece])]
 
 
-def _is_batch_dependent(file: Path) -> bool:
-    return file.suffix == ".onnx" and b"DynamicQuantize" in file.read_bytes()
-
-
 def _window(model: Any) -> tuple[int | None, Any]:
     """The model's window in tokens and a tokenizer without one, to measure with; (None, None) for static models."""
     tokenizer = getattr(model, "tokenizer", None)
@@ -164,7 +161,7 @@ def _resolve(description: dict[str, Any], cache_dir: str | None) -> Path:
         name, origin, reason = description["model"], source.hf or source.url, str(exc).rstrip(".")
         raise EmbeddingError(
             f"the model {name!r} is not in {folder} and could not be downloaded from {origin}: {reason}. "
-            f"Where there is a network, fetch it with: hf download {origin} --local-dir ./{name.split('/')[-1]} ; "
-            f"then copy the folder here and pass its path as the model, or copy {folder} from a machine that has used "
-            f"the model and set FASTEMBED_CACHE_PATH to it. The bundled model (the default) needs no download."
+            f"Where there is a network, fetch it with: hf download {origin} --cache-dir {folder} ; then copy that "
+            f"folder here, to the same place or to one that FASTEMBED_CACHE_PATH names. "
+            "The bundled model (the default) needs no download."
         ) from exc

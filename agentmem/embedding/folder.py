@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -20,8 +21,15 @@ Pooling: TypeAlias = Literal["mean", "cls", "last", "none", "sum"]
 
 BUNDLED = Path(__file__).parent / "bundled"
 
-# Activations are quantised with a scale taken from everything in the batch, so a text's vector depends on its company.
-_BATCH_DEPENDENT_OPS = (b"DynamicQuantizeLinear", b"DynamicQuantizeMatMul", b"DynamicQuantizeLSTM")
+
+def is_batch_dependent(model_file: Path) -> bool:
+    """Whether a text's vector depends on the texts embedded with it.
+
+    So it is where activations are quantised with a scale taken from everything in the batch: operators whose names all
+    begin with DynamicQuantize. Names stand in the file as they are; looking for them needs no ONNX library.
+    """
+    with model_file.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return content.find(b"DynamicQuantize") >= 0
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,8 @@ class ModelFolder:
         limits = [self._json("tokenizer_config.json").get(key) for key in ("model_max_length", "max_length")]
         # transformers writes 1e30 for "unknown".
         known = [limit for limit in limits if type(limit) is int and 0 < limit < 10**6]
-        return min(known) if known else 512
+        positions = self.config.get("max_position_embeddings")
+        return min(known) if known else min(512, positions if isinstance(positions, int) else 512)
 
     @cached_property
     def pooling(self) -> Pooling | None:
@@ -107,12 +116,6 @@ class ModelFolder:
         query = next((named[key] for key in ("query", "s2p_query") if isinstance(named.get(key), str)), None)
         keys = ("document", "passage")
         return query, next((named[key] for key in keys if isinstance(named.get(key), str)), None)
-
-    @cached_property
-    def is_batch_dependent(self) -> bool:
-        """Whether a text's vector depends on the texts embedded with it (dynamically quantised activations)."""
-        content = self.model_file.read_bytes()
-        return any(op in content for op in _BATCH_DEPENDENT_OPS)
 
     @cached_property
     def fingerprint(self) -> str:

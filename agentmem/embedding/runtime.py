@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from agentmem.embedding.folder import ModelFolder, Pooling
+from agentmem.embedding.folder import ModelFolder, Pooling, is_batch_dependent
 from agentmem.errors import EmbeddingError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class OnnxModel:
         self._pooling: Pooling
         self._output, self._pooling, self.dim = self._choose_output(folder, pooling)
         self._static = folder.is_static
-        self._one_by_one = not folder.is_static and folder.is_batch_dependent
+        self._one_by_one = not folder.is_static and is_batch_dependent(folder.model_file)
         self._window = (folder.window or _STATIC_WINDOW) - len(self._front) - len(self._back)
 
     def embed(self, texts: Sequence[str], prefix: str = "", *, query: bool = False) -> Vector:
