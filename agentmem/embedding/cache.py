@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import TYPE_CHECKING
 
+import numpy as np
 from typing_extensions import override
 
 from agentmem.embedding.vectors import checked_vectors
@@ -94,8 +95,6 @@ class CachedEmbedder(Embedder):
 
     def _assemble(self, texts: Sequence[str], wanted: list[str], known: dict[str, Vector]) -> Vector:
         """One row per text, from what is known and from one call of the model for the rest."""
-        import numpy as np
-
         out = np.empty((len(texts), self.dim), np.float32)
         rows = known
         if wanted:
@@ -143,8 +142,6 @@ class _Slots:
 
     def keep(self, texts: Sequence[str], vectors: Vector) -> None:
         """Remember one vector for each of these texts, all different, forgetting the least recently used."""
-        import numpy as np
-
         texts, vectors = texts[-self._size :], vectors[-self._size :]
         with self._lock:
             rows = self._rows

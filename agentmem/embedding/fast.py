@@ -9,10 +9,12 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from typing_extensions import override
 
 from agentmem.embedding.folder import BUNDLED, ModelFolder, Pooling
 from agentmem.embedding.prefixes import Prefixes, known_prefixes
+from agentmem.embedding.vectors import checked_vectors
 from agentmem.errors import AgentMemError, EmbeddingError, InvalidInputError
 from agentmem.ports import Embedder
 
@@ -119,8 +121,6 @@ class FastEmbedder(Embedder):
     # ----------------------------------------------------------------------------------------------------------
 
     def _embed(self, texts: list[str], prefix: str, *, query: bool = False) -> Vector:
-        import numpy as np
-
         if not texts:
             return np.empty((0, self.dim), np.float32)
         model = self._loaded()
@@ -130,19 +130,8 @@ class FastEmbedder(Embedder):
             raise
         except Exception as exc:
             raise EmbeddingError(f"the model {self.name!r} failed on {len(texts)} text(s): {exc}") from exc
-        if vectors.shape != (len(texts), self.dim):
-            raise EmbeddingError(
-                f"the model {self.name!r} returned vectors of shape {vectors.shape}, expected {(len(texts), self.dim)}"
-            )
-        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        unusable = ~(np.isfinite(norms) & (norms > 0))
-        if unusable.any():
-            index = int(unusable.argmax())
-            raise EmbeddingError(
-                f"the model {self.name!r} returned a vector that is zero or not finite for text {index}: "
-                f"{texts[index][:80]!r}"
-            )
-        return np.ascontiguousarray(vectors / norms[:, None], dtype=np.float32)
+        vectors, lengths = checked_vectors(self.name, vectors, (len(texts), self.dim))
+        return vectors / lengths[:, None]
 
     def _loaded(self) -> _Model:
         if self._model is None:
