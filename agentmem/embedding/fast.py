@@ -75,11 +75,12 @@ class FastEmbedder(Embedder):
     @property
     @override
     def name(self) -> str:
-        """The model's name; a folder's has the start of its fingerprint, overridden prefixes add a hash of them."""
+        """The model's name; a folder's has the start of its fingerprint, what a caller overrides adds a hash."""
         if self._name is None:
             name: str = self._folder.name if self._folder else self._described()["model"]
-            if any(self._overridden):
-                name += "+" + hashlib.sha256(repr(tuple(self._wanted())).encode()).hexdigest()[:8]
+            if any(self._overridden) or self._pooling is not None:
+                settings = (*self._wanted(), self._pooling)
+                name += "+" + hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
             self._name = name
         return self._name
 
