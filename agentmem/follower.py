@@ -74,7 +74,7 @@ class Follower:
 
     def applied_seq(self) -> int:
         """The last change that LanceDB has received."""
-        return self._repository.meta(WATERMARK) or 0
+        return int(self._repository.meta(WATERMARK) or 0)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until LanceDB has everything committed before this call; False if that took longer than ``timeout``."""
@@ -123,11 +123,9 @@ class Follower:
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        pause, current_at = 0.0, time.monotonic()
+        failures, current_at = 0, time.monotonic()
         while not self._closing:
-            with self._wake:
-                if not self._closing and (pause or not self._wanted_now()):
-                    self._wake.wait(pause or min(1.0, max(0.02, self._settings.follower_delay_s)))
+            self._rest(failures)
             if self._closing:
                 return
             try:
@@ -139,12 +137,25 @@ class Follower:
                 if not self.behind() and (self._checked or not self.applied_seq()):
                     current_at = time.monotonic()
                 self._index_keywords_if_needed()
-                pause = 0.0
+                failures, self.last_error = 0, None
             except AgentMemError as exc:
+                failures += 1
                 self.errors += 1
                 self.last_error = f"{type(exc).__name__}: {exc}"
-                pause = min(max(1.0, pause * 2), _LONGEST_PAUSE)
-                log.warning("LanceDB could not be brought up to date, trying again in %g s: %s", pause, exc)
+                log.warning("LanceDB could not be brought up to date (attempt %d): %s", failures, exc)
+
+    def _rest(self, failures: int) -> None:
+        """Wait for the next round: a failure is retried at once, then after 1, 2, 4 ... 32 seconds."""
+        pause = min(2.0 ** (failures - 2), _LONGEST_PAUSE) if failures > 1 else 0.0
+        with self._wake:
+            if self._closing:
+                return
+            if pause:
+                self._wake.wait_for(lambda: self._closing, pause)
+            elif self._wanted_now():
+                self._wake.wait(0.005)  # whoever holds the lock may be doing the work
+            elif not failures:
+                self._wake.wait(min(1.0, max(0.02, self._settings.follower_delay_s)))
 
     def _wanted_now(self) -> bool:
         return self._wanted > self.applied_seq()
@@ -165,9 +176,9 @@ class Follower:
                 purge = bool(self._repository.meta(PURGE))
                 if (purge or self._groups >= OPTIMIZE_EVERY) and not self._closing:
                     self._optimize(purge)
-            except StoreCorruptError as exc:
-                log.warning("LanceDB is damaged and is being rebuilt: %s", exc)
+            except StoreCorruptError:
                 self._start_afresh()
+                raise
 
     def _optimize(self, purge: bool) -> None:
         """Merge fragments and remove old versions from the disk; with ``purge``, every trace of removed rows too."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agentmem.errors import InvalidInputError
+from agentmem.errors import InvalidInputError, shown
 from agentmem.models import Layer
 
 
@@ -23,7 +23,7 @@ class Settings(BaseModel):
     """Largest metadata accepted, in bytes of JSON."""
 
     batch_size: int = Field(default=32, ge=1, le=10_000)
-    """Requests that are embedded together at most. None waits for company: only those that find every worker busy join."""
+    """Requests embedded together at most. None waits for company: only those that find every worker busy are joined."""
     embed_threads: int = Field(default=2, ge=1, le=64)
     """Threads that embed at the same time."""
     embedding_cache_size: int = Field(default=10_000, ge=0)
@@ -54,5 +54,5 @@ class Settings(BaseModel):
             known = ", ".join(type(self).model_fields)
             hint = f"; the settings are: {known}" if first["type"] == "extra_forbidden" else ""
             raise InvalidInputError(
-                f"setting {name!r}: {first['msg']} (got {first['input']!r}){hint}", field=name
+                f"setting {name!r}: {first['msg']} (got {shown(first['input'])}){hint}", field=name
             ) from exc

@@ -23,7 +23,7 @@ _APPLIED = "keywords_applied_seq"
 
 def applied_seq(repository: Repository) -> int:
     """The last event that the index has seen."""
-    return repository.meta(_APPLIED) or 0
+    return int(repository.meta(_APPLIED) or 0)
 
 
 def needed(repository: Repository, limit: int) -> bool:

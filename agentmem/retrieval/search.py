@@ -249,7 +249,7 @@ class Retriever:
     def _propose(self, scope: ScopeKey, query: Query, statistics: Statistics | None, wanted: int) -> _Proposed:
         rows, engines, complete = set[int](), list[str](), True
         if query.vector is not None:
-            applied = self._repository.meta("lance_applied_seq") or 0
+            applied = int(self._repository.meta("lance_applied_seq") or 0)
             try:
                 near, _ = self._lance.search(query.vector, wanted, user=scope.user, agent=scope.agent, run=scope.run)
             except StoreError:

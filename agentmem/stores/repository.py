@@ -20,7 +20,7 @@ from agentmem.ports import Entry
 from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
 from agentmem.stores.schema import DELETED, ERASED, LIVE
-from agentmem.validation import Draft, Scope
+from agentmem.validation import Draft, Scope, check_metadata_size
 
 
 class Stored(NamedTuple):
@@ -104,10 +104,14 @@ class Created(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """New values by column (absent: unchanged), the embedding of a new content, and the version they apply to."""
+    """New values by column (absent: unchanged), the embedding of a new content, and the version they apply to.
+
+    ``metadata_limit`` is the largest metadata, in bytes of JSON, that a merge may lead to.
+    """
 
     values: dict[str, Value]
     metadata_merge: dict[str, Any] | None = None
+    metadata_limit: int = 0
     vector: bytes | None = None
     if_version: int | None = None
 
@@ -300,7 +304,7 @@ class Repository:
                 row, id, *key, draft.role, draft.kind, draft.layer.value, draft.content, draft.metadata,
                 draft.importance, None, now, now, draft.occurred_at, expires, 1, LIVE,
             )  # fmt: skip
-            records.append((*stored, mark))
+            records.append((*_bindable(stored), mark))
             embeddings.append((row, vector))
             events.append((row, "ADD", now, 1, None))
             outcomes.append(Created("added", stored))
@@ -325,7 +329,9 @@ class Repository:
             merged: dict[str, Any] = json.loads(current.metadata) if current.metadata else {}
             merged.update(patch.metadata_merge)
             kept = {key: value for key, value in merged.items() if value is not None}
-            values["metadata"] = json.dumps(kept, ensure_ascii=False, separators=(",", ":")) if kept else None
+            text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+            check_metadata_size(text, patch.metadata_limit)
+            values["metadata"] = text if kept else None
         return self._change(current, values, patch.vector, EventType.UPDATE, now)
 
     def delete(self, id: str, scope: ScopeKey | None, now: Micros) -> bool:
@@ -430,6 +436,12 @@ def fingerprint(key: tuple[int, int, int], draft: Draft) -> bytes:
 def expired(stored: Stored, now: Micros) -> bool:
     """Whether the caller's ``ttl`` has passed: from that instant the record is gone, sweep or no sweep."""
     return stored.expires_at is not None and stored.expires_at <= now
+
+
+def _bindable(stored: Stored) -> tuple[Value, ...]:
+    """The driver turns large ints into floats; beyond 53 bits (years before 1685, after 2255) text keeps them exact."""
+    when = stored.occurred_at
+    return stored if when is None or -(2**53) < when < 2**53 else stored._replace(occurred_at=str(when))  # pyright: ignore[reportArgumentType]
 
 
 def visible(stored: Stored, now: Micros) -> bool:
