@@ -44,9 +44,11 @@ class Mode(StrEnum):
 StorePath = Annotated[
     Path, typer.Option("--path", "-p", envvar="AGENTMEM_PATH", help="Folder of the store.", metavar="FOLDER")
 ]
-User = Annotated[str | None, typer.Option("--user", "-u", help="Whose memories; left out, those of no user.")]
-Agent = Annotated[str | None, typer.Option("--agent", help="Only those of this agent.")]
-Run = Annotated[str | None, typer.Option("--run", help="Only those of this conversation.")]
+User = Annotated[
+    str | None, typer.Option("--user", "-u", metavar="ID", help="Whose memories; left out, those of no user.")
+]
+Agent = Annotated[str | None, typer.Option("--agent", metavar="ID", help="Only those of this agent.")]
+Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="Only those of this conversation.")]
 AsTable = Annotated[
     bool | None, typer.Option("--table/--json", help="How to print; default: table on a terminal, else JSON.")
 ]
@@ -73,7 +75,7 @@ def _root(  # pyright: ignore[reportUnusedFunction]
 @app.command()
 def add(
     text: Annotated[
-        str | None, typer.Argument(metavar="[TEXT]", help="What to remember; - reads standard input, a memory a line.")
+        str | None, typer.Argument(metavar="TEXT", help="What to remember; - reads standard input, a memory a line.")
     ] = None,
     file: Annotated[
         Path | None,
@@ -83,21 +85,29 @@ def add(
         ),
     ] = None,
     path: StorePath = Path(".agentmem"),
-    user: Annotated[str | None, typer.Option("--user", "-u", help="Whose memory it is.")] = None,
-    agent: Annotated[str | None, typer.Option("--agent", help="Which agent's.")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Which conversation's.")] = None,
-    role: Annotated[str | None, typer.Option(help="Who said it, for messages: user, assistant, ...")] = None,
-    kind: Annotated[str | None, typer.Option(help="What it is; default: message with a role, else fact.")] = None,
-    layer: Annotated[Layer | None, typer.Option(help="How long it is meant to live.")] = None,
+    user: Annotated[str | None, typer.Option("--user", "-u", metavar="ID", help="Whose memory it is.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", metavar="ID", help="Which agent's.")] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Which conversation's.")] = None,
+    role: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who said it, for messages: user, assistant, ...")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What it is; default: message with a role, else fact.")
+    ] = None,
+    layer: Annotated[
+        Layer | None, typer.Option(metavar="LAYER", help="How long it lives: interact, insights or assets.")
+    ] = None,
     metadata: Annotated[str | None, typer.Option(help="A JSON object to filter by.", metavar="JSON")] = None,
-    importance: Annotated[float | None, typer.Option(help="From 0 to 1.")] = None,
+    importance: Annotated[float | None, typer.Option(metavar="NUMBER", help="From 0 to 1.")] = None,
     ttl: Annotated[
         str | None, typer.Option(help="Invisible after this long: 90s, 30m, 24h, 7d.", metavar="DURATION")
     ] = None,
     occurred_at: Annotated[
         str | None, typer.Option(help="When it happened, if not now; ISO 8601.", metavar="TIME")
     ] = None,
-    id: Annotated[str | None, typer.Option("--id", help="An id of your own, so that adding again is safe.")] = None,
+    id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="An id of your own, so that adding again is safe.")
+    ] = None,
     table: AsTable = None,
 ) -> None:
     """Remember something; done once it is durable."""
@@ -136,18 +146,24 @@ def search(
     agent: Agent = None,
     run: Run = None,
     all_users: Annotated[bool, typer.Option("--all-users", help="Everybody's memories, for administration.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 10,
-    mode: Annotated[Mode, typer.Option(help="By meaning and words, by meaning, or by words.")] = Mode.HYBRID,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="NUMBER", help="How many at most.")] = 10,
+    mode: Annotated[
+        Mode, typer.Option(metavar="MODE", help="By meaning and words (hybrid), or by one: vector, keyword.")
+    ] = Mode.HYBRID,
     filters: Annotated[
         str | None, typer.Option("--filter", help="A condition on metadata, Mongo style.", metavar="JSON")
     ] = None,
-    kind: Annotated[list[str] | None, typer.Option(help="Only this kind; may be repeated.")] = None,
-    layer: Annotated[list[Layer] | None, typer.Option(help="Only this layer; may be repeated.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this kind; may be repeated.")] = None,
+    layer: Annotated[
+        list[Layer] | None, typer.Option(metavar="LAYER", help="Only this layer; may be repeated.")
+    ] = None,
     since: Annotated[
         str | None, typer.Option(help="Only what happened from then on; ISO 8601.", metavar="TIME")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Only what happened before; ISO 8601.", metavar="TIME")] = None,
-    min_similarity: Annotated[float | None, typer.Option(help="The least cosine, from -1 to 1.")] = None,
+    min_similarity: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="The least cosine, from -1 to 1.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each one was found.")] = False,
     table: AsTable = None,
 ) -> None:
@@ -186,7 +202,10 @@ def get(
     run: Run = None,
     table: AsTable = None,
 ) -> None:
-    """Show one memory. With --user, --agent or --run, only if it is theirs."""
+    """Show one memory.
+
+    With --user, --agent or --run, only if it is theirs.
+    """
     output = Output(table)
     with _reporting(), _open(path) as memory:
         record = _within(memory, user, agent, run).get(id)
@@ -206,7 +225,7 @@ def history(
     run: Run = None,
     table: AsTable = None,
 ) -> None:
-    """Show every change of one memory, oldest first, also of a deleted one."""
+    """Show every change of one memory, oldest first."""
     output = Output(table)
     with _reporting(), _open(path) as memory:
         output.events(_within(memory, user, agent, run).history(id))
@@ -214,7 +233,7 @@ def history(
 
 @app.command()
 def stats(path: StorePath = Path(".agentmem"), table: AsTable = None) -> None:
-    """Count what the store holds, and say whether its background work keeps up."""
+    """Show what the store holds, and its health."""
     output = Output(table)
     with _reporting(), _open(path) as memory:
         output.figures({**memory.stats().to_dict(), "health": memory.health().to_dict()})

@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
@@ -67,11 +66,9 @@ class _Demo:
         self._memory.add_many(turns)
         self._took(f"add {len(turns)} turns, durable on disk", started)
         of_maya = sum(turn["user_id"] == "maya" for turn in turns)
-        self._say(
-            f"{of_maya} turns with Maya, who is moving to Porto, and {len(turns) - of_maya} with Tom. Three of them:"
-        )
+        self._say(f"{of_maya} turns of Maya, who is moving to Porto, and {len(turns) - of_maya} of Tom. Three of them:")
         for turn in (turns[2], turns[8], turns[17]):
-            self._say(f"{turn['user_id'].title()}, {_day(turn['occurred_at'])}: {turn['content']}", "dim", 4)
+            self._say(f"{turn['user_id'].title()}, {_day(turn['occurred_at'])}: {turn['content']}", "dim", 4, 2)
 
     def _ask(self) -> None:
         self._head("2. Ask about Maya, by meaning and by words")
@@ -79,9 +76,7 @@ class _Demo:
             self._say(f"? {question}", "bold")
             for hit in self._search(question, "maya", limit=2):
                 self._hit(hit)
-        self._say(
-            "score = half the meaning and half the words, moved by at most 10 % by age, importance and rating.", "dim"
-        )
+        self._say("score: half meaning, half words; age, importance and rating move it by 10 % at most", "dim")
 
     def _keep_apart(self) -> None:
         self._head("3. One user's memories are not there for another")
@@ -105,7 +100,7 @@ class _Demo:
         self._say("Its history:")
         for event in self._memory.history(before.id):
             earlier = f", it said: {event.data['content']}" if "content" in event.data else ""
-            self._say(f"version {event.version}  {event.event.value}{earlier}", "dim", 4)
+            self._say(f"version {event.version}  {event.event.value}{earlier}", "dim", 4, 11)
 
     def _prompt(self) -> None:
         self._head("5. What would go into a prompt, within 120 tokens")
@@ -115,7 +110,7 @@ class _Demo:
         )
         self._took("context() for a prompt", started)
         for line in text.splitlines():
-            self._say(line, "dim", 4)
+            self._say(line, "dim", 4, 2)
 
     def _report(self) -> None:
         self._head("Timings on this machine")
@@ -144,15 +139,21 @@ class _Demo:
         if details is None:  # every search of the demo explains itself
             return
         said = f"{record.role or 'fact'}, {_day((record.occurred_at or record.created_at).isoformat())}"
-        self._say(Text.assemble((f"{hit.score:.2f}  ", "green"), (f"{said}: ", "dim"), record.content), indent=4)
+        self._say(
+            Text.assemble((f"{hit.score:.2f}  ", "green"), (f"{said}: ", "dim"), record.content), indent=4, hang=6
+        )
         words = ", ".join(details.matched_terms) or "none"
         self._say(
-            f"because  meaning {details.vector:.2f}   words {details.keyword:.2f} (in common: {words})", "yellow", 10
+            f"because meaning {details.vector:.2f}, words {details.keyword:.2f} (in common: {words})", "yellow", 10
         )
 
-    def _say(self, text: str | Text, style: str = "", indent: int = 2) -> None:
+    def _say(self, text: str | Text, style: str = "", indent: int = 2, hang: int = 0) -> None:
+        """Print wrapped; continued lines are indented by ``hang`` more."""
         shown = text if isinstance(text, Text) else Text(text, style)
-        self._console.print(Padding(shown, (0, 0, 0, indent), expand=False))
+        width = max(self._console.width - indent - hang, 20)
+        for number, line in enumerate(shown.wrap(self._console, width) or [Text()]):
+            line.rstrip()
+            self._console.print(Text(" " * (indent + (hang if number else 0))) + line, soft_wrap=True)
 
 
 def _day(at: str) -> str:

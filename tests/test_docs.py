@@ -1,0 +1,106 @@
+"""The README and docs/*.md do what they say: their Python and shell blocks run, their generated parts are current.
+
+Each block runs by itself in an empty folder. A block after the comment ``<!-- test: continues -->`` is run after the
+block before it; ``<!-- test: skip, REASON -->`` leaves one out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from runpy import run_path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SECONDS = 60
+
+_FENCE = re.compile(
+    r"(?:<!-- test: (?P<mark>[^>]*?) -->\s*)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
+)
+_LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+
+
+@dataclass(frozen=True)
+class Block:
+    page: Path
+    line: int
+    language: str
+    code: str
+    skipped: bool
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    blocks = list[Block]()
+    for found in _FENCE.finditer(text):
+        code, language, mark = found["code"], found["language"], found["mark"] or ""
+        assert mark in ("", "continues") or mark.startswith("skip, "), f"{page.name}: unknown mark {mark!r}"
+        if mark == "continues":
+            before = [block for block in blocks if block.language == language]
+            assert before, f"{page.name}: nothing to continue"
+            code = before[-1].code + "\n" + code
+        line = text.count("\n", 0, found.start("code")) + 1
+        blocks.append(Block(page, line, language, code, mark.startswith("skip")))
+    return blocks
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page) if not block.skipped]
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+SHELL = [
+    block
+    for block in BLOCKS
+    if block.language in ("sh", "bash", "console") and re.search(r"^(\$ )?agentmem ", block.code, re.MULTILINE)
+]
+
+
+def run(command: list[str], folder: Path) -> None:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("AGENTMEM_PATH", None)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=str)
+def test_python_block_runs(block: Block, tmp_path: Path) -> None:
+    run([sys.executable, "-W", "error", "-c", block.code], tmp_path)
+
+
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_shell_block_runs(block: Block, tmp_path: Path) -> None:
+    lines = [line.removeprefix("$ ") for line in block.code.splitlines() if line.startswith("$ ")]
+    script = "\n".join(lines) if block.language == "console" else block.code
+    run(["bash", "-euo", "pipefail", "-c", script], tmp_path)
+
+
+def test_readme_begins_with_what_a_newcomer_needs() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    start = "\n".join(lines[:40])
+    assert "make demo" in start
+    assert "make test" in start
+    assert lines.index("```python") < 24
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    missing = [link for link in _LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", ["cli.md", "operations.md"])
+def test_generated_parts_are_current(name: str) -> None:
+    page = ROOT / "docs" / name
+    text = page.read_text(encoding="utf-8")
+    regenerated = run_path(str(ROOT / "docs" / "generate.py"))["regenerated"]
+    assert text.split() == regenerated(text).split(), "run: make docs"
+    assert "<!-- generated: " in text

@@ -1,0 +1,70 @@
+"""Every example runs from start to end and prints what it is meant to show."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SHOWN = {
+    "quickstart.py": [
+        "0.",
+        "Ana is vegetarian and allergic to peanuts.",
+        "['Ben collects stamps.']",
+        "version 2 UPDATE {'content': 'Ana moved to Lisbon in March.'}",
+        "] Ana moved to Porto in May.",
+    ],
+    "filters.py": [
+        "topic is billing: note-1 note-2\n",
+        "urgent: note-1 note-3 note-4\n",
+        "without a priority: note-5\n",
+        "tagged csv or refund: note-1 note-3\n",
+        "neither a bug nor a wish: note-1 note-2\n",
+        "deleted: 1\n",
+    ],
+    "chatbot.py": [
+        "bot: Nice to meet you!",
+        "conversation 2",
+        "bot: You once told me: Hi, I'm Ana. I am allergic to peanuts.",
+    ],
+}
+
+
+def run(name: str, folder: Path, **more: str) -> str:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "AGENTMEM_"))}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name)],
+        cwd=folder,
+        env=environment | more,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_example_is_tested() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == SHOWN.keys()
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_example(name: str, tmp_path: Path) -> None:
+    printed = run(name, tmp_path)
+    for expected in SHOWN[name]:
+        assert expected in printed
+    assert not list(tmp_path.iterdir())
+
+
+def test_chatbot_remembers_in_the_next_process(tmp_path: Path) -> None:
+    store = str(tmp_path / "memories")
+    first = run("chatbot.py", tmp_path, AGENTMEM_PATH=store)
+    again = run("chatbot.py", tmp_path, AGENTMEM_PATH=store)
+    assert "Nice to meet you!" in first
+    assert "Nice to meet you!" not in again
