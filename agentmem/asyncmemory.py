@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
@@ -14,7 +14,6 @@ import anyio.to_thread
 
 from agentmem.bridge import wait_for
 from agentmem.clock import Clock
-from agentmem.errors import InvalidInputError
 from agentmem.memory import STREAM_DEPTH, Memory
 from agentmem.models import (
     UNSET,
@@ -37,7 +36,7 @@ from agentmem.models import (
     VerifyReport,
 )
 from agentmem.ports import Embedder
-from agentmem.requests import check_chunk
+from agentmem.requests import check_chunk, check_stream
 from agentmem.settings import Settings
 from agentmem.stores.repository import Created
 from agentmem.validation import NewMemoryFields
@@ -156,15 +155,20 @@ class AsyncMemory:
         fields = self._blocking.fields(
             user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
         )
+        check_stream(items)
         check_chunk(chunk)
         await self._open()
         waiting = list[Future[list[Created]]]()
         start = 0
+        batches = _batches(items, chunk)
         try:
-            async for batch in _batches(items, chunk):
+            while True:
                 try:
+                    batch = await anext(batches, None)
+                    if batch is None:
+                        break
                     waiting.append(await self._submit(batch, fields, start))
-                except InvalidInputError:
+                except Exception:
                     while waiting:
                         yield self._blocking.added(await wait_for(waiting.pop(0)))
                     raise
@@ -176,6 +180,7 @@ class AsyncMemory:
         finally:
             for future in waiting:
                 future.cancel()
+            await batches.aclose()
 
     # -- finding -----------------------------------------------------------------------------------------------------
 
@@ -436,7 +441,7 @@ class AsyncMemory:
         return await self._run(self._blocking.submit_many, items, fields, first_index)
 
 
-async def _batches(items: Iterable[Item] | AsyncIterable[Item], size: int) -> AsyncIterator[list[Item]]:
+async def _batches(items: Iterable[Item] | AsyncIterable[Item], size: int) -> AsyncGenerator[list[Item]]:
     batch = list[Item]()
     if isinstance(items, AsyncIterable):
         async for item in items:

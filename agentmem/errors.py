@@ -25,13 +25,34 @@ are mapped where those libraries are called, and chained (``raise … from exc``
 
 from __future__ import annotations
 
+import reprlib
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+
+
+def shown(value: object) -> str:
+    """A value as it appears in a message: never long, and never an error of its own."""
+    try:
+        return _SHORT.repr(value)
+    except Exception:
+        # An int of more than 4,300 digits, or an object whose __repr__ fails.
+        return f"<{type(value).__name__}>"
+
 
 class AgentMemError(Exception):
     """Base of every error raised on purpose by this library."""
 
 
 class ScopeError(AgentMemError, ValueError):
-    """A scope id is missing, malformed, or ``ALL`` where it may not be."""
+    """A scope id is missing, malformed, or ``ALL`` where it may not be.
+
+    ``index`` is the position in the sequence for calls that take many items.
+    """
+
+    def __init__(self, message: str, *, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 class InvalidInputError(AgentMemError, ValueError):

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentmem.clock import Clock
-from agentmem.errors import ClosedError, InvalidInputError, StoreError
+from agentmem.errors import ClosedError, InvalidInputError, StoreError, shown
 from agentmem.ports import Embedder
 from agentmem.settings import Settings
+from agentmem.validation import check_text
 
 if TYPE_CHECKING:
     from agentmem.orchestrator import Engine
@@ -28,13 +29,12 @@ class Handle:
         embedder: str | os.PathLike[str] | Embedder | None,
         clock: Clock | None,
     ) -> None:
-        if path is not None and (not isinstance(path, (str, os.PathLike)) or not os.fspath(path)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidInputError(f"path must be a folder's path, not {path!r}", field="path")
         if settings is not None and not isinstance(settings, Settings):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidInputError(f"settings must be a Settings, not {type(settings).__name__}", field="settings")
-        if path is not None and "\x00" in os.fspath(path):
-            raise InvalidInputError("path contains a NUL character", field="path")
-        self.path = Path(DEFAULT_PATH if path is None else path)
+        if clock is not None and not callable(clock):
+            message = f"clock must be a function that returns an aware datetime, not {type(clock).__name__}"
+            raise InvalidInputError(message, field="clock")
+        self.path = Path(DEFAULT_PATH if path is None else _checked_path(path))
         self.settings = settings or Settings()
         self._embedder = embedder
         self._clock = clock
@@ -69,3 +69,15 @@ class Handle:
             engine, self._engine, self._closed = self._engine, None, True
         if engine is not None and os.getpid() == self._pid:
             engine.release()
+
+
+def _checked_path(path: object) -> str:
+    try:
+        name = os.fspath(path)  # pyright: ignore[reportArgumentType, reportCallIssue, reportUnknownVariableType]
+    except TypeError:
+        name = None
+    if not isinstance(name, str) or not name:
+        raise InvalidInputError(f"path must be a folder's path, not {shown(path)}", field="path")
+    # The database engine takes file names as UTF-8 only.
+    check_text(name, "path")
+    return name

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from agentmem.clock import Clock
-from agentmem.errors import InvalidInputError, ScopeError
+from agentmem.errors import ScopeError
 from agentmem.handle import Handle
 from agentmem.models import (
     UNSET,
@@ -36,7 +36,10 @@ from agentmem.ports import Embedder
 from agentmem.requests import (
     add_results,
     check_chunk,
+    check_flag,
+    check_stream,
     check_tokens,
+    check_version,
     conditions,
     cursor_row,
     draft_batch,
@@ -44,6 +47,7 @@ from agentmem.requests import (
     feedback_data,
     patch_of,
     search_request,
+    token_counter,
     within,
 )
 from agentmem.retrieval.context import estimate_tokens, render
@@ -195,6 +199,7 @@ class Memory:
         fields = self.fields(
             user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
         )
+        check_stream(items)
         check_chunk(chunk)
         return self._stream(iter(items), chunk, fields)
 
@@ -202,13 +207,16 @@ class Memory:
         waiting = list[Future[list[Created]]]()
         start = 0
         try:
-            while batch := list(islice(items, chunk)):
+            while True:
                 try:
+                    batch = list(islice(items, chunk))
+                    if not batch:
+                        break
                     waiting.append(self.submit_many(batch, fields, first_index=start))
-                except InvalidInputError:
-                    for future in waiting:
-                        yield self.added(future.result())
-                    waiting.clear()
+                except Exception:
+                    # A bad item, or the caller's iterator failed: what is on its way is acknowledged first.
+                    while waiting:
+                        yield self.added(waiting.pop(0).result())
                     raise
                 start += len(batch)
                 if len(waiting) >= STREAM_DEPTH:
@@ -245,13 +253,14 @@ class Memory:
         query). ``filters`` address metadata, Mongo style (see docs/filters.md); ``since`` (inclusive) and ``until``
         (exclusive) compare with ``occurred_at``, or ``created_at`` where that is not set; ``as_of`` leaves out what was
         added later and measures recency from then. ``min_similarity`` is the least cosine, in [-1, 1]. Scope and
-        filters hold before the cut to ``limit``. ``explain`` gives each hit its ``details`` and the result its ``trace``.
+        filters hold before the cut to ``limit``. ``explain`` gives each hit ``details`` and the result its ``trace``.
 
         Raises ``InvalidInputError``, ``FilterError``, ``ScopeError``, ``EmbeddingError``, ``StoreError``.
         """
         from agentmem import searching
 
         scope = self._scope(user_id, agent_id, run_id)
+        check_flag(explain, "explain")
         request = search_request(query, scope, limit, filters, kinds, layers, since, until, as_of, mode, min_similarity)
         return searching.run(self.handle.engine(), request, explain=explain)
 
@@ -278,11 +287,12 @@ class Memory:
         three bytes of UTF-8, which overestimates. Empty if nothing was found or nothing fits.
         """
         check_tokens(max_tokens)
+        counter = estimate_tokens if count_tokens is None else token_counter(count_tokens)
         found = self.search(
             query, user_id=user_id, agent_id=agent_id, run_id=run_id, limit=_CONTEXT_CANDIDATES, filters=filters,
             kinds=kinds, layers=layers, since=since, until=until, mode=mode, min_similarity=min_similarity,
         )  # fmt: skip
-        return render([hit.record for hit in found], max_tokens, count_tokens or estimate_tokens)
+        return render([hit.record for hit in found], max_tokens, counter)
 
     def recent(
         self, *, run_id: str, user_id: UserId = None, agent_id: str | None = None, limit: int = 20
@@ -385,6 +395,7 @@ class Memory:
 
         At least one id is required. Runs in transactions of 2,000 records: interrupted, it has deleted a part.
         """
+        check_flag(dry_run, "dry_run")
         scope = self._scope(user_id, agent_id, run_id, write=True)
         if scope == Scope():
             raise ScopeError("delete_all() needs user_id, agent_id or run_id, so that nothing is wiped by accident")
@@ -423,9 +434,8 @@ class Memory:
 
         Raises ``NotFoundError`` if there is no such record or version, or it was erased.
         """
-        if version is not None and (isinstance(version, bool) or not isinstance(version, int)):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidInputError(f"version must be an int, not {version!r}", field="version")
-        return self.handle.engine().restore(check_id(id), version, self._bound)
+        wanted = check_version(version, "version")
+        return self.handle.engine().restore(check_id(id), wanted, self._bound)
 
     def feedback(
         self, id: str, *, rating: float | None = None, accepted: bool | None = None, query: str | None = None

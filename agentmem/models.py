@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from agentmem.errors import InvalidInputError, shown
 
 
 class _Sentinel(Enum):
@@ -68,8 +70,8 @@ class EventType(StrEnum):
 class NewMemory(BaseModel):
     """One memory to add, with everything that can be said about it.
 
-    Fields left out fall back to the arguments of the ``add`` call. Values are checked when they are added, so that a
-    bad one raises ``InvalidInputError`` with the field's name.
+    Fields left out fall back to the arguments of the ``add`` call. A value of the wrong type raises
+    ``InvalidInputError`` with the field's name here, any other bad value when it is added.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -87,6 +89,16 @@ class NewMemory(BaseModel):
     occurred_at: datetime | None = None
     id: str | None = None
     dedupe: bool | None = None
+
+    if not TYPE_CHECKING:  # where the fields are the signature
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as exc:
+                first = exc.errors(include_url=False)[0]
+                name = ".".join(str(part) for part in first["loc"])
+                raise InvalidInputError(f"{name}: {first['msg']} (got {shown(first['input'])})", field=name) from exc
 
 
 Item: TypeAlias = str | Mapping[str, Any] | NewMemory

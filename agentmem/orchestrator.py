@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agentmem.clock import Clock, Micros, now_micros, to_datetime, to_micros
+from agentmem.clock import Clock, Micros, now_micros, to_datetime
 from agentmem.embedding import open_embedder
 from agentmem.embedding.batcher import Batcher, Job, embed_documents, embed_query
 from agentmem.errors import (
@@ -42,7 +42,7 @@ from agentmem.stores.locks import FileLock, refuse_network_filesystem
 from agentmem.stores.names import Names
 from agentmem.stores.repository import UNEXPIRED, Created, Patch, Repository, ScopeKey, Stored, not_found, visible
 from agentmem.stores.schema import configure, migrate
-from agentmem.validation import Draft, Scope
+from agentmem.validation import Draft, Scope, check_instant
 
 T = TypeVar("T")
 DATABASE = "agentmem.db"
@@ -141,7 +141,7 @@ class Engine:
                 raise _mismatch(self.path, self.embedder.name, self.embedder.dim, wanted)
 
     def now(self) -> Micros:
-        return now_micros() if self._clock is None else to_micros(self._clock())
+        return now_micros() if self._clock is None else check_instant(self._clock(), "clock")
 
     def check_process(self) -> None:
         """Refuse to go on in a forked child: threads, locks and database handles do not survive a fork."""
@@ -314,10 +314,10 @@ class Engine:
 
 def prepare_folder(path: Path) -> None:
     """Make the store's folder, for its owner alone, or say why it cannot be one."""
-    if path.exists() and not path.is_dir():
-        raise StoreError(f"{path} is a file; a store needs a folder, name another path")
-    refuse_network_filesystem(path)
     try:
+        if path.exists() and not path.is_dir():
+            raise StoreError(f"{path} is a file; a store needs a folder, name another path")
+        refuse_network_filesystem(path)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         database = path / DATABASE
         if not database.exists():

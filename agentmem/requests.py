@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from agentmem.clock import Micros
-from agentmem.errors import InvalidInputError, ScopeError
-from agentmem.models import UNSET, AddResult, Item, Mode, Order
+from agentmem.errors import InvalidInputError, ScopeError, shown
+from agentmem.models import UNSET, AddResult, Item, Mode, NewMemory, Order
 from agentmem.retrieval.filters import compile_filter
 from agentmem.settings import Settings
 from agentmem.stores.connection import Value
 from agentmem.stores.repository import Created, Patch
 from agentmem.validation import (
+    MAX_QUERY,
     Draft,
     NewMemoryFields,
     Scope,
@@ -27,7 +29,6 @@ from agentmem.validation import (
     check_query,
     check_text,
     check_ttl,
-    clean_json,
     draft,
     draft_many,
     metadata_json,
@@ -67,8 +68,11 @@ def draft_batch(
     """Check a batch; ``first_index`` is the position of its first item for the caller."""
     drafts = draft_many(check_batch(items), fields, settings, first_index)
     if bound is not None:
-        for made in drafts:
-            within(bound, made.scope)
+        for index, made in enumerate(drafts, first_index):
+            try:
+                within(bound, made.scope)
+            except ScopeError as exc:
+                raise ScopeError(f"item {index}: {exc}", index=index) from exc
     return drafts
 
 
@@ -77,14 +81,55 @@ def add_results(created: Sequence[Created], engine: Engine) -> list[AddResult]:
     return [AddResult(c.stored.id, c.status, partial(engine.record, c.stored)) for c in created]
 
 
+def check_stream(items: object) -> None:
+    """Refuse what is one item, or none, where a stream of items is expected."""
+    kind = type(items).__name__
+    if isinstance(items, (str, bytes, Mapping, NewMemory)) or not isinstance(items, (Iterable, AsyncIterable)):
+        raise InvalidInputError(
+            f"add_stream takes an iterable of items, not {kind}; for one item use add()", field="items"
+        )
+
+
 def check_chunk(chunk: object) -> None:
     if isinstance(chunk, bool) or not isinstance(chunk, int) or not 1 <= chunk <= MAX_CHUNK:
-        raise InvalidInputError(f"chunk must be an int from 1 to {MAX_CHUNK:,}, not {chunk!r}", field="chunk")
+        raise InvalidInputError(f"chunk must be an int from 1 to {MAX_CHUNK:,}, not {shown(chunk)}", field="chunk")
 
 
 def check_tokens(max_tokens: object) -> None:
     if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
-        raise InvalidInputError(f"max_tokens must be an int of at least 1, not {max_tokens!r}", field="max_tokens")
+        message = f"max_tokens must be an int of at least 1, not {shown(max_tokens)}"
+        raise InvalidInputError(message, field="max_tokens")
+
+
+def check_flag(value: object, field: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{field} must be True or False, not {shown(value)}", field=field)
+    return value
+
+
+def check_version(value: object, field: str) -> int | None:
+    """A record's version, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
+        raise InvalidInputError(f"{field} must be a record's version, an int, not {shown(value)}", field=field)
+    return value
+
+
+def token_counter(count_tokens: object) -> Callable[[str], int]:
+    """The caller's function, with what it returns checked."""
+    if not callable(count_tokens):
+        raise InvalidInputError(
+            f"count_tokens must be a function from text to int, not {type(count_tokens).__name__}", field="count_tokens"
+        )
+
+    def counted(text: str) -> int:
+        count = count_tokens(text)
+        if not isinstance(count, int):
+            raise InvalidInputError(f"count_tokens returned {shown(count)} instead of an int", field="count_tokens")
+        return count
+
+    return counted
 
 
 def search_request(
@@ -103,8 +148,12 @@ def search_request(
     """Check the arguments of a search."""
     from agentmem.searching import Search
 
-    if mode not in MODES:
-        raise InvalidInputError(f"mode={mode!r} is not one of {', '.join(MODES)}", field="mode")
+    if not isinstance(mode, str) or mode not in MODES:
+        raise InvalidInputError(f"mode={shown(mode)} is not one of {', '.join(MODES)}", field="mode")
+    first = None if since is None else check_instant(since, "since")
+    end = None if until is None else check_instant(until, "until")
+    if first is not None and end is not None and first > end:
+        raise InvalidInputError("since is after until, so that nothing could match; swap them", field="since")
     return Search(
         query=check_query(query),
         scope=scope,
@@ -112,8 +161,8 @@ def search_request(
         condition=compile_filter(filters, column="r.metadata"),
         kinds=None if kinds is None else tuple(check_labels(kinds, "kinds")),
         layers=None if layers is None else tuple(_layers(layers)),
-        since=None if since is None else check_instant(since, "since"),
-        until=None if until is None else check_instant(until, "until"),
+        since=first,
+        until=end,
         as_of=None if as_of is None else check_instant(as_of, "as_of"),
         mode=cast("Mode", mode),
         min_similarity=None if min_similarity is None else check_number(min_similarity, "min_similarity", -1, 1),
@@ -143,14 +192,15 @@ def _layers(layers: object) -> list[str]:
 
 def cursor_row(order: object, cursor: object) -> int | None:
     """The row number after which a page goes on."""
-    if order not in ORDERS:
-        raise InvalidInputError(f"order={order!r} is not one of {', '.join(ORDERS)}", field="order")
+    if not isinstance(order, str) or order not in ORDERS:
+        raise InvalidInputError(f"order={shown(order)} is not one of {', '.join(ORDERS)}", field="order")
     if cursor is None:
         return None
     direction, _, row = cursor.partition(":") if isinstance(cursor, str) else ("", "", "")
     if direction != order or not row.isascii() or not row.isdigit() or len(row) > 18:
         raise InvalidInputError(
-            f"cursor={cursor!r} is not one that page(order={order!r}) returned; pass the last page's cursor unchanged",
+            f"cursor={shown(cursor)} is not one that page(order={order!r}) returned; "
+            "pass the last page's cursor unchanged",
             field="cursor",
         )
     return int(row)
@@ -173,25 +223,26 @@ def patch_of(
     if metadata is None:
         values["metadata"] = None
     elif metadata is not UNSET:
-        metadata_json(metadata, settings)
-        merge = clean_json(metadata, "metadata")
+        text = metadata_json(metadata, settings)
+        merge = {} if text is None else json.loads(text)
     if ttl is not UNSET:
         values["expires_at"] = None if ttl is None else now + check_ttl(ttl)
     if importance is not UNSET:
         values["importance"] = None if importance is None else check_number(importance, "importance", 0, 1)
-    if if_version is not None and (isinstance(if_version, bool) or not isinstance(if_version, int)):
-        raise InvalidInputError(f"if_version must be an int, not {if_version!r}", field="if_version")
+    wanted = check_version(if_version, "if_version")
     if not values and merge is None:
         raise InvalidInputError("update() was given nothing to change", field="content")
-    return Patch(values, metadata_merge=merge, if_version=if_version)
+    return Patch(values, metadata_merge=merge, metadata_limit=settings.max_metadata_bytes, if_version=wanted)
 
 
 def feedback_data(rating: object, accepted: object, query: object) -> dict[str, Any]:
     """What a FEEDBACK event records."""
     if rating is None and accepted is None:
         raise InvalidInputError("feedback() needs rating (1 to 5) or accepted (True or False)", field="rating")
-    if accepted is not None and not isinstance(accepted, bool):
-        raise InvalidInputError(f"accepted must be True or False, not {accepted!r}", field="accepted")
+    if accepted is not None:
+        check_flag(accepted, "accepted")
+    if query is not None and len(check_text(query, "query")) > MAX_QUERY:
+        raise InvalidInputError(f"query has more than {MAX_QUERY:,} characters; give the question only", field="query")
     data = {
         "rating": None if rating is None else check_number(rating, "rating", 1, 5),
         "accepted": accepted,

@@ -10,11 +10,11 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
 from agentmem.clock import Micros, to_micros
-from agentmem.errors import InvalidInputError, ScopeError
+from agentmem.errors import InvalidInputError, ScopeError, shown
 from agentmem.models import ALL, Item, Layer, NewMemory, UserId
 from agentmem.settings import Settings
 
@@ -24,8 +24,9 @@ MAX_DEPTH = 32
 MAX_BATCH = 10_000
 MAX_LIMIT = 10_000
 MAX_QUERY = 100_000
+MAX_LABELS = 1_000
 _MAX_INT = 2**63 - 1
-_LONGEST_TTL = 1_000 * 365 * 86_400
+_LONGEST_TTL = 100 * 365 * 86_400
 SESSION_KINDS = frozenset({"session_data", "recent_query", "temporary_context", "interaction"})
 
 
@@ -56,7 +57,7 @@ class Draft:
 
 
 def check_text(value: object, field: str) -> str:
-    """``value`` if the store can hold it unchanged."""
+    """``value`` as a plain str, if the store can hold it unchanged."""
     if not isinstance(value, str):
         raise InvalidInputError(f"{field} must be a str, not {type(value).__name__}", field=field)
     if "\x00" in value:
@@ -68,7 +69,8 @@ def check_text(value: object, field: str) -> str:
             raise InvalidInputError(
                 f"{field} contains a lone surrogate at {exc.start}; decode the text with errors='replace'", field=field
             ) from exc
-    return value
+    # Not str(value), which is "Role.USER" for a member of an enum whose text is "user".
+    return value if type(value) is str else str.__str__(value)
 
 
 def check_content(value: object, settings: Settings, field: str = "content") -> str:
@@ -112,16 +114,19 @@ def check_scope(user_id: object, agent_id: object, run_id: object, *, write: boo
     """A scope whose ids are non-empty text (or absent); ``ALL`` only as ``user_id`` and only in reads."""
     if user_id is ALL and write:
         raise ScopeError("user_id=ALL is for reads only; name the user to write for")
-    for name, value in (("user_id", user_id), ("agent_id", agent_id), ("run_id", run_id)):
-        if value is None or (value is ALL and name == "user_id"):
-            continue
-        if value is ALL:
-            raise ScopeError(f"{name}=ALL has no meaning; leave {name} out to match every {name[:-3]}")
-        try:
-            check_label(value, name, MAX_ID)
-        except InvalidInputError as exc:
-            raise ScopeError(str(exc)) from exc
-    return Scope(cast("UserId", user_id), cast("str | None", agent_id), cast("str | None", run_id))
+    user: UserId = ALL if user_id is ALL else _scope_id(user_id, "user_id")
+    return Scope(user, _scope_id(agent_id, "agent_id"), _scope_id(run_id, "run_id"))
+
+
+def _scope_id(value: object, name: str) -> str | None:
+    if value is None:
+        return None
+    if value is ALL:
+        raise ScopeError(f"{name}=ALL has no meaning; leave {name} out to match every {name[:-3]}")
+    try:
+        return check_label(value, name, MAX_ID)
+    except InvalidInputError as exc:
+        raise ScopeError(str(exc)) from exc
 
 
 def check_id(value: object) -> str:
@@ -132,7 +137,7 @@ def check_id(value: object) -> str:
 def check_number(value: object, field: str, low: float, high: float) -> float:
     """A finite number within [low, high]."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise InvalidInputError(f"{field} must be a number from {low:g} to {high:g}, not {value!r}", field=field)
+        raise InvalidInputError(f"{field} must be a number from {low:g} to {high:g}, not {shown(value)}", field=field)
     return float(value)
 
 
@@ -140,7 +145,7 @@ def check_limit(value: object) -> int:
     """How many results: 1 to 10,000."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LIMIT:
         raise InvalidInputError(
-            f"limit must be an int from 1 to {MAX_LIMIT:,}, not {value!r}; to read everything use iterate()",
+            f"limit must be an int from 1 to {MAX_LIMIT:,}, not {shown(value)}; to read everything use iterate()",
             field="limit",
         )
     return value
@@ -152,22 +157,32 @@ def check_instant(value: object, field: str) -> Micros:
         try:
             value = datetime.fromisoformat(value)
         except ValueError as exc:
-            raise InvalidInputError(f"{field}={value!r} is not an ISO 8601 date and time", field=field) from exc
+            raise InvalidInputError(
+                f"{field}={shown(value)} is not an ISO 8601 date and time, such as 2025-03-01T12:00:00+00:00",
+                field=field,
+            ) from exc
     if not isinstance(value, datetime):
-        raise InvalidInputError(f"{field} must be a datetime, not {type(value).__name__}", field=field)
+        raise InvalidInputError(f"{field} must be a datetime or ISO 8601 text, not {type(value).__name__}", field=field)
     if value.tzinfo is None or value.utcoffset() is None:
         raise InvalidInputError(
             f"{field}={value.isoformat()} has no time zone; add one, for example .replace(tzinfo=timezone.utc)",
             field=field,
         )
-    return to_micros(value)
+    try:
+        return to_micros(value.astimezone(UTC))
+    except OverflowError as exc:
+        raise InvalidInputError(
+            f"{field}={value.isoformat()} is outside of the years 1 to 9999 in UTC", field=field
+        ) from exc
 
 
 def check_ttl(value: object) -> Micros:
     """A time to live, as a timedelta or seconds, in microseconds."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= _LONGEST_TTL:
-        raise InvalidInputError(f"ttl must be a timedelta or seconds, more than 0, not {value!r}", field="ttl")
+        raise InvalidInputError(
+            f"ttl must be a timedelta or seconds, more than 0 and up to 100 years, not {shown(value)}", field="ttl"
+        )
     return max(1, round(seconds * 1_000_000))
 
 
@@ -177,14 +192,19 @@ def check_layer(value: object, field: str = "layer") -> Layer:
         return Layer(cast("str", value))
     except ValueError as exc:
         names = ", ".join(layer.value for layer in Layer)
-        raise InvalidInputError(f"{field}={value!r} is not a layer; the layers are {names}", field=field) from exc
+        message = f"{field}={shown(value)} is not a layer; the layers are {names}"
+        raise InvalidInputError(message, field=field) from exc
 
 
 def check_labels(value: object, field: str) -> list[str]:
     """A non-empty list of names, for ``kinds`` and ``layers``."""
-    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-        raise InvalidInputError(f"{field} must be a non-empty list of names, not {value!r}", field=field)
-    return [check_label(item, field) for item in cast("Sequence[object]", value)]
+    got = shown(value)
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not value:
+        raise InvalidInputError(f"{field} must be a non-empty list of names, not {got}", field=field)
+    labels = cast("Sequence[object]", value)
+    if len(labels) > MAX_LABELS:
+        raise InvalidInputError(f"{field} has {len(labels):,} names, more than {MAX_LABELS:,}", field=field)
+    return [check_label(item, field) for item in labels]
 
 
 def metadata_json(value: object, settings: Settings) -> str | None:
@@ -195,60 +215,89 @@ def metadata_json(value: object, settings: Settings) -> str | None:
         raise InvalidInputError(f"metadata must be a mapping, not {type(value).__name__}", field="metadata")
     if not value:
         return None
-    clean = clean_json(cast("Mapping[object, object]", value), "metadata")
+    limit = settings.max_metadata_bytes
+    clean = _Cleaner(limit).clean(cast("Mapping[object, object]", value), "metadata")
     text = json.dumps(clean, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    if len(text) * 4 > settings.max_metadata_bytes and (size := len(text.encode())) > settings.max_metadata_bytes:
-        raise InvalidInputError(
-            f"metadata has {size:,} bytes of JSON, more than max_metadata_bytes={settings.max_metadata_bytes:,}; "
-            "put long text into content",
-            field="metadata",
-        )
+    check_metadata_size(text, limit)
     return text
 
 
-def clean_json(value: object, path: str, depth: int = 0) -> Any:
-    """``value`` as JSON can hold it and SQLite can read it back, or ``InvalidInputError`` naming where it cannot."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        try:
-            return str(check_text(value, path))
-        except InvalidInputError as exc:
-            raise InvalidInputError(str(exc), field="metadata") from exc
-    if isinstance(value, int):
-        if not -_MAX_INT - 1 <= value <= _MAX_INT:
-            raise InvalidInputError(f"{path} is an int beyond 63 bits; store it as text", field="metadata")
-        return int(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidInputError(f"{path} is {value}; JSON has no such number, use None", field="metadata")
-        return float(value)
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if depth >= MAX_DEPTH:
-        raise InvalidInputError(f"{path} is nested more than {MAX_DEPTH} deep; flatten it", field="metadata")
-    if isinstance(value, Mapping):
-        return _clean_object(cast("Mapping[object, object]", value), path, depth)
-    if isinstance(value, (list, tuple)):
-        items = cast("Sequence[object]", value)
-        return [clean_json(item, f"{path}[{at}]", depth + 1) for at, item in enumerate(items)]
-    raise InvalidInputError(
-        f"{path} is a {type(value).__name__}, which JSON cannot hold; use text, numbers, bools, None, lists or dicts",
+def check_metadata_size(text: str, limit: int) -> None:
+    """Refuse metadata whose JSON is longer than ``limit`` bytes."""
+    if len(text) * 4 > limit and (size := len(text.encode())) > limit:
+        raise _too_much_metadata(f"{size:,}", limit)
+
+
+def _too_much_metadata(size: str, limit: int) -> InvalidInputError:
+    return InvalidInputError(
+        f"metadata has {size} bytes of JSON, more than max_metadata_bytes={limit:,}; put long text into content",
         field="metadata",
     )
 
 
-def _clean_object(value: Mapping[object, object], path: str, depth: int) -> dict[str, Any]:
-    clean: dict[str, Any] = {}
-    for key, item in value.items():
-        if not isinstance(key, str):
-            raise InvalidInputError(f"{path} has the key {key!r}; keys must be text", field="metadata")
+class _Cleaner:
+    """Copies a value as JSON can hold it and SQLite can read it back, or raises naming where it cannot.
+
+    Stops once the copy is sure to need more than ``limit`` bytes of JSON: a few lists that hold each other several
+    times would otherwise unfold into more than fits into memory.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._room = limit
+
+    def clean(self, value: object, path: str, depth: int = 0) -> Any:
+        if value is None or isinstance(value, bool):
+            self._take(4)
+            return value
+        if isinstance(value, str):
+            return self._text(value, path)
+        if isinstance(value, int):
+            self._take(1)
+            if not -_MAX_INT - 1 <= value <= _MAX_INT:
+                raise InvalidInputError(f"{path} is an int beyond 63 bits; store it as text", field="metadata")
+            return int(value)
+        if isinstance(value, float):
+            self._take(1)
+            if not math.isfinite(value):
+                raise InvalidInputError(f"{path} is {value}; JSON has no such number, use None", field="metadata")
+            return float(value)
+        if isinstance(value, (datetime, date)):
+            return self._text(value.isoformat(), path)
+        if depth >= MAX_DEPTH:
+            raise InvalidInputError(f"{path} is nested more than {MAX_DEPTH} deep; flatten it", field="metadata")
+        self._take(2)
+        if isinstance(value, Mapping):
+            return self._object(cast("Mapping[object, object]", value), path, depth)
+        if isinstance(value, (list, tuple)):
+            items = cast("Sequence[object]", value)
+            return [self.clean(item, f"{path}[{at}]", depth + 1) for at, item in enumerate(items)]
+        raise InvalidInputError(
+            f"{path} is a {type(value).__name__}, which JSON cannot hold; "
+            "use text, numbers, bools, None, lists or dicts",
+            field="metadata",
+        )
+
+    def _object(self, value: Mapping[object, object], path: str, depth: int) -> dict[str, Any]:
+        clean: dict[str, Any] = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidInputError(f"{path} has the key {shown(key)}; keys must be text", field="metadata")
+            name = self._text(key, f"a key of {path}")
+            clean[name] = self.clean(item, f"{path}.{name}", depth + 1)
+        return clean
+
+    def _text(self, value: str, path: str) -> str:
+        self._take(len(value) + 2)
         try:
-            check_text(key, f"a key of {path}")
+            return check_text(value, path)
         except InvalidInputError as exc:
             raise InvalidInputError(str(exc), field="metadata") from exc
-        clean[key] = clean_json(item, f"{path}.{key}", depth + 1)
-    return clean
+
+    def _take(self, size: int) -> None:
+        self._room -= size
+        if self._room < 0:
+            raise _too_much_metadata(f"more than {self._limit:,}", self._limit)
 
 
 def check_batch(items: object) -> Sequence[Item]:
@@ -278,7 +327,7 @@ def draft_many(
         except InvalidInputError as exc:
             raise InvalidInputError(f"item {index}: {exc}", field=exc.field, index=index) from exc
         except ScopeError as exc:
-            raise ScopeError(f"item {index}: {exc}") from exc
+            raise ScopeError(f"item {index}: {exc}", index=index) from exc
     return drafts
 
 
@@ -311,12 +360,12 @@ def draft(item: object, defaults: NewMemoryFields, settings: Settings) -> Draft:
         given: dict[str, object] = {name: value for name, value in item if value is not None}
     elif isinstance(item, Mapping):
         given = {key: value for key, value in cast("Mapping[str, object]", item).items() if value is not None}
-        unknown = [key for key in given if key not in _FIELDS]
+        unknown: list[object] = [key for key in given if key not in _FIELDS]
         if unknown:
             raise InvalidInputError(
-                f"an item has no field {unknown[0]!r}; it may have {', '.join(sorted(_FIELDS))}. "
+                f"an item has no field {shown(unknown[0])}; it may have {', '.join(sorted(_FIELDS))}. "
                 "Put anything else into metadata",
-                field=str(unknown[0]),
+                field=unknown[0] if isinstance(unknown[0], str) else None,
             )
         if "content" not in given:
             raise InvalidInputError("an item needs 'content', the text to remember", field="content")
@@ -335,7 +384,7 @@ def _draft(content: object, fields: NewMemoryFields, settings: Settings) -> Draf
     role = None if fields.role is None else check_label(fields.role, "role")
     kind = ("message" if role else "fact") if fields.kind is None else check_label(fields.kind, "kind")
     if fields.dedupe is not None and not isinstance(fields.dedupe, bool):
-        raise InvalidInputError(f"dedupe must be True, False or None, not {fields.dedupe!r}", field="dedupe")
+        raise InvalidInputError(f"dedupe must be True, False or None, not {shown(fields.dedupe)}", field="dedupe")
     # A caller who chose an id wants it findable, and a message may well be said twice.
     distinct = role is not None or scope.run_id is not None or fields.id is not None
     return Draft(

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from agentmem.embedding.vectors import checked_vectors
 from agentmem.errors import AgentMemError, ClosedError, EmbeddingError
 from agentmem.ports import Embedder
 
@@ -22,19 +21,22 @@ MOST_TEXTS = 1_024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """Texts to embed. A worker calls one of ``deliver`` and ``fail``, unless ``cancelled()`` is true by then."""
+    """Texts to embed. A worker calls one of ``deliver`` and ``fail``, unless ``cancelled()`` is true by then.
+
+    ``deliver`` is told the number of the model that was used.
+    """
 
     texts: Sequence[str]
-    deliver: Callable[[list[bytes]], object]
+    deliver: Callable[[int, list[bytes]], object]
     fail: Callable[[Exception], object]
     cancelled: Callable[[], bool]
 
 
 class Batcher:
-    """Worker threads in front of an embedder."""
+    """Worker threads in front of an embedder; ``model()`` is asked for its number and itself before each call."""
 
-    def __init__(self, embedder: Embedder, threads: int, batch_size: int) -> None:
-        self._embedder = embedder
+    def __init__(self, model: Callable[[], tuple[int, Embedder]], threads: int, batch_size: int) -> None:
+        self._model = model
         self._batch_size = batch_size
         self._queue: deque[Job] = deque()
         self._ready = threading.Condition()
@@ -84,11 +86,13 @@ class Batcher:
         return jobs
 
     def _embed(self, jobs: list[Job]) -> None:
+        number, embedder = self._model()
         try:
-            vectors = embed_documents(self._embedder, [text for job in jobs for text in job.texts])
-        except AgentMemError as exc:
+            vectors = embed_documents(embedder, [text for job in jobs for text in job.texts])
+        except BaseException as exc:
+            # Whatever a model raises, this thread goes on: somebody waits for each of these jobs.
             if len(jobs) == 1:
-                jobs[0].fail(exc)
+                jobs[0].fail(exc if isinstance(exc, AgentMemError) else _failed(embedder, exc))
                 return
             # One text may be the culprit: its neighbours should not fail with it.
             for job in jobs:
@@ -96,7 +100,7 @@ class Batcher:
             return
         start = 0
         for job in jobs:
-            job.deliver(vectors[start : start + len(job.texts)])
+            job.deliver(number, vectors[start : start + len(job.texts)])
             start += len(job.texts)
 
 
@@ -111,20 +115,21 @@ def embed_documents(embedder: Embedder, texts: Sequence[str]) -> list[bytes]:
 
 def embed_query(embedder: Embedder, text: str) -> Vector:
     """The query's embedding, normalised: float32, shape ``(dim,)``."""
-    return _checked(embedder, lambda: embedder.embed_query(text)[None], (1, embedder.dim))[0]
+    return _checked(embedder, lambda: [embedder.embed_query(text)], (1, embedder.dim))[0]
 
 
-def _checked(embedder: Embedder, embed: Callable[[], Vector], shape: tuple[int, int]) -> Vector:
+def _checked(embedder: Embedder, embed: Callable[[], object], shape: tuple[int, int]) -> Vector:
     try:
-        vectors = np.ascontiguousarray(embed(), np.float32)
+        given = embed()
     except EmbeddingError:
         raise
     except Exception as exc:
-        raise EmbeddingError(f"the model {embedder.name!r} failed: {type(exc).__name__}: {exc}") from exc
-    if vectors.shape != shape:
-        raise EmbeddingError(f"the model {embedder.name!r} returned the shape {vectors.shape} instead of {shape}")
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    if not (np.isfinite(lengths) & (lengths > 0)).all():
-        bad = int(np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))[0])
-        raise EmbeddingError(f"the model {embedder.name!r} returned a zero or non-finite vector for text {bad}")
+        raise _failed(embedder, exc) from exc
+    vectors, lengths = checked_vectors(embedder.name, given, shape)
     return vectors / lengths[:, None]
+
+
+def _failed(embedder: Embedder, exc: BaseException) -> EmbeddingError:
+    error = EmbeddingError(f"the model {embedder.name!r} failed: {type(exc).__name__}: {exc}")
+    error.__cause__ = exc
+    return error

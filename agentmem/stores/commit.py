@@ -32,24 +32,39 @@ WAL_LIMIT = 64 * 1_048_576
 
 @dataclass(slots=True, eq=False)
 class Write(Generic[T]):
-    """A unit of work: ``run`` is called inside a transaction, and again from the start if its group is replayed."""
+    """A unit of work: ``run`` is called inside a transaction, and again from the start if its group is replayed.
+
+    ``committed`` is called once it is durable, before any other transaction begins.
+    """
 
     run: Callable[[Repository], T]
     rows: int = 1
+    committed: Callable[[], object] | None = None
     future: Future[T] = field(default_factory=Future[T])
 
 
 @dataclass(slots=True, eq=False)
 class Add:
-    """Drafts with their embeddings. Neighbouring adds of a group become one bulk insert."""
+    """Drafts with their embeddings. Neighbouring adds of a group become one bulk insert.
+
+    ``embed`` makes the embeddings anew where the store's model is no longer the one of ``generation``.
+    """
 
     drafts: Sequence[Draft]
     vectors: Sequence[bytes]
+    generation: int
+    embed: Callable[[Sequence[str]], list[bytes]]
     future: Future[list[Created]] = field(default_factory=Future[list[Created]])
 
     @property
     def rows(self) -> int:
         return len(self.drafts)
+
+    def current_vectors(self, generation: int) -> Sequence[bytes]:
+        if self.generation != generation:
+            self.vectors = self.embed([draft.content for draft in self.drafts])
+            self.generation = generation
+        return self.vectors
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +82,7 @@ Work: TypeAlias = Write[Any] | Add | Task[Any]
 class GroupCommit:
     """The only writer of this process."""
 
-    def __init__(self, path: Path, gate: FileLock, names: Names, timeout: float, now: Callable[[], Micros]) -> None:
+    def __init__(self, path: Path, gate: FileLock, names: Names, generation: int, timeout: float, now: Callable[[], Micros]) -> None:
         self._path = path
         self._gate = gate
         self._names = names
@@ -75,7 +90,7 @@ class GroupCommit:
         self._now = now
         self._db = Connection(path)
         configure(self._db)
-        self._repository = Repository(self._db, names)
+        self._repository = Repository(self._db, names, generation)
         self._queue: deque[Work] = deque()
         self._ready = threading.Condition()
         self._closing = False
@@ -141,7 +156,8 @@ class GroupCommit:
         try:
             first = group[0]
             results = [self._alone(first)] if isinstance(first, Task) else self._transaction(group)
-        except Exception as exc:
+        except BaseException as exc:
+            # Also what is no Exception, such as a panic of the driver: without this thread nobody could write again.
             if len(group) == 1:
                 group[0].future.set_exception(exc)
                 return
@@ -157,6 +173,7 @@ class GroupCommit:
         with self._gate:
             self._patiently("BEGIN IMMEDIATE")
             try:
+                self._repository.check_generation()
                 results = self._apply(group)
                 self._patiently("COMMIT")
             except BaseException:
@@ -165,7 +182,14 @@ class GroupCommit:
                     self._db.execute("ROLLBACK")
                 raise
         self._names.commit()
+        for work in group:
+            if isinstance(work, Write) and work.committed is not None:
+                work.committed()
         return results
+
+    def use_generation(self, generation: int) -> None:
+        """Go on with another model's vectors. Only from ``Write.committed``, on the commit thread."""
+        self._repository.generation = generation
 
     def _alone(self, task: Task[T]) -> T:
         if not self._gate.acquire(self._timeout):
@@ -188,7 +212,7 @@ class GroupCommit:
                 adds.append(following)
             created = self._repository.batch_create(
                 [draft for add in adds for draft in add.drafts],
-                [vector for add in adds for vector in add.vectors],
+                [vector for add in adds for vector in add.current_vectors(self._repository.generation)],
                 self._now(),
             )
             start = 0
