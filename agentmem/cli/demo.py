@@ -118,7 +118,7 @@ class _Demo:
         self._timings.insert(2, (f"search, mean of {len(self._searches)}", mean))
         for what, spent in self._timings:
             self._say(f"{spent * 1_000:8.1f} ms  {what}")
-        self._say("")
+        self._console.print()
         self._say("The store was in a temporary folder and is gone. Your own: agentmem add 'something' --user me")
 
     def _search(self, query: str, user: str, limit: int) -> list[SearchHit]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from agentmem import AddResult, HistoryEvent, MemoryRecord, SearchResults
+    from agentmem import AddResult, HistoryEvent, HitDetails, MemoryRecord, SearchResults
 
 
 def printable(text: str) -> str:
@@ -75,12 +75,12 @@ class Output:
         if not results:
             typer.echo("Nothing found.")
         else:
-            explained = results[0].details is not None
-            table = _table("score", "similarity", *(("why",) if explained else ()), "when", "memory", "id")
+            table = _table("score", "similarity", "when", "memory")
             for hit in results:
-                why = [_why(hit.to_dict()["details"])] if explained else []
                 similarity = "" if hit.similarity is None else f"{hit.similarity:.3f}"
-                _row(table, f"{hit.score:.3f}", similarity, *why, _when(hit.record), _what(hit.record), hit.id)
+                # Below the text rather than in columns of their own, so that they are whole on a narrow terminal.
+                below = [hit.id, *([] if hit.details is None else [_why(hit.details)])]
+                _row(table, f"{hit.score:.3f}", similarity, _when(hit.record), _what(hit.record), below=below)
             console().print(table)
         if results.trace is not None:
             trace = results.trace
@@ -124,10 +124,12 @@ def _shown(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _why(details: Mapping[str, Any]) -> str:
-    parts = [f"{name} {details[name]:.2f}" for name in ("vector", "keyword", "recency", "importance", "rating")]
-    words = details["matched_terms"]
-    return "\n".join([*parts, *(["words: " + " ".join(words)] if words else [])])
+def _why(details: HitDetails) -> str:
+    words = f" ({' '.join(details.matched_terms)})" if details.matched_terms else ""
+    return (
+        f"meaning {details.vector:.2f}, words {details.keyword:.2f}{words}, recency {details.recency:.2f}, "
+        f"importance {details.importance:.2f}, rating {details.rating:.2f}"
+    )
 
 
 def _what(record: MemoryRecord) -> str:
@@ -152,17 +154,21 @@ def _table(*columns: str) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
     for column in columns:
-        # What must stay whole (numbers, ids) is not wrapped; the text gives way.
-        table.add_column(column, no_wrap=column in ("score", "similarity", "when", "at", "event", "version", "why"),
-                         overflow="fold")  # fmt: skip
+        # What must stay whole is not wrapped; the text gives way.
+        whole = column in ("score", "similarity", "when", "at", "event", "version")
+        table.add_column(column, no_wrap=whole, overflow="fold")
     return table
 
 
-def _row(table: Table, *cells: str) -> None:
+def _row(table: Table, *cells: str, below: Sequence[str] = ()) -> None:
+    """Add a row; ``below`` are lines under the last cell."""
     from rich.text import Text
 
     # As Text, so that brackets in a memory are brackets and not markup.
-    table.add_row(*(Text(printable(cell)) for cell in cells))
+    shown = [Text(printable(cell)) for cell in cells]
+    for line in below:
+        shown[-1].append(f"\n{printable(line)}", "dim")
+    table.add_row(*shown)
 
 
 def _dumps(value: Any, **options: Any) -> str:
