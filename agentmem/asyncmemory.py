@@ -28,6 +28,7 @@ from agentmem.models import (
     Mode,
     Order,
     Page,
+    ReembedReport,
     SearchResults,
     Stats,
     Ttl,
@@ -417,6 +418,15 @@ class AsyncMemory:
     async def repair(self) -> VerifyReport:
         """See ``Memory.repair``."""
         return await self._run(self._blocking.repair)
+
+    async def reembed(
+        self,
+        model: str | os.PathLike[str] | Embedder | None,
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> ReembedReport:
+        """See ``Memory.reembed``; ``progress`` is called on a worker thread."""
+        return await self._run(self._blocking.reembed, model, progress=progress)
 
     async def compact(self) -> None:
         """See ``Memory.compact``."""

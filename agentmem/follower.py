@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -38,24 +39,22 @@ _LONGEST_PAUSE = 32.0
 log = logging.getLogger("agentmem")
 
 
+class Target(NamedTuple):
+    """Where vectors come from and go to; another one when the store moves to another model."""
+
+    repository: Repository
+    lance: LanceIndex
+    dim: int
+
+
 class Follower:
     """The drainer of one process."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        commits: GroupCommit,
-        lance: LanceIndex,
-        lock: FileLock,
-        settings: Settings,
-        dim: int,
-    ) -> None:
-        self._repository = repository
+    def __init__(self, target: Target, commits: GroupCommit, lock: FileLock, settings: Settings) -> None:
+        self._target = target
         self._commits = commits
-        self._lance = lance
         self._lock = lock
         self._settings = settings
-        self._dim = dim
         self._wake = threading.Condition()
         self._wanted = 0
         self._closing = False
@@ -67,6 +66,14 @@ class Follower:
         self.last_error: str | None = None
         self._thread = threading.Thread(target=self._loop, name="agentmem-follower", daemon=True)
         self._thread.start()
+
+    @property
+    def _repository(self) -> Repository:
+        return self._target.repository
+
+    def switch(self, target: Target) -> None:
+        """Go on with another model's vectors; a group at hand for the old one is finished and then forgotten."""
+        self._target = target
 
     def behind(self) -> int:
         """Changes that LanceDB has yet to receive."""
@@ -168,67 +175,72 @@ class Follower:
     def _drain(self) -> None:
         if not self._lock.try_acquire():
             return
+        target = self._target
         with self._lock:
             try:
-                self._check_state()
-                while not self._closing and self._drain_group():
+                self._check_state(target)
+                while not self._closing and target is self._target and self._drain_group(target):
                     pass
                 purge = bool(self._repository.meta(PURGE))
                 if (purge or self._groups >= OPTIMIZE_EVERY) and not self._closing:
-                    self._optimize(purge)
+                    self._optimize(target, purge)
             except StoreCorruptError:
-                self._start_afresh()
+                self._start_afresh(target)
                 raise
 
-    def _optimize(self, purge: bool) -> None:
+    def _optimize(self, target: Target, purge: bool) -> None:
         """Merge fragments and remove old versions from the disk; with ``purge``, every trace of removed rows too."""
-        self._lance.optimize(purge=purge)
+        target.lance.optimize(purge=purge)
         self._groups = 0
-        state = ",".join(map(str, self._lance.state()))
-        self._commits.submit(Write(lambda repository: _note_optimized(repository, state, purge))).result()
+        self._note(target, lambda repository: purge and repository.set_meta(PURGE, None))
 
-    def _check_state(self) -> None:
+    def _check_state(self, target: Target) -> None:
         """Compare the table with what it was after the last write: a power cut can take its newest files away."""
         self._checked = True
         noted = self._repository.meta(_STATE)
         if not self.applied_seq():
-            self._lance.reset()
+            target.lance.reset()
         elif noted is not None:
             version, count = map(int, noted.split(","))
-            found_version, found_count = self._lance.state()
+            found_version, found_count = target.lance.state()
             # A larger version belongs to a drainer that died before it noted so; its changes are applied again.
             if found_version < version or (found_version == version and found_count != count):
                 raise StoreCorruptError(f"the vectors are at {found_version, found_count}, not {version, count}")
 
-    def _start_afresh(self) -> None:
+    def _start_afresh(self, target: Target) -> None:
         self.rebuilds += 1
         # In this order: a reader must not take an emptied table for a complete one.
         self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0))).result()
-        self._lance.reset()
+        target.lance.reset()
 
-    def _drain_group(self) -> bool:
+    def _drain_group(self, target: Target) -> bool:
         """Bring one group of changes to LanceDB; False when there was none left."""
-        events = self._repository.events_after(self.applied_seq(), GROUP)
+        events = target.repository.events_after(self.applied_seq(), GROUP)
         if not events:
             return False
-        numbers = {row: (user, agent, run) for _, row, user, agent, run in events}
-        found = self._repository.live_vectors(numbers)
-        rows = np.array(sorted(found), np.int64)
-        scopes = np.array([numbers[row] for row in sorted(found)], np.int64).reshape(-1, 3)
-        vectors = np.frombuffer(b"".join(found[row] for row in sorted(found)), np.float32)
-        self._lance.apply(
-            [row for row in numbers if row not in found],
-            rows,
-            scopes[:, 0],
-            scopes[:, 1],
-            scopes[:, 2],
-            vectors.reshape(len(rows), self._dim),
-        )
-        state = ",".join(map(str, self._lance.state()))
-        seq = events[-1][0]
+        numbers = {row: (user, agent, run) for _, row, user, agent, run in events if row}
+        found = target.repository.live_vectors(numbers)
+        order = sorted(found)
+        rows = np.array(order, np.int64)
+        scopes = np.array([numbers[row] for row in order], np.int64).reshape(-1, 3)
+        vectors = np.frombuffer(b"".join(found[row] for row in order), np.float32).reshape(-1, target.dim)
+        gone = [row for row in numbers if row not in found]
+        target.lance.apply(gone, rows, scopes[:, 0], scopes[:, 1], scopes[:, 2], vectors)
         self._groups += 1
-        self._commits.submit(Write(lambda repository: _advance(repository, seq, state))).result()
+        seq = events[-1][0]
+        self._note(target, lambda repository: repository.set_meta(WATERMARK, seq))
         return True
+
+    def _note(self, target: Target, change: Callable[[Repository], object]) -> None:
+        """Record what was done to LanceDB, unless the store has moved to another model meanwhile."""
+        state = ",".join(map(str, target.lance.state()))
+
+        def run(repository: Repository) -> None:
+            if repository.generation == target.repository.generation:
+                repository.set_meta(_STATE, state)
+                change(repository)
+
+        self._commits.submit(Write(run)).result()
 
     def _index_keywords_if_needed(self) -> None:
         """Small stores are spared the index: their every scope fits into an arena."""
@@ -237,14 +249,3 @@ class Follower:
             self._keywords_needed = self._keywords_needed or keywords.needed(self._repository, limit)
             if self._keywords_needed:
                 self.index_keywords()
-
-
-def _advance(repository: Repository, seq: int, state: str) -> None:
-    repository.set_meta(WATERMARK, seq)
-    repository.set_meta(_STATE, state)
-
-
-def _note_optimized(repository: Repository, state: str, purged: bool) -> None:
-    repository.set_meta(_STATE, state)
-    if purged:
-        repository.set_meta(PURGE, None)

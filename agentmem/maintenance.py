@@ -155,14 +155,14 @@ def _check_truth(engine: Engine, counts: dict[str, int]) -> list[str]:
     """Every record has an embedding of the right size, and a history that begins with ADD and ends at its version."""
     problems = list[str]()
     db = engine.repository.db
-    size = engine.embedder.dim * 4
+    size, table = engine.embedder.dim * 4, engine.repository.embeddings
     for low, high in engine.repository.windows("1", ()):
         records = db.execute(
             "SELECT r.id, r.state, r.version, length(e.vector), "
             "(SELECT event FROM history h WHERE h.row = r.row ORDER BY seq LIMIT 1), "
             "(SELECT max(version) FROM history h WHERE h.row = r.row), "
             "(SELECT count(*) FROM history h WHERE h.row = r.row) "
-            "FROM records r LEFT JOIN embeddings e ON e.row = r.row WHERE r.row > ? AND r.row <= ?",
+            f"FROM records r LEFT JOIN {table} e ON e.row = r.row WHERE r.row > ? AND r.row <= ?",
             (low, high),
         )
         for id, state, version, length, first, last, events in records:
@@ -173,7 +173,9 @@ def _check_truth(engine: Engine, counts: dict[str, int]) -> list[str]:
                 problems.append(f"record {id!r}: its embedding has {length} bytes instead of {size}")
             if first != "ADD" or last != version:
                 problems.append(f"record {id!r}: at version {version}, but its history runs from {first} to {last}")
-    orphans = db.execute("SELECT count(*) FROM embeddings WHERE row NOT IN (SELECT row FROM records)")[0][0]
+    orphans = db.execute(
+        f"SELECT count(*) FROM {table} WHERE row NOT IN (SELECT row FROM records)"
+    )[0][0]
     if orphans:
         problems.append(f"libsql: {orphans} embeddings belong to no record")
     return problems
@@ -206,8 +208,8 @@ def _check_vectors(engine: Engine, counts: dict[str, int]) -> list[str]:
 
 def _vectors_with_scope(engine: Engine, rows: list[int]) -> dict[int, tuple[tuple[int, int, int], bytes]]:
     sql = (
-        "SELECT r.row, r.user, r.agent, r.run, e.vector FROM records r JOIN embeddings e ON e.row = r.row "
-        "WHERE r.row IN ({}) AND r.state = 0"
+        f"SELECT r.row, r.user, r.agent, r.run, e.vector FROM records r JOIN {engine.repository.embeddings} e "
+        "ON e.row = r.row WHERE r.row IN ({}) AND r.state = 0"
     )
     return {row[0]: (row[1:4], row[4]) for row in engine.repository.db.select_in(sql, rows)}
 

@@ -25,6 +25,7 @@ from agentmem.models import (
     Mode,
     Order,
     Page,
+    ReembedReport,
     SearchResults,
     Stats,
     Ttl,
@@ -483,6 +484,26 @@ class Memory:
         from agentmem import maintenance
 
         return maintenance.repair(self.handle.engine())
+
+    def reembed(
+        self,
+        model: str | os.PathLike[str] | Embedder | None,
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> ReembedReport:
+        """Move the store to another model (as the constructor takes one), while it goes on serving.
+
+        Searches and writes use the old model until all vectors of the new one are there, then the new one. May be
+        interrupted or killed at any time: calling it again goes on where it was. ``progress`` is called with the
+        records done and their number. Other processes that have the store open must open it again afterwards
+        (``ModelMismatchError`` tells them).
+
+        Raises ``InvalidInputError`` if the store uses this model already, ``StoreLockedError`` if it is being
+        reembedded by somebody else, ``EmbeddingError``.
+        """
+        from agentmem.reembed import reembed
+
+        return reembed(self.handle.engine(), model, progress)
 
     def compact(self) -> None:
         """Merge files and give space back to the disk."""

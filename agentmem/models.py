@@ -250,6 +250,15 @@ class EraseReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ReembedReport:
+    """A move from one model to another; ``records`` counts embeddings made by this run (a resumed one makes fewer)."""
+
+    from_model: str
+    to_model: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """What the store holds. ``bytes`` are sizes on disk by component."""
 

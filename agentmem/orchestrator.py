@@ -12,13 +12,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from agentmem.clock import Clock, Micros, now_micros, to_datetime
-from agentmem.embedding import open_embedder
+from agentmem.embedding import fingerprint_of, open_embedder
 from agentmem.embedding.batcher import Batcher, Job, embed_documents, embed_query
 from agentmem.errors import (
     ClosedError,
@@ -28,7 +28,7 @@ from agentmem.errors import (
     StoreCorruptError,
     StoreError,
 )
-from agentmem.follower import Follower
+from agentmem.follower import Follower, Target
 from agentmem.models import HistoryEvent, MemoryRecord, Order, Page
 from agentmem.ports import Embedder
 from agentmem.retrieval.filters import CompiledFilter
@@ -40,7 +40,17 @@ from agentmem.stores.connection import Connection, Value, locked_out
 from agentmem.stores.lance import LanceIndex
 from agentmem.stores.locks import FileLock, refuse_network_filesystem
 from agentmem.stores.names import Names
-from agentmem.stores.repository import UNEXPIRED, Created, Patch, Repository, ScopeKey, Stored, not_found, visible
+from agentmem.stores.repository import (
+    UNEXPIRED,
+    Created,
+    Patch,
+    Repository,
+    ScopeKey,
+    StaleVectorError,
+    Stored,
+    not_found,
+    visible,
+)
 from agentmem.stores.schema import configure, migrate
 from agentmem.validation import Draft, Scope, check_instant
 
@@ -51,6 +61,17 @@ READERS = 4
 
 _open_engines: dict[str, Engine] = {}
 _opening = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The embedding model in use with everything that holds its vectors; replaced as a whole by ``reembed``."""
+
+    number: int
+    embedder: Embedder
+    repository: Repository
+    lance: LanceIndex
+    retriever: Retriever
 
 
 class Engine:
@@ -96,36 +117,68 @@ class Engine:
         self.clients = 0
         self._given = embedder
         self._clock = clock
-        self.embedder = open_embedder(embedder, cache_size=settings.embedding_cache_size)
         prepare_folder(path)
         database = path / DATABASE
         gate = FileLock(path / "write.lock")
         with ExitStack() as stack:
             stack.callback(gate.close)
-            _migrate(database, gate, settings, self.embedder)
-            names = Names()
-            connection = Connection(database)
-            stack.callback(connection.close)
-            self.repository = Repository(connection, names)
-            self.lance = LanceIndex(path / "lance", dim=self.embedder.dim)
-            stack.callback(self.lance.close)
-            self.commits = GroupCommit(database, gate, names, settings.lock_timeout_s, self.now)
+            number, chosen = _open_model(database, gate, settings, embedder)
+            self._names = Names()
+            self._connection = Connection(database)
+            stack.callback(self._connection.close)
+            self.commits = GroupCommit(database, gate, self._names, number, settings.lock_timeout_s, self.now)
             stack.callback(self.commits.close)
-            self.follower = Follower(
-                self.repository, self.commits, self.lance, FileLock(path / "follower.lock"), settings,
-                self.embedder.dim,
-            )  # fmt: skip
-            stack.callback(self.follower.close)
             self.cache = QueryCache(settings.query_cache_size, settings.query_cache_ttl_minutes)
-            self.retriever = Retriever(
-                self.repository, self.lance, settings, self.embedder.dim, self.cache.drop, self.follower.index_keywords
+            repository = Repository(self._connection, self._names, number)
+            lance = self._vectors(number, chosen.dim)
+            self.follower = Follower(
+                Target(repository, lance, chosen.dim), self.commits, FileLock(path / "follower.lock"), settings
             )
-            self._batcher = Batcher(self.embedder, settings.embed_threads, settings.batch_size)
+            stack.callback(lambda: self.model.lance.close())
+            stack.callback(self.follower.close)
+            self.model = self._model(repository, lance, chosen)
+            self._batcher = Batcher(
+                lambda: (self.model.number, self.model.embedder), settings.embed_threads, settings.batch_size
+            )
             stack.callback(self._batcher.close)
             self.pool = ThreadPoolExecutor(READERS, thread_name_prefix="agentmem-read")
             stack.callback(self.pool.shutdown)
             stack.callback(self.follower.stop)
             self._stack = stack.pop_all()
+
+    def _vectors(self, number: int, dim: int) -> LanceIndex:
+        return LanceIndex(self.path / "lance", dim=dim, table=f"vectors_{number}")
+
+    def _model(self, repository: Repository, lance: LanceIndex, embedder: Embedder) -> Model:
+        retriever = Retriever(
+            repository, lance, self.settings, embedder.dim, self.cache.drop, self.follower.index_keywords
+        )
+        return Model(repository.generation, embedder, repository, lance, retriever)
+
+    def adopt(self, number: int, embedder: Embedder) -> None:
+        """Go on with another model, whose vectors are complete. Called on the commit thread, right after the flip."""
+        repository = Repository(self._connection, self._names, number)
+        lance = self._vectors(number, embedder.dim)
+        self.commits.use_generation(number)
+        self.follower.switch(Target(repository, lance, embedder.dim))
+        self.model = self._model(repository, lance, embedder)
+        self.cache.drop(None)
+
+    @property
+    def embedder(self) -> Embedder:
+        return self.model.embedder
+
+    @property
+    def repository(self) -> Repository:
+        return self.model.repository
+
+    @property
+    def lance(self) -> LanceIndex:
+        return self.model.lance
+
+    @property
+    def retriever(self) -> Retriever:
+        return self.model.retriever
 
     def check_same(
         self, settings: Settings, embedder: str | os.PathLike[str] | Embedder | None, clock: Clock | None
@@ -160,12 +213,15 @@ class Engine:
         self._batcher.submit(
             Job(
                 texts=[draft.content for draft in drafts],
-                deliver=lambda vectors: self._store(Add(drafts, vectors, future)),
+                deliver=lambda number, vectors: self._store(Add(drafts, vectors, number, self._embed, future)),
                 fail=lambda exc: _fail(future, exc),
                 cancelled=future.cancelled,
             )
         )
         return future
+
+    def _embed(self, texts: Sequence[str]) -> list[bytes]:
+        return embed_documents(self.embedder, texts)
 
     def _store(self, add: Add) -> None:
         try:
@@ -227,12 +283,22 @@ class Engine:
 
     def update(self, id: str, patch: Patch, scope: Scope | None) -> MemoryRecord:
         """Apply a patch to a live record; a new content is embedded first."""
-        content = patch.values.get("content")
-        if isinstance(content, str):
+        if "content" in patch.values:
             self._must_exist(id, scope)
-            patch = replace(patch, vector=embed_documents(self.embedder, [content])[0])
-        stored = self.write(lambda repository: repository.update(id, patch, self._guard(id, scope), self.now()))
-        return self.record(stored)
+        return self._change(patch, lambda r, ready: r.update(id, ready, self._guard(id, scope), self.now()))
+
+    def _change(self, patch: Patch, run: Callable[[Repository, Patch], Stored]) -> MemoryRecord:
+        """Run a change with the embedding that its new content needs, made again if the model changes meanwhile."""
+        content = patch.values.get("content")
+        while True:
+            model = self.model
+            if isinstance(content, str):
+                vector = embed_documents(model.embedder, [content])[0]
+                patch = replace(patch, vector=vector, generation=model.number)
+            try:
+                return self.record(self.write(partial(_apply, run, patch)))
+            except StaleVectorError:
+                continue
 
     def delete(self, id: str, scope: Scope | None) -> bool:
         key = self.key(scope)
@@ -277,12 +343,8 @@ class Engine:
         if version is None and visible(current, self.now()):
             return self.record(current)
         values = {} if version is None else self._values_at(current, version)
-        content = values.get("content", current.content)
-        vector = None
-        if content != current.content and isinstance(content, str):
-            vector = embed_documents(self.embedder, [content])[0]
-        patch = Patch(values, vector=vector, if_version=current.version)
-        return self.record(self.write(lambda r: r.restore(id, patch, self._guard(id, scope), self.now())))
+        patch = Patch({k: v for k, v in values.items() if v != getattr(current, k)}, if_version=current.version)
+        return self._change(patch, lambda r, ready: r.restore(id, ready, self._guard(id, scope), self.now()))
 
     def _values_at(self, current: Stored, version: int) -> dict[str, Value]:
         """A record's values as of one of its versions: today's, undone event by event."""
@@ -333,8 +395,10 @@ def prepare_folder(path: Path) -> None:
         raise StoreError(f"{path} cannot be used as a store: {exc.strerror or exc}; choose a folder you own") from exc
 
 
-def _migrate(database: Path, gate: FileLock, settings: Settings, embedder: Embedder) -> None:
-    """Bring the tables up to date and make sure that the store belongs to this model."""
+def _open_model(
+    database: Path, gate: FileLock, settings: Settings, given: str | os.PathLike[str] | Embedder | None
+) -> tuple[int, Embedder]:
+    """Bring the tables up to date and find the store's model: the given one, or if None the one it was written with."""
     if not gate.acquire(settings.lock_timeout_s):
         raise locked_out(database, settings.lock_timeout_s)
     with gate, closing(Connection(database)) as connection:
@@ -342,17 +406,37 @@ def _migrate(database: Path, gate: FileLock, settings: Settings, embedder: Embed
         migrate(connection, database.parent)
         repository = Repository(connection, Names())
         name, dim = repository.meta("model"), repository.meta("dim")
+        spec = (repository.meta("model_spec") or None) if given is None else given
+        embedder = open_embedder(spec, cache_size=settings.embedding_cache_size)
+        fingerprint = fingerprint_of(embedder)
         if name is None:
-            repository.set_meta("dim", embedder.dim)
-            repository.set_meta("model", embedder.name)
-        elif (name, dim) != (embedder.name, embedder.dim):
-            raise _mismatch(database.parent, name, dim, embedder)
+            with_model(repository, embedder, given)
+        elif (name, int(dim)) != (embedder.name, embedder.dim):
+            raise _mismatch(database.parent, name, int(dim), embedder)
+        elif fingerprint != repository.meta("fingerprint"):
+            raise ModelMismatchError(
+                f"{database.parent} was written with another version of {name!r}, whose files had another fingerprint; "
+                "run: agentmem reembed"
+            )
+        return int(repository.meta("generation") or 1), embedder
+
+
+def with_model(repository: Repository, embedder: Embedder, given: str | os.PathLike[str] | Embedder | None) -> None:
+    """Note which model the store's vectors are of, and how to open it again (None for an object of the caller's)."""
+    spec = "" if given is None else None
+    if isinstance(given, (str, os.PathLike)):
+        spec = os.fspath(given)
+        spec = os.path.abspath(spec) if os.path.isdir(spec) else spec
+    repository.set_meta("dim", embedder.dim)
+    repository.set_meta("fingerprint", fingerprint_of(embedder))
+    repository.set_meta("model_spec", spec)
+    repository.set_meta("model", embedder.name)
 
 
 def _mismatch(path: Path, name: str, dim: int, wanted: Embedder) -> ModelMismatchError:
     return ModelMismatchError(
         f"{path} holds embeddings of {name!r} ({dim} dimensions) and cannot be used with {wanted.name!r} "
-        f"({wanted.dim}); open it with embedder={name!r}, or use another path for the other model"
+        f"({wanted.dim}); open it with the model it has, or move it over: agentmem reembed"
     )
 
 
@@ -364,6 +448,10 @@ def _readable(data: dict[str, Any]) -> dict[str, Any]:
     if isinstance(data.get("expires_at"), int):
         readable["expires_at"] = to_datetime(data["expires_at"]).isoformat()
     return readable
+
+
+def _apply(run: Callable[[Repository, Patch], Stored], patch: Patch, repository: Repository) -> Stored:
+    return run(repository, patch)
 
 
 def _delete_current(found: Sequence[Stored], now: Callable[[], Micros], repository: Repository) -> int:

@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass, field
 
 from agentmem.clock import Micros
+from agentmem.embedding.batcher import embed_query
 from agentmem.models import HitDetails, Mode, SearchHit, SearchResults, SearchTrace
-from agentmem.orchestrator import Engine
+from agentmem.orchestrator import Engine, Model
 from agentmem.retrieval.arena import Candidate, Query
 from agentmem.retrieval.filters import CompiledFilter
 from agentmem.retrieval.search import Found
@@ -67,7 +68,13 @@ def run(engine: Engine, search: Search, *, explain: bool) -> SearchResults:
     else:
         cached = None
         drops = engine.cache.drops
-        found, stored = _search(engine, search, key, now, watch)
+        while True:
+            model = engine.model
+            found, stored = _search(engine, model, search, key, now, watch)
+            if engine.model is model:
+                break
+            # The store moved to another model under this search; its vectors may have been half removed.
+            drops = engine.cache.drops
         engine.cache.put(search, found, stored, wall_of(key), drops)
     words = _query_terms(search) if explain else ()
     hits = [_hit(engine, candidate, stored[candidate.row], words, explain) for candidate in found.candidates]
@@ -77,12 +84,12 @@ def run(engine: Engine, search: Search, *, explain: bool) -> SearchResults:
 
 
 def _search(
-    engine: Engine, search: Search, key: ScopeKey, now: Micros, watch: _Watch
+    engine: Engine, model: Model, search: Search, key: ScopeKey, now: Micros, watch: _Watch
 ) -> tuple[Found, dict[int, Stored]]:
     needs_vector = search.mode != "keyword" or search.min_similarity is not None
     query = Query(
         mode=search.mode,
-        vector=engine.embed_query(search.query) if needs_vector else None,
+        vector=embed_query(model.embedder, search.query) if needs_vector else None,
         terms=_query_terms(search) if search.mode != "vector" else (),
         limit=search.limit,
         now=now if search.as_of is None else min(now, search.as_of),
@@ -96,7 +103,7 @@ def _search(
     watch.lap("embed")
     attempt = 1
     while True:
-        found = engine.retriever.search(key, query, search.condition)
+        found = model.retriever.search(key, query, search.condition)
         watch.lap("search")
         stored = {item.row: item for item in engine.repository.find_rows(c.row for c in found.candidates)}
         fresh = [c for c in found.candidates if _is_current(c, stored.get(c.row), key, now)]
@@ -104,7 +111,7 @@ def _search(
         if len(fresh) == len(found.candidates) or attempt == _ATTEMPTS:
             # Records that keep changing under the search are left out rather than shown with another text's score.
             return Found(fresh, found.engines, found.considered), {c.row: stored[c.row] for c in fresh}
-        engine.retriever.follow()
+        model.retriever.follow()
         attempt += 1
 
 

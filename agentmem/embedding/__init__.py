@@ -10,7 +10,7 @@ from agentmem.errors import InvalidInputError
 if TYPE_CHECKING:
     from agentmem.ports import Embedder
 
-__all__ = ["open_embedder"]
+__all__ = ["fingerprint_of", "open_embedder"]
 
 _METHODS = ("embed_documents", "embed_query")
 _PROPERTIES = ("name", "dim")
@@ -58,3 +58,12 @@ def _check(embedder: object) -> None:
         raise InvalidInputError(f"embedder.name must be a non-empty str, not {name!r}", field="embedder")
     if not isinstance(dim, int) or isinstance(dim, bool) or dim < 1:
         raise InvalidInputError(f"embedder.dim must be a positive int, not {dim!r}", field="embedder")
+
+
+def fingerprint_of(embedder: Embedder) -> str | None:
+    """What tells two versions of a model apart, where its files are at hand: the bundled model's and folders'."""
+    from agentmem.embedding.cache import CachedEmbedder
+    from agentmem.embedding.fast import FastEmbedder
+
+    inner = embedder.inner if isinstance(embedder, CachedEmbedder) else embedder
+    return inner.fingerprint if isinstance(inner, FastEmbedder) and inner.is_local else None

@@ -93,6 +93,11 @@ class FastEmbedder(Embedder):
         return self._folder.dim or self._loaded().dim
 
     @property
+    def is_local(self) -> bool:
+        """Whether the model is the bundled one or a folder, so that its files can be read without loading it."""
+        return self._folder is not None
+
+    @property
     def fingerprint(self) -> str:
         """sha256, hexadecimal, of the files that decide the vectors. Reads them all; a named model is loaded first."""
         if self._folder is not None:

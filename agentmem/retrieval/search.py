@@ -106,6 +106,9 @@ class Retriever:
         changed = set[Wall]()
         events = self._repository.events_after(self._seq, READ)
         for _, row, user, agent, run in events:
+            if not row:
+                self._repository.check_generation()
+                continue
             for wall in walls_of(user, agent, run):
                 changed.add(wall)
                 hall = self._halls.get(wall)
@@ -273,7 +276,7 @@ class Retriever:
     def _changed_after(self, seq: int, scope: ScopeKey) -> Iterator[int]:
         while events := self._repository.events_after(seq, READ):
             for event in events:
-                if scope.admits(*event[2:]):
+                if event[1] and scope.admits(*event[2:]):
                     yield event[1]
             seq = events[-1][0]
 

@@ -34,7 +34,7 @@ WAL_LIMIT = 64 * 1_048_576
 class Write(Generic[T]):
     """A unit of work: ``run`` is called inside a transaction, and again from the start if its group is replayed.
 
-    ``committed`` is called once it is durable, before any other transaction begins.
+    With ``committed`` it has a transaction to itself; that is called once it is durable, before the next one begins.
     """
 
     run: Callable[[Repository], T]
@@ -82,7 +82,9 @@ Work: TypeAlias = Write[Any] | Add | Task[Any]
 class GroupCommit:
     """The only writer of this process."""
 
-    def __init__(self, path: Path, gate: FileLock, names: Names, generation: int, timeout: float, now: Callable[[], Micros]) -> None:
+    def __init__(
+        self, path: Path, gate: FileLock, names: Names, generation: int, timeout: float, now: Callable[[], Micros]
+    ) -> None:
         self._path = path
         self._gate = gate
         self._names = names
@@ -141,13 +143,13 @@ class GroupCommit:
         group = list[Work]()
         rows = 0
         while self._queue and (not group or rows + self._queue[0].rows <= GROUP_ROWS):
-            if group and isinstance(self._queue[0], Task):
+            if group and _alone(self._queue[0]):
                 break
             work = self._queue.popleft()
             if work.future.set_running_or_notify_cancel():
                 group.append(work)
                 rows += work.rows
-                if isinstance(work, Task):
+                if _alone(work):
                     break
         return group
 
@@ -155,7 +157,7 @@ class GroupCommit:
         """Make a group durable; if it fails, replay it request by request, so that a bad one fails alone."""
         try:
             first = group[0]
-            results = [self._alone(first)] if isinstance(first, Task) else self._transaction(group)
+            results = [self._maintain(first)] if isinstance(first, Task) else self._transaction(group)
         except BaseException as exc:
             # Also what is no Exception, such as a panic of the driver: without this thread nobody could write again.
             if len(group) == 1:
@@ -191,7 +193,7 @@ class GroupCommit:
         """Go on with another model's vectors. Only from ``Write.committed``, on the commit thread."""
         self._repository.generation = generation
 
-    def _alone(self, task: Task[T]) -> T:
+    def _maintain(self, task: Task[T]) -> T:
         if not self._gate.acquire(self._timeout):
             raise locked_out(self._path, self._timeout)
         with self._gate:
@@ -245,6 +247,11 @@ class GroupCommit:
         if size > WAL_LIMIT and self._gate.acquire(self._timeout):
             with self._gate:
                 truncate_wal(self._db)
+
+
+def _alone(work: Work) -> bool:
+    """Whether nothing else may share the work's transaction."""
+    return isinstance(work, Task) or (isinstance(work, Write) and work.committed is not None)
 
 
 def truncate_wal(db: Connection) -> bool:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 from agentmem.clock import Micros, to_datetime
-from agentmem.errors import ConflictError, NotFoundError
+from agentmem.errors import AgentMemError, ConflictError, ModelMismatchError, NotFoundError
 from agentmem.ids import uuid7s
 from agentmem.models import ALL, EventType, HistoryEvent, Layer, MemoryRecord
 from agentmem.ports import Entry
@@ -56,10 +56,7 @@ _INSERT = (
     "created_at, updated_at, occurred_at, expires_at, version, state, fingerprint) "
     "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
-_ENTRY = (
-    f"SELECT {', '.join(('e.' if name == 'vector' else 'r.') + name for name in Entry._fields)} "
-    "FROM records r JOIN embeddings e ON e.row = r.row"
-)
+_ENTRY = ", ".join(("e." if name == "vector" else "r.") + name for name in Entry._fields)
 _EVENT = "INSERT INTO history (row, event, at, version, data) VALUES (?,?,?,?,?)"
 
 
@@ -106,22 +103,47 @@ class Created(NamedTuple):
 class Patch:
     """New values by column (absent: unchanged), the embedding of a new content, and the version they apply to.
 
-    ``metadata_limit`` is the largest metadata, in bytes of JSON, that a merge may lead to.
+    ``metadata_limit`` is the largest metadata, in bytes of JSON, that a merge may lead to;
+    ``generation`` numbers the model that made the embedding.
     """
 
     values: dict[str, Value]
     metadata_merge: dict[str, Any] | None = None
     metadata_limit: int = 0
     vector: bytes | None = None
+    generation: int = 0
     if_version: int | None = None
 
 
-class Repository:
-    """The repository port on libSQL."""
+class StaleVectorError(AgentMemError):
+    """The embedding was made by the model that was current before; embed again. Never leaves the package."""
 
-    def __init__(self, db: Connection, names: Names) -> None:
+
+class Repository:
+    """The repository port on libSQL. ``generation`` numbers the embedding model whose vectors it reads and writes."""
+
+    def __init__(self, db: Connection, names: Names, generation: int = 1) -> None:
         self.db = db
         self.names = names
+        self.generation = generation
+
+    @property
+    def embeddings(self) -> str:
+        """The table with this generation's vectors."""
+        return f"embeddings_{self.generation}"
+
+    @property
+    def _entry(self) -> str:
+        return f"SELECT {_ENTRY} FROM records r JOIN {self.embeddings} e ON e.row = r.row"
+
+    def check_generation(self) -> None:
+        """Raise ``ModelMismatchError`` if another process moved the store on to another model."""
+        current = int(self.meta("generation") or 1)
+        if current != self.generation:
+            raise ModelMismatchError(
+                f"this store was moved to the model {self.meta('model')!r} while it was open here; "
+                "close the client and open it again"
+            )
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -183,9 +205,9 @@ class Repository:
         return rows[0][0] if rows else 0
 
     def events_after(self, seq: int, limit: int) -> list[Row]:
-        """``(seq, row, user, agent, run)`` of the next events of the feed."""
+        """``(seq, row, user, agent, run)`` of the next events of the feed. Row 0 is the store: a new model."""
         return self.db.execute(
-            "SELECT h.seq, h.row, r.user, r.agent, r.run FROM history h JOIN records r ON r.row = h.row "
+            "SELECT h.seq, h.row, r.user, r.agent, r.run FROM history h LEFT JOIN records r ON r.row = h.row "
             "WHERE h.seq > ? ORDER BY h.seq LIMIT ?",
             (seq, limit),
         )
@@ -209,18 +231,14 @@ class Repository:
 
     def entries(self, where: str, params: Sequence[Value], after: int, limit: int) -> list[Entry]:
         """The next records that satisfy a condition on ``records r``, as indexes see them, by row number."""
-        return list(
-            map(
-                Entry._make,
-                self.db.execute(
-                    f"{_ENTRY} WHERE {where} AND r.row > ? ORDER BY r.row LIMIT ?", (*params, after, limit)
-                ),
-            )
-        )
+        sql = f"{self._entry} WHERE {where} AND r.row > ? ORDER BY r.row LIMIT ?"
+        return list(map(Entry._make, self.db.execute(sql, (*params, after, limit))))
 
     def entries_of(self, rows: Iterable[int], where: str = "r.state = 0", params: Sequence[Value] = ()) -> list[Entry]:
         """Those of the rows that satisfy a condition on ``records r``."""
-        return list(map(Entry._make, self.db.select_in(f"{_ENTRY} WHERE r.row IN ({{}}) AND {where}", rows, params)))
+        return list(
+            map(Entry._make, self.db.select_in(f"{self._entry} WHERE r.row IN ({{}}) AND {where}", rows, params))
+        )
 
     def windows(
         self, where: str, params: Sequence[Value], *, newest_first: bool = False, start: int | None = None
@@ -241,6 +259,11 @@ class Repository:
             yield (found - 1, at - 1) if newest_first else (at, found)
             at = found
 
+    def rows_after(self, row: int, limit: int) -> list[int]:
+        """The next row numbers, of records in any state."""
+        sql = "SELECT row FROM records WHERE row > ? ORDER BY row LIMIT ?"
+        return [found[0] for found in self.db.execute(sql, (row, limit))]
+
     def rows_between(self, where: str, params: Sequence[Value], low: int, high: int) -> list[int]:
         """Row numbers in ``low < row <= high`` that satisfy a condition on ``records r``, ascending."""
         sql = f"SELECT r.row FROM records r WHERE {where} AND r.row > ? AND r.row <= ? ORDER BY r.row"
@@ -253,11 +276,13 @@ class Repository:
 
     def live_vectors(self, rows: Iterable[int]) -> dict[int, bytes]:
         """Embeddings of those of the rows that are live."""
-        sql = (
-            "SELECT e.row, e.vector FROM embeddings e JOIN records r ON r.row = e.row "
-            "WHERE e.row IN ({}) AND r.state = 0"
-        )
-        return dict(self.db.select_in(sql, rows))
+        sql = f"SELECT e.row, e.vector FROM {self.embeddings} e JOIN records r ON r.row = e.row "
+        return dict(self.db.select_in(sql + "WHERE e.row IN ({}) AND r.state = 0", rows))
+
+    def embedding_tables(self) -> list[str]:
+        """The tables of all generations: the current one, one in the making, old ones that are yet to be removed."""
+        found = self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'embeddings_*'")
+        return [row[0] for row in found]
 
     def meta(self, key: str) -> Any:
         """A value of the store's own bookkeeping, or None."""
@@ -314,7 +339,7 @@ class Repository:
             if mark is not None:
                 by_print[mark] = stored
         self.db.executemany(_INSERT, records)
-        self.db.executemany("INSERT INTO embeddings VALUES (?,?)", embeddings)
+        self.db.executemany(f"INSERT INTO {self.embeddings} VALUES (?,?)", embeddings)
         self.db.executemany(_EVENT, events)
         return outcomes
 
@@ -332,7 +357,7 @@ class Repository:
             text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
             check_metadata_size(text, patch.metadata_limit)
             values["metadata"] = text if kept else None
-        return self._change(current, values, patch.vector, EventType.UPDATE, now)
+        return self._change(current, values, patch, EventType.UPDATE, now)
 
     def delete(self, id: str, scope: ScopeKey | None, now: Micros) -> bool:
         """Hide a record and write a DELETE event; False if there was none. ``restore`` brings it back."""
@@ -358,7 +383,7 @@ class Repository:
         if patch.if_version is not None and current.version != patch.if_version:
             raise version_conflict(id, patch.if_version, current.version)
         values = {**patch.values, "state": LIVE}
-        return self._change(current, values, patch.vector, EventType.RESTORE, now)
+        return self._change(current, values, patch, EventType.RESTORE, now)
 
     def rate(self, id: str, rating: float | None, data: dict[str, Any], scope: ScopeKey | None, now: Micros) -> None:
         """Set a record's rating (None leaves it) and write a FEEDBACK event; the version stays."""
@@ -376,15 +401,14 @@ class Repository:
             "updated_at = ? WHERE row = ?",
             [(now, stored.row) for stored in found],
         )
-        self.db.executemany("DELETE FROM embeddings WHERE row = ?", rows)
+        for table in self.embedding_tables():
+            self.db.executemany(f"DELETE FROM {table} WHERE row = ?", rows)
         self.db.executemany("UPDATE history SET data = NULL WHERE row = ?", rows)
         self.db.executemany(_EVENT, [(stored.row, "ERASE", now, stored.version + 1, None) for stored in found])
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _change(
-        self, current: Stored, values: dict[str, Value], vector: bytes | None, event: EventType, now: Micros
-    ) -> Stored:
+    def _change(self, current: Stored, values: dict[str, Value], patch: Patch, event: EventType, now: Micros) -> Stored:
         old = current._asdict()
         changed = {column: value for column, value in values.items() if old[column] != value}
         if not changed:
@@ -393,8 +417,9 @@ class Repository:
         columns = {**changed, "version": new.version, "updated_at": now}
         if "content" in changed:
             columns["fingerprint"] = None
-            if vector is not None:
-                self.db.execute("UPDATE embeddings SET vector = ? WHERE row = ?", (vector, current.row))
+            if patch.generation != self.generation:
+                raise StaleVectorError("the model changed while the new content was being embedded")
+            self.db.execute(f"UPDATE {self.embeddings} SET vector = ? WHERE row = ?", (patch.vector, current.row))
         sets = ", ".join(f"{column} = ?" for column in columns)
         self.db.execute(f"UPDATE records SET {sets} WHERE row = ?", (*columns.values(), current.row))
         replaced = {column: old[column] for column in changed if column != "state"}

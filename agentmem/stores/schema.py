@@ -4,7 +4,8 @@ Migrations are appended, never edited once released; each runs in one transactio
 
 ``records.row`` and ``history.seq`` are AUTOINCREMENT: numbers are never reused, so that ``row`` can key derived copies
 and ``seq`` can be the change feed. Scope ids are interned in ``names``; 0 stands for "none". ``state`` is 0 for live,
-1 for deleted, 2 for erased. Embeddings have a table of their own so that scans of records stay narrow.
+1 for deleted, 2 for erased. Embeddings have tables of their own, one for each model the store ever had, so that scans
+of records stay narrow and a new model's vectors can grow beside the old one's; ``meta`` says which is current.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def _first(db: Connection) -> None:
         "CREATE INDEX records_by_agent ON records (agent, row) WHERE state = 0 AND agent != 0",
         "CREATE INDEX records_by_run ON records (run, row) WHERE state = 0 AND run != 0",
         "CREATE INDEX records_by_fingerprint ON records (fingerprint) WHERE state = 0 AND fingerprint IS NOT NULL",
-        "CREATE TABLE embeddings (row INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
+        "CREATE TABLE embeddings_1 (row INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
         """CREATE TABLE history (
             seq INTEGER PRIMARY KEY AUTOINCREMENT,
             row INTEGER NOT NULL, event TEXT NOT NULL, at INTEGER NOT NULL, version INTEGER NOT NULL, data TEXT)""",
