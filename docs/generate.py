@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from agentmem import Settings
 from agentmem.cli.app import app
+from agentmem.retrieval import scoring
 
 DOCS = Path(__file__).parent
 COMMANDS = ("", "add", "search", "get", "history", "stats", "demo")
@@ -49,7 +50,12 @@ def help_texts() -> str:
     return "\n".join(sections)
 
 
-PARTS: dict[str, Callable[[], str]] = {"settings": settings, "help": help_texts}
+def formulas() -> str:
+    """The docstring of the scoring function's module."""
+    return f"```text\n{inspect.cleandoc(scoring.__doc__ or '')}\n```\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {"settings": settings, "help": help_texts, "scoring": formulas}
 
 
 def regenerated(text: str) -> str:
