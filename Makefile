@@ -25,7 +25,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check
 
 types: $(VENV)/installed-dev
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Rewrites the generated parts of the documentation.
 docs: $(VENV)/installed-dev

@@ -18,7 +18,7 @@ from agentmem.cli.app import app
 from agentmem.retrieval import scoring
 
 DOCS = Path(__file__).parent
-COMMANDS = ("", "add", "search", "get", "history", "stats", "demo")
+COMMANDS = ("", "add", "search", "get", "history", "stats", "reembed", "demo")
 _PART = re.compile(r"(<!-- generated: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -187,6 +188,22 @@ def test_history_shows_what_was_there_before(cli: Cli, tmp_path: Path) -> None:
     assert [(event["event"], event["version"]) for event in events] == [("ADD", 1), ("UPDATE", 2), ("DELETE", 3)]
     assert events[1]["data"]["content"] == "Lisbon"
     assert "Lisbon" in cli("history", "home", "--table").stdout
+
+
+def test_reembed_moves_the_store_to_another_model(cli: Cli, tmp_path: Path) -> None:
+    bundled = Path(agentmem.__file__).parent / "embedding" / "bundled"
+    model = tmp_path / "model"
+    shutil.copytree(bundled, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"_name_or_path": "another"}))
+    document(cli("add", "Ana plays the cello.", "--id", "a"))
+    assert "already uses" in error_of(cli("reembed"))
+    report = document(cli("reembed", str(model)))
+    assert report["records"] == 1
+    assert report["to_model"] == "another"
+    assert document(cli("search", "Which instrument?"))[0]["record"]["id"] == "a"
+    assert document(cli("stats"))["model"] == "another"
+    assert document(cli("reembed"))["from_model"] == "another"
 
 
 def test_version(cli: Cli) -> None:

@@ -240,6 +240,25 @@ def stats(path: StorePath = Path(".agentmem"), table: AsTable = None) -> None:
 
 
 @app.command()
+def reembed(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="A name that fastembed knows, or a model's folder; left out, the bundled one."
+        ),
+    ] = None,
+    path: StorePath = Path(".agentmem"),
+    table: AsTable = None,
+) -> None:
+    """Move a store to another embedding model; it goes on serving."""
+    output = Output(table)
+    with _reporting(), _open(path) as memory:
+        with output.progress("embedded") as progress:
+            report = memory.reembed(model, progress=progress)
+        output.figures({"from_model": report.from_model, "to_model": report.to_model, "records": report.records})
+
+
+@app.command()
 def demo() -> None:
     """Run the main job on a small conversation, in a temporary store."""
     with _reporting():

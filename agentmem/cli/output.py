@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -111,6 +112,21 @@ class Output:
         for name, value in values.items():
             _row(table, name, _shown(value))
         console().print(table)
+
+    @contextmanager
+    def progress(self, what: str) -> Generator[Callable[[int, int], None]]:
+        """A line on standard error that counts, if that is a terminal."""
+        wanted = sys.stderr.isatty()
+
+        def show(done: int, total: int) -> None:
+            if wanted:
+                typer.echo(f"\r{done:,} of {total:,} {what}", err=True, nl=False)
+
+        try:
+            yield show
+        finally:
+            if wanted:
+                typer.echo("\r\x1b[K", err=True, nl=False)
 
 
 def changes(values: Mapping[str, Any]) -> str:
