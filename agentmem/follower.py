@@ -9,6 +9,7 @@ pauses, one that is damaged is rebuilt from libSQL without embedding anything ag
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -34,6 +35,8 @@ GROUP = 2_000
 """Changes per write to LanceDB."""
 OPTIMIZE_EVERY = 64
 """Writes to LanceDB after which its fragments are merged; each leaves a fragment and a version behind."""
+_TURN = 0.2
+"""Seconds that the keyword index gets before LanceDB has its turn again."""
 _LONGEST_PAUSE = 32.0
 
 log = logging.getLogger("agentmem")
@@ -59,6 +62,7 @@ class Follower:
         self._wanted = 0
         self._closing = False
         self._keywords_needed = False
+        self._keywords_left = False
         self._groups = 0
         self._checked = False
         self.errors = 0
@@ -84,14 +88,14 @@ class Follower:
         return int(self._repository.meta(WATERMARK) or 0)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until LanceDB has everything committed before this call; False if that took longer than ``timeout``."""
+        """Wait until all derived stores have what is committed now; False if that took longer than ``timeout``."""
         target = self._repository.last_seq()
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._wake:
             self._wanted = max(self._wanted, target)
             self._wake.notify_all()
         # The one that drains may be another process, so what counts is the watermark, not this thread's work.
-        while self.applied_seq() < target or self._repository.meta(PURGE):
+        while self._unfinished(target):
             if self._closing or (deadline is not None and time.monotonic() >= deadline):
                 return False
             with self._wake:
@@ -103,11 +107,18 @@ class Follower:
         self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0))).result()
         self.poke()
 
-    def index_keywords(self) -> None:
-        """Bring the keyword index up to what is committed now; a group at a time, so that writers get their turn."""
+    def index_keywords(self, patience: float = math.inf) -> bool:
+        """Bring the keyword index up to what is committed now; False if that took longer than ``patience`` seconds.
+
+        Goes a group at a time, so that writers get their turn.
+        """
         target = self._repository.last_seq()
+        deadline = time.monotonic() + patience
         while keywords.applied_seq(self._repository) < target:
+            if self._closing or time.monotonic() >= deadline:
+                return False
             self._commits.submit(Write(keywords.apply_next, rows=keywords.GROUP)).result()
+        return True
 
     def poke(self) -> None:
         """Look for work now."""
@@ -159,13 +170,22 @@ class Follower:
                 return
             if pause:
                 self._wake.wait_for(lambda: self._closing, pause)
+            elif self._keywords_left:
+                return
             elif self._wanted_now():
                 self._wake.wait(0.005)  # whoever holds the lock may be doing the work
             elif not failures:
                 self._wake.wait(min(1.0, max(0.02, self._settings.follower_delay_s)))
 
     def _wanted_now(self) -> bool:
-        return self._wanted > self.applied_seq()
+        return self._unfinished(self._wanted)
+
+    def _unfinished(self, target: int) -> bool:
+        return (
+            self.applied_seq() < target
+            or bool(self._repository.meta(PURGE))
+            or (self._keywords_needed and keywords.applied_seq(self._repository) < target)
+        )
 
     def _due(self, behind: int, seconds: float) -> bool:
         return (
@@ -247,5 +267,4 @@ class Follower:
         limit = self._settings.arena_limit
         if self._keywords_needed or self._repository.last_seq() > limit:
             self._keywords_needed = self._keywords_needed or keywords.needed(self._repository, limit)
-            if self._keywords_needed:
-                self.index_keywords()
+            self._keywords_left = self._keywords_needed and not self.index_keywords(_TURN)

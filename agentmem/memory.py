@@ -450,7 +450,7 @@ class Memory:
     # -- the store ---------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Wait until LanceDB has everything that was committed before this call."""
+        """Wait until LanceDB and the keyword index have everything that was committed before this call."""
         self.handle.engine().follower.flush()
 
     def warm_up(self) -> None:

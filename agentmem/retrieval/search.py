@@ -33,6 +33,9 @@ READ = 500
 """Rows per read: a few milliseconds, during which libSQL lets no other thread run."""
 BACKLOG = 20_000
 """Unseen events beyond which loading arenas afresh is cheaper than bringing them up to date."""
+KEYWORD_PATIENCE = 0.5
+"""Seconds that a search waits for the keyword index. After a bulk load it may be minutes behind: then words propose
+only from what is indexed so far, and the trace says so."""
 EXACT_ROWS = 100_000
 """Filtered rows up to which a large scope is scanned exactly at once."""
 
@@ -75,9 +78,9 @@ class Retriever:
         settings: Settings,
         dim: int,
         on_change: Callable[[Iterable[Wall] | None], None],
-        index_keywords: Callable[[], None],
+        index_keywords: Callable[[float], bool],
     ) -> None:
-        """``on_change`` hears whose records changed (None: anybody's); ``index_keywords`` catches up with the feed."""
+        """``on_change`` hears whose records changed (None: anybody's); ``index_keywords`` tries to catch up."""
         self._repository = repository
         self._lance = lance
         self._settings = settings
@@ -225,6 +228,8 @@ class Retriever:
     # -- large scopes ------------------------------------------------------------------------------------------------
 
     def _search_large(self, scope: ScopeKey, query: Query, condition: CompiledFilter | None) -> Found:
+        if query.mode != "vector":
+            self._index_keywords(KEYWORD_PATIENCE)
         statistics = self._statistics(scope, query)
         restricted = condition is not None or _restricted(query)
         where, params = _where(scope, query, condition)
@@ -246,7 +251,6 @@ class Retriever:
     def _statistics(self, scope: ScopeKey, query: Query) -> Statistics | None:
         if query.mode == "vector":
             return None
-        self._index_keywords()
         return Statistics(*keywords.statistics(self._repository, wall_of(scope).key(), query.terms))
 
     def _propose(self, scope: ScopeKey, query: Query, statistics: Statistics | None, wanted: int) -> _Proposed:
@@ -269,8 +273,9 @@ class Retriever:
         if statistics is not None:
             matched, every = keywords.propose(self._repository, scope, statistics.containing, wanted)
             rows.update(matched)
-            engines.append("keywords")
-            complete = complete and (every or query.vector is not None)
+            current = keywords.applied_seq(self._repository) >= self._seq
+            engines.append("keywords" if current else "keywords (catching up)")
+            complete = complete and current and (every or query.vector is not None)
         return _Proposed(rows, tuple(engines), complete)
 
     def _changed_after(self, seq: int, scope: ScopeKey) -> Iterator[int]:
