@@ -102,5 +102,6 @@ def test_generated_parts_are_current(name: str) -> None:
     page = ROOT / "docs" / name
     text = page.read_text(encoding="utf-8")
     regenerated = run_path(str(ROOT / "docs" / "generate.py"))["regenerated"]
-    assert text.split() == regenerated(text).split(), "run: make docs"
+    current = text.split() == regenerated(text).split()
+    assert current, f"{name} is out of date; run: make docs"
     assert "<!-- generated: " in text
