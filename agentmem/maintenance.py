@@ -173,9 +173,7 @@ def _check_truth(engine: Engine, counts: dict[str, int]) -> list[str]:
                 problems.append(f"record {id!r}: its embedding has {length} bytes instead of {size}")
             if first != "ADD" or last != version:
                 problems.append(f"record {id!r}: at version {version}, but its history runs from {first} to {last}")
-    orphans = db.execute(
-        f"SELECT count(*) FROM {table} WHERE row NOT IN (SELECT row FROM records)"
-    )[0][0]
+    orphans = db.execute(f"SELECT count(*) FROM {table} WHERE row NOT IN (SELECT row FROM records)")[0][0]
     if orphans:
         problems.append(f"libsql: {orphans} embeddings belong to no record")
     return problems
