@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from agentmem.bridge import wait_for
 from agentmem.clock import Clock
+from agentmem.errors import ClosedError
 from agentmem.memory import STREAM_DEPTH, Memory
 from agentmem.models import (
     UNSET,
@@ -204,7 +205,7 @@ class AsyncMemory:
         explain: bool = False,
     ) -> SearchResults:
         """See ``Memory.search``."""
-        return await self._run(
+        return await self._search(
             self._blocking.search,
             query,
             user_id=user_id,
@@ -240,7 +241,7 @@ class AsyncMemory:
         count_tokens: Callable[[str], int] | None = None,
     ) -> str:
         """See ``Memory.context``."""
-        return await self._run(
+        return await self._search(
             self._blocking.context,
             query,
             max_tokens=max_tokens,
@@ -338,7 +339,7 @@ class AsyncMemory:
         if_version: int | None = None,
     ) -> MemoryRecord:
         """See ``Memory.update``."""
-        return await self._run(
+        return await self._wait(
             self._blocking.update,
             id,
             content=content,
@@ -350,7 +351,7 @@ class AsyncMemory:
 
     async def delete(self, id: str) -> bool:
         """See ``Memory.delete``."""
-        return await self._run(self._blocking.delete, id)
+        return await self._wait(self._blocking.delete, id)
 
     async def delete_all(
         self,
@@ -362,7 +363,7 @@ class AsyncMemory:
         dry_run: bool = False,
     ) -> int:
         """See ``Memory.delete_all``."""
-        return await self._run(
+        return await self._wait(
             self._blocking.delete_all,
             user_id=user_id,
             agent_id=agent_id,
@@ -373,11 +374,11 @@ class AsyncMemory:
 
     async def erase(self, id: str) -> EraseReport:
         """See ``Memory.erase``."""
-        return await self._run(self._blocking.erase, id)
+        return await self._wait(self._blocking.erase, id)
 
     async def erase_all(self, *, user_id: str) -> EraseReport:
         """See ``Memory.erase_all``."""
-        return await self._run(self._blocking.erase_all, user_id=user_id)
+        return await self._wait(self._blocking.erase_all, user_id=user_id)
 
     async def history(self, id: str) -> list[HistoryEvent]:
         """See ``Memory.history``."""
@@ -385,23 +386,23 @@ class AsyncMemory:
 
     async def restore(self, id: str, *, version: int | None = None) -> MemoryRecord:
         """See ``Memory.restore``."""
-        return await self._run(self._blocking.restore, id, version=version)
+        return await self._wait(self._blocking.restore, id, version=version)
 
     async def feedback(
         self, id: str, *, rating: float | None = None, accepted: bool | None = None, query: str | None = None
     ) -> None:
         """See ``Memory.feedback``."""
-        await self._run(self._blocking.feedback, id, rating=rating, accepted=accepted, query=query)
+        await self._wait(self._blocking.feedback, id, rating=rating, accepted=accepted, query=query)
 
     # -- the store -----------------------------------------------------------------------------------------------------
 
     async def flush(self) -> None:
         """See ``Memory.flush``."""
-        await self._run(self._blocking.flush)
+        await self._wait(self._blocking.flush)
 
     async def warm_up(self) -> None:
         """See ``Memory.warm_up``."""
-        await self._run(self._blocking.warm_up)
+        await self._wait(self._blocking.warm_up)
 
     async def stats(self) -> Stats:
         """See ``Memory.stats``."""
@@ -413,11 +414,11 @@ class AsyncMemory:
 
     async def verify(self) -> VerifyReport:
         """See ``Memory.verify``."""
-        return await self._run(self._blocking.verify)
+        return await self._wait(self._blocking.verify)
 
     async def repair(self) -> VerifyReport:
         """See ``Memory.repair``."""
-        return await self._run(self._blocking.repair)
+        return await self._wait(self._blocking.repair)
 
     async def reembed(
         self,
@@ -426,29 +427,49 @@ class AsyncMemory:
         progress: Callable[[int, int], object] | None = None,
     ) -> ReembedReport:
         """See ``Memory.reembed``; ``progress`` is called on a worker thread."""
-        return await self._run(self._blocking.reembed, model, progress=progress)
+        return await self._wait(self._blocking.reembed, model, progress=progress)
 
     async def compact(self) -> None:
         """See ``Memory.compact``."""
-        await self._run(self._blocking.compact)
+        await self._wait(self._blocking.compact)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
         """Open the store off the loop if this is the first call."""
         if not self._blocking.handle.is_open:
-            await anyio.to_thread.run_sync(self._blocking.handle.engine)
+            await wait_for(self._blocking.handle.opening())
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """A blocking call on one of the engine's threads."""
+        """A call that reads, on one of the engine's threads."""
         await self._open()
-        return await wait_for(self._blocking.handle.engine().pool.submit(partial(call, *args, **kwargs)))
+        return await _on(self._blocking.handle.engine().reads, partial(call, *args, **kwargs))
+
+    async def _search(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A call that reads, after it has waited for the model unless it looks for words only."""
+        await self._open()
+        engine = self._blocking.handle.engine()
+        words_only = kwargs.get("mode") == "keyword" and kwargs.get("min_similarity") is None
+        return await _on(engine.reads if words_only else engine.searches, partial(call, *args, **kwargs))
+
+    async def _wait(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A call that waits for a commit, or for what goes on in the background."""
+        await self._open()
+        return await _on(self._blocking.handle.engine().waits, partial(call, *args, **kwargs))
 
     async def _submit(self, items: Sequence[Item], fields: NewMemoryFields, first_index: int) -> Future[list[Created]]:
         """Check and queue a batch; a large one is checked off the loop."""
         if len(items) <= _CHECKED_INLINE:
             return self._blocking.submit_many(items, fields, first_index)
         return await self._run(self._blocking.submit_many, items, fields, first_index)
+
+
+async def _on(pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+    try:
+        future = pool.submit(call)
+    except RuntimeError as exc:
+        raise ClosedError("this client was closed; open a new one") from exc
+    return await wait_for(future)
 
 
 async def _batches(items: Iterable[Item] | AsyncIterable[Item], size: int) -> AsyncGenerator[list[Item]]:

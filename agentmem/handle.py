@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,10 @@ class Handle:
         self._clock = clock
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._waiting_lock = threading.Lock()
         self._engine: Engine | None = None
         self._closed = False
+        self._waiting = list[Future[None]]()
 
     @property
     def is_open(self) -> bool:
@@ -62,6 +65,31 @@ class Handle:
         if self._engine is None:
             raise ClosedError("this client was closed; open a new one")
         return self._engine
+
+    def opening(self) -> Future[None]:
+        """Completes when the engine is open, or with the error. However many wait, one thread opens it."""
+        future = Future[None]()
+        with self._waiting_lock:
+            self._waiting.append(future)
+            first = len(self._waiting) == 1
+        if first:
+            threading.Thread(target=self._open_for_all, name="agentmem-open", daemon=True).start()
+        return future
+
+    def _open_for_all(self) -> None:
+        error: BaseException | None = None
+        try:
+            self.engine()
+        except BaseException as exc:
+            error = exc
+        with self._waiting_lock:
+            waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if future.set_running_or_notify_cancel():
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
 
     def close(self) -> None:
         """Give the engine back; calling it again does nothing."""
