@@ -51,8 +51,10 @@ def help_texts() -> str:
 
 
 def formulas() -> str:
-    """The docstring of the scoring function's module."""
-    return f"```text\n{inspect.cleandoc(scoring.__doc__ or '')}\n```\n"
+    """The docstring of the scoring function's module, and the constants that it names."""
+    names = ("VECTOR_WEIGHT", "KEYWORD_WEIGHT", "BONUS", "RECENCY_SHARE", "IMPORTANCE_SHARE", "RATING_SHARE", "K1", "B")
+    constants = "\n".join(f"{name} = {getattr(scoring, name)}" for name in names)
+    return f"```text\n{inspect.cleandoc(scoring.__doc__ or '')}\n\n{constants}\n```\n"
 
 
 PARTS: dict[str, Callable[[], str]] = {"settings": settings, "help": help_texts, "scoring": formulas}

@@ -218,7 +218,7 @@ def test_demo_shows_the_main_job(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert "? Which food must she avoid?\n    0." in done.stdout
     assert "cashews make my throat swell up" in " ".join(done.stdout.split())
-    assert "(in common: book, qx4t9z)" in done.stdout
+    assert "(stems in common: book, qx4t9z)" in done.stdout
     assert "0 of Maya's are among them" in done.stdout
     assert "UPDATE, it said: Maya flies to Porto on Thursday" in " ".join(done.stdout.split())
     assert " ms  " in done.stdout
@@ -238,6 +238,8 @@ def test_tables_on_request(cli: Cli) -> None:
     assert re.search(r"meaning 0\.\d\d, words 0\.\d\d \(ana\)", " ".join(shown.split()))
     assert "arena: 3 considered; ms:" in shown
     assert cli("search", "Ana", "--user", "nobody", "--table").stdout == "Nothing found.\n"
+    document(cli("add", "Ana", "--id", "b", "--user", "ana", "--run", "r-1", "--json"))
+    assert "b  user=ana  run=r-1" in cli("search", "Ana", "--all-users", "--table").stdout
     assert "interact: 0" in cli("stats", "--table").stdout
     assert "Ana [red] plays" in cli("get", "a", "--table").stdout
 
@@ -248,6 +250,7 @@ def test_a_terminal_gets_a_table(tmp_path: Path) -> None:
     assert "similarity" in shown
     assert "Ana plays the cello." in shown
     assert "{" not in shown
+    assert "user=" not in shown
     assert json.loads(_on_a_terminal(["search", "cello", "--json"], tmp_path))[0]["record"]["kind"] == "fact"
 
 

@@ -14,6 +14,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from agentmem import Memory, SearchHit
+from agentmem.retrieval.scoring import BONUS, KEYWORD_WEIGHT, VECTOR_WEIGHT
 
 BEGAN = datetime(2026, 3, 9, 9, tzinfo=UTC)
 """The demo's clock starts here, the morning after the conversation, so that every run shows the same."""
@@ -76,7 +77,11 @@ class _Demo:
             self._say(f"? {question}", "bold")
             for hit in self._search(question, "maya", limit=2):
                 self._hit(hit)
-        self._say("score: half meaning, half words; age, importance and rating move it by 10 % at most", "dim")
+        self._say(
+            f"score: {VECTOR_WEIGHT:.0%} meaning, {KEYWORD_WEIGHT:.0%} words; "
+            f"age, importance and rating move it by at most {BONUS:.0%}",
+            "dim",
+        )
 
     def _keep_apart(self) -> None:
         self._head("3. One user's memories are not there for another")
@@ -143,9 +148,8 @@ class _Demo:
             Text.assemble((f"{hit.score:.2f}  ", "green"), (f"{said}: ", "dim"), record.content), indent=4, hang=6
         )
         words = ", ".join(details.matched_terms) or "none"
-        self._say(
-            f"because meaning {details.vector:.2f}, words {details.keyword:.2f} (in common: {words})", "yellow", 10
-        )
+        why = f"meaning {details.vector:.2f}, words {details.keyword:.2f} (stems in common: {words})"
+        self._say(f"because {why}", "yellow", 10)
 
     def _say(self, text: str | Text, style: str = "", indent: int = 2, hang: int = 0) -> None:
         """Print wrapped; continued lines are indented by ``hang`` more."""

@@ -80,7 +80,7 @@ class Output:
             for hit in results:
                 similarity = "" if hit.similarity is None else f"{hit.similarity:.3f}"
                 # Below the text rather than in columns of their own, so that they are whole on a narrow terminal.
-                below = [hit.id, *([] if hit.details is None else [_why(hit.details)])]
+                below = [_whose(hit.record), *([] if hit.details is None else [_why(hit.details)])]
                 _row(table, f"{hit.score:.3f}", similarity, _when(hit.record), _what(hit.record), below=below)
             console().print(table)
         if results.trace is not None:
@@ -146,6 +146,11 @@ def _why(details: HitDetails) -> str:
         f"meaning {details.vector:.2f}, words {details.keyword:.2f}{words}, recency {details.recency:.2f}, "
         f"importance {details.importance:.2f}, rating {details.rating:.2f}"
     )
+
+
+def _whose(record: MemoryRecord) -> str:
+    ids = (("user", record.user_id), ("agent", record.agent_id), ("run", record.run_id))
+    return "  ".join([record.id, *(f"{name}={value}" for name, value in ids if value is not None)])
 
 
 def _what(record: MemoryRecord) -> str:
