@@ -1,0 +1,31 @@
+"""``python -m stress``: one command per file."""
+
+from __future__ import annotations
+
+import typer
+
+from stress.search import search
+from stress.throughput import throughput
+
+app = typer.Typer(
+    name="python -m stress",
+    help="Stress tests: measure a store under load and check that nothing is lost.",
+    epilog="Exit code: 0 if everything added is there once and where it belongs, else 1.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def stress() -> None:
+    """Stress tests: measure a store under load and check that nothing is lost."""
+
+
+app.command()(throughput)
+app.command()(search)
+
+if __name__ == "__main__":
+    app()

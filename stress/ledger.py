@@ -1,0 +1,124 @@
+"""What a store was told, kept beside it, and the comparison of the two at the end."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentmem import ALL, Memory
+
+
+class Ledger:
+    """Every acknowledged change, as id → owner and hash of the text. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.live: dict[str, tuple[str | None, int]] = {}
+        self.texts: Counter[tuple[str | None, int]] = Counter()
+        self.deleted: set[str] = set()
+        self.unsure: set[tuple[str | None, int]] = set()
+
+    def added(self, user: str | None, text: str, id: str) -> None:
+        owned = (user, hash(text))
+        with self._lock:
+            self.live[id] = owned
+            self.texts[owned] += 1
+
+    def changed(self, text: str, id: str) -> None:
+        """The record has another text now."""
+        with self._lock:
+            user, before = self.live[id]
+            self.texts[user, before] -= 1
+            self.live[id] = (user, hash(text))
+            self.texts[user, hash(text)] += 1
+
+    def removed(self, id: str) -> None:
+        with self._lock:
+            self.texts[self.live.pop(id)] -= 1
+            self.deleted.add(id)
+
+    def failed(self, user: str | None, text: str) -> None:
+        """The call raised: the record may be there or not."""
+        with self._lock:
+            self.unsure.add((user, hash(text)))
+
+
+@dataclass
+class Checks:
+    """How a store differs from its ledger. Every count must be 0."""
+
+    lost: int = 0
+    duplicated: int = 0
+    cross_scope: int = 0
+    altered: int = 0
+    unexpected: int = 0
+    ghosts: int = 0
+    short: int = 0
+    stale: int = 0
+    records: int = 0
+    vectors: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        wrong = (
+            self.lost, self.duplicated, self.cross_scope, self.altered, self.unexpected,
+            self.ghosts, self.short, self.stale,
+        )  # fmt: skip
+        return not any(wrong) and not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**vars(self), "ok": self.ok}
+
+    def merge(self, other: Checks) -> None:
+        """Add another store's or reader's findings to these."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+def check(memory: Memory, ledger: Ledger) -> Checks:
+    """Read everything back and compare it with the ledger; let the store compare itself as well.
+
+    lost: acknowledged, not there. duplicated: a text or an id is there more often than it was acknowledged.
+    cross_scope: somebody else's. altered: another text. unexpected: never added. ghosts: deleted, still there.
+    """
+    checks = Checks()
+    memory.flush()
+    seen = set[str]()
+    texts = Counter[tuple[str | None, int]]()
+    for record in memory.iterate(user_id=ALL, order="oldest"):
+        checks.records += 1
+        owned = (record.user_id, hash(record.content))
+        expected = ledger.live.get(record.id)
+        if record.id in seen:
+            checks.duplicated += 1
+        elif expected is None:
+            _stray(checks, ledger, record.id, owned)
+        elif expected[0] != owned[0]:
+            checks.cross_scope += 1
+        elif expected[1] != owned[1]:
+            checks.altered += 1
+        else:
+            texts[owned] += 1
+        seen.add(record.id)
+    checks.lost = len(ledger.live.keys() - seen)
+    report = memory.verify()
+    checks.vectors = report.counts["lancedb"]
+    checks.problems += report.problems
+    if report.ok and report.counts["records"] != checks.records:
+        checks.problems.append(f"verify() counts {report.counts['records']} records, {checks.records} were read")
+    return checks
+
+
+def _stray(checks: Checks, ledger: Ledger, id: str, owned: tuple[str | None, int]) -> None:
+    """A record whose id the ledger does not have as live."""
+    if id in ledger.deleted:
+        checks.ghosts += 1
+    elif owned in ledger.unsure:
+        ledger.unsure.discard(owned)
+    elif ledger.texts[owned] > 0:
+        checks.duplicated += 1
+    else:
+        checks.unexpected += 1

@@ -1,0 +1,159 @@
+"""``search``: how long a search takes, whether it finds what it must, and always ``limit`` hits of the right user."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from agentmem import AgentMemError, Memory, MemoryRecord, SearchResults
+from agentmem.embedding import open_embedder
+from stress.ledger import Ledger, check
+from stress.loading import TOPICS, fill, user_of
+from stress.measure import Figure
+from stress.options import Embedder, Json, Path_, Seed, Texts, Users
+from stress.oracle import Oracle
+from stress.outcome import Outcome
+from stress.store import fresh_folder, opened, progress
+from stress.texts import Profile, maker, question
+
+WAYS: dict[str, dict[str, Any]] = {
+    "hybrid": {"mode": "hybrid"},
+    "vector": {"mode": "vector"},
+    "keyword": {"mode": "keyword"},
+    "hybrid filtered": {"mode": "hybrid", "filtered": True},
+    "vector filtered": {"mode": "vector", "filtered": True},
+}
+
+
+@dataclass
+class Bench:
+    """What the searches share."""
+
+    memory: Memory
+    outcome: Outcome
+    ask: Iterator[str]
+    rng: random.Random
+    users: int
+    per_user: int
+    limit: int
+
+
+def search(
+    users: Users = 1_000,
+    records: Annotated[int, typer.Option(min=1, max=1_000_000, help="Records per user.")] = 100,
+    queries: Annotated[int, typer.Option(min=1, max=1_000_000, help="Searches of each kind at most.")] = 2_000,
+    duration: Annotated[float, typer.Option(min=0.1, help="Seconds for each kind of search at most.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Hits asked for.")] = 10,
+    checked: Annotated[int, typer.Option(min=0, help="Searches of each kind compared with brute force.")] = 50,
+    warm: Annotated[bool, typer.Option(help="Search every user once before measuring; users are cold without.")] = True,
+    profile: Texts = Profile.DIALOGUE,
+    embedder: Embedder = None,
+    seed: Seed = 7,
+    path: Path_ = None,
+    json: Json = None,
+) -> None:
+    """Fill a new store, open it again, and search it: every query different, each user's scope in random order."""
+    outcome = Outcome("search", {name: _plain(value) for name, value in locals().items()})
+    ledger, rng, asked = Ledger(), random.Random(seed), question(seed)
+    ask = map(asked, iter(range(10**9)))
+    with fresh_folder(path) as folder:
+        with opened(folder, embedder) as memory, progress("search: loading", users * records) as ticker:
+            load = outcome.figure("load")
+            text_bytes = fill(memory, ledger, maker(profile, seed), users, records, load, ticker)
+            memory.flush()
+        start = time.perf_counter()
+        with Memory(folder, embedder=embedder) as memory:
+            bench = Bench(memory, outcome, ask, rng, users, records, limit)
+            _open(bench, start)
+            if warm:
+                _warm(bench, duration)
+            with progress("search", len(WAYS) * queries) as ticker:
+                for position, (name, options) in enumerate(WAYS.items()):
+                    figure = outcome.figure(name)
+                    _measure(bench, figure, options, queries, duration)
+                    ticker.at((position + 1) * queries, name)
+            outcome.measure_store(memory, folder, text_bytes)
+            outcome.notes["recall"] = _recalls(bench, embedder, checked)
+            outcome.checks.merge(check(memory, ledger))
+    if outcome.notes["recall"] < 1:
+        outcome.checks.problems.append(f"recall is {outcome.notes['recall']}, a search in a scope must be exact")
+    outcome.finish(json)
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, (int, float, str, type(None))) else str(value)
+
+
+def _open(bench: Bench, start: float) -> None:
+    """Time from the constructor to the store being open and warm, and the first search after that."""
+    bench.memory.get("no such id")
+    bench.outcome.notes["open_ms"] = round((time.perf_counter() - start) * 1_000, 1)
+    start = time.perf_counter()
+    bench.memory.warm_up()
+    bench.outcome.notes["warm_up_ms"] = round((time.perf_counter() - start) * 1_000, 1)
+    figure = bench.outcome.figure("first search")
+    _measure(bench, figure, {"mode": "hybrid"}, 1, 60)
+
+
+def _warm(bench: Bench, seconds: float) -> None:
+    """Every user's first search, in order: the scope is read from disk."""
+    figure = bench.outcome.figure("first search of a user")
+    start = time.perf_counter()
+    for user in range(bench.users):
+        _one(bench, figure, user, "hybrid", filtered=False)
+        if time.perf_counter() - start > 6 * seconds:
+            break
+    figure.seconds = time.perf_counter() - start
+
+
+def _measure(bench: Bench, figure: Figure, options: dict[str, Any], queries: int, seconds: float) -> None:
+    start = time.perf_counter()
+    for _ in range(queries):
+        user = bench.rng.randrange(bench.users)
+        _one(bench, figure, user, options["mode"], filtered=options.get("filtered", False))
+        if time.perf_counter() - start > seconds:
+            break
+    figure.seconds = time.perf_counter() - start
+
+
+def _one(bench: Bench, figure: Figure, user: int, mode: Any, *, filtered: bool) -> tuple[str, SearchResults]:
+    """One search, timed and checked: hits of this user and topic only, and as many as there are."""
+    query, topic = next(bench.ask), bench.rng.randrange(len(TOPICS))
+    filters = {"topic": TOPICS[topic]} if filtered else None
+    found = SearchResults()
+    try:
+        with figure.timed():
+            found = bench.memory.search(query, user_id=user_of(user), limit=bench.limit, mode=mode, filters=filters)
+    except AgentMemError as exc:
+        bench.outcome.errors[type(exc).__name__] += 1
+        return query, found
+    checks = bench.outcome.checks
+    checks.cross_scope += sum(hit.record.user_id != user_of(user) for hit in found)
+    checks.altered += sum(filtered and hit.record.metadata["topic"] != TOPICS[topic] for hit in found)
+    if mode != "keyword":  # which finds records with a word of the query only
+        there = len(range(topic, bench.per_user, len(TOPICS))) if filtered else bench.per_user
+        checks.short += len({hit.id for hit in found}) != min(bench.limit, there)
+    return query, found
+
+
+def _recalls(bench: Bench, embedder: str | None, count: int) -> float:
+    """Mean recall of unfiltered searches against brute force."""
+    model = open_embedder(embedder, cache_size=0)
+    oracles: dict[int, Oracle] = {}
+    recalls: list[float] = []
+    for number in range(count):
+        # Few users, so that few scopes are embedded again.
+        user = (number % 10) * max(1, bench.users // 10) % bench.users
+        if user not in oracles:
+            found: list[MemoryRecord] = list(bench.memory.iterate(user_id=user_of(user)))
+            oracles[user] = Oracle(found, model)
+        for mode in ("vector", "hybrid", "keyword"):
+            query, hits = _one(bench, Figure(""), user, mode, filtered=False)
+            recalls.append(oracles[user].recall(query, mode, hits, bench.limit, datetime.now(UTC)))
+    return round(sum(recalls) / len(recalls), 4) if recalls else 1.0
