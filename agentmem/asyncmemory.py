@@ -157,12 +157,12 @@ class AsyncMemory:
         fields = self._blocking.fields(
             user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
         )
-        check_stream(items)
+        stream = check_stream(items)
         check_chunk(chunk)
         await self._open()
         waiting = list[Future[list[Created]]]()
         start = 0
-        batches = _batches(items, chunk)
+        batches = _batches(stream, chunk)
         try:
             while True:
                 try:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from agentmem.clock import Clock
-from agentmem.errors import ScopeError
+from agentmem.errors import InvalidInputError, ScopeError
 from agentmem.handle import Handle
 from agentmem.models import (
     UNSET,
@@ -200,9 +200,11 @@ class Memory:
         fields = self.fields(
             user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
         )
-        check_stream(items)
+        stream = check_stream(items)
         check_chunk(chunk)
-        return self._stream(iter(items), chunk, fields)
+        if not isinstance(stream, Iterator):
+            raise InvalidInputError("items is an async iterable; use AsyncMemory for it, or a plain one", field="items")
+        return self._stream(stream, chunk, fields)
 
     def _stream(self, items: Iterator[Item], chunk: int, fields: NewMemoryFields) -> Iterator[list[AddResult]]:
         waiting = list[Future[list[Created]]]()

@@ -93,6 +93,9 @@ class NewMemory(BaseModel):
     if not TYPE_CHECKING:  # where the fields are the signature
 
         def __init__(self, **values: Any) -> None:
+            # pydantic would print it, whatever it is.
+            if not isinstance(layer := values.get("layer"), (str, type(None))):
+                raise InvalidInputError(f"layer: must be one of the layers (got {shown(layer)})", field="layer")
             try:
                 super().__init__(**values)
             except ValidationError as exc:

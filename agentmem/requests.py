@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -81,13 +82,15 @@ def add_results(created: Sequence[Created], engine: Engine) -> list[AddResult]:
     return [AddResult(c.stored.id, c.status, partial(engine.record, c.stored)) for c in created]
 
 
-def check_stream(items: object) -> None:
-    """Refuse what is one item, or none, where a stream of items is expected."""
+def check_stream(items: object) -> Iterator[Item] | AsyncIterable[Item]:
+    """What yields the items of a stream; refuses what is one item, or none."""
+    if isinstance(items, AsyncIterable):
+        return cast("AsyncIterable[Item]", items)
     kind = type(items).__name__
-    if isinstance(items, (str, bytes, Mapping, NewMemory)) or not isinstance(items, (Iterable, AsyncIterable)):
-        raise InvalidInputError(
-            f"add_stream takes an iterable of items, not {kind}; for one item use add()", field="items"
-        )
+    if not isinstance(items, (str, bytes, Mapping, NewMemory)) and isinstance(items, Iterable):
+        with suppress(TypeError):  # an array without dimensions, say
+            return iter(cast("Iterable[Item]", items))
+    raise InvalidInputError(f"add_stream takes an iterable of items, not {kind}; for one item use add()", field="items")
 
 
 def check_chunk(chunk: object) -> None:

@@ -27,6 +27,7 @@ MAX_QUERY = 100_000
 MAX_LABELS = 1_000
 _MAX_INT = 2**63 - 1
 _LONGEST_TTL = 100 * 365 * 86_400
+_LAYERS = {layer.value: layer for layer in Layer}
 SESSION_KINDS = frozenset({"session_data", "recent_query", "temporary_context", "interaction"})
 
 
@@ -188,12 +189,11 @@ def check_ttl(value: object) -> Micros:
 
 def check_layer(value: object, field: str = "layer") -> Layer:
     """One of the three layers."""
-    try:
-        return Layer(cast("str", value))
-    except ValueError as exc:
-        names = ", ".join(layer.value for layer in Layer)
-        message = f"{field}={shown(value)} is not a layer; the layers are {names}"
-        raise InvalidInputError(message, field=field) from exc
+    layer = _LAYERS.get(value) if isinstance(value, str) else None
+    if layer is None:
+        names = ", ".join(_LAYERS)
+        raise InvalidInputError(f"{field}={shown(value)} is not a layer; the layers are {names}", field=field)
+    return layer
 
 
 def check_labels(value: object, field: str) -> list[str]:
