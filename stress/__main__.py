@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from stress.mixed import mixed
 from stress.search import search
+from stress.soak import soak
 from stress.throughput import throughput
 
 app = typer.Typer(
@@ -26,6 +28,8 @@ def stress() -> None:
 
 app.command()(throughput)
 app.command()(search)
+app.command()(mixed)
+app.command()(soak)
 
 if __name__ == "__main__":
     app()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import resource
 import sys
 import time
@@ -15,22 +16,31 @@ from typing import Any
 import numpy as np
 import psutil
 
+KEPT = 2_000_000
 _QUANTILES = {"p50_ms": 50, "p95_ms": 95, "p99_ms": 99, "p999_ms": 99.9}
 
 
 @dataclass
 class Figure:
-    """Operations of one kind: how many, in what time, and how long each call took (seconds, all are kept)."""
+    """Operations of one kind: how many, in what time, and how long each call took, in seconds.
+
+    Of more than ``KEPT`` calls a random sample is kept (Vitter's algorithm R).
+    """
 
     name: str
     operations: int = 0
+    calls: int = 0
     seconds: float = 0.0
     latencies: array[float] = field(default_factory=lambda: array("d"))
     more: dict[str, Any] = field(default_factory=dict)
 
     def record(self, seconds: float, operations: int = 1) -> None:
-        self.latencies.append(seconds)
+        self.calls += 1
         self.operations += operations
+        if len(self.latencies) < KEPT:
+            self.latencies.append(seconds)
+        elif (place := random.randrange(self.calls)) < KEPT:
+            self.latencies[place] = seconds
 
     @contextmanager
     def timed(self, operations: int = 1) -> Iterator[None]:
@@ -53,7 +63,7 @@ class Figure:
         return {
             "name": self.name,
             "operations": self.operations,
-            "calls": len(calls),
+            "calls": self.calls,
             "seconds": round(self.seconds, 3),
             "ops_per_second": round(self.ops_per_second, 1),
             **{name: round(value, 3) for name, value in quantiles.items()},

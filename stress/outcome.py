@@ -104,6 +104,12 @@ class Outcome:
             raise typer.Exit(1)
 
 
+def plain(options: dict[str, Any]) -> dict[str, Any]:
+    """A command's arguments as JSON-ready values."""
+    kept = (int, float, str, type(None))
+    return {name: value if isinstance(value, kept) else str(value) for name, value in options.items()}
+
+
 def _rate(usage: dict[str, int]) -> float:
     looked_up = usage.get("hits", 0) + usage.get("misses", 0)
     return round(usage.get("hits", 0) / looked_up, 4) if looked_up else 0.0

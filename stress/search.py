@@ -18,7 +18,7 @@ from stress.loading import TOPICS, fill, user_of
 from stress.measure import Figure
 from stress.options import Embedder, Json, Path_, Seed, Texts, Users
 from stress.oracle import Oracle
-from stress.outcome import Outcome
+from stress.outcome import Outcome, plain
 from stress.store import fresh_folder, opened, progress
 from stress.texts import Profile, maker, question
 
@@ -59,7 +59,7 @@ def search(
     json: Json = None,
 ) -> None:
     """Fill a new store, open it again, and search it: every query different, each user's scope in random order."""
-    outcome = Outcome("search", {name: _plain(value) for name, value in locals().items()})
+    outcome = Outcome("search", plain(locals()))
     ledger, rng, asked = Ledger(), random.Random(seed), question(seed)
     ask = map(asked, iter(range(10**9)))
     with fresh_folder(path) as folder:
@@ -84,10 +84,6 @@ def search(
     if outcome.notes["recall"] < 1:
         outcome.checks.problems.append(f"recall is {outcome.notes['recall']}, a search in a scope must be exact")
     outcome.finish(json)
-
-
-def _plain(value: object) -> object:
-    return value if isinstance(value, (int, float, str, type(None))) else str(value)
 
 
 def _open(bench: Bench, start: float) -> None:

@@ -19,7 +19,7 @@ from stress import limits
 from stress.ledger import Ledger, check
 from stress.measure import Figure
 from stress.options import Duration, Embedder, Json, Path_, Seed, Texts, Users
-from stress.outcome import Limit, Outcome
+from stress.outcome import Limit, Outcome, plain
 from stress.store import Ticker, fresh_folder, opened, progress
 from stress.texts import Maker, Profile, maker
 
@@ -90,7 +90,7 @@ def throughput(
     json: Json = None,
 ) -> None:
     """Add fresh, different texts to a new store for a while; count what was acknowledged, then check all of it."""
-    outcome = Outcome("throughput", _options(locals()))
+    outcome = Outcome("throughput", plain(locals()))
     ways = [way for way in Way if way is not Way.ALL] if mode is Way.ALL else [mode]
     text_of = maker(profile, seed)
     ledger = Ledger()
@@ -252,9 +252,3 @@ def _compare(alone: list[dict[str, float]], speeds: dict[str, list[float]]) -> l
         }
         found.append(Limit(part, median(one[part] for one in alone), of))
     return found
-
-
-def _options(given: dict[str, object]) -> dict[str, object]:
-    return {
-        name: value if isinstance(value, (int, float, str, type(None))) else str(value) for name, value in given.items()
-    }
