@@ -1,0 +1,442 @@
+"""What a store must answer, worked out the slow and obvious way. Imports nothing from the package.
+
+Records are plain objects in a list, times are datetimes, arithmetic is float64, and every search looks at everything.
+The formulas are those of the documentation, written down a second time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from py_rust_stemmers import SnowballStemmer
+
+EVERYBODY = object()
+"""As ``user``: every user's records."""
+TOLERANCE = 1e-5
+K1, B = 0.9, 0.4
+VECTOR_WEIGHT, KEYWORD_WEIGHT = 0.7, 0.3
+SESSION_KINDS = ("session_data", "recent_query", "temporary_context", "interaction")
+_STEM = SnowballStemmer("english").stem_word
+_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+
+
+class Refused(Exception):
+    """The operation must fail; the argument names the error that says so."""
+
+
+@dataclass
+class Scope:
+    user: Any = None
+    agent: str | None = None
+    run: str | None = None
+
+
+@dataclass
+class State:
+    """What a version of a record consists of."""
+
+    content: str
+    metadata: dict[str, Any]
+    importance: float | None
+    expires: datetime | None
+
+    def replaced(self) -> dict[str, Any]:
+        """The values as an event shows them that replaced them."""
+        return {
+            "content": self.content,
+            "metadata": self.metadata or None,
+            "importance": self.importance,
+            "expires_at": self.expires and self.expires.isoformat(),
+        }
+
+
+@dataclass
+class Event:
+    name: str
+    version: int
+    at: datetime
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Row:
+    id: str | None
+    scope: Scope
+    role: str | None
+    kind: str
+    layer: str
+    state: State
+    created: datetime
+    updated: datetime
+    occurred: datetime | None
+    dedupe: bool
+    rating: float | None = None
+    version: int = 1
+    life: str = "live"
+    versions: dict[int, State] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+
+    def public(self) -> dict[str, Any]:
+        """The fields that a caller sees."""
+        return {
+            "id": self.id,
+            "content": self.state.content,
+            "user_id": self.scope.user,
+            "agent_id": self.scope.agent,
+            "run_id": self.scope.run,
+            "role": self.role,
+            "kind": self.kind,
+            "layer": self.layer,
+            "metadata": self.state.metadata,
+            "importance": self.state.importance,
+            "rating": self.rating,
+            "created_at": self.created,
+            "updated_at": self.updated,
+            "occurred_at": self.occurred,
+            "expires_at": self.state.expires,
+            "version": self.version,
+        }
+
+
+@dataclass
+class Hit:
+    id: str
+    score: float
+    similarity: float
+    keyword: float
+    recency: float
+
+
+class Oracle:
+    """A store as a list of rows."""
+
+    def __init__(self, embed: Callable[[str], Sequence[float]], clock: Callable[[], datetime]) -> None:
+        self.embed = embed
+        self.clock = clock
+        self.rows: list[Row] = []
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def visible(self, row: Row) -> bool:
+        return row.life == "live" and (row.state.expires is None or row.state.expires > self.clock())
+
+    def within(self, scope: Scope | None) -> list[Row]:
+        """Visible rows of a scope, in the order in which they were added; None means everybody's."""
+        return [row for row in self.rows if self.visible(row) and admits(scope, row)]
+
+    def listed(
+        self,
+        scope: Scope,
+        filters: Mapping[str, Any] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[str] | None = None,
+    ) -> list[Row]:
+        return [
+            row
+            for row in self.within(scope)
+            if matches(row.state.metadata, filters)
+            and (kinds is None or row.kind in kinds)
+            and (layers is None or row.layer in layers)
+        ]
+
+    def find(self, id: str | None, bound: Scope | None = None, *, hidden_too: bool = False) -> Row:
+        for row in self.rows:
+            if row.id == id and admits(bound, row) and (hidden_too or self.visible(row)):
+                return row
+        raise Refused("NotFoundError")
+
+    def counts(self) -> dict[str, int]:
+        return {life: sum(row.life == life for row in self.rows) for life in ("live", "deleted")} | {
+            "events": sum(len(row.events) for row in self.rows)
+        }
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def add(self, items: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Row]]]:
+        """Each item's status with the rows it may be answered with; the caller gives new rows their ids."""
+        rows, outcomes = list(self.rows), []
+        now = self.clock()
+        for item in items:
+            scope = Scope(item.get("user_id"), item.get("agent_id"), item.get("run_id"))
+            content, role, id = item["content"], item.get("role"), item.get("id")
+            kind = item.get("kind") or ("message" if role else "fact")
+            plain = role is None and scope.run is None and id is None
+            dedupe = plain if item.get("dedupe") is None else item["dedupe"]
+            taken = [row for row in rows if id is not None and row.id == id]
+            if taken:
+                if not (self.visible(taken[0]) and taken[0].scope == scope and taken[0].state.content == content):
+                    raise Refused("ConflictError")
+                outcomes.append(("duplicate", taken))
+                continue
+            same = [
+                row
+                for row in rows
+                if self.visible(row)
+                and row.dedupe
+                and (row.scope, row.role, row.kind, row.state.content) == (scope, role, kind, content)
+            ]
+            if dedupe and same:
+                outcomes.append(("duplicate", same))
+                continue
+            ttl = item.get("ttl")
+            state = State(
+                content,
+                dict(item.get("metadata") or {}),
+                item.get("importance"),
+                None if ttl is None else now + timedelta(seconds=ttl),
+            )
+            layer = item.get("layer") or ("interact" if role or kind in SESSION_KINDS else "assets")
+            row = Row(id, scope, role, kind, layer, state, now, now, item.get("occurred_at"), dedupe)
+            row.versions[1] = state
+            row.events.append(Event("ADD", 1, now))
+            rows.append(row)
+            outcomes.append(("added", [row]))
+        self.rows = rows
+        return outcomes
+
+    def update(
+        self, id: str, changes: Mapping[str, Any], if_version: int | None = None, bound: Scope | None = None
+    ) -> Row:
+        row = self.find(id, bound)
+        if if_version is not None and row.version != if_version:
+            raise Refused("ConflictError")
+        old = row.state
+        metadata = dict(old.metadata)
+        if "metadata" in changes:
+            given = changes["metadata"]
+            metadata = {} if given is None else metadata | given
+            metadata = {key: value for key, value in metadata.items() if not (key in (given or {}) and value is None)}
+        expires = old.expires
+        if "ttl" in changes:
+            expires = None if changes["ttl"] is None else self.clock() + timedelta(seconds=changes["ttl"])
+        new = State(changes.get("content", old.content), metadata, changes.get("importance", old.importance), expires)
+        self._change(row, new, "UPDATE")
+        return row
+
+    def delete(self, id: str, bound: Scope | None = None) -> bool:
+        try:
+            row = self.find(id, bound)
+        except Refused:
+            return False
+        row.life = "deleted"
+        self._event(row, "DELETE")
+        return True
+
+    def delete_all(self, scope: Scope, filters: Mapping[str, Any] | None, dry_run: bool) -> int:
+        found = self.listed(scope, filters)
+        if not dry_run:
+            for row in found:
+                self.delete(str(row.id))
+        return len(found)
+
+    def restore(self, id: str, version: int | None = None, bound: Scope | None = None) -> Row:
+        row = self.find(id, bound, hidden_too=True)
+        if row.life == "erased" or (row.state.expires is not None and row.state.expires <= self.clock()):
+            raise Refused("NotFoundError")
+        if version is not None and version not in row.versions:
+            raise Refused("NotFoundError")
+        revived = row.life == "deleted"
+        row.life = "live"
+        self._change(row, row.state if version is None else row.versions[version], "RESTORE", even_if_same=revived)
+        return row
+
+    def feedback(self, id: str, data: Mapping[str, Any], bound: Scope | None = None) -> None:
+        row = self.find(id, bound)
+        if data.get("rating") is not None:
+            row.rating = data["rating"]
+        kept = {key: value for key, value in data.items() if value is not None}
+        row.events.append(Event("FEEDBACK", row.version, self.clock(), kept))
+
+    def erase(self, id: str, bound: Scope | None = None) -> int:
+        row = self.find(id, bound, hidden_too=True)
+        if row.life == "erased":
+            return 0
+        row.life = "erased"
+        row.events = [Event(event.name, event.version, event.at) for event in row.events]
+        self._event(row, "ERASE")
+        return 1
+
+    def _change(self, row: Row, new: State, name: str, *, even_if_same: bool = False) -> None:
+        was, becomes = row.state.replaced(), new.replaced()
+        replaced = {name: was[name] for name in was if json.dumps(was[name]) != json.dumps(becomes[name])}
+        if replaced or even_if_same:
+            row.state = new
+            self._event(row, name, replaced)
+
+    def _event(self, row: Row, name: str, data: dict[str, Any] | None = None) -> None:
+        row.version += 1
+        row.updated = self.clock()
+        row.versions[row.version] = row.state
+        row.events.append(Event(name, row.version, row.updated, data or {}))
+
+    # -- searching ---------------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        query: str,
+        scope: Scope,
+        *,
+        mode: str = "hybrid",
+        filters: Mapping[str, Any] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        as_of: datetime | None = None,
+        min_similarity: float | None = None,
+    ) -> list[Hit]:
+        """Everything that may be found, best first, ties by id."""
+        now = self.clock()
+        measured_from = now if as_of is None else min(now, as_of)
+        keyword = self._bm25(query, scope)
+        hits = []
+        for row in self.listed(scope, filters, kinds, layers):
+            when = row.occurred or row.created
+            if (since is not None and when < since) or (until is not None and when >= until):
+                continue
+            if as_of is not None and row.created > as_of:
+                continue
+            similarity = cosine(self.embed(query), self.embed(row.state.content))
+            words = keyword(row.state.content)
+            if (mode == "keyword" and words <= 0) or (min_similarity is not None and similarity < min_similarity):
+                continue
+            vector = min(1.0, max(0.0, similarity))
+            base = {"vector": vector, "keyword": words, "hybrid": VECTOR_WEIGHT * vector + KEYWORD_WEIGHT * words}[mode]
+            days = max(0.0, (measured_from - when).total_seconds() / 86_400)
+            recency = 2 ** (-days / 30)
+            importance = 0.5 if row.state.importance is None else row.state.importance
+            rating = 0.5 if row.rating is None else (row.rating - 1) / 4
+            bonus = 0.5 * recency + 0.3 * importance + 0.2 * rating
+            hits.append(Hit(str(row.id), base * (0.9 + 0.1 * bonus), similarity, words, recency))
+        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+    def _bm25(self, query: str, scope: Scope) -> Callable[[str], float]:
+        """BM25 of a text for the query, divided by its upper bound; statistics are those of the scope's wall."""
+        behind = [words(row.state.content) for row in self.rows if row.life == "live" and admits(wall(scope), row)]
+        total = len(behind)
+        weights = {}
+        for word in dict.fromkeys(words(query)):
+            containing = sum(word in text for text in behind)
+            if containing:
+                weights[word] = math.log(1 + (total - containing + 0.5) / (containing + 0.5))
+        if not weights:
+            return lambda text: 0.0
+        mean = sum(map(len, behind)) / total
+        bound = sum(weight * (K1 + 1) for weight in weights.values())
+
+        def scored(text: str) -> float:
+            own = words(text)
+            damping = K1 * (1 - B + B * len(own) / mean)
+            counts = ((weight, own.count(word)) for word, weight in weights.items())
+            return sum(weight * count * (K1 + 1) / (count + damping) for weight, count in counts) / bound
+
+        return scored
+
+
+def admits(scope: Scope | None, row: Row) -> bool:
+    """Whether a row lies within a scope: the user is a wall, the other ids narrow."""
+    if scope is None:
+        return True
+    return (
+        (scope.user is EVERYBODY or row.scope.user == scope.user)
+        and (scope.agent is None or row.scope.agent == scope.agent)
+        and (scope.run is None or row.scope.run == scope.run)
+    )
+
+
+def wall(scope: Scope) -> Scope:
+    """The scope whose words are counted: the user's; of records without a user the agent's, else the run's."""
+    if scope.user is not None:
+        return Scope(scope.user)
+    if scope.agent is not None:
+        return Scope(None, scope.agent)
+    return Scope(None, None, scope.run)
+
+
+def words(text: str) -> list[str]:
+    """Runs of letters and digits, case-folded, ASCII ones stemmed; unspaced scripts character by character."""
+    found, run = [], ""
+    for char in unicodedata.normalize("NFKC", text).casefold() + " ":
+        alone = unicodedata.name(char, "").startswith(_UNSPACED)
+        if char.isalnum() and not alone:
+            run += char
+            continue
+        if run:
+            found.append(_STEM(run[:64]) if run.isascii() else run[:64])
+            run = ""
+        if alone:
+            found.append(char)
+    return found
+
+
+def cosine(left: Sequence[float], right: Sequence[float]) -> float:
+    a, b = [float(x) for x in left], [float(x) for x in right]
+    dot = sum(x * y for x, y in zip(a, b, strict=True))
+    return dot / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+
+
+def matches(metadata: Mapping[str, Any], filters: Mapping[str, Any] | None) -> bool:
+    """Mongo's rules for the operators that these tests use, on top-level keys with plain values."""
+    for key, wanted in (filters or {}).items():
+        if key == "$and":
+            good = all(matches(metadata, part) for part in wanted)
+        elif key == "$or":
+            good = any(matches(metadata, part) for part in wanted)
+        elif key == "$not":
+            good = not matches(metadata, wanted)
+        else:
+            tests = wanted if isinstance(wanted, Mapping) else {"$eq": wanted}
+            good = all(_test(metadata, key, operator, value) for operator, value in tests.items())
+        if not good:
+            return False
+    return True
+
+
+def _test(metadata: Mapping[str, Any], key: str, operator: str, wanted: Any) -> bool:
+    value = metadata.get(key)
+    if operator == "$exists":
+        return (key in metadata) == wanted
+    if operator == "$eq":
+        return _same(value, wanted)
+    if operator == "$ne":
+        return not _same(value, wanted)
+    if operator == "$in":
+        return any(_same(value, each) for each in wanted)
+    if operator == "$nin":
+        return not any(_same(value, each) for each in wanted)
+    if _family(value) != _family(wanted):
+        return False
+    return {"$gt": value > wanted, "$gte": value >= wanted, "$lt": value < wanted, "$lte": value <= wanted}[operator]
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    return _family(value) == _family(wanted) and value == wanted
+
+
+def _family(value: Any) -> str:
+    return "number" if type(value) in (int, float) else type(value).__name__
+
+
+def check_hits(hits: Sequence[Any], expected: Sequence[Hit], limit: int) -> None:
+    """The hits are the best ``limit`` of what was expected, in that order, up to ties within the tolerance."""
+    assert len(hits) == min(limit, len(expected)), f"{len(hits)} hits instead of {min(limit, len(expected))}"
+    assert len({hit.id for hit in hits}) == len(hits)
+    scores = {hit.id: hit for hit in expected}
+    assert {hit.id for hit in hits} <= scores.keys(), "found what must not be found"
+    for hit, in_its_place in zip(hits, expected, strict=False):
+        own = scores[hit.id]
+        assert close(hit.score, own.score), f"{hit} should have scored {own}"
+        assert close(hit.score, in_its_place.score), f"{hit} is in the place of {in_its_place}"
+        assert hit.similarity is None or close(hit.similarity, own.similarity), f"{hit} is similar by {own}"
+        assert 0 <= hit.score <= 1
+    assert list(hits) == sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+
+def close(one: float, other: float) -> bool:
+    return abs(one - other) <= TOLERANCE

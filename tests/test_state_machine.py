@@ -1,0 +1,525 @@
+"""Random operations on real stores, through several clients and processes, against the oracle after every step."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import START, FakeClock, HashEmbedder
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from oracle import EVERYBODY, Oracle, Refused, Row, Scope, check_hits
+
+from agentmem import ALL, AgentMemError, InvalidInputError, Memory, MemoryRecord, Settings
+
+TEXTS = [
+    "tea",
+    "Green tea, green tea!",
+    "running shoes",
+    "she runs to the tea house",
+    "O'Neil's user_1",
+    "日本 tea",
+    'naïve NOT green OR "*"',
+    "NOT",
+    "🙂",
+    "--",
+]
+QUERIES = ["tea", "green tea", "run", "user_1 OR 日本", "NOT naïve", "🙂", 'unheard "of']
+USERS = [None, None, "user-1", "user-1", "user_1", "O'Neil; DROP TABLE records; --"]
+AGENTS = [None, None, None, "a", "user-1"]
+RUNS = [None, None, None, "r", "*"]
+IDS = ["x", "o'neil", '"; DELETE FROM records; --', "../../etc", "日本", "%"]
+FLOORS = [None, None, None, None, -0.25, 0.15, 0.45]
+
+contents = st.sampled_from(TEXTS)
+queries = st.sampled_from(QUERIES)
+metadata = st.dictionaries(
+    st.sampled_from(["tag", "n", "o'k"]),
+    st.sampled_from(["a", "it's", 1, 2, 2.5, True, None, {"x": [1, "日"]}]),
+    max_size=2,
+)
+filters = st.sampled_from(
+    [
+        None,
+        None,
+        None,
+        None,
+        None,
+        {"tag": "a"},
+        {"n": {"$gt": 1}},
+        {"tag": {"$in": ["a", 2, "it's"]}},
+        {"$or": [{"tag": {"$exists": False}}, {"n": {"$lte": 2}}]},
+        {"$not": {"o'k": {"$ne": "it's"}}},
+        {"n": {"$nin": [1, 2]}},
+    ]
+)
+ttls = st.sampled_from([None, None, None, 2.0, 3_600.0, 604_800.0])
+importances = st.sampled_from([None, 0.0, 0.25, 1.0])
+moments = st.sampled_from([None, None, None, START - timedelta(days=40), START, START + timedelta(days=1)])
+items = st.fixed_dictionaries(
+    {"content": contents},
+    optional={
+        "user_id": st.sampled_from(USERS),
+        "agent_id": st.sampled_from(AGENTS),
+        "run_id": st.sampled_from(RUNS),
+        "role": st.sampled_from([None, "user", "assistant"]),
+        "kind": st.sampled_from(["fact", "pattern", "session_data"]),
+        "layer": st.sampled_from(["interact", "insights", "assets"]),
+        "metadata": metadata,
+        "importance": importances,
+        "ttl": ttls,
+        "occurred_at": moments,
+        "id": st.sampled_from([None] * 12 + IDS),
+        "dedupe": st.sampled_from([None, True, False]),
+    },
+)
+scopes = st.builds(Scope, st.sampled_from(USERS), st.sampled_from(AGENTS), st.sampled_from(RUNS))
+picks = st.integers(0, 30)
+near = st.tuples(picks, st.sampled_from(["whole", "user", "agent", "run", "everybody"]))
+"""A scope around one of the records."""
+named_scopes = scopes.filter(lambda scope: scope != Scope())
+bounds = st.sampled_from([None, None, "own", "own"]) | named_scopes
+
+
+def ids_of(scope: Scope) -> dict[str, Any]:
+    return {
+        "user_id": ALL if scope.user is EVERYBODY else scope.user,
+        "agent_id": scope.agent,
+        "run_id": scope.run,
+    }
+
+
+def perform(memory: Memory, bound: Scope | None, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The outcome of a call as plain values that can be compared and sent to another process."""
+    client = memory if bound is None else memory.scoped(**ids_of(bound))
+    if name == "add_stream":
+        chunks = client.add_stream(iter(args[0]), **kwargs)
+        return [(added.status, added.record) for chunk in chunks for added in chunk]
+    try:
+        outcome = getattr(client, name)(*args, **kwargs)
+    except InvalidInputError as exc:
+        return "InvalidInputError", exc.index
+    except AgentMemError as exc:
+        return type(exc).__name__, None
+    if name == "add":
+        return [(outcome.status, outcome.record)]
+    if name == "add_many":
+        return [(added.status, added.record) for added in outcome]
+    return list(outcome) if name == "iterate" else outcome
+
+
+def serve(pipe: Connection, path: Path, options: Settings) -> None:
+    """A second process: opens the store, then does what it is told at the time that it is told."""
+    clock = FakeClock()
+    memory: Memory | None = None
+    while (call := pipe.recv()) is not None:
+        clock.now, rest = call[0], call[1:]
+        if rest[1] == "close":
+            if memory is not None:
+                memory.close()
+            memory = None
+            pipe.send(None)
+            continue
+        memory = memory or Memory(path, settings=options, clock=clock, embedder=HashEmbedder())
+        try:
+            pipe.send(perform(memory, *rest))
+        except BaseException as exc:
+            pipe.send(f"{type(exc).__name__}: {exc}")
+            raise
+
+
+class Remote:
+    """A client in a process of its own."""
+
+    def __init__(self, path: Path, options: Settings, clock: FakeClock) -> None:
+        self.clock = clock
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(which=serve, args=(theirs, path, options), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def perform(
+        self, bound: Scope | None, name: str, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self._pipe.send((self._clock.now, bound and Scope(*vars(bound).values()), name, args, kwargs or {}))
+        return self._pipe.recv()
+
+    def stop(self) -> None:
+        self._pipe.send(None)
+        self._process.join(30)
+        self._pipe.close()
+        assert self._process.exitcode == 0
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """A store and its oracle, moved in step."""
+
+    options = Settings()
+    remote: Remote | None = None
+    """A second process that takes every call that is not addressed to a client of this one."""
+    folder: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = FakeClock()
+        self.embedder = HashEmbedder()
+        vectors: dict[str, Any] = {}
+
+        def embed(text: str) -> Any:
+            if text not in vectors:
+                vectors[text] = self.embedder.embed_query(text)
+            return vectors[text]
+
+        self.oracle = Oracle(embed, self.clock)
+        if self.remote is None:
+            self.path = Path(tempfile.mkdtemp(prefix="agentmem-machine-"))
+        else:
+            self.path = self.folder
+            self.remote.clock = self.clock
+        self.clients: list[Memory] = []
+        self.last: Any = None
+
+    @initialize(batch=st.lists(items, min_size=6, max_size=12))
+    def open(self, batch: list[dict[str, Any]]) -> None:
+        self.clients = [self._client()]
+        for item in batch:
+            self.add(0, item)
+
+    def _client(self) -> Memory:
+        return Memory(self.path, settings=self.options, clock=self.clock, embedder=self.embedder)
+
+    def _do(self, pick: int, bound: Scope | None, name: str, *args: Any, **kwargs: Any) -> Any:
+        if self.remote is not None and pick % 2:
+            outcome = self.remote.perform(bound, name, *args, **kwargs)
+            assert not isinstance(outcome, str), outcome
+            return outcome
+        return perform(self.clients[pick % len(self.clients)], bound, name, args, kwargs)
+
+    def _expect(self, operation: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return getattr(self.oracle, operation)(*args, **kwargs)
+        except Refused as exc:
+            return str(exc), None
+
+    def _aim(self, which: int, bound: Any) -> tuple[str, Scope | None]:
+        """The id of a record, or an unknown one, and what the client's view is bound to: maybe that record's scope."""
+        rows = self.oracle.rows
+        if not rows or which == 30:
+            return IDS[0], None if bound == "own" else bound
+        row = rows[which % len(rows)]
+        own = row.scope if row.scope != Scope() else None
+        return str(row.id), own if bound == "own" else bound
+
+    def _near(self, place: tuple[int, str]) -> Scope:
+        which, extent = place
+        if not self.oracle.rows or which == 30:
+            return Scope("nobody I know") if extent == "whole" else Scope()
+        own = self.oracle.rows[which % len(self.oracle.rows)].scope
+        return {
+            "whole": own,
+            "user": Scope(own.user),
+            "agent": Scope(own.user, own.agent),
+            "run": Scope(own.user, None, own.run),
+            "everybody": Scope(EVERYBODY),
+        }[extent]
+
+    def _check_record(self, outcome: Any, expected: Any) -> None:
+        if isinstance(expected, Row):
+            assert isinstance(outcome, MemoryRecord), outcome
+            assert asdict(outcome) == expected.public()
+        else:
+            assert outcome == expected
+
+    def _check_added(self, outcome: Any, expected: Any) -> None:
+        if isinstance(expected, tuple):
+            assert outcome == expected
+            return
+        assert [status for status, _ in outcome] == [status for status, _ in expected]
+        for (status, record), (_, rows) in zip(outcome, expected, strict=True):
+            if status == "added" and rows[0].id is None:
+                assert record.id not in {row.id for row in self.oracle.rows}
+                rows[0].id = record.id
+            self._check_record(record, next(row for row in rows if row.id == record.id))
+
+    # -- adding ------------------------------------------------------------------------------------------------------
+
+    @rule(pick=picks, item=items)
+    def add(self, pick: int, item: dict[str, Any]) -> None:
+        fields = dict(item)
+        outcome = self._do(pick, None, "add", fields.pop("content"), **fields)
+        self._check_added(outcome, self._expect("add", [item]))
+
+    @rule(pick=picks, batch=st.lists(items, max_size=8))
+    def add_many(self, pick: int, batch: list[dict[str, Any]]) -> None:
+        self._check_added(self._do(pick, None, "add_many", batch), self._expect("add", batch))
+
+    @rule(
+        pick=picks,
+        batch=st.lists(items, max_size=4),
+        at=st.integers(0, 4),
+        bad=st.sampled_from(["", " \n", 7, {"content": "x", "ttl": 0}]),
+    )
+    def add_many_with_a_bad_item(self, pick: int, batch: list[Any], at: int, bad: Any) -> None:
+        at = min(at, len(batch))
+        outcome = self._do(pick, None, "add_many", [*batch[:at], bad, *batch[at:]])
+        assert outcome == ("InvalidInputError", at)
+
+    @rule(pick=picks, batch=st.lists(items, max_size=8), chunk=st.integers(1, 4))
+    def add_stream(self, pick: int, batch: list[dict[str, Any]], chunk: int) -> None:
+        batch = [{key: value for key, value in item.items() if key != "id"} for item in batch]
+        self._check_added(self._do(pick, None, "add_stream", batch, chunk=chunk), self._expect("add", batch))
+
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    @rule(
+        pick=picks,
+        which=picks,
+        bound=bounds,
+        changes=st.fixed_dictionaries(
+            {},
+            optional={"content": contents, "metadata": st.none() | metadata, "importance": importances, "ttl": ttls},
+        ).filter(bool),
+        if_version=st.sampled_from([None, None, None, None, 1, 2]),
+    )
+    def update(self, pick: int, which: int, bound: Any, changes: dict[str, Any], if_version: Any) -> None:
+        id, bound = self._aim(which, bound)
+        outcome = self._do(pick, bound, "update", id, **changes, if_version=if_version)
+        self._check_record(outcome, self._expect("update", id, changes, if_version, bound))
+
+    @rule(pick=picks, which=picks, bound=bounds)
+    def delete(self, pick: int, which: int, bound: Any) -> None:
+        id, bound = self._aim(which, bound)
+        assert self._do(pick, bound, "delete", id) is self._expect("delete", id, bound)
+
+    @rule(pick=picks, place=near, filters=filters, dry_run=st.booleans())
+    def delete_all(self, pick: int, place: tuple[int, str], filters: Any, dry_run: bool) -> None:
+        scope = self._near(place)
+        if scope in (Scope(), Scope(EVERYBODY)):
+            return
+        outcome = self._do(pick, None, "delete_all", **ids_of(scope), filters=filters, dry_run=dry_run)
+        assert outcome == self._expect("delete_all", scope, filters, dry_run)
+
+    @rule(pick=picks, which=picks, bound=bounds, version=st.sampled_from([None, None, 1, 2, 3, 0]))
+    def restore(self, pick: int, which: int, bound: Any, version: int | None) -> None:
+        id, bound = self._aim(which, bound)
+        outcome = self._do(pick, bound, "restore", id, version=version)
+        self._check_record(outcome, self._expect("restore", id, version, bound))
+
+    @rule(
+        pick=picks,
+        which=picks,
+        bound=bounds,
+        rating=st.sampled_from([None, 1.0, 3.5, 5.0]),
+        accepted=st.booleans(),
+        query=st.none() | queries,
+    )
+    def feedback(self, pick: int, which: int, bound: Any, **data: Any) -> None:
+        id, bound = self._aim(which, bound)
+        assert self._do(pick, bound, "feedback", id, **data) == self._expect("feedback", id, data, bound)
+
+    @rule(pick=picks, which=picks, bound=bounds)
+    def erase(self, pick: int, which: int, bound: Any) -> None:
+        id, bound = self._aim(which, bound)
+        outcome = self._do(pick, bound, "erase", id)
+        expected = self._expect("erase", id, bound)
+        assert outcome == expected if isinstance(expected, tuple) else outcome.erased == expected
+
+    # -- the store ---------------------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([1, 2, 4_000, 86_400, 604_800]))
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule(pick=picks)
+    def flush(self, pick: int) -> None:
+        self._do(pick, None, "flush")
+
+    @precondition(lambda self: len(self.clients) < 3)
+    @rule()
+    def another_client(self) -> None:
+        self.clients.append(self._client())
+
+    @rule()
+    def reopen(self) -> None:
+        self._close()
+        self.clients = [self._client()]
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    @rule(
+        pick=picks,
+        place=near,
+        query=queries,
+        limit=st.sampled_from([1, 3, 10, 100]),
+        options=st.fixed_dictionaries(
+            {"mode": st.sampled_from(["hybrid", "hybrid", "vector", "keyword"])},
+            optional={
+                "filters": filters,
+                "kinds": st.sampled_from([None, None, ["fact"], ["message", "pattern"]]),
+                "layers": st.sampled_from([None, None, ["assets"], ["interact", "insights"]]),
+                "since": moments,
+                "until": moments,
+                "as_of": moments,
+                "min_similarity": st.sampled_from(FLOORS),
+            },
+        ).filter(lambda given: not (given.get("since") and given.get("until")) or given["since"] <= given["until"]),
+    )
+    def search(self, pick: int, place: tuple[int, str], query: str, limit: int, options: dict[str, Any]) -> None:
+        self.last = (self._near(place), query, limit, options)
+        self.search_again(pick)
+
+    @precondition(lambda self: self.last is not None)
+    @rule(pick=picks)
+    def search_again(self, pick: int) -> None:
+        scope, query, limit, options = self.last
+        hits = self._do(pick, None, "search", query, **ids_of(scope), limit=limit, **options)
+        assert isinstance(hits, list), hits
+        expected = self.oracle.search(query, scope, **options)
+        check_hits(hits, expected, limit)
+        rows = {row.id: row for row in self.oracle.rows}
+        for hit in hits:
+            self._check_record(hit.record, rows[hit.id])
+
+    @rule(pick=picks, place=near, query=queries, mode=st.sampled_from(["hybrid", "keyword"]))
+    def search_plainly(self, pick: int, place: tuple[int, str], query: str, mode: str) -> None:
+        self.search(pick, place, query, 10, {"mode": mode})
+
+    @rule(pick=picks, place=near, filters=filters, newest=st.booleans(), limit=st.integers(1, 5))
+    def page(self, pick: int, place: tuple[int, str], filters: Any, newest: bool, limit: int) -> None:
+        scope = self._near(place)
+        order = "newest" if newest else "oldest"
+        found, cursor = [], None
+        while True:
+            options = {"filters": filters, "order": order, "limit": limit, "cursor": cursor}
+            page = self._do(pick, None, "page", **ids_of(scope), **options)
+            found += page.records
+            cursor = page.cursor
+            if cursor is None:
+                break
+            assert len(page.records) == limit
+        expected = self.oracle.listed(scope, filters)
+        self._check_records(found, expected[::-1] if newest else expected)
+
+    @rule(pick=picks, place=near, limit=st.integers(1, 4))
+    def recent(self, pick: int, place: tuple[int, str], limit: int) -> None:
+        scope = self._near(place)
+        if scope.run is None:
+            scope = replace(scope, run="r")
+        outcome = self._do(pick, None, "recent", **ids_of(scope), limit=limit)
+        self._check_records(outcome, self.oracle.listed(scope)[-limit:])
+
+    @rule(pick=picks, which=picks, bound=bounds)
+    def get(self, pick: int, which: int, bound: Any) -> None:
+        id, bound = self._aim(which, bound)
+        expected = self._expect("find", id, bound)
+        self._check_record(self._do(pick, bound, "get", id), expected if isinstance(expected, Row) else None)
+
+    @rule(pick=picks, which=picks, bound=bounds)
+    def history(self, pick: int, which: int, bound: Any) -> None:
+        id, bound = self._aim(which, bound)
+        outcome = self._do(pick, bound, "history", id)
+        expected = self._expect("find", id, bound, hidden_too=True)
+        if isinstance(expected, Row):
+            self._check_history(outcome, expected)
+        else:
+            assert outcome == expected
+
+    def _check_records(self, found: list[MemoryRecord], expected: list[Row]) -> None:
+        assert [record.id for record in found] == [row.id for row in expected]
+        for record, row in zip(found, expected, strict=True):
+            self._check_record(record, row)
+
+    def _check_history(self, events: Any, row: Row) -> None:
+        assert [(e.id, e.event, e.version, e.at, e.data) for e in events] == [
+            (row.id, e.name, e.version, e.at, e.data) for e in row.events
+        ]
+        assert [e.seq for e in events] == sorted({e.seq for e in events})
+
+    # -- after each step ---------------------------------------------------------------------------------------------
+
+    @invariant()
+    def holds_what_the_oracle_holds(self) -> None:
+        everything = self.oracle.listed(Scope(EVERYBODY))
+        for memory in self.clients[-1:]:
+            self._check_records(list(memory.iterate(user_id=ALL, order="oldest")), everything)
+            stats = memory.stats()
+            counts = {"live": stats.records, "deleted": stats.deleted, "events": stats.events}
+            assert counts == self.oracle.counts()
+
+    def teardown(self) -> None:
+        try:
+            if self.clients:
+                memory = self.clients[0]
+                for row in self.oracle.rows:
+                    self._check_history(memory.history(str(row.id)), row)
+                memory.flush()
+                report = memory.verify()
+                assert report.ok, report.problems
+        finally:
+            self._close()
+            shutil.rmtree(self.path)
+
+    def _close(self) -> None:
+        for client in self.clients:
+            client.close()
+        self.clients = []
+        if self.remote is not None:
+            self.remote.perform(None, "close")
+
+
+def run(machine: type[StoreMachine], examples: int, steps: int) -> None:
+    more = 10 if settings.get_current_profile_name() == "long" else 1
+    run_state_machine_as_test(machine, settings=settings(max_examples=more * examples, stateful_step_count=steps))
+
+
+def test_small_scopes() -> None:
+    run(StoreMachine, 60, 40)
+
+
+def test_large_scopes() -> None:
+    """An arena holds 5 records at most, and LanceDB follows closely."""
+
+    class Machine(StoreMachine):
+        options = Settings(arena_limit=5, follower_group=5, follower_delay_s=0.02)
+
+    run(Machine, 40, 40)
+
+
+@contextmanager
+def second_process(path: Path, options: Settings, clock: FakeClock) -> Iterator[Remote]:
+    remote = Remote(path, options, clock)
+    try:
+        yield remote
+    finally:
+        remote.stop()
+
+
+@pytest.mark.parametrize("limit", [50_000, 5])
+def test_two_processes(tmp_path: Path, limit: int) -> None:
+    settled = Settings(arena_limit=limit)
+    with second_process(tmp_path / "store", settled, FakeClock()) as other:
+
+        class Machine(StoreMachine):
+            options = settled
+            remote = other
+            folder = tmp_path / "store"
+
+        run(Machine, 10, 40)
