@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from stress.compare import compare
 from stress.mixed import mixed
 from stress.search import search
 from stress.soak import soak
@@ -30,6 +31,7 @@ app.command()(throughput)
 app.command()(search)
 app.command()(mixed)
 app.command()(soak)
+app.command()(compare)
 
 if __name__ == "__main__":
     app()

@@ -133,11 +133,8 @@ def _machine() -> dict[str, Any]:
 
 def show(found: dict[str, Any]) -> None:
     """Print an outcome as tables."""
-    table = _table(found["command"], ["operation", "ops", "ops/s", "p50 ms", "p95 ms", "p99 ms", "p999 ms"])
-    for one in found["figures"]:
-        times = [f"{one[name]:,.2f}" for name in ("p50_ms", "p95_ms", "p99_ms", "p999_ms")]
-        table.add_row(one["name"], f"{one['operations']:,}", f"{one['ops_per_second']:,.0f}", *times)
-    console.print(table)
+    if found["figures"]:
+        console.print(_figures(found))
     if found["limits"]:
         names = sorted({name for limit in found["limits"] for name in limit["ratios"]})
         table = _table("beside their limits", ["alone", "per second", *[f"{name} ÷" for name in names]])
@@ -161,6 +158,14 @@ def show(found: dict[str, Any]) -> None:
     for problem in found["checks"]["problems"]:
         console.print(f"problem: {problem}", style="red", markup=False)
     console.print("ok" if found["ok"] else "FAILED", style="green" if found["ok"] else "bold red")
+
+
+def _figures(found: dict[str, Any]) -> Table:
+    table = _table(found["command"], ["operation", "ops", "ops/s", "p50 ms", "p95 ms", "p99 ms", "p999 ms"])
+    for one in found["figures"]:
+        times = [f"{one[name]:,.2f}" for name in ("p50_ms", "p95_ms", "p99_ms", "p999_ms")]
+        table.add_row(one["name"], f"{one['operations']:,}", f"{one['ops_per_second']:,.0f}", *times)
+    return table
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
