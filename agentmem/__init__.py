@@ -1,5 +1,8 @@
 """A memory for LLM agents and chatbots: durable, scoped, searchable, in-process."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from agentmem.asyncmemory import AsyncMemory
 from agentmem.errors import (
     AgentMemError,
@@ -31,7 +34,6 @@ from agentmem.models import (
     HitDetails,
     Layer,
     MemoryRecord,
-    NewMemory,
     Page,
     ReembedReport,
     SearchHit,
@@ -41,9 +43,21 @@ from agentmem.models import (
     VerifyReport,
 )
 from agentmem.ports import Embedder
-from agentmem.settings import Settings
+
+if TYPE_CHECKING:
+    from agentmem.newmemory import NewMemory
+    from agentmem.settings import Settings
 
 __version__ = "0.1.0"
+_LAZY = {"NewMemory": "agentmem.newmemory", "Settings": "agentmem.settings"}
+"""The two pydantic models: imported on first use, since pydantic takes as long as all the rest."""
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "ALL",

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -39,9 +39,11 @@ from agentmem.models import (
 )
 from agentmem.ports import Embedder
 from agentmem.requests import check_chunk, check_stream
-from agentmem.settings import Settings
 from agentmem.stores.repository import Created
 from agentmem.validation import NewMemoryFields
+
+if TYPE_CHECKING:
+    from agentmem.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -427,6 +429,7 @@ class AsyncMemory:
         progress: Callable[[int, int], object] | None = None,
     ) -> ReembedReport:
         """See ``Memory.reembed``; ``progress`` is called on a worker thread."""
+        await self._open(any_model=True)
         return await self._wait(self._blocking.reembed, model, progress=progress)
 
     async def compact(self) -> None:
@@ -435,10 +438,10 @@ class AsyncMemory:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    async def _open(self) -> None:
+    async def _open(self, *, any_model: bool = False) -> None:
         """Open the store off the loop if this is the first call."""
         if not self._blocking.handle.is_open:
-            await wait_for(self._blocking.handle.opening())
+            await wait_for(self._blocking.handle.opening(any_model=any_model))
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A call that reads, on one of the engine's threads."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import Future
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentmem.clock import Clock
 from agentmem.errors import ClosedError, InvalidInputError, StoreError, shown
 from agentmem.ports import Embedder
-from agentmem.settings import Settings
 from agentmem.validation import check_text
 
 if TYPE_CHECKING:
     from agentmem.orchestrator import Engine
+    from agentmem.settings import Settings
 
 DEFAULT_PATH = ".agentmem"
 
@@ -30,13 +31,13 @@ class Handle:
         embedder: str | os.PathLike[str] | Embedder | None,
         clock: Clock | None,
     ) -> None:
-        if settings is not None and not isinstance(settings, Settings):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidInputError(f"settings must be a Settings, not {type(settings).__name__}", field="settings")
+        if settings is not None:
+            _check_settings(settings)
         if clock is not None and not callable(clock):
             message = f"clock must be a function that returns an aware datetime, not {type(clock).__name__}"
             raise InvalidInputError(message, field="clock")
         self.path = Path(DEFAULT_PATH if path is None else _checked_path(path))
-        self.settings = settings or Settings()
+        self._settings = settings
         self._embedder = embedder
         self._clock = clock
         self._pid = os.getpid()
@@ -46,12 +47,22 @@ class Handle:
         self._closed = False
         self._waiting = list[Future[None]]()
 
+    @cached_property
+    def settings(self) -> Settings:
+        """What the store is opened with. pydantic is imported here, not with the package."""
+        from agentmem.settings import Settings
+
+        return self._settings or Settings()
+
     @property
     def is_open(self) -> bool:
         return self._engine is not None
 
-    def engine(self) -> Engine:
-        """The engine, opened now if need be. Raises ``ClosedError`` after ``close`` and ``StoreError`` after a fork."""
+    def engine(self, *, any_model: bool = False) -> Engine:
+        """The engine, opened now if need be; ``any_model`` as for ``Engine.acquire``.
+
+        Raises ``ClosedError`` after ``close`` and ``StoreError`` after a fork.
+        """
         if self._closed:
             raise ClosedError("this client was closed; open a new one")
         if os.getpid() != self._pid:
@@ -61,25 +72,27 @@ class Handle:
                 if self._engine is None and not self._closed:
                     from agentmem.orchestrator import Engine
 
-                    self._engine = Engine.acquire(self.path, self.settings, self._embedder, self._clock)
+                    self._engine = Engine.acquire(
+                        self.path, self.settings, self._embedder, self._clock, any_model=any_model
+                    )
         if self._engine is None:
             raise ClosedError("this client was closed; open a new one")
         return self._engine
 
-    def opening(self) -> Future[None]:
+    def opening(self, *, any_model: bool = False) -> Future[None]:
         """Completes when the engine is open, or with the error. However many wait, one thread opens it."""
         future = Future[None]()
         with self._waiting_lock:
             self._waiting.append(future)
             first = len(self._waiting) == 1
         if first:
-            threading.Thread(target=self._open_for_all, name="agentmem-open", daemon=True).start()
+            threading.Thread(target=self._open_for_all, args=(any_model,), name="agentmem-open", daemon=True).start()
         return future
 
-    def _open_for_all(self) -> None:
+    def _open_for_all(self, any_model: bool) -> None:
         error: BaseException | None = None
         try:
-            self.engine()
+            self.engine(any_model=any_model)
         except BaseException as exc:
             error = exc
         with self._waiting_lock:
@@ -97,6 +110,13 @@ class Handle:
             engine, self._engine, self._closed = self._engine, None, True
         if engine is not None and os.getpid() == self._pid:
             engine.release()
+
+
+def _check_settings(settings: object) -> None:
+    from agentmem.settings import Settings
+
+    if not isinstance(settings, Settings):
+        raise InvalidInputError(f"settings must be a Settings, not {type(settings).__name__}", field="settings")
 
 
 def _checked_path(path: object) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentmem.clock import Clock
 from agentmem.errors import InvalidInputError, ScopeError
@@ -53,9 +53,11 @@ from agentmem.requests import (
 )
 from agentmem.retrieval.context import estimate_tokens, render
 from agentmem.retrieval.filters import compile_filter
-from agentmem.settings import Settings
 from agentmem.stores.repository import Created, not_found
 from agentmem.validation import NewMemoryFields, Scope, check_id, check_limit, check_number, check_scope
+
+if TYPE_CHECKING:
+    from agentmem.settings import Settings
 
 STREAM_DEPTH = 2
 """Chunks in flight: while one is embedded, the one before is committed."""
@@ -500,12 +502,16 @@ class Memory:
         records done and their number. Other processes that have the store open must open it again afterwards
         (``ModelMismatchError`` tells them).
 
+        The model that the store has need not be at hand if this is the client's first call: then nothing can be added
+        or found by meaning here until the store is moved. The model that the store has already is refused, but that
+        gives up an unfinished move to another one.
+
         Raises ``InvalidInputError`` if the store uses this model already, ``StoreLockedError`` if it is being
         reembedded by somebody else, ``EmbeddingError``.
         """
         from agentmem.reembed import reembed
 
-        return reembed(self.handle.engine(), model, progress)
+        return reembed(self.handle.engine(any_model=True), model, progress)
 
     def compact(self) -> None:
         """Merge files and give space back to the disk."""

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from agentmem.clock import Micros
 from agentmem.errors import InvalidInputError, ScopeError, shown
-from agentmem.models import UNSET, AddResult, Item, Mode, NewMemory, Order
+from agentmem.models import UNSET, AddResult, Item, Mode, Order
 from agentmem.retrieval.filters import compile_filter
-from agentmem.settings import Settings
 from agentmem.stores.connection import Value
 from agentmem.stores.repository import Created, Patch
 from agentmem.validation import (
@@ -32,12 +31,14 @@ from agentmem.validation import (
     check_ttl,
     draft,
     draft_many,
+    is_new_memory,
     metadata_json,
 )
 
 if TYPE_CHECKING:
     from agentmem.orchestrator import Engine
     from agentmem.searching import Search
+    from agentmem.settings import Settings
 
 MODES: tuple[str, ...] = get_args(Mode)
 ORDERS: tuple[str, ...] = get_args(Order)
@@ -87,7 +88,7 @@ def check_stream(items: object) -> Iterator[Item] | AsyncIterable[Item]:
     if isinstance(items, AsyncIterable):
         return cast("AsyncIterable[Item]", items)
     kind = type(items).__name__
-    if not isinstance(items, (str, bytes, Mapping, NewMemory)) and isinstance(items, Iterable):
+    if not is_new_memory(items) and not isinstance(items, (str, bytes, Mapping)) and isinstance(items, Iterable):
         with suppress(TypeError):  # an array without dimensions, say
             return iter(cast("Iterable[Item]", items))
     raise InvalidInputError(f"add_stream takes an iterable of items, not {kind}; for one item use add()", field="items")

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from agentmem.clock import Micros, to_micros
 from agentmem.errors import InvalidInputError, ScopeError, shown
-from agentmem.models import ALL, Item, Layer, NewMemory, UserId
-from agentmem.settings import Settings
+from agentmem.models import ALL, Item, Layer, UserId
+
+if TYPE_CHECKING:
+    from agentmem.newmemory import NewMemory
+    from agentmem.settings import Settings
 
 MAX_ID = 512
 MAX_LABEL = 128
@@ -349,14 +353,20 @@ class NewMemoryFields:
     dedupe: object = None
 
 
-_FIELDS = frozenset(NewMemory.model_fields)
+_FIELDS = frozenset({"content", *NewMemoryFields.__slots__})
+
+
+def is_new_memory(item: object) -> TypeGuard[NewMemory]:
+    """Whether the item is a ``NewMemory``; without importing pydantic where nobody has made one."""
+    module = sys.modules.get("agentmem.newmemory")
+    return module is not None and isinstance(item, module.NewMemory)
 
 
 def draft(item: object, defaults: NewMemoryFields, settings: Settings) -> Draft:
     """Check one item against everything the store requires."""
     if isinstance(item, str):
         return _draft(item, defaults, settings)
-    if isinstance(item, NewMemory):
+    if is_new_memory(item):
         given: dict[str, object] = {name: value for name, value in item if value is not None}
     elif isinstance(item, Mapping):
         given = {key: value for key, value in cast("Mapping[str, object]", item).items() if value is not None}
