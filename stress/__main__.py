@@ -6,6 +6,7 @@ import typer
 
 from stress.compare import compare
 from stress.mixed import mixed
+from stress.report import report
 from stress.search import search
 from stress.soak import soak
 from stress.throughput import throughput
@@ -32,6 +33,7 @@ app.command()(search)
 app.command()(mixed)
 app.command()(soak)
 app.command()(compare)
+app.command()(report)
 
 if __name__ == "__main__":
     app()
