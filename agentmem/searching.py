@@ -62,7 +62,7 @@ def run(engine: Engine, search: Search, *, explain: bool) -> SearchResults:
     watch.lap("follow")
     if key is None:
         return SearchResults([], SearchTrace((), 0, False, watch.spent) if explain else None)
-    cached = engine.cache.get(search)
+    cached = engine.cache.get(search, now)
     if cached is not None and all(visible(stored, now) for stored in cached.stored.values()):
         found, stored = cached.found, cached.stored
     else:
@@ -75,7 +75,7 @@ def run(engine: Engine, search: Search, *, explain: bool) -> SearchResults:
                 break
             # The store moved to another model under this search; its vectors may have been half removed.
             drops = engine.cache.drops
-        engine.cache.put(search, found, stored, wall_of(key), drops)
+        engine.cache.put(search, found, stored, wall_of(key), drops, now)
     words = _query_terms(search) if explain else ()
     hits = [_hit(engine, candidate, stored[candidate.row], words, explain) for candidate in found.candidates]
     watch.lap("build")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
+from agentmem.clock import Micros
 from agentmem.retrieval.search import Found
 from agentmem.retrieval.walls import Wall
 from agentmem.stores.repository import Stored
@@ -20,7 +20,7 @@ class Cached:
     found: Found
     stored: dict[int, Stored]
     wall: Wall
-    at: float
+    at: Micros
 
 
 class QueryCache:
@@ -28,7 +28,7 @@ class QueryCache:
 
     def __init__(self, size: int, ttl_minutes: float) -> None:
         self._size = size
-        self._ttl = ttl_minutes * 60
+        self._ttl = ttl_minutes * 60_000_000
         self._lock = threading.Lock()
         self._entries: OrderedDict[Hashable, Cached] = OrderedDict()
         self._by_wall: dict[Wall, set[Hashable]] = {}
@@ -36,11 +36,11 @@ class QueryCache:
         self.hits = 0
         self.misses = 0
 
-    def get(self, key: Hashable) -> Cached | None:
-        """The entry, if there still is a valid one."""
+    def get(self, key: Hashable, now: Micros) -> Cached | None:
+        """The entry, if there still is a valid one; a clock that was set back makes it invalid too."""
         with self._lock:
             entry = self._entries.get(key)
-            if entry is None or time.monotonic() - entry.at > self._ttl:
+            if entry is None or not 0 <= now - entry.at <= self._ttl:
                 self.misses += 1
                 return None
             self._entries.move_to_end(key)
@@ -52,14 +52,14 @@ class QueryCache:
         """Changes heard of so far; read before a search and given to ``put`` after it."""
         return self._drops
 
-    def put(self, key: Hashable, found: Found, stored: dict[int, Stored], wall: Wall, drops: int) -> None:
+    def put(self, key: Hashable, found: Found, stored: dict[int, Stored], wall: Wall, drops: int, now: Micros) -> None:
         """Keep a result, unless the store changed since the search began: it may have missed the change."""
         if not self._size:
             return
         with self._lock:
             if drops != self._drops:
                 return
-            self._entries[key] = Cached(found, stored, wall, time.monotonic())
+            self._entries[key] = Cached(found, stored, wall, now)
             self._by_wall.setdefault(wall, set()).add(key)
             while len(self._entries) > self._size:
                 old, entry = self._entries.popitem(last=False)
