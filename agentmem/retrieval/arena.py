@@ -33,13 +33,17 @@ NEVER = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search as the engines see it: vectors, terms and numbers; the caller's filters are resolved to ``rows``."""
+    """A search as the engines see it: vectors, terms and numbers; the caller's filters are resolved to ``rows``.
+
+    What expired before ``now`` is gone; recency is measured from ``measured_from``.
+    """
 
     mode: Mode
     vector: Vector | None
     terms: tuple[str, ...]
     limit: int
     now: Micros
+    measured_from: Micros
     agent: int | None = None
     run: int | None = None
     kinds: tuple[str, ...] | None = None
@@ -178,7 +182,7 @@ class Arena:
             self._column("when")[slots],
             self._column("importance")[slots],
             self._column("rating")[slots],
-            query.now,
+            query.measured_from,
         )
         chosen = _top(parts.score, query.limit)
         found = [
