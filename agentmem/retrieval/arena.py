@@ -231,7 +231,7 @@ class Arena:
         if not self._slot_of:
             return total
         documents = statistics.documents if statistics else len(self._slot_of)
-        mean_length = max(statistics.mean_length if statistics else float(length[live].mean()), 1.0)
+        mean_length = (statistics.mean_length if statistics else float(length[live].mean())) or 1.0
         term, bound = self._term[: self._terms_used], 0.0
         for word in words:
             at = np.flatnonzero(term == hash(word))
