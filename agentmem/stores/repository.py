@@ -353,7 +353,7 @@ class Repository:
         if patch.metadata_merge is not None:
             merged: dict[str, Any] = json.loads(current.metadata) if current.metadata else {}
             merged.update(patch.metadata_merge)
-            kept = {key: value for key, value in merged.items() if value is not None}
+            kept = {key: value for key, value in merged.items() if value is not None or key not in patch.metadata_merge}
             text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
             check_metadata_size(text, patch.metadata_limit)
             values["metadata"] = text if kept else None
