@@ -308,7 +308,10 @@ class Repository:
             (number(self.db, d.scope.user_id), number(self.db, d.scope.agent_id), number(self.db, d.scope.run_id))
             for d in drafts
         ]
-        prints = [fingerprint(key, d) if d.dedupe else None for key, d in zip(keys, drafts, strict=True)]
+        prints = [
+            fingerprint(key, d.role, d.kind, d.content) if d.dedupe else None
+            for key, d in zip(keys, drafts, strict=True)
+        ]
         by_id = self._existing_ids(d.id for d in drafts if d.id is not None)
         by_print = self._existing_prints((p for p in prints if p is not None), now)
         fresh_ids = iter(uuid7s(sum(d.id is None for d in drafts), now))
@@ -416,7 +419,10 @@ class Repository:
         new = current._replace(**{**changed, "version": current.version + 1, "updated_at": now})
         columns = {**changed, "version": new.version, "updated_at": now}
         if "content" in changed:
-            columns["fingerprint"] = None
+            key = (current.user, current.agent, current.run)
+            mark = fingerprint(key, current.role, current.kind, new.content)
+            sql = "UPDATE records SET fingerprint = ? WHERE row = ? AND fingerprint IS NOT NULL"
+            self.db.execute(sql, (mark, current.row))
             if patch.generation != self.generation:
                 raise StaleVectorError("the model changed while the new content was being embedded")
             self.db.execute(f"UPDATE {self.embeddings} SET vector = ? WHERE row = ?", (patch.vector, current.row))
@@ -452,10 +458,10 @@ class Repository:
         return {row[-1]: Stored._make(row[:-1]) for row in found}
 
 
-def fingerprint(key: tuple[int, int, int], draft: Draft) -> bytes:
+def fingerprint(key: tuple[int, int, int], role: str | None, kind: str, content: str) -> bytes:
     """What makes two plain facts the same: exact scope, role, kind and content (BLAKE2b, 128 bits)."""
-    text = f"{key[0]} {key[1]} {key[2]} {len(draft.role or '')} {draft.role} {len(draft.kind)} {draft.kind} "
-    return blake2b((text + draft.content).encode(), digest_size=16).digest()
+    text = f"{key[0]} {key[1]} {key[2]} {len(role or '')} {role} {len(kind)} {kind} "
+    return blake2b((text + content).encode(), digest_size=16).digest()
 
 
 def expired(stored: Stored, now: Micros) -> bool:
