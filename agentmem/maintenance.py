@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 
 from agentmem.clock import Micros
@@ -16,6 +16,7 @@ from agentmem.models import EraseReport, Health, Layer, Stats, VerifyReport
 from agentmem.orchestrator import DATABASE, Engine
 from agentmem.retrieval import keywords
 from agentmem.stores.commit import Task, truncate_wal
+from agentmem.stores.connection import Connection
 from agentmem.stores.repository import WINDOW, Repository, Stored
 from agentmem.stores.schema import DELETED, ERASED, LIVE
 
@@ -131,7 +132,9 @@ def health(engine: Engine) -> Health:
 def verify(engine: Engine) -> VerifyReport:
     """Compare every store with every other: see ``Memory.verify``."""
     engine.check_process()
-    problems = [f"libsql: {row[0]}" for row in engine.repository.db.execute("PRAGMA quick_check(20)") if row[0] != "ok"]
+    # A connection that read the keyword index before its last change would check it against what it remembers of it.
+    with closing(Connection(engine.path / DATABASE)) as fresh:
+        problems = [f"libsql: {row[0]}" for row in fresh.execute("PRAGMA quick_check(20)") if row[0] != "ok"]
     counts = {"records": 0, "embeddings": 0, "history": 0, "lancedb": 0}
     problems += _check_truth(engine, counts)
     problems += _check_vectors(engine, counts)
