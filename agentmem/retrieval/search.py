@@ -36,6 +36,8 @@ BACKLOG = 20_000
 KEYWORD_PATIENCE = 0.5
 """Seconds that a search waits for the keyword index. After a bulk load it may be minutes behind: then words propose
 only from what is indexed so far, and the trace says so."""
+_ROUNDING = 1e-5
+"""How far LanceDB's similarities may be from the ones that are computed here."""
 EXACT_ROWS = 100_000
 """Filtered rows up to which a large scope is scanned exactly at once."""
 
@@ -255,21 +257,25 @@ class Retriever:
 
     def _propose(self, scope: ScopeKey, query: Query, statistics: Statistics | None, wanted: int) -> _Proposed:
         rows, engines, complete = set[int](), list[str](), True
+        floor, beyond = query.min_similarity, False
         if query.vector is not None:
             applied = int(self._repository.meta("lance_applied_seq") or 0)
             try:
-                near, _ = self._lance.search(query.vector, wanted, user=scope.user, agent=scope.agent, run=scope.run)
+                near, similarity = self._lance.search(
+                    query.vector, wanted, user=scope.user, agent=scope.agent, run=scope.run
+                )
             except StoreError:
                 # Nothing is lost without it: all that LanceDB would propose from counts as not yet received.
                 applied = 0
             else:
                 rows.update(int(row) for row in near)
                 engines.append("lance")
+                beyond = len(near) == wanted and (floor is None or float(similarity[-1]) >= floor - _ROUNDING)
             tail = set(self._changed_after(applied, scope))
             rows |= tail
             engines += ["tail"] * bool(tail)
-            # Proposals come in order of similarity, so what a similarity floor leaves of them is all there is.
-            complete = query.min_similarity is not None
+            # Proposals come in order of similarity: once they fall below a similarity floor, nothing else passes it.
+            complete = floor is not None and not beyond
         if statistics is not None:
             matched, every = keywords.propose(self._repository, scope, statistics.containing, wanted)
             rows.update(matched)
