@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from stress.compare import compare
+from stress.crash import crash
+from stress.damage import damage
 from stress.mixed import mixed
 from stress.report import report
 from stress.search import search
@@ -34,6 +36,8 @@ app.command()(mixed)
 app.command()(soak)
 app.command()(compare)
 app.command()(report)
+app.command()(crash)
+app.command()(damage)
 
 if __name__ == "__main__":
     app()

@@ -1,0 +1,196 @@
+"""What a killed process had acknowledged, and the comparison of the reopened store with it."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentmem import ALL, Memory, MemoryRecord, NotFoundError
+from stress.victim import text_of
+
+SAMPLE = 40
+HISTORIES = 300
+
+
+@dataclass(slots=True)
+class Known:
+    """An acknowledged record as it must be."""
+
+    user: str
+    text: str
+    events: list[str]
+    version: int = 1
+    live: bool = True
+
+    def change(self, event: str, text: str | None = None) -> None:
+        self.events.append(event)
+        self.version += 1
+        self.live = event in ("UPDATE", "RESTORE")
+        self.text = self.text if text is None else text
+
+
+@dataclass
+class Found:
+    """Every count must be 0 except ``acknowledged``; ``problems`` says what was wrong, the first few."""
+
+    acknowledged: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    ghosts: int = 0
+    resurrected: int = 0
+    altered: int = 0
+    half: int = 0
+    missed: int = 0
+    errors: int = 0
+    unclean: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def wrong(self, kind: str, what: str) -> None:
+        setattr(self, kind, getattr(self, kind) + 1)
+        if len(self.problems) < 20:
+            self.problems.append(f"{kind}: {what}")
+
+    def merge(self, other: Found) -> None:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    @property
+    def ok(self) -> bool:
+        return not any(value for name, value in vars(self).items() if name != "acknowledged")
+
+
+class Aftermath:
+    """Follows the child's lines over all trials on one store."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, Known] = {}
+        self.touched: set[str] = set()
+        self.begun: dict[int, dict[str, Any]] = {}
+        self.found = Found()
+
+    def hear(self, line: dict[str, Any]) -> None:
+        """Take in one line of the child."""
+        if "error" in line:
+            self.found.wrong("errors", f"operation {line['n']}: {line['error']}")
+        elif "do" in line:
+            self.begun[line["n"]] = line
+        elif "ok" in line:
+            self.found.acknowledged += 1
+            self._acknowledged(self.begun.pop(line["n"]), line)
+
+    def _acknowledged(self, op: dict[str, Any], ack: dict[str, Any]) -> None:
+        if op["do"] == "add":
+            if len(ack["ids"]) != op["size"]:
+                self.found.wrong("half", f"operation {op['n']} was acknowledged with {len(ack['ids'])} records")
+            for item, id in enumerate(ack["ids"]):
+                self.records[id] = Known(op["user"], text_of(op["n"], item), ["ADD"])
+            self.touched |= set(ack["ids"])
+        elif op["do"] != "reembed":
+            self._change(op)
+            known = self.records[op["id"]]
+            if ack.get("version", known.version) != known.version:
+                self.found.wrong("altered", f"{op} led to {ack}, expected version {known.version}")
+
+    def _change(self, op: dict[str, Any]) -> None:
+        self.touched.add(op["id"])
+        text = text_of(op["n"], 0, 1) if op["do"] == "update" else "" if op["do"] == "erase" else None
+        self.records[op["id"]].change(op["do"].upper(), text)
+
+    # -- after the kill ----------------------------------------------------------------------------------------------
+
+    def check_truth(self, memory: Memory) -> None:
+        """Compare everything that is readable with what was acknowledged; adopt what was whole without it."""
+        seen: dict[str, MemoryRecord] = {}
+        for record in memory.iterate(user_id=ALL, order="oldest"):
+            if record.id in seen:
+                self.found.wrong("duplicated", f"id {record.id} was read twice")
+            seen[record.id] = record
+        self._resolve(memory, seen)
+        texts = Counter((record.user_id, record.content) for record in seen.values())
+        for (user, text), count in texts.items():
+            if count > 1:
+                self.found.wrong("duplicated", f"{text!r} of {user} is there {count} times")
+        for id, known in self.records.items():
+            record = seen.pop(id, None)
+            if record is None and known.live:
+                self.found.wrong("lost", f"{id} {known.text!r} of {known.user}")
+            elif record is not None and not known.live:
+                self.found.wrong("resurrected", f"{id} {record.content!r} of {known.user}")
+            elif record is not None and (record.content, record.user_id, record.version) != (
+                known.text, known.user, known.version,
+            ):  # fmt: skip
+                self.found.wrong("altered", f"{id} is {record}, expected {known}")
+        for record in seen.values():
+            self.found.wrong("ghosts", f"{record.id} {record.content!r} of {record.user_id}")
+        self._check_touched(memory)
+
+    def _resolve(self, memory: Memory, seen: dict[str, MemoryRecord]) -> None:
+        """Whole or absent: what each operation without acknowledgement left."""
+        fresh: dict[int, list[MemoryRecord]] = {}
+        for record in seen.values():
+            if record.id not in self.records and "op" in record.metadata:
+                fresh.setdefault(record.metadata["op"][0], []).append(record)
+        for n, op in self.begun.items():
+            if op["do"] == "add":
+                there = fresh.get(n, [])
+                if len(there) not in (0, op["size"]):
+                    self.found.wrong("half", f"operation {n}: {len(there)} of {op['size']} records are there")
+                for record in there:
+                    item = record.metadata["op"][1]
+                    self.records[record.id] = Known(op["user"], text_of(n, item), ["ADD"])
+                    self.touched.add(record.id)
+            elif op["do"] != "reembed":
+                events = memory.history(op["id"])
+                if events[-1].version == self.records[op["id"]].version + 1:
+                    self._change(op)
+                self.touched.add(op["id"])
+        self.begun.clear()
+
+    def _check_touched(self, memory: Memory) -> None:
+        for id in self.touched:
+            record, known = memory.get(id), self.records[id]
+            if record is None and known.live:
+                self.found.wrong("lost", f"get({id})")
+            elif record is not None and not known.live:
+                self.found.wrong("resurrected", f"get({id})")
+        changed = [id for id in self.touched if len(self.records[id].events) > 1]
+        rest = [id for id in self.touched if len(self.records[id].events) == 1]
+        for id in [*changed, *rest][:HISTORIES]:
+            try:
+                events = memory.history(id)
+            except NotFoundError:
+                self.found.wrong("lost", f"history({id})")
+                continue
+            if [event.event.value for event in events] != self.records[id].events:
+                self.found.wrong("altered", f"history({id}) is {events}, expected {self.records[id].events}")
+
+    def check_search(self, memory: Memory, pick: random.Random) -> None:
+        """What was acknowledged is found first by its own text, what was deleted is not found at all."""
+        ids = sorted(self.touched) or sorted(self.records)
+        live = [id for id in ids if self.records[id].live]
+        gone = [id for id in ids if not self.records[id].live and self.records[id].text]
+        for id in pick.sample(live, min(SAMPLE, len(live))):
+            known = self.records[id]
+            for mode in ("vector", "keyword", "hybrid"):
+                hits = memory.search(known.text, user_id=known.user, mode=mode, limit=3)
+                if not hits or hits[0].id != id:
+                    self.found.wrong("missed", f"{mode} search for {known.text!r} of {known.user}, {id}")
+                if any(hit.record.user_id != known.user for hit in hits):
+                    self.found.wrong("ghosts", f"{mode} search of {known.user} found another's")
+        for id in pick.sample(gone, min(SAMPLE, len(gone))):
+            known = self.records[id]
+            for mode in ("vector", "keyword", "hybrid"):
+                if any(hit.id == id for hit in memory.search(known.text, user_id=known.user, mode=mode, limit=3)):
+                    self.found.wrong("resurrected", f"{mode} search for {known.text!r}, {id}")
+
+    def check_stores(self, memory: Memory) -> None:
+        """Every store with every other."""
+        memory.flush()
+        report = memory.verify()
+        live = sum(known.live for known in self.records.values())
+        if not report.ok:
+            self.found.wrong("unclean", "; ".join(report.problems))
+        if (report.counts["records"], report.counts["lancedb"]) != (live, live):
+            self.found.wrong("unclean", f"{report.counts}, expected {live} live records")

@@ -1,0 +1,122 @@
+"""Named instants at which ``crash`` kills its child: the real code runs, and dies there of SIGKILL.
+
+A point is a function of the package and a side of it. Nothing in the package knows of them: the child wraps the
+function before it opens the store.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple
+
+
+class Point(NamedTuple):
+    """Kill ``before`` or after a call of ``target``; with ``sql`` only one whose statement begins so.
+
+    ``most``: which of the first so many calls kills is random. ``needs``: a ``fresh`` store, one with ``damaged``
+    vectors, one with ``keywords``; or a child that also calls ``compact`` or ``reembed``.
+    """
+
+    target: str
+    before: bool = False
+    sql: str | None = None
+    most: int = 40
+    needs: str = ""
+
+
+_COMMIT = "agentmem.stores.commit:"
+_EXECUTE = "agentmem.stores.connection:Connection.execute"
+_MANY = "agentmem.stores.connection:Connection.executemany"
+_LANCE = "agentmem.stores.lance:"
+_MERGE = "INSERT INTO keywords (keywords, rank) VALUES ('merge', "
+
+POINTS: dict[str, Point] = {
+    # adding
+    "add: embedded": Point("agentmem.orchestrator:Engine._store", before=True),
+    "add: records in, no embeddings": Point(_MANY, sql="INSERT INTO records"),
+    "add: embeddings in, no history": Point(_MANY, sql="INSERT INTO embeddings_"),
+    "add: before commit": Point(_COMMIT + "GroupCommit._patiently", before=True, sql="COMMIT"),
+    "add: committed, not acknowledged": Point(_COMMIT + "GroupCommit._patiently", sql="COMMIT"),
+    # changing
+    "update: vector in, record not": Point(_EXECUTE, sql="UPDATE embeddings_"),
+    "update: record in, history not": Point(_EXECUTE, sql="UPDATE records SET"),
+    "delete: hidden, history not": Point(_MANY, sql="UPDATE records SET state = 1"),
+    "erase: in its transaction": Point("agentmem.stores.repository:Repository.erase_rows", most=8),
+    "erase: before the log is emptied": Point(_COMMIT + "truncate_wal", before=True, most=8),
+    # LanceDB
+    "lancedb: deleted, not appended": Point(_LANCE + "_delete"),
+    "lancedb: applied, before watermark": Point(_LANCE + "LanceIndex.apply"),
+    "lancedb: after watermark": Point("agentmem.follower:Follower._note"),
+    "lancedb: compact, before": Point(_LANCE + "_compact", before=True, most=6, needs="compact"),
+    "lancedb: compacted, not noted": Point(_LANCE + "LanceIndex.optimize", most=6, needs="compact"),
+    "lancedb: rewritten, before compact": Point(_LANCE + "_rewrite", most=3, needs="compact"),
+    "lancedb: before a reset": Point(_LANCE + "LanceIndex.reset", before=True, most=1, needs="damaged"),
+    "lancedb: moved aside in a reset": Point(_LANCE + "LanceIndex._sweep", before=True, most=1, needs="damaged"),
+    "lancedb: rebuilding": Point(_LANCE + "LanceIndex.apply", most=3, needs="damaged"),
+    # libSQL
+    "checkpoint: before": Point(_COMMIT + "truncate_wal", before=True, most=6, needs="compact"),
+    "checkpoint: after": Point(_COMMIT + "truncate_wal", most=6, needs="compact"),
+    "keywords: removed, not inserted": Point(_MANY, sql="INSERT INTO keywords", before=True, needs="keywords"),
+    "keywords: in, watermark not": Point(_EXECUTE, sql=_MERGE + "200)", needs="keywords"),
+    "keywords: merging in compact": Point(_EXECUTE, sql=_MERGE + "?)", most=4, needs="compact"),
+    # opening
+    "migration: between tables": Point(_EXECUTE, sql="CREATE TABLE", most=8, needs="fresh"),
+    "migration: made, not recorded": Point(_EXECUTE, sql="INSERT INTO migrations", before=True, most=1, needs="fresh"),
+    "migration: recorded, not committed": Point(_EXECUTE, sql="INSERT INTO migrations", most=1, needs="fresh"),
+    "opening: model not noted": Point("agentmem.orchestrator:with_model", before=True, most=1, needs="fresh"),
+    "opening: model noted in part": Point(_EXECUTE, sql="INSERT OR REPLACE INTO meta", most=4, needs="fresh"),
+    # another model
+    "reembed: vectors in, progress not": Point("agentmem.reembed:_put", most=4, needs="reembed"),
+    "reembed: before the flip": Point("agentmem.reembed:_record_flip", before=True, most=1, needs="reembed"),
+    "reembed: in the flip": Point("agentmem.reembed:_record_flip", most=1, needs="reembed"),
+    "reembed: flipped, not adopted": Point("agentmem.orchestrator:Engine.adopt", before=True, most=1, needs="reembed"),
+    "reembed: adopted": Point("agentmem.orchestrator:Engine.adopt", most=1, needs="reembed"),
+    "reembed: old vectors half removed": Point(_MANY, sql="DELETE FROM embeddings_", most=2, needs="reembed"),
+}
+
+
+def arm(name: str | None, nth: int) -> None:
+    """Make this process die at the ``nth`` passage of a point."""
+    if name is None:
+        return
+    point = POINTS[name]
+    module, _, path = point.target.partition(":")
+    owner: Any = importlib.import_module(module)
+    *outer, attribute = path.split(".")
+    for part in outer:
+        owner = getattr(owner, part)
+    original = getattr(owner, attribute)
+    wrapped = _dying(original, point, nth)
+    setattr(owner, attribute, wrapped)
+    if not outer:
+        # Functions that other modules imported by name.
+        for name in ("agentmem.maintenance", "agentmem.orchestrator", "agentmem.reembed", "agentmem.follower"):
+            other = importlib.import_module(name)
+            if getattr(other, attribute, None) is original:
+                setattr(other, attribute, wrapped)
+
+
+def _dying(original: Callable[..., Any], point: Point, nth: int) -> Callable[..., Any]:
+    left = [nth]
+
+    def passed(args: tuple[Any, ...]) -> None:
+        if point.sql is not None and not str(args[1]).startswith(point.sql):
+            return
+        left[0] -= 1
+        if left[0] <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @wraps(original)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if point.before:
+            passed(args)
+        result = original(*args, **kwargs)
+        if not point.before:
+            passed(args)
+        return result
+
+    return wrapped

@@ -1,0 +1,235 @@
+"""The process that ``crash`` kills: it writes at full speed through the public API and prints what was acknowledged.
+
+Each operation is announced before it begins and acknowledged after it returned, one JSON line each on standard output;
+what was announced and not acknowledged may be there or not, but only whole. Started with a ``Task`` on standard input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import random
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import lancedb  # noqa: F401  (seconds; loaded before the clock of a trial starts)
+import numpy as np
+
+from agentmem import AgentMemError, AsyncMemory, Memory, Settings
+from stress.points import arm
+
+WORDS = "harbour lantern copper meadow winter engine paper violin garden river market silver".split()
+BATCH, CHUNK, TOGETHER = 40, 60, 12
+RUN = 1_000_000
+"""Numbers of operations per trial: each operation of a store has one of its own."""
+
+
+class HashedWords:
+    """An embedder without a model: the normalised sum of a fixed random vector per word, the same in every process."""
+
+    def __init__(self, dim: int = 32) -> None:
+        self.dim = dim
+        self.name = f"hashed-words-{dim}"
+
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        return np.array([self.embed_query(text) for text in texts], np.float32).reshape(len(texts), self.dim)
+
+    def embed_query(self, text: str) -> Any:
+        total = np.sum([_word(word, self.dim) for word in text.split()], axis=0)
+        return (total / np.linalg.norm(total)).astype(np.float32)
+
+
+def other_dim(dim: int) -> int:
+    """The size of the vectors that a store moves to."""
+    return 80 - dim
+
+
+@lru_cache(100_000)
+def _word(word: str, dim: int) -> Any:
+    seed = int.from_bytes(blake2b(word.encode(), digest_size=8).digest(), "little")
+    return np.random.default_rng(seed).standard_normal(dim)
+
+
+def text_of(n: int, item: int, revision: int = 0) -> str:
+    """A text with a word of its own, so that it can be found by vector and by keyword."""
+    pick = random.Random(n * 1_000 + item)
+    return f"x{n}y{item}z{revision} {' '.join(pick.sample(WORDS, 4))}"
+
+
+@dataclass
+class Task:
+    """What the child is to do."""
+
+    path: str
+    trial: int
+    seed: int
+    arena_limit: int
+    dim: int = 32
+    also: str = ""
+    point: str | None = None
+    nth: int = 1
+    seconds: float = 60.0
+    known: list[tuple[str, bool]] = field(default_factory=list)
+    """Ids of earlier records and whether they are live, to change them as well."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def settings_of(arena_limit: int) -> Settings:
+    """LanceDB is written all the time: every few hundred changes, at the latest after 20 ms."""
+    return Settings(arena_limit=arena_limit, follower_group=300, follower_delay_s=0.02, embedding_cache_size=0)
+
+
+class Victim:
+    """The writers, each a thread with a user of its own."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.embedder = HashedWords(task.dim)
+        self.memory = Memory(task.path, settings=settings_of(task.arena_limit), embedder=self.embedder)
+        self._numbers = itertools.count(task.trial * RUN)
+        self._lock = threading.Lock()
+
+    def say(self, **line: Any) -> None:
+        data = (json.dumps(line) + "\n").encode()
+        with self._lock:
+            os.write(1, data)
+
+    def begin(self, do: str, **what: Any) -> int:
+        n = next(self._numbers)
+        self.say(n=n, do=do, **what)
+        return n
+
+    def attempt(self, n: int, call: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+        """Make the call and acknowledge it, or say which error it raised."""
+        try:
+            outcome = call()
+        except AgentMemError as exc:
+            self.say(n=n, error=f"{type(exc).__name__}: {exc}")
+            return None
+        self.say(n=n, ok=True, **outcome)
+        return outcome
+
+    # -- one writer each ---------------------------------------------------------------------------------------------
+
+    def add_singly(self, pick: random.Random) -> None:
+        n = self.begin("add", user="single", size=1)
+        text = text_of(n, 0)
+        added = self.attempt(n, lambda: {"ids": [self.memory.add(_item(n, 0, 1), user_id="single").id]})
+        if added and pick.random() < 0.2:
+            mode = pick.choice(["vector", "keyword", "hybrid"])
+            if added["ids"][0] not in [hit.id for hit in self.memory.search(text, user_id="single", mode=mode)]:
+                self.say(n=n, error=f"not found by {mode} search right after its acknowledgement")
+
+    def add_batch(self, pick: random.Random) -> None:
+        size = pick.randint(2, BATCH)
+        n = self.begin("add", user="batch", size=size)
+        items = [_item(n, i, size) for i in range(size)]
+        self.attempt(n, lambda: {"ids": [one.id for one in self.memory.add_many(items, user_id="batch")]})
+
+    def add_stream(self, pick: random.Random) -> None:
+        begun = list[int]()
+
+        def items() -> Iterator[Any]:
+            for _ in range(pick.randint(1, 5)):
+                begun.append(self.begin("add", user="stream", size=CHUNK))
+                yield from (_item(begun[-1], i, CHUNK) for i in range(CHUNK))
+
+        acknowledged = iter(begun)
+        for chunk in self.memory.add_stream(items(), chunk=CHUNK, user_id="stream"):
+            self.say(n=next(acknowledged), ok=True, ids=[one.id for one in chunk])
+
+    def add_together(self, pick: random.Random) -> None:
+        async def one(memory: AsyncMemory) -> None:
+            n = self.begin("add", user="together", size=1)
+            added = await memory.add(_item(n, 0, 1), user_id="together")
+            self.say(n=n, ok=True, ids=[added.id])
+
+        async def all_() -> None:
+            settings = settings_of(self.task.arena_limit)
+            async with AsyncMemory(self.task.path, settings=settings, embedder=self.embedder) as memory:
+                await asyncio.gather(*[one(memory) for _ in range(TOGETHER)])
+
+        asyncio.run(all_())
+
+    def change(self, pick: random.Random) -> None:
+        live = [id for id, state in self.known.items() if state]
+        gone = [id for id, state in self.known.items() if not state]
+        if len(live) < 5:
+            n = self.begin("add", user="change", size=1)
+            added = self.attempt(n, lambda: {"ids": [self.memory.add(_item(n, 0, 1), user_id="change").id]})
+            if added:
+                self.known[added["ids"][0]] = True
+            return
+        do = pick.choices(["update", "delete", "restore", "erase"], [10, 6, 6 if gone else 0, 1])[0]
+        id = pick.choice(gone if do == "restore" else live)
+        if do == "update":
+            n = self.begin(do, id=id)
+            self.attempt(n, lambda: {"version": self.memory.update(id, content=text_of(n, 0, 1)).version})
+            return
+        n = self.begin(do, id=id)
+        if do == "delete":
+            self.attempt(n, lambda: {"found": self.memory.delete(id)})
+            self.known[id] = False
+        elif do == "restore":
+            self.attempt(n, lambda: {"version": self.memory.restore(id).version})
+            self.known[id] = True
+        else:
+            self.attempt(n, lambda: {"erased": self.memory.erase(id).erased})
+            del self.known[id]
+
+    def reembed(self, pick: random.Random) -> None:
+        n = self.begin("reembed")
+        self.attempt(n, lambda: {"records": self.memory.reembed(HashedWords(other_dim(self.task.dim))).records})
+        threading.Event().wait()
+
+    def compact(self, pick: random.Random) -> None:
+        self.memory.compact()
+
+    def look(self, pick: random.Random) -> None:
+        user = pick.choice(["single", "batch", "stream", "change"])
+        self.memory.search(" ".join(pick.sample(WORDS, 2)), user_id=user)
+
+    # -- the run -----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        self.known = dict(self.task.known)
+        arm(self.task.point, self.task.nth)
+        self.memory.warm_up()
+        self.say(ready=True)
+        work = [self.add_singly, self.add_batch, self.add_stream, self.add_together, self.change, self.look]
+        work += {"reembed": [self.reembed], "compact": [self.compact]}.get(self.task.also, [])
+        threads = [
+            threading.Thread(target=self._forever, args=(one, random.Random(f"{self.task.seed} {one.__name__}")))
+            for one in work
+        ]
+        for thread in threads:
+            thread.daemon = True
+            thread.start()
+        threads[0].join(self.task.seconds)
+
+    def _forever(self, work: Callable[[random.Random], None], pick: random.Random) -> None:
+        while True:
+            try:
+                work(pick)
+            except Exception:
+                self.say(n=-1, error=traceback.format_exc(limit=-3))
+                return
+
+
+def _item(n: int, item: int, size: int) -> dict[str, Any]:
+    return {"content": text_of(n, item), "metadata": {"op": [n, item, size]}}
+
+
+if __name__ == "__main__":
+    Victim(Task(**json.loads(sys.stdin.readline()))).run()
+    os._exit(0)
