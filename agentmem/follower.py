@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from agentmem.errors import AgentMemError, StoreCorruptError
+from agentmem.errors import AgentMemError, ModelMismatchError, StoreCorruptError
 from agentmem.retrieval import keywords
 from agentmem.settings import Settings
-from agentmem.stores.commit import GroupCommit, Write
+from agentmem.stores.commit import GroupCommit, Write, remove_old_generations
 from agentmem.stores.locks import FileLock
 from agentmem.stores.repository import Repository
 
@@ -51,13 +51,21 @@ class Target(NamedTuple):
 
 
 class Follower:
-    """The drainer of one process."""
+    """The drainer of one process. ``check_model`` raises if another process moved the store to another model."""
 
-    def __init__(self, target: Target, commits: GroupCommit, lock: FileLock, settings: Settings) -> None:
+    def __init__(
+        self,
+        target: Target,
+        commits: GroupCommit,
+        lock: FileLock,
+        settings: Settings,
+        check_model: Callable[[], None],
+    ) -> None:
         self._target = target
         self._commits = commits
         self._lock = lock
         self._settings = settings
+        self._check_model = check_model
         self._wake = threading.Condition()
         self._wanted = 0
         self._closing = False
@@ -96,6 +104,7 @@ class Follower:
             self._wake.notify_all()
         # The one that drains may be another process, so what counts is the watermark, not this thread's work.
         while self._unfinished(target):
+            self._check_model()
             if self._closing or (deadline is not None and time.monotonic() >= deadline):
                 return False
             with self._wake:
@@ -156,6 +165,9 @@ class Follower:
                     current_at = time.monotonic()
                 self._index_keywords_if_needed()
                 failures, self.last_error = 0, None
+            except ModelMismatchError as exc:
+                self.last_error = f"{type(exc).__name__}: {exc}"
+                return
             except AgentMemError as exc:
                 failures += 1
                 self.errors += 1
@@ -197,7 +209,13 @@ class Follower:
             return
         target = self._target
         with self._lock:
+            if not target.repository.is_current():
+                self._check_model()
+                return
             try:
+                target.lance.remove_others()
+                if target.repository.old_embedding_tables():
+                    remove_old_generations(self._commits)
                 self._check_state(target)
                 while not self._closing and target is self._target and self._drain_group(target):
                     pass

@@ -15,7 +15,7 @@ from agentmem.follower import PURGE
 from agentmem.models import EraseReport, Health, Layer, Stats, VerifyReport
 from agentmem.orchestrator import DATABASE, Engine
 from agentmem.retrieval import keywords
-from agentmem.stores.commit import Task, truncate_wal
+from agentmem.stores.commit import Task, give_space_back, truncate_wal
 from agentmem.stores.connection import Connection
 from agentmem.stores.repository import WINDOW, Repository, Stored
 from agentmem.stores.schema import DELETED, ERASED, LIVE
@@ -59,6 +59,7 @@ def compact(engine: Engine) -> None:
     engine.follower.flush()
     if keywords.applied_seq(engine.repository):
         engine.commits.submit(Task(keywords.purge)).result()
+    give_space_back(engine.commits)
     _empty_wal(engine)
 
 
@@ -79,6 +80,7 @@ def _drop_cached_embeddings(engine: Engine) -> None:
 def stats(engine: Engine) -> Stats:
     """Counts and sizes. Reads an index entry per record, so it is not for every request."""
     engine.check_process()
+    engine.check_model()
     db = engine.repository.db
     by_layer = dict.fromkeys((layer.value for layer in Layer), 0)
     deleted = 0
@@ -132,6 +134,21 @@ def health(engine: Engine) -> Health:
 def verify(engine: Engine) -> VerifyReport:
     """Compare every store with every other: see ``Memory.verify``."""
     engine.check_process()
+    while True:
+        engine.check_model()
+        model = engine.model
+        try:
+            report = _verify(engine)
+        except StoreError:
+            if engine.model is model:
+                raise
+        else:
+            if engine.model is model:
+                return report
+        # The store moved to another model meanwhile: half of what was compared was of the old one.
+
+
+def _verify(engine: Engine) -> VerifyReport:
     # A connection that read the keyword index before its last change would check it against what it remembers of it.
     with closing(Connection(engine.path / DATABASE)) as fresh:
         problems = [f"libsql: {row[0]}" for row in fresh.execute("PRAGMA quick_check(20)") if row[0] != "ok"]

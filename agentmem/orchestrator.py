@@ -15,10 +15,11 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from agentmem.clock import Clock, Micros, now_micros, to_datetime
 from agentmem.embedding import fingerprint_of, open_embedder
+from agentmem.embedding.absent import AbsentModel
 from agentmem.embedding.batcher import Batcher, Job, embed_documents, embed_query
 from agentmem.errors import (
     ClosedError,
@@ -55,6 +56,8 @@ from agentmem.stores.schema import configure, migrate
 from agentmem.validation import Draft, Scope, check_instant
 
 T = TypeVar("T")
+Spec: TypeAlias = str | os.PathLike[str] | Embedder | None
+"""An embedding model as callers name it; see ``open_embedder``."""
 DATABASE = "agentmem.db"
 READERS = 1
 """Threads for async calls that read, and as many for those that embed first. libSQL runs one statement at a time
@@ -83,9 +86,11 @@ class Engine:
 
     @classmethod
     def acquire(
-        cls, path: Path, settings: Settings, embedder: str | os.PathLike[str] | Embedder | None, clock: Clock | None
+        cls, path: Path, settings: Settings, embedder: Spec, clock: Clock | None, *, any_model: bool = False
     ) -> Engine:
         """The process's engine for this path, opened now if it is the first.
+
+        With ``any_model``, a store of another model is opened all the same; nothing can be embedded until it is moved.
 
         Raises ``StoreError`` and its kin for a path that cannot hold a store, ``ModelMismatchError`` for a store of
         another model, ``InvalidInputError`` if the path is already open with other settings.
@@ -94,9 +99,9 @@ class Engine:
         with _opening:
             engine = _open_engines.get(key)
             if engine is not None and engine.pid == os.getpid():
-                engine.check_same(settings, embedder, clock)
+                engine.check_same(settings, embedder, clock, any_model)
             else:
-                engine = _open_engines[key] = cls(Path(key), settings, embedder, clock)
+                engine = _open_engines[key] = cls(Path(key), settings, embedder, clock, any_model)
             engine.clients += 1
             return engine
 
@@ -109,11 +114,7 @@ class Engine:
                 self._stack.close()
 
     def __init__(
-        self,
-        path: Path,
-        settings: Settings,
-        embedder: str | os.PathLike[str] | Embedder | None,
-        clock: Clock | None,
+        self, path: Path, settings: Settings, embedder: Spec, clock: Clock | None, any_model: bool = False
     ) -> None:
         self.path = path
         self.settings = settings
@@ -126,21 +127,20 @@ class Engine:
         gate = FileLock(path / "write.lock")
         with ExitStack() as stack:
             stack.callback(gate.close)
-            number, chosen = _open_model(database, gate, settings, embedder)
+            number, chosen = _open_model(database, gate, settings, embedder, any_model)
             self._names = Names()
             self._connection = Connection(database)
             stack.callback(self._connection.close)
             self.commits = GroupCommit(database, gate, self._names, number, settings.lock_timeout_s, self.now)
             stack.callback(self.commits.close)
             self.cache = QueryCache(settings.query_cache_size, settings.query_cache_ttl_minutes)
-            repository = Repository(self._connection, self._names, number)
-            lance = self._vectors(number, chosen.dim)
-            self.follower = Follower(
-                Target(repository, lance, chosen.dim), self.commits, FileLock(path / "follower.lock"), settings
-            )
+            self.moving = threading.Lock()
+            self.model = self._model(number, chosen)
             stack.callback(lambda: self.model.lance.close())
+            self.follower = Follower(
+                _target(self.model), self.commits, FileLock(path / "follower.lock"), settings, self.check_model
+            )
             stack.callback(self.follower.close)
-            self.model = self._model(repository, lance, chosen)
             self._batcher = Batcher(
                 lambda: (self.model.number, self.model.embedder), settings.embed_threads, settings.batch_size
             )
@@ -154,23 +154,27 @@ class Engine:
             stack.callback(self.follower.stop)
             self._stack = stack.pop_all()
 
-    def _vectors(self, number: int, dim: int) -> LanceIndex:
-        return LanceIndex(self.path / "lance", dim=dim, table=f"vectors_{number}")
-
-    def _model(self, repository: Repository, lance: LanceIndex, embedder: Embedder) -> Model:
-        retriever = Retriever(
-            repository, lance, self.settings, embedder.dim, self.cache.drop, self.follower.index_keywords
-        )
-        return Model(repository.generation, embedder, repository, lance, retriever)
-
-    def adopt(self, number: int, embedder: Embedder) -> None:
-        """Go on with another model, whose vectors are complete. Called on the commit thread, right after the flip."""
+    def _model(self, number: int, embedder: Embedder) -> Model:
         repository = Repository(self._connection, self._names, number)
-        lance = self._vectors(number, embedder.dim)
+        lance = LanceIndex(self.path / "lance", dim=embedder.dim, table=f"vectors_{number}")
+        retriever = Retriever(
+            repository, lance, self.settings, embedder.dim, self.cache.drop, lambda s: self.follower.index_keywords(s)
+        )
+        return Model(number, embedder, repository, lance, retriever)
+
+    def adopt(self, number: int, embedder: Embedder, given: Spec) -> None:
+        """Go on with another model, whose vectors are complete. Called on the commit thread, right after the flip."""
+        new = self._model(number, embedder)
         self.commits.use_generation(number)
-        self.follower.switch(Target(repository, lance, embedder.dim))
-        self.model = self._model(repository, lance, embedder)
+        self.follower.switch(_target(new))
+        self.model, self._given = new, given
         self.cache.drop(None)
+
+    def check_model(self) -> None:
+        """Raise ``ModelMismatchError`` if another process moved the store to another model."""
+        if not self.repository.is_current():
+            with self.moving:  # if it is this process that moves the store, it has the new model after that
+                self.repository.check_generation()
 
     @property
     def embedder(self) -> Embedder:
@@ -188,15 +192,14 @@ class Engine:
     def retriever(self) -> Retriever:
         return self.model.retriever
 
-    def check_same(
-        self, settings: Settings, embedder: str | os.PathLike[str] | Embedder | None, clock: Clock | None
-    ) -> None:
+    def check_same(self, settings: Settings, embedder: Spec, clock: Clock | None, any_model: bool) -> None:
         """Refuse to share the engine with a client that wants another one."""
         if settings != self.settings or clock is not self._clock:
             raise InvalidInputError(
                 f"{self.path} is already open in this process with other settings; use the same ones, or close it first"
             )
-        if embedder is not self._given and embedder != self._given:
+        # None is the model that the store has.
+        if not any_model and embedder is not None and embedder is not self._given and embedder != self._given:
             wanted = open_embedder(embedder, cache_size=0)
             if (wanted.name, wanted.dim) != (self.embedder.name, self.embedder.dim):
                 raise _mismatch(self.path, self.embedder.name, self.embedder.dim, wanted)
@@ -246,6 +249,7 @@ class Engine:
     def find(self, id: str, scope: Scope | None, *, any_state: bool = False) -> Stored | None:
         """The record with this id inside the scope (None: any); unless ``any_state``, only if it is live."""
         self.check_process()
+        self.check_model()
         key = self.key(scope)
         if key is None:
             return None
@@ -266,6 +270,7 @@ class Engine:
     ) -> Page:
         """Live records of a scope that satisfy conditions on ``records r``, by order of adding."""
         self.check_process()
+        self.check_model()
         key = self.key(scope)
         if key is None:
             return Page([], None)
@@ -324,6 +329,7 @@ class Engine:
     ) -> Iterator[list[Stored]]:
         """The scope's records that the condition admits, in groups; those added meanwhile are left out."""
         self.check_process()
+        self.check_model()
         key = self.key(scope)
         if key is None:
             return
@@ -404,7 +410,7 @@ def prepare_folder(path: Path) -> None:
 
 
 def _open_model(
-    database: Path, gate: FileLock, settings: Settings, given: str | os.PathLike[str] | Embedder | None
+    database: Path, gate: FileLock, settings: Settings, given: Spec, any_model: bool
 ) -> tuple[int, Embedder]:
     """Bring the tables up to date and find the store's model: the given one, or if None the one it was written with."""
     if not gate.acquire(settings.lock_timeout_s):
@@ -419,17 +425,14 @@ def _open_model(
         fingerprint = fingerprint_of(embedder)
         if name is None:
             with_model(repository, embedder, given)
-        elif (name, int(dim)) != (embedder.name, embedder.dim):
-            raise _mismatch(database.parent, name, int(dim), embedder)
-        elif fingerprint != repository.meta("fingerprint"):
-            raise ModelMismatchError(
-                f"{database.parent} was written with another version of {name!r}, whose files had another fingerprint; "
-                "run: agentmem reembed"
-            )
+        elif (name, int(dim), repository.meta("fingerprint")) != (embedder.name, embedder.dim, fingerprint):
+            if not any_model:
+                raise _mismatch(database.parent, name, int(dim), embedder)
+            embedder = AbsentModel(name, int(dim))
         return int(repository.meta("generation") or 1), embedder
 
 
-def with_model(repository: Repository, embedder: Embedder, given: str | os.PathLike[str] | Embedder | None) -> None:
+def with_model(repository: Repository, embedder: Embedder, given: Spec) -> None:
     """Note which model the store's vectors are of, and how to open it again (None for an object of the caller's)."""
     spec = "" if given is None else None
     if isinstance(given, (str, os.PathLike)):
@@ -442,10 +445,17 @@ def with_model(repository: Repository, embedder: Embedder, given: str | os.PathL
 
 
 def _mismatch(path: Path, name: str, dim: int, wanted: Embedder) -> ModelMismatchError:
+    other = f"{wanted.name!r} ({wanted.dim})"
+    if (name, dim) == (wanted.name, wanted.dim):
+        other = f"the {wanted.name!r} that is installed here, whose files differ"
     return ModelMismatchError(
-        f"{path} holds embeddings of {name!r} ({dim} dimensions) and cannot be used with {wanted.name!r} "
-        f"({wanted.dim}); open it with the model it has, or move it over: agentmem reembed"
+        f"{path} holds embeddings of {name!r} ({dim} dimensions) and cannot be used with {other}; "
+        "open it with the model it has, or move it over: agentmem reembed MODEL, or Memory.reembed(model)"
     )
+
+
+def _target(model: Model) -> Target:
+    return Target(model.repository, model.lance, model.embedder.dim)
 
 
 def _readable(data: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from agentmem.clock import Micros
 from agentmem.embedding.batcher import embed_query
+from agentmem.errors import ModelMismatchError, StoreError
 from agentmem.models import HitDetails, Mode, SearchHit, SearchResults, SearchTrace
 from agentmem.orchestrator import Engine, Model
 from agentmem.retrieval.arena import Candidate, Query
@@ -56,8 +57,24 @@ def run(engine: Engine, search: Search, *, explain: bool) -> SearchResults:
     """Search; see ``Memory.search``."""
     engine.check_process()
     watch = _Watch()
+    while True:
+        model = engine.model
+        try:
+            results = _run(engine, model, search, watch, explain)
+        except (ModelMismatchError, StoreError):
+            if model.repository.is_current():
+                raise
+        else:
+            if results is not None:
+                return results
+        # The store moved to another model under this search, whose vectors may have been half removed.
+        engine.check_model()
+
+
+def _run(engine: Engine, model: Model, search: Search, watch: _Watch, explain: bool) -> SearchResults | None:
+    """Search with this model; None if the store has moved to another one meanwhile."""
     now = engine.now()
-    engine.retriever.follow()
+    model.retriever.follow()
     key = engine.key(search.scope)
     watch.lap("follow")
     if key is None:
@@ -68,13 +85,9 @@ def run(engine: Engine, search: Search, *, explain: bool) -> SearchResults:
     else:
         cached = None
         drops = engine.cache.drops
-        while True:
-            model = engine.model
-            found, stored = _search(engine, model, search, key, now, watch)
-            if engine.model is model:
-                break
-            # The store moved to another model under this search; its vectors may have been half removed.
-            drops = engine.cache.drops
+        found, stored = _search(engine, model, search, key, now, watch)
+        if not model.repository.is_current():
+            return None
         engine.cache.put(search, found, stored, wall_of(key), drops, now)
     words = _query_terms(search) if explain else ()
     hits = [_hit(engine, candidate, stored[candidate.row], words, explain) for candidate in found.candidates]

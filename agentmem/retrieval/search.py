@@ -101,6 +101,7 @@ class Retriever:
             return seq
         with self._feed:
             if seq - self._seq > BACKLOG:
+                self._repository.check_generation()
                 self._drop_all()
                 self._seq = seq
             while self._seq < seq:

@@ -65,6 +65,15 @@ class Connection:
             chunk = every[start : start + CHUNK]
             yield from self.execute(sql.format(",".join("?" * len(chunk))), (*chunk, *extra))
 
+    def vacuum(self, pages: int) -> None:
+        """Give up to this many unused pages back to the file system."""
+        try:
+            with self._turn:
+                # As a script, since the driver takes the pragma's empty rows for an error.
+                self._raw.executescript(f"PRAGMA incremental_vacuum({pages})")
+        except Exception as exc:
+            raise _mapped(exc, self._path) from exc
+
     @property
     def in_transaction(self) -> bool:
         return bool(self._raw.in_transaction)

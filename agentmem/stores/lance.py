@@ -220,6 +220,13 @@ class LanceIndex:
                 self._path.rename(self._folder / f"{self._name}.{uuid.uuid4().hex}.old")
             self._sweep()
 
+    def remove_others(self) -> None:
+        """Remove every other table of the folder. Needs the writers' lock, as the other tables' own methods do."""
+        with self._border("remove old tables from"):
+            for name in _names(self._folder):
+                if not name.startswith(f"{self._name}."):
+                    shutil.rmtree(self._folder / name)
+
     def files(self) -> int:
         """How many files there are under the folder."""
         return sum(len(names) for _, _, names in os.walk(self._folder))

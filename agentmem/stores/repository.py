@@ -49,6 +49,8 @@ class Stored(NamedTuple):
 COLUMNS = ", ".join(f"r.{name}" for name in Stored._fields)
 WINDOW = 2_000
 """Records whose filter is tested by one statement."""
+NEXT_GENERATION = "next_generation"
+"""In ``meta``: the plan of a generation in the making, as JSON; its number is ``generation``."""
 _LAST_ROW = 2**62
 UNEXPIRED = "(r.expires_at IS NULL OR r.expires_at > ?)"
 _INSERT = (
@@ -136,10 +138,13 @@ class Repository:
     def _entry(self) -> str:
         return f"SELECT {_ENTRY} FROM records r JOIN {self.embeddings} e ON e.row = r.row"
 
+    def is_current(self) -> bool:
+        """Whether the store still uses this generation."""
+        return int(self.meta("generation") or 1) == self.generation
+
     def check_generation(self) -> None:
         """Raise ``ModelMismatchError`` if another process moved the store on to another model."""
-        current = int(self.meta("generation") or 1)
-        if current != self.generation:
+        if not self.is_current():
             raise ModelMismatchError(
                 f"this store was moved to the model {self.meta('model')!r} while it was open here; "
                 "close the client and open it again"
@@ -284,6 +289,12 @@ class Repository:
         found = self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'embeddings_*'")
         return [row[0] for row in found]
 
+    def old_embedding_tables(self) -> list[str]:
+        """The tables of models that the store no longer uses. Only inside a transaction is that more than a hint."""
+        plan = self.meta(NEXT_GENERATION)
+        making = f"embeddings_{json.loads(plan)['generation']}" if plan else None
+        return [table for table in self.embedding_tables() if table not in (self.embeddings, making)]
+
     def meta(self, key: str) -> Any:
         """A value of the store's own bookkeeping, or None."""
         rows = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,))
@@ -408,6 +419,16 @@ class Repository:
             self.db.executemany(f"DELETE FROM {table} WHERE row = ?", rows)
         self.db.executemany("UPDATE history SET data = NULL WHERE row = ?", rows)
         self.db.executemany(_EVENT, [(stored.row, "ERASE", now, stored.version + 1, None) for stored in found])
+
+    def remove_old_embeddings(self, most: int) -> bool:
+        """Remove that many vectors of a model that the store no longer uses; False if there were none left."""
+        for table in self.old_embedding_tables():
+            rows = self.db.execute(f"SELECT row FROM {table} LIMIT ?", (most,))
+            self.db.executemany(f"DELETE FROM {table} WHERE row = ?", rows)
+            if len(rows) < most:
+                self.db.execute(f"DROP TABLE {table}")
+            return True
+        return False
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

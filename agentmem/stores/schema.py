@@ -62,6 +62,7 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (("0001_first
 
 def configure(db: Connection) -> None:
     """Settings of the writing connection: an acknowledged commit survives a power cut, deleted pages are zeroed."""
+    db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a database that is still empty; nothing to an older one
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA secure_delete=ON")
