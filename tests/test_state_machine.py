@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def ids_of(scope: Scope) -> dict[str, Any]:
     }
 
 
-def perform(memory: Memory, bound: Scope | None, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def perform(memory: Memory, bound: Scope | None, name: str, *args: Any, **kwargs: Any) -> Any:
     """The outcome of a call as plain values that can be compared and sent to another process."""
     client = memory if bound is None else memory.scoped(**ids_of(bound))
     if name == "add_stream":
@@ -130,8 +131,8 @@ def serve(pipe: Connection, path: Path, options: Settings) -> None:
     clock = FakeClock()
     memory: Memory | None = None
     while (call := pipe.recv()) is not None:
-        clock.now, rest = call[0], call[1:]
-        if rest[1] == "close":
+        clock.now, bound, name, args, kwargs = call
+        if name == "close":
             if memory is not None:
                 memory.close()
             memory = None
@@ -139,7 +140,7 @@ def serve(pipe: Connection, path: Path, options: Settings) -> None:
             continue
         memory = memory or Memory(path, settings=options, clock=clock, embedder=HashEmbedder())
         try:
-            pipe.send(perform(memory, *rest))
+            pipe.send(perform(memory, bound, name, *args, **kwargs))
         except BaseException as exc:
             pipe.send(f"{type(exc).__name__}: {exc}")
             raise
@@ -152,14 +153,12 @@ class Remote:
         self.clock = clock
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(which=serve, args=(theirs, path, options), daemon=True)
+        self._process = context.Process(target=serve, args=(theirs, path, options), daemon=True)
         self._process.start()
         theirs.close()
 
-    def perform(
-        self, bound: Scope | None, name: str, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        self._pipe.send((self._clock.now, bound and Scope(*vars(bound).values()), name, args, kwargs or {}))
+    def perform(self, bound: Scope | None, name: str, *args: Any, **kwargs: Any) -> Any:
+        self._pipe.send((self.clock.now, bound, name, args, kwargs))
         return self._pipe.recv()
 
     def stop(self) -> None:
@@ -211,7 +210,7 @@ class StoreMachine(RuleBasedStateMachine):
             outcome = self.remote.perform(bound, name, *args, **kwargs)
             assert not isinstance(outcome, str), outcome
             return outcome
-        return perform(self.clients[pick % len(self.clients)], bound, name, args, kwargs)
+        return perform(self.clients[pick % len(self.clients)], bound, name, *args, **kwargs)
 
     def _expect(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -491,7 +490,7 @@ def run(machine: type[StoreMachine], examples: int, steps: int) -> None:
 
 
 def test_small_scopes() -> None:
-    run(StoreMachine, 60, 40)
+    run(StoreMachine, 80, 40)
 
 
 def test_large_scopes() -> None:
@@ -500,7 +499,7 @@ def test_large_scopes() -> None:
     class Machine(StoreMachine):
         options = Settings(arena_limit=5, follower_group=5, follower_delay_s=0.02)
 
-    run(Machine, 40, 40)
+    run(Machine, 60, 40)
 
 
 @contextmanager
@@ -522,4 +521,49 @@ def test_two_processes(tmp_path: Path, limit: int) -> None:
             remote = other
             folder = tmp_path / "store"
 
-        run(Machine, 10, 40)
+        run(Machine, 12, 40)
+
+
+@pytest.mark.parametrize("limit", [50_000, 0])
+def test_a_second_process_sees_every_change_on_its_next_call(store: Path, limit: int) -> None:
+    clock, options = FakeClock(), Settings(arena_limit=limit)
+
+    with (
+        second_process(store, options, clock) as other,
+        Memory(store, settings=options, clock=clock, embedder=HashEmbedder()) as here,
+    ):
+        sides = partial(perform, here, None), partial(other.perform, None)
+
+        def found(side: Any, mode: str) -> list[str]:
+            return [hit.content for hit in side("search", "tea", user_id="alice", mode=mode)]
+
+        def everywhere(*expected: str) -> None:
+            for side in sides:
+                for mode in ("hybrid", "keyword", "vector"):
+                    assert found(side, mode) == list(expected)
+                assert [record.content for record in side("iterate", user_id="alice")] == list(expected)
+
+        everywhere()
+        for writer, reader in (sides, sides[::-1]):
+            [(status, record)] = writer("add", "green tea", user_id="alice")
+            assert status == "added"
+            everywhere("green tea")
+            assert reader("get", record.id) == record
+            assert reader("add", "green tea", user_id="alice") == [("duplicate", record)]
+            changed = writer("update", record.id, content="black tea")
+            everywhere("black tea")
+            assert reader("get", record.id) == changed
+            assert reader("delete", record.id) is True
+            everywhere()
+            assert writer("get", record.id) is None
+            assert writer("restore", record.id).content == "black tea"
+            everywhere("black tea")
+            assert reader("erase", record.id).erased == 1
+            everywhere()
+            assert [event.event for event in writer("history", record.id)] == [
+                "ADD",
+                "UPDATE",
+                "DELETE",
+                "RESTORE",
+                "ERASE",
+            ]
