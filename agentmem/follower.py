@@ -73,6 +73,8 @@ class Follower:
         self._keywords_left = False
         self._groups = 0
         self._checked = False
+        self._check_wanted = False
+        self._damaged = False
         self.errors = 0
         self.rebuilds = 0
         self.last_error: str | None = None
@@ -101,9 +103,10 @@ class Follower:
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._wake:
             self._wanted = max(self._wanted, target)
+            self._check_wanted = True
             self._wake.notify_all()
         # The one that drains may be another process, so what counts is the watermark, not this thread's work.
-        while self._unfinished(target):
+        while self._unfinished(target) or self._unchecked():
             self._check_model()
             if self._closing or (deadline is not None and time.monotonic() >= deadline):
                 return False
@@ -115,6 +118,12 @@ class Follower:
         """Have LanceDB rebuilt from libSQL in the background."""
         self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0))).result()
         self.poke()
+
+    def suspect(self) -> None:
+        """Have LanceDB rebuilt: a reader found it damaged."""
+        with self._wake:
+            self._damaged = True
+            self._wake.notify_all()
 
     def index_keywords(self, patience: float = math.inf) -> bool:
         """Bring the keyword index up to what is committed now; False if that took longer than ``patience`` seconds.
@@ -158,10 +167,15 @@ class Follower:
             try:
                 behind = self.behind()
                 seconds = time.monotonic() - current_at
-                unchecked = not self._checked and self.applied_seq() and seconds >= self._settings.follower_delay_s
-                if unchecked or self._repository.meta(PURGE) or (behind and self._due(behind, seconds)):
+                unchecked = self._unchecked() and (self._check_wanted or seconds >= self._settings.follower_delay_s)
+                if (
+                    self._damaged
+                    or unchecked
+                    or self._repository.meta(PURGE)
+                    or (behind and self._due(behind, seconds))
+                ):
                     self._drain()
-                if not self.behind() and (self._checked or not self.applied_seq()):
+                if not self.behind() and not self._unchecked():
                     current_at = time.monotonic()
                 self._index_keywords_if_needed()
                 failures, self.last_error = 0, None
@@ -184,7 +198,7 @@ class Follower:
                 self._wake.wait_for(lambda: self._closing, pause)
             elif self._keywords_left:
                 return
-            elif self._wanted_now():
+            elif self._wanted_now() or (self._check_wanted and self._unchecked()):
                 self._wake.wait(0.005)  # whoever holds the lock may be doing the work
             elif not failures:
                 self._wake.wait(min(1.0, max(0.02, self._settings.follower_delay_s)))
@@ -192,9 +206,14 @@ class Follower:
     def _wanted_now(self) -> bool:
         return self._unfinished(self._wanted)
 
+    def _unchecked(self) -> bool:
+        """Whether there are vectors that nobody has compared with what was noted of them."""
+        return not self._checked and self.applied_seq() > 0
+
     def _unfinished(self, target: int) -> bool:
         return (
-            self.applied_seq() < target
+            self._damaged
+            or self.applied_seq() < target
             or bool(self._repository.meta(PURGE))
             or (self._keywords_needed and keywords.applied_seq(self._repository) < target)
         )
@@ -234,7 +253,8 @@ class Follower:
 
     def _check_state(self, target: Target) -> None:
         """Compare the table with what it was after the last write: a power cut can take its newest files away."""
-        self._checked = True
+        if self._damaged:
+            raise StoreCorruptError("a search could not read the vectors")
         noted = self._repository.meta(_STATE)
         if not self.applied_seq():
             target.lance.reset()
@@ -244,12 +264,14 @@ class Follower:
             # A larger version belongs to a drainer that died before it noted so; its changes are applied again.
             if found_version < version or (found_version == version and found_count != count):
                 raise StoreCorruptError(f"the vectors are at {found_version, found_count}, not {version, count}")
+        self._checked = True
 
     def _start_afresh(self, target: Target) -> None:
         self.rebuilds += 1
         # In this order: a reader must not take an emptied table for a complete one.
         self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0))).result()
         target.lance.reset()
+        self._checked, self._damaged = True, False
 
     def _drain_group(self, target: Target) -> bool:
         """Bring one group of changes to LanceDB; False when there was none left."""

@@ -158,8 +158,9 @@ class Engine:
         repository = Repository(self._connection, self._names, number)
         lance = LanceIndex(self.path / "lance", dim=embedder.dim, table=f"vectors_{number}")
         retriever = Retriever(
-            repository, lance, self.settings, embedder.dim, self.cache.drop, lambda s: self.follower.index_keywords(s)
-        )
+            repository, lance, self.settings, embedder.dim, self.cache.drop,
+            lambda patience: self.follower.index_keywords(patience), lambda: self.follower.suspect(),
+        )  # fmt: skip
         return Model(number, embedder, repository, lance, retriever)
 
     def adopt(self, number: int, embedder: Embedder, given: Spec) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from agentmem.errors import StoreError
+from agentmem.errors import StoreCorruptError, StoreError
 from agentmem.ports import Entry
 from agentmem.retrieval import keywords
 from agentmem.retrieval.arena import Arena, Candidate, Query, Statistics
@@ -81,6 +81,7 @@ class Retriever:
         dim: int,
         on_change: Callable[[Iterable[Wall] | None], None],
         index_keywords: Callable[[float], bool],
+        on_damage: Callable[[], None],
     ) -> None:
         """``on_change`` hears whose records changed (None: anybody's); ``index_keywords`` tries to catch up."""
         self._repository = repository
@@ -88,6 +89,7 @@ class Retriever:
         self._settings = settings
         self._dim = dim
         self._on_change = on_change
+        self._on_damage = on_damage
         self._index_keywords = index_keywords
         self._feed = threading.Lock()
         self._halls: OrderedDict[Wall, _Hall] = OrderedDict()
@@ -265,7 +267,9 @@ class Retriever:
                 near, similarity = self._lance.search(
                     query.vector, wanted, user=scope.user, agent=scope.agent, run=scope.run
                 )
-            except StoreError:
+            except StoreError as exc:
+                if isinstance(exc, StoreCorruptError):
+                    self._on_damage()
                 # Nothing is lost without it: all that LanceDB would propose from counts as not yet received.
                 applied = 0
             else:

@@ -216,6 +216,9 @@ class LanceIndex:
         with self._border("remove"):
             self._drop(None)
             self._top = None
+            if self._folder.is_file():
+                # Nobody knows what it is, so it is moved out of the way and not removed.
+                self._folder.rename(self._folder.with_name(f"{self._folder.name}.{uuid.uuid4().hex}.old"))
             if os.path.lexists(self._path):
                 self._path.rename(self._folder / f"{self._name}.{uuid.uuid4().hex}.old")
             self._sweep()
