@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from agentmem.errors import DiskFullError, StoreCorruptError, StoreError, StoreLockedError
+from agentmem.errors import ClosedError, DiskFullError, StoreCorruptError, StoreError, StoreLockedError
 
 Value: TypeAlias = str | int | float | bytes | None
 Row: TypeAlias = tuple[Any, ...]
@@ -34,6 +34,7 @@ class Connection:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._turn = threading.Lock()
+        self._closed = False
         try:
             self._raw: Any = _driver().connect(str(path), isolation_level=None)
         except Exception as exc:
@@ -45,7 +46,10 @@ class Connection:
         """Run one statement and return all its rows."""
         try:
             with self._turn:
+                self._check_open()
                 return self._raw.execute(sql, tuple(params)).fetchall()
+        except ClosedError:
+            raise
         except Exception as exc:
             raise _mapped(exc, self._path) from exc
 
@@ -54,7 +58,10 @@ class Connection:
         try:
             for start in range(0, len(rows), CHUNK):
                 with self._turn:
+                    self._check_open()
                     self._raw.executemany(sql, rows[start : start + CHUNK])
+        except ClosedError:
+            raise
         except Exception as exc:
             raise _mapped(exc, self._path) from exc
 
@@ -80,7 +87,14 @@ class Connection:
 
     def close(self) -> None:
         """Close the file. Statements are finished by then, since every read fetches all of its rows."""
-        self._raw.close()
+        with self._turn:
+            self._closed = True
+            self._raw.close()
+
+    def _check_open(self) -> None:
+        # The driver panics on a closed connection, which is no Exception.
+        if self._closed:
+            raise ClosedError("the store was closed; open a new client")
 
 
 def _driver() -> Any:

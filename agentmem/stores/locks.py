@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import time
+import weakref
 from pathlib import Path
 from types import TracebackType
 
@@ -26,11 +27,15 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd: int | None = None
+        _locks.add(self)
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free."""
         if self._fd is None:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as exc:
+                raise StoreError(f"cannot lock {self._path}: {exc.strerror}; check the store's folder") from exc
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -68,6 +73,19 @@ class FileLock:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+_locks = weakref.WeakSet[FileLock]()
+
+
+def _let_go() -> None:
+    """A forked child shares its parent's locks, and would keep them after the parent's death."""
+    for lock in list(_locks):
+        lock.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def refuse_network_filesystem(path: Path, mounts: str | None = None) -> None:
