@@ -38,7 +38,7 @@ from agentmem.models import (
     VerifyReport,
 )
 from agentmem.ports import Embedder
-from agentmem.requests import check_chunk, check_stream
+from agentmem.requests import add_results, check_chunk, check_stream
 from agentmem.stores.repository import Created
 from agentmem.validation import NewMemoryFields
 
@@ -113,7 +113,9 @@ class AsyncMemory:
         fields = self._blocking.fields(
             user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, id, dedupe
         )
-        return self._blocking.added(await wait_for(self._blocking.submit_one(item, fields)))[0]
+        # Taken now: a client that is closed meanwhile still says what was stored.
+        engine = self._blocking.handle.engine()
+        return add_results(await wait_for(self._blocking.submit_one(item, fields)), engine)[0]
 
     async def add_many(
         self,
@@ -136,7 +138,8 @@ class AsyncMemory:
         fields = self._blocking.fields(
             user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
         )
-        return self._blocking.added(await wait_for(await self._submit(items, fields, 0)))
+        engine = self._blocking.handle.engine()
+        return add_results(await wait_for(await self._submit(items, fields, 0)), engine)
 
     async def add_stream(
         self,
@@ -162,6 +165,7 @@ class AsyncMemory:
         stream = check_stream(items)
         check_chunk(chunk)
         await self._open()
+        engine = self._blocking.handle.engine()
         waiting = list[Future[list[Created]]]()
         start = 0
         batches = _batches(stream, chunk)
@@ -174,13 +178,13 @@ class AsyncMemory:
                     waiting.append(await self._submit(batch, fields, start))
                 except Exception:
                     while waiting:
-                        yield self._blocking.added(await wait_for(waiting.pop(0)))
+                        yield add_results(await wait_for(waiting.pop(0)), engine)
                     raise
                 start += len(batch)
                 if len(waiting) >= STREAM_DEPTH:
-                    yield self._blocking.added(await wait_for(waiting.pop(0)))
+                    yield add_results(await wait_for(waiting.pop(0)), engine)
             while waiting:
-                yield self._blocking.added(await wait_for(waiting.pop(0)))
+                yield add_results(await wait_for(waiting.pop(0)), engine)
         finally:
             for future in waiting:
                 future.cancel()

@@ -149,7 +149,8 @@ class Memory:
         fields = self.fields(
             user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, id, dedupe
         )
-        return self.added(self.submit_one(item, fields).result())[0]
+        engine = self.handle.engine()
+        return add_results(self.submit_one(item, fields).result(), engine)[0]
 
     def add_many(
         self,
@@ -175,7 +176,8 @@ class Memory:
         fields = self.fields(
             user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
         )
-        return self.added(self.submit_many(items, fields).result())
+        engine = self.handle.engine()
+        return add_results(self.submit_many(items, fields).result(), engine)
 
     def add_stream(
         self,
@@ -209,6 +211,7 @@ class Memory:
         return self._stream(stream, chunk, fields)
 
     def _stream(self, items: Iterator[Item], chunk: int, fields: NewMemoryFields) -> Iterator[list[AddResult]]:
+        engine = self.handle.engine()
         waiting = list[Future[list[Created]]]()
         start = 0
         try:
@@ -221,13 +224,13 @@ class Memory:
                 except Exception:
                     # A bad item, or the caller's iterator failed: what is on its way is acknowledged first.
                     while waiting:
-                        yield self.added(waiting.pop(0).result())
+                        yield add_results(waiting.pop(0).result(), engine)
                     raise
                 start += len(batch)
                 if len(waiting) >= STREAM_DEPTH:
-                    yield self.added(waiting.pop(0).result())
+                    yield add_results(waiting.pop(0).result(), engine)
             while waiting:
-                yield self.added(waiting.pop(0).result())
+                yield add_results(waiting.pop(0).result(), engine)
         finally:
             for future in waiting:
                 future.cancel()
@@ -539,6 +542,3 @@ class Memory:
     ) -> Future[list[Created]]:
         drafts = draft_batch(items, fields, self.handle.settings, self._bound, first_index)
         return self.handle.engine().submit_add(drafts)
-
-    def added(self, created: list[Created]) -> list[AddResult]:
-        return add_results(created, self.handle.engine())

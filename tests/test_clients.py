@@ -24,11 +24,14 @@ from agentmem import AgentMemError, AsyncMemory, ClosedError, InvalidInputError,
 ROOT = Path(__file__).resolve().parent.parent
 Open = Callable[..., Memory]
 # What the async client takes from the blocking one; not for users.
-INSIDE = {"fields", "submit_one", "submit_many", "added", "handle"}
+INSIDE = {"fields", "submit_one", "submit_many", "handle"}
 CALLS: dict[str, dict[str, Any]] = {
-    "add": {"item": "x"}, "add_many": {"items": ["x"]}, "add_stream": {"items": ["x"]}, "search": {"query": "x"},
-    "context": {"query": "x", "max_tokens": 9}, "recent": {"run_id": "r"}, "get": {"id": "x"}, "page": {}, "iterate": {},
-    "update": {"id": "x", "importance": 0.5}, "delete": {"id": "x"}, "delete_all": {"user_id": "u"}, "erase": {"id": "x"},
+    "add": {"item": "x"}, "add_many": {"items": ["x"]}, "add_stream": {"items": ["x"]},
+    "search": {"query": "x"},
+    "context": {"query": "x", "max_tokens": 9}, "recent": {"run_id": "r"}, "get": {"id": "x"}, "page": {},
+    "iterate": {},
+    "update": {"id": "x", "importance": 0.5}, "delete": {"id": "x"}, "delete_all": {"user_id": "u"},
+    "erase": {"id": "x"},
     "erase_all": {"user_id": "u"}, "history": {"id": "x"}, "restore": {"id": "x"}, "feedback": {"id": "x", "rating": 3},
     "flush": {}, "warm_up": {}, "stats": {}, "health": {}, "verify": {}, "repair": {}, "compact": {},
     "reembed": {"model": HashEmbedder()},
@@ -38,7 +41,8 @@ CALLS: dict[str, dict[str, Any]] = {
 def python(code: str, *arguments: str) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code, *arguments],
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -386,7 +390,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_lock_dies_with_its_process_and_not_with_its_children(store: Path, open_memory: Open) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
     with subprocess.Popen(
-        [sys.executable, "-c", ORPHAN, str(store)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", ORPHAN, str(store)],
+        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as parent:  # fmt: skip
         assert parent.stdout is not None
         assert parent.stdout.readline() == "forked\n"

@@ -1,0 +1,526 @@
+"""Many callers at once: cancellation, models that fail or hang, neighbours in one commit, the event loop's stalls."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anyio.lowlevel
+import numpy as np
+import psutil
+import pytest
+import trio
+import trio.lowlevel
+import trio.testing
+from conftest import HashEmbedder
+
+from agentmem import AsyncMemory, ConflictError, EmbeddingError, Memory, Settings, StoreError
+from agentmem.stores.commit import Write
+
+Open = Callable[..., Memory]
+Main = Callable[[], Awaitable[Any]]
+PATIENCE = 30
+
+
+class ModelError(Exception):
+    """Somebody's model failed."""
+
+
+class Moody(HashEmbedder):
+    """An embedder that can be told to fail, to return nonsense, or to wait."""
+
+    def __init__(self) -> None:
+        self.poison = ""
+        self.error: BaseException = ModelError("out of memory")
+        self.spoil: Callable[[np.ndarray], Any] | None = None
+        self.open = threading.Event()
+        self.open.set()
+        self.inside = threading.Semaphore(0)
+        self.calls = list[list[str]]()
+
+    def embed_documents(self, texts: Sequence[str]) -> np.ndarray:
+        self.calls.append(list(texts))
+        self._wait()
+        if self.poison and any(self.poison in text for text in texts):
+            raise self.error
+        vectors = super().embed_documents(texts)
+        return vectors if self.spoil is None else self.spoil(vectors)
+
+    def embed_query(self, text: str) -> np.ndarray:
+        self._wait()
+        vector = super().embed_query(text)
+        return vector if self.spoil is None else self.spoil(vector[None])
+
+    def _wait(self) -> None:
+        if not self.open.is_set():
+            self.inside.release()
+            assert self.open.wait(PATIENCE)
+
+
+@pytest.fixture
+def moody() -> Iterator[Moody]:
+    embedder = Moody()
+    yield embedder
+    embedder.open.set()
+
+
+# -- cancellation ----------------------------------------------------------------------------------------------------
+
+LOOPS = ["asyncio", "trio"]
+
+
+def run(loop: str, main: Main) -> None:
+    if loop == "trio":
+        trio.run(main)
+    else:
+        asyncio.run(main())
+
+
+async def cancelled_after(loop: str, seconds: float, work: Main) -> None:
+    """Run something and cancel it after some time."""
+    if loop == "trio":
+        with trio.move_on_after(seconds):
+            await work()
+        return
+    task = asyncio.ensure_future(work())
+    await asyncio.wait([task], timeout=seconds)
+    task.cancel()
+    (outcome,) = await asyncio.gather(task, return_exceptions=True)
+    assert outcome is None or isinstance(outcome, asyncio.CancelledError), outcome
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_add_many_cancelled_anywhere_is_all_or_nothing(loop: str, store: Path, embedder: HashEmbedder) -> None:
+    chance = random.Random(7)
+    acknowledged = dict[str, int]()
+
+    async def main() -> None:
+        async with AsyncMemory(store, embedder=embedder) as memory:
+            await memory.warm_up()
+            started = time.perf_counter()
+            await memory.add_many([f"first {i}" for i in range(400)], user_id="first")
+            whole = time.perf_counter() - started
+            for n in range(25):
+                size = chance.choice([1, 40, 60, 400])
+
+                async def add(n: int = n, size: int = size) -> None:
+                    results = await memory.add_many([f"batch {n} item {i}" for i in range(size)], user_id=f"u{n}")
+                    acknowledged[f"u{n}"] = len(results)
+
+                await cancelled_after(loop, chance.random() * (2 * whole * size / 400 + 0.004), add)
+                # The next call finds the client at work.
+                assert (await memory.add(f"after {n}", user_id="after")).status == "added"
+            # Whatever was in flight is decided once later writes are durable on both embedding threads.
+            await memory.add_many([f"last {i}" for i in range(60)], user_id="after")
+            sizes = {n: len([r async for r in memory.iterate(user_id=f"u{n}")]) for n in range(25)}
+            report = await memory.verify()
+            assert report.ok, report.problems
+            for n, size in sizes.items():
+                assert size in (0, 1, 40, 60, 400)
+                assert size == acknowledged.get(f"u{n}", size)
+            assert 0 < len(acknowledged) < 25, "they were not cancelled at many points"
+
+    run(loop, main)
+    with Memory(store, embedder=embedder) as memory:
+        assert memory.verify().ok
+        for n in range(25):
+            count = sum(1 for _ in memory.iterate(user_id=f"u{n}"))
+            assert count in (0, 1, 40, 60, 400)
+            assert count == acknowledged.get(f"u{n}", count)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_add_stream_cancelled_anywhere_keeps_whole_chunks(loop: str, store: Path, embedder: HashEmbedder) -> None:
+    chance = random.Random(11)
+    acknowledged = {n: list[str]() for n in range(20)}
+
+    async def slow(n: int) -> AsyncIterator[str]:
+        for i in range(600):
+            if i % 50 == 0:
+                await anyio.lowlevel.checkpoint()
+            yield f"stream {n} item {i}"
+
+    async def main() -> None:
+        async with AsyncMemory(store, embedder=embedder) as memory:
+            await memory.warm_up()
+            for n in range(20):
+
+                async def add(n: int = n) -> None:
+                    async with aclosing(slow(n)) as source:
+                        items = source if n % 2 else [f"stream {n} item {i}" for i in range(600)]
+                        async with aclosing(memory.add_stream(items, chunk=60, user_id=f"u{n}")) as stream:
+                            async for results in stream:
+                                acknowledged[n] += [result.id for result in results]
+
+                await cancelled_after(loop, chance.random() * 0.15, add)
+                assert (await memory.add(f"after {n}", user_id="after")).status == "added"
+            report = await memory.verify()
+            assert report.ok, report.problems
+
+    run(loop, main)
+    stopped = 0
+    with Memory(store, embedder=embedder) as memory:
+        assert memory.verify().ok
+        for n, ids in acknowledged.items():
+            found = [record.id for record in memory.iterate(user_id=f"u{n}", order="oldest")]
+            assert len(ids) % 60 == 0 == len(found) % 60
+            assert set(ids) <= set(found)
+            assert len(found) - len(ids) <= 2 * 60, "more than what was in flight"
+            stopped += len(ids) < 600
+    assert stopped, "no stream was cancelled on its way"
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_is_cancelled_while_it_waits_is_not_stored(loop: str, store: Path, moody: Moody) -> None:
+    async def main() -> None:
+        async with AsyncMemory(store, embedder=moody, settings=Settings(embed_threads=1)) as memory:
+            await memory.add("opened")
+            moody.open.clear()
+            # The first one is in the model, the others wait behind it.
+            results = list[str]()
+
+            async def add(text: str) -> None:
+                results.append((await memory.add(text)).id)
+
+            if loop == "trio":
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(add, "in the model")
+                    await trio.to_thread.run_sync(moody.inside.acquire)
+                    scope = trio.CancelScope()
+
+                    async def later() -> None:
+                        with scope:
+                            await add("waiting")
+
+                    nursery.start_soon(later)
+                    await trio.testing.wait_all_tasks_blocked()
+                    scope.cancel()
+                    await trio.testing.wait_all_tasks_blocked()
+                    moody.open.set()
+            else:
+                first = asyncio.create_task(add("in the model"))
+                await asyncio.to_thread(moody.inside.acquire)
+                second = asyncio.create_task(add("waiting"))
+                await asyncio.sleep(0)
+                second.cancel()
+                await asyncio.wait([second])
+                moody.open.set()
+                await first
+            assert len(results) == 1
+            assert [record.content async for record in memory.iterate(order="oldest")] == ["opened", "in the model"]
+            assert not any("waiting" in texts for texts in moody.calls)
+
+    run(loop, main)
+
+
+# -- models that fail ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [ModelError("no"), SystemExit(3), asyncio.CancelledError("no"), MemoryError()], ids=repr
+)
+def test_a_text_the_model_fails_on_fails_alone(open_memory: Open, moody: Moody, error: BaseException) -> None:
+    memory = open_memory(embedder=moody, settings=Settings(embed_threads=1))
+    memory.add("opened")
+    moody.poison, moody.error = "poison", error
+    moody.open.clear()
+    with ThreadPoolExecutor(12) as threads:
+        gate = threads.submit(memory.add, "holds the model")
+        assert moody.inside.acquire(timeout=PATIENCE)
+        fine = [threads.submit(memory.add, f"fine {n}") for n in range(5)]
+        bad = threads.submit(memory.add, "this is poison")
+        batch = threads.submit(memory.add_many, ["good company", "poison again", "good too"])
+        while_queued(memory, 7)
+        moody.open.set()
+        assert [future.result(PATIENCE).status for future in (gate, *fine)] == ["added"] * 6
+        for future in (bad, batch):
+            with pytest.raises(EmbeddingError, match=r"hashed-words-32.*failed"):
+                future.result(PATIENCE)
+    assert any(len(texts) > 5 for texts in moody.calls), "they were not embedded together"
+    assert {r.content for r in memory.iterate()} == {"opened", "holds the model", *(f"fine {n}" for n in range(5))}
+    moody.poison = ""
+    assert memory.add("this is poison").status == "added"
+    assert memory.verify().ok
+
+
+def while_queued(memory: Memory, jobs: int) -> None:
+    """Wait until so many requests wait for the model."""
+    queue = memory.handle.engine()._batcher._queue
+    deadline = time.monotonic() + PATIENCE
+    while len(queue) < jobs:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+SPOILED: dict[str, Callable[[np.ndarray], Any]] = {
+    "nan": lambda v: v * np.nan,
+    "infinite": lambda v: v * np.inf,
+    "zero": lambda v: v * 0,
+    "one of them zero": lambda v: np.vstack([v[:-1], v[-1:] * 0]),
+    "too few": lambda v: v[:-1],
+    "too many": lambda v: np.vstack([v, v]),
+    "too wide": lambda v: np.hstack([v, v]),
+    "too narrow": lambda v: v[:, :-1],
+    "flat": lambda v: v.ravel(),
+    "nothing": lambda v: None,
+    "text": lambda v: "vectors",
+    "a dict": lambda v: {"data": v},
+    "objects": lambda v: np.full(v.shape, object()),
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+@pytest.mark.parametrize("cache", [0, 100])
+def test_vectors_that_are_none_are_not_stored_and_not_kept(
+    open_memory: Open, moody: Moody, how: str, cache: int
+) -> None:
+    memory = open_memory(embedder=moody, settings=Settings(embedding_cache_size=cache))
+    memory.add_many(["one", "two"], user_id="ada")
+    id = memory.add("three", user_id="ada").id
+    before = memory.stats().events
+    moody.spoil = SPOILED[how]
+    for call in (
+        lambda: memory.add_many(["four", "five"], user_id="ada"),
+        lambda: memory.update(id, content="five and a half"),
+        lambda: memory.add("six", user_id="ada"),
+        lambda: memory.search("four or five", user_id="ada") if how != "flat" else memory.add("six"),
+    ):
+        with pytest.raises(EmbeddingError, match="hashed-words-32"):
+            call()
+    assert memory.stats().events == before
+    moody.spoil = None
+    # The same texts again: neither a bad vector nor a neighbour's was kept for them.
+    assert [r.status for r in memory.add_many(["four", "five"], user_id="ada")] == ["added"] * 2
+    assert memory.add("six", user_id="ada").status == "added"
+    for text in ("four", "five", "six"):
+        best = memory.search(text, user_id="ada", mode="vector", limit=1)[0]
+        assert best.content == text
+        assert best.similarity == pytest.approx(1, abs=1e-5)
+    assert memory.verify().ok
+
+
+def test_a_model_that_hangs_keeps_nobody_else(store: Path, moody: Moody) -> None:
+    async def main() -> None:
+        async with AsyncMemory(store, embedder=moody) as memory:
+            id = (await memory.add("Ada likes tea", user_id="ada")).id
+            moody.open.clear()
+            stuck = [asyncio.ensure_future(memory.search(f"query {n}", user_id="ada")) for n in range(8)]
+            stuck += [asyncio.ensure_future(memory.add(f"fact {n}", user_id="ada")) for n in range(8)]
+            stuck += [asyncio.ensure_future(memory.update(id, content=f"text {n}")) for n in range(4)]
+            await asyncio.to_thread(moody.inside.acquire)
+            async with asyncio.timeout(PATIENCE):
+                for _ in range(3):
+                    assert await memory.get(id) is not None
+                    assert [hit.id for hit in await memory.search("tea", user_id="ada", mode="keyword")] == [id]
+                    assert len((await memory.page(user_id="ada")).records) == 1
+                    assert (await memory.stats()).records == 1
+                    await memory.feedback(id, rating=4)
+                    await memory.update(id, importance=0.5, metadata={"seen": True})
+            assert not any(task.done() for task in stuck)
+            moody.open.set()
+            await asyncio.gather(*stuck)
+            assert (await memory.verify()).ok
+
+    asyncio.run(main())
+
+
+# -- neighbours in one commit ----------------------------------------------------------------------------------------
+
+
+def test_one_conflict_does_not_hurt_the_others_of_its_group(open_memory: Open) -> None:
+    memory = open_memory()
+    taken = memory.add("mine", id="taken", user_id="ada").id
+    version = memory.get(taken).version
+    engine = memory.handle.engine()
+    inside, release = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        inside.set()
+        assert release.wait(PATIENCE)
+
+    with ThreadPoolExecutor(40) as threads:
+        held = engine.commits.submit(Write(hold))
+        assert inside.wait(PATIENCE)
+        # All of these wait behind the transaction that is held open, and become one group.
+        fine = [threads.submit(memory.add, f"fine {n}", user_id="ada") for n in range(20)]
+        thief = threads.submit(memory.add, "stolen", id="taken", user_id="eve")
+        batch = threads.submit(memory.add_many, ["new", {"content": "other", "id": "taken"}], user_id="eve")
+        stale = threads.submit(memory.update, taken, importance=0.1, if_version=version + 7)
+        good = threads.submit(memory.update, taken, importance=0.9, if_version=version)
+        queue = engine.commits._queue
+        deadline = time.monotonic() + PATIENCE
+        while len(queue) < 24:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        release.set()
+        held.result(PATIENCE)
+        assert [future.result(PATIENCE).status for future in fine] == ["added"] * 20
+        assert good.result(PATIENCE).importance == 0.9
+        for future in (thief, batch, stale):
+            with pytest.raises(ConflictError):
+                future.result(PATIENCE)
+    assert memory.stats().records == 21
+    assert [event.event for event in memory.history(taken)] == ["ADD", "UPDATE"]
+    assert list(memory.iterate(user_id="eve")) == []
+    assert memory.verify().ok
+
+
+def test_work_that_breaks_the_commit_thread_breaks_only_itself(open_memory: Open) -> None:
+    memory = open_memory()
+
+    class Panic(BaseException):
+        """What the database driver raises where it panics."""
+
+    def panic(_: object) -> None:
+        raise Panic
+
+    failed = memory.handle.engine().commits.submit(Write(panic))
+    with pytest.raises((Panic, StoreError)):
+        failed.result(PATIENCE)
+    assert memory.add("life goes on").status == "added"
+    assert memory.verify().ok
+
+
+# -- streams ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_long_stream_needs_no_memory_and_stores_what_it_acknowledges(store: Path, embedder: HashEmbedder) -> None:
+    produced = 0
+
+    def items() -> Iterator[str]:
+        nonlocal produced
+        for produced in range(1, 30_001):
+            yield f"item number {produced} of many"
+
+    held = list[int]()
+
+    async def main() -> None:
+        nonlocal produced
+        # LanceDB, whose caches grow up to their limits, is left out of it.
+        apart = Settings(follower_group=100_000, follower_delay_s=3_600)
+        async with AsyncMemory(store, embedder=embedder, settings=apart) as memory:
+            await memory.warm_up()
+            total = 0
+            async with aclosing(memory.add_stream(items(), chunk=500, user_id="ada", dedupe=False)) as stream:
+                async for results in stream:
+                    total += len(results)
+                    # No further than the chunks in flight ahead of what was acknowledged.
+                    assert produced - total <= 2 * 500
+                    if total % 5_000 == 0:
+                        gc.collect()
+                        held.append(psutil.Process().memory_info().rss)
+            assert total == 30_000 == (await memory.stats()).records
+
+            async with aclosing(memory.add_stream(items(), chunk=500, user_id="bob", dedupe=False)) as stream:
+                async for _ in stream:
+                    break
+            # What is in a transaction by then may be committed, what waits may not, and nothing follows.
+            await memory.add("a later write", user_id="eve")
+            stored = len([record async for record in memory.iterate(user_id="bob")])
+            assert stored in (500, 1_000)
+            assert stored <= produced <= 1_000
+            await memory.add_many([f"later {n}" for n in range(100)], user_id="eve")
+            assert len([record async for record in memory.iterate(user_id="bob")]) == stored
+
+    asyncio.run(main())
+    # The embedding cache fills during the first 10,000; the other 20,000 would need 20 MB as text and results alone.
+    assert max(held[2:]) - held[2] < 8_000_000, held
+
+
+def test_a_blocking_stream_that_is_left_stores_nothing_further(memory: Memory) -> None:
+    pulled = 0
+
+    def items() -> Iterator[str]:
+        nonlocal pulled
+        for pulled in range(1, 10_001):
+            yield f"item {pulled}"
+
+    stream = memory.add_stream(items(), chunk=100, user_id="ada")
+    assert len(next(stream)) == 100
+    stream.close()
+    memory.add("a later write")
+    count = sum(1 for _ in memory.iterate(user_id="ada"))
+    assert count in (100, 200)
+    assert count <= pulled <= 200
+
+
+# -- the event loop --------------------------------------------------------------------------------------------------
+
+
+async def watch(lags: list[float], stop: asyncio.Event) -> None:
+    """Note, every 2 ms, by how many milliseconds a timer of the loop is late."""
+    while not stop.is_set():
+        due = time.perf_counter() + 0.002
+        await asyncio.sleep(0.002)
+        lags.append(1_000 * (time.perf_counter() - due))
+
+
+def test_the_event_loop_does_not_stall(store: Path, record_property: Callable[[str, object], None]) -> None:
+    """100 clients on the bundled model: what matters is how long others on the same loop wait."""
+
+    async def client(memory: AsyncMemory, n: int) -> int:
+        chance, ids = random.Random(n), list[str]()
+        user = f"user-{n % 20}"
+        for _ in range(15):
+            what = chance.random()
+            if what < 0.5 or not ids:
+                text = " ".join(chance.choices(WORDS, k=20))
+                ids.append((await memory.add(text, user_id=user, dedupe=False)).id)
+            elif what < 0.85:
+                assert await memory.search(" ".join(chance.choices(WORDS, k=4)), user_id=user)
+            else:
+                assert await memory.get(chance.choice(ids))
+        return len(ids)
+
+    async def main() -> Round:
+        lags = list[float]()
+        async with AsyncMemory(store) as memory:
+            # Opening imports the engine and the model: a cost of the first call, not of load.
+            await memory.warm_up()
+            before = (await memory.stats()).records
+            stop, busy = asyncio.Event(), foreign_seconds()
+            started = time.perf_counter()
+            watcher = asyncio.create_task(watch(lags, stop))
+            added = sum(await asyncio.gather(*(client(memory, n) for n in range(100))))
+            stop.set()
+            await watcher
+            foreign = (foreign_seconds() - busy) / (time.perf_counter() - started)
+            assert (await memory.stats()).records == before + added
+        lags.sort()
+        return Round(lags[len(lags) // 2], lags[int(len(lags) * 0.99)], lags[-1], foreign)
+
+    # Other programs only add to a stall, so that the best of some rounds tells what is ours.
+    rounds = [asyncio.run(main())]
+    while rounds[-1].p99 > 20 and len(rounds) < 6:
+        rounds.append(asyncio.run(main()))
+    record_property("event loop", str(rounds))
+    if rounds[-1].p99 > 20 and all(one.foreign_cores > 0.3 for one in rounds):
+        pytest.skip(f"other programs keep the processors busy: {rounds}")
+    assert rounds[-1].p99 <= 20, rounds
+
+
+class Round(NamedTuple):
+    """How late the loop's timers were, in milliseconds, and how much of the machine was not ours meanwhile."""
+
+    p50: float
+    p99: float
+    max: float
+    foreign_cores: float
+
+
+def foreign_seconds() -> float:
+    """Processor time that all other programs have used so far."""
+    machine, ours = psutil.cpu_times(), psutil.Process().cpu_times()
+    return machine.user + machine.system - ours.user - ours.system
+
+
+WORDS = """tea coffee piano violin garden river mountain winter summer breakfast ticket train harbour museum painting
+recipe bicycle letter doctor holiday birthday neighbour kitchen library island concert market bridge village""".split()
