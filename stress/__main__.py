@@ -8,6 +8,7 @@ from stress.compare import compare
 from stress.crash import crash
 from stress.damage import damage
 from stress.mixed import mixed
+from stress.reembed import reembed
 from stress.report import report
 from stress.search import search
 from stress.soak import soak
@@ -38,6 +39,7 @@ app.command()(compare)
 app.command()(report)
 app.command()(crash)
 app.command()(damage)
+app.command()(reembed)
 
 if __name__ == "__main__":
     app()
