@@ -19,7 +19,7 @@ import pytest
 import trio
 from conftest import START, FakeClock, HashEmbedder
 
-from agentmem import AgentMemError, AsyncMemory, ClosedError, InvalidInputError, Memory, ScopeError
+from agentmem import AgentMemError, AsyncMemory, ClosedError, InvalidInputError, Memory, ScopeError, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 Open = Callable[..., Memory]
@@ -142,10 +142,16 @@ def test_both_clients_have_the_same_names() -> None:
     assert {"__enter__", "__exit__"} <= vars(Memory).keys()
 
 
+def signature(function: Any) -> inspect.Signature:
+    """With the annotations' meaning; ``Settings`` is not there at run time, since it imports pydantic."""
+    names = {**inspect.unwrap(function).__globals__, "Settings": Settings}
+    return inspect.signature(function, eval_str=True, globals=names)
+
+
 @pytest.mark.parametrize("name", [*sorted(public(Memory) - {"close"}), "__init__"])
 def test_both_clients_take_and_return_the_same(name: str) -> None:
     blocking, waiting = getattr(Memory, name), getattr(AsyncMemory, name)
-    ours, theirs = inspect.signature(blocking, eval_str=True), inspect.signature(waiting, eval_str=True)
+    ours, theirs = signature(blocking), signature(waiting)
     for one, other in zip(ours.parameters.values(), theirs.parameters.values(), strict=True):
         assert (one.name, one.kind, one.default) == (other.name, other.kind, other.default)
         if name != "add_stream" or one.name != "items":
@@ -329,7 +335,7 @@ stop = threading.Event()
 def busy():
     while not stop.is_set():
         memory.add("meanwhile", dedupe=False)
-thread = threading.Thread(target=busy)
+thread = threading.Thread(target=busy, daemon=True)
 thread.start()
 for n in range(5):
     child = os.fork()

@@ -62,7 +62,8 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (("0001_first
 
 def configure(db: Connection) -> None:
     """Settings of the writing connection: an acknowledged commit survives a power cut, deleted pages are zeroed."""
-    db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a database that is still empty; nothing to an older one
+    if not db.execute("PRAGMA page_count")[0][0]:  # it can only be chosen while the database is empty
+        db.execute("PRAGMA auto_vacuum=INCREMENTAL")
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA secure_delete=ON")
