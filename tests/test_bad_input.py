@@ -731,7 +731,7 @@ def test_any_value_for_any_parameter(filled: Memory, name: str, parameter: str) 
     assert report.ok, report.problems
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_values_for_several_parameters(filled: Memory, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(NEEDED)))
