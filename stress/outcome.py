@@ -22,7 +22,7 @@ from agentmem import Memory
 from stress.ledger import Checks
 from stress.measure import Figure, Usage, files_and_bytes
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 140)
 MB = 1_048_576
 
 

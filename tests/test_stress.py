@@ -226,6 +226,27 @@ def test_the_oracle_notices_a_missing_hit(damaged: tuple[Path, Ledger]) -> None:
             assert oracle.recall(TEXTS[0], mode, found, 4, datetime.now(UTC)) == 0.75
 
 
+def test_the_oracle_agrees_in_a_scope_of_many_terms(tmp_path: Path) -> None:
+    from datetime import UTC, datetime
+
+    from agentmem.embedding import open_embedder
+
+    texts = [maker(Profile.DIALOGUE, 7)(1, item) for item in range(1_500)]
+    ask = question(7)
+    with Memory(tmp_path / "store") as memory:
+        ids = [one.id for one in memory.add_many(texts[:1_400])]
+        memory.search(ask(0))  # loads the scope and sorts its terms
+        memory.add_many(texts[1_400:])
+        for id in ids[:300]:
+            memory.delete(id)
+        memory.update(ids[400], content=texts[0])
+        oracle = Oracle(list(memory.iterate()), open_embedder(cache_size=0))
+        for number in range(1, 10):
+            for mode in ("hybrid", "keyword"):
+                found = memory.search(ask(number), mode=mode)
+                assert oracle.recall(ask(number), mode, found, 10, datetime.now(UTC)) == 1
+
+
 # -- the parts ---------------------------------------------------------------------------------------------------------
 
 

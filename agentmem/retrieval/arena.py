@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from agentmem.ports import Ints, Vector
 
 NEVER = 2**63 - 1
+_UNSORTED = 20_000
+"""Terms that are scanned for each word of a query before they are sorted: 10 µs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class Arena:
         self._slot_of: dict[int, int] = {}
         self._codes: dict[str, int] = {}
         self._terms_used = 0
+        self._terms_sorted = 0
         self._term: Ints = np.empty(256, np.int64)
         self._term_slot: NDArray[np.int32] = np.empty(256, np.int32)
         self._term_frequency: NDArray[np.uint16] = np.empty(256, np.uint16)
@@ -232,9 +235,10 @@ class Arena:
             return total
         documents = statistics.documents if statistics else len(self._slot_of)
         mean_length = (statistics.mean_length if statistics else float(length[live].mean())) or 1.0
-        term, bound = self._term[: self._terms_used], 0.0
+        self._sort_terms()
+        bound = 0.0
         for word in words:
-            at = np.flatnonzero(term == hash(word))
+            at = self._postings(hash(word))
             slots = self._term_slot[at]
             alive = live[slots]
             slots = slots[alive]
@@ -262,6 +266,25 @@ class Arena:
         self._term_slot[span] = np.repeat(np.arange(start, start + len(counts)), [len(count) for count in counts])
         self._term_frequency[span] = [min(n, 65_535) for count in counts for n in count.values()]
         self._terms_used = end
+
+    def _sort_terms(self) -> None:
+        """Sort the terms once many are unsorted, so that a word is looked up instead of searched for in all of them."""
+        if self._terms_used - self._terms_sorted <= max(_UNSORTED, self._terms_sorted // 8):
+            return
+        used = self._terms_used
+        order = np.argsort(self._term[:used], kind="stable")
+        for array in (self._term, self._term_slot, self._term_frequency):
+            array[:used] = array[:used][order]
+        self._terms_sorted = used
+
+    def _postings(self, term: int) -> Ints:
+        """Where in the flat arrays a term occurs."""
+        done = self._terms_sorted
+        tail = np.flatnonzero(self._term[done : self._terms_used] == term)
+        if not done:
+            return tail
+        low, high = np.searchsorted(self._term[:done], term, "left"), np.searchsorted(self._term[:done], term, "right")
+        return np.concatenate([np.arange(low, high), tail + done])
 
     def _reserve(self, slots: int) -> None:
         if slots <= len(self._vectors):
