@@ -541,4 +541,4 @@ class Memory:
         self, items: Sequence[Item], fields: NewMemoryFields, first_index: int = 0
     ) -> Future[list[Created]]:
         drafts = draft_batch(items, fields, self.handle.settings, self._bound, first_index)
-        return self.handle.engine().submit_add(drafts)
+        return self.handle.engine().submit_add(drafts, first_index)

@@ -131,6 +131,8 @@ class HitDetails:
     importance: float
     rating: float
     matched_terms: tuple[str, ...]
+    windows: int | None = None
+    """In how many parts the model read the text, to average them; None in keyword mode and if the model cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)

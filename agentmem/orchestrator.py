@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from agentmem.clock import Clock, Micros, now_micros, to_datetime
-from agentmem.embedding import fingerprint_of, open_embedder
+from agentmem.embedding import fingerprint_of, open_embedder, refuse_long
 from agentmem.embedding.absent import AbsentModel
 from agentmem.embedding.batcher import Batcher, Job, embed_documents, embed_query
 from agentmem.errors import (
@@ -142,7 +142,10 @@ class Engine:
             )
             stack.callback(self.follower.close)
             self._batcher = Batcher(
-                lambda: (self.model.number, self.model.embedder), settings.embed_threads, settings.batch_size
+                lambda: (self.model.number, self.model.embedder),
+                self._embed_new,
+                settings.embed_threads,
+                settings.batch_size,
             )
             stack.callback(self._batcher.close)
             # Apart, so that a model that hangs, or a LanceDB that does, keeps nobody from reading.
@@ -215,8 +218,11 @@ class Engine:
 
     # -- adding ------------------------------------------------------------------------------------------------------
 
-    def submit_add(self, drafts: Sequence[Draft]) -> Future[list[Created]]:
-        """Embed and store drafts, all or none. The future can be cancelled until its commit begins."""
+    def submit_add(self, drafts: Sequence[Draft], first_index: int | None = None) -> Future[list[Created]]:
+        """Embed and store drafts, all or none. The future can be cancelled until its commit begins.
+
+        ``first_index`` is the position of the first among the caller's items, for errors; None for one item.
+        """
         self.check_process()
         future = Future[list[Created]]()
         if not drafts:
@@ -226,7 +232,7 @@ class Engine:
             Job(
                 texts=[draft.content for draft in drafts],
                 deliver=lambda number, vectors: self._store(Add(drafts, vectors, number, self._embed, future)),
-                fail=lambda exc: _fail(future, exc),
+                fail=lambda exc: _fail(future, _placed(exc, first_index)),
                 cancelled=future.cancelled,
             )
         )
@@ -234,6 +240,15 @@ class Engine:
 
     def _embed(self, texts: Sequence[str]) -> list[bytes]:
         return embed_documents(self.embedder, texts)
+
+    def _embed_new(self, embedder: Embedder, texts: Sequence[str]) -> list[bytes]:
+        self._check_length(embedder, texts)
+        return embed_documents(embedder, texts)
+
+    def _check_length(self, embedder: Embedder, texts: Sequence[str]) -> None:
+        """Refuse new text that is too long for the model, if that is wanted; what is stored already stays welcome."""
+        if self.settings.long_text == "refuse":
+            refuse_long(embedder, texts)
 
     def _store(self, add: Add) -> None:
         try:
@@ -297,8 +312,13 @@ class Engine:
 
     def update(self, id: str, patch: Patch, scope: Scope | None) -> MemoryRecord:
         """Apply a patch to a live record; a new content is embedded first."""
-        if "content" in patch.values:
+        content = patch.values.get("content")
+        if isinstance(content, str):
             self._must_exist(id, scope)
+            try:
+                self._check_length(self.embedder, [content])
+            except InvalidInputError as exc:
+                raise _placed(exc, None) from None
         return self._change(patch, lambda r, ready: r.update(id, ready, self._guard(id, scope), self.now()))
 
     def _change(self, patch: Patch, run: Callable[[Repository, Patch], Stored]) -> MemoryRecord:
@@ -479,6 +499,13 @@ def _delete_current(found: Sequence[Stored], now: Callable[[], Micros], reposito
     current = [item for item in repository.find_rows(item.row for item in found) if visible(item, instant)]
     repository.delete_rows(current, instant)
     return len(current)
+
+
+def _placed(exc: Exception, first_index: int | None) -> Exception:
+    """The error with the position of its text among the caller's items."""
+    if isinstance(exc, InvalidInputError) and exc.index is not None:
+        exc.index = None if first_index is None else first_index + exc.index
+    return exc
 
 
 def _fail(future: Future[Any], exc: Exception) -> None:

@@ -63,3 +63,17 @@ class Embedder(Protocol):
     def embed_query(self, text: str) -> Vector:
         """Embed one text to search with: float32, shape ``(dim,)``."""
         ...
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """What an ``Embedder`` may tell besides, if its model reads a limited number of tokens at once."""
+
+    @property
+    def window(self) -> int | None:
+        """That number; None where there is no limit."""
+        ...
+
+    def windows(self, texts: Sequence[str]) -> list[int]:
+        """In how many parts ``embed_documents`` embeds each text; 1 for a text that fits."""
+        ...

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from agentmem.clock import Micros
+from agentmem.embedding import windows_of
 from agentmem.embedding.batcher import embed_query
 from agentmem.errors import ModelMismatchError, StoreError
 from agentmem.models import HitDetails, Mode, SearchHit, SearchResults, SearchTrace
@@ -90,7 +91,13 @@ def _run(engine: Engine, model: Model, search: Search, watch: _Watch, explain: b
             return None
         engine.cache.put(search, found, stored, wall_of(key), drops, now)
     words = _query_terms(search) if explain else ()
-    hits = [_hit(engine, candidate, stored[candidate.row], words, explain) for candidate in found.candidates]
+    windows = None
+    if explain and search.mode != "keyword":
+        windows = windows_of(model.embedder, [stored[candidate.row].content for candidate in found.candidates])
+    hits = [
+        _hit(engine, candidate, stored[candidate.row], words, explain, None if windows is None else windows[n])
+        for n, candidate in enumerate(found.candidates)
+    ]
     watch.lap("build")
     trace = SearchTrace(found.engines, found.considered, cached is not None, watch.spent) if explain else None
     return SearchResults(hits, trace)
@@ -143,12 +150,20 @@ def _query_terms(search: Search) -> tuple[str, ...]:
     return tuple(dict.fromkeys(terms(search.query)))[:MAX_TERMS]
 
 
-def _hit(engine: Engine, candidate: Candidate, stored: Stored, words: tuple[str, ...], explain: bool) -> SearchHit:
+def _hit(
+    engine: Engine, candidate: Candidate, stored: Stored, words: tuple[str, ...], explain: bool, windows: int | None
+) -> SearchHit:
     details = None
     if explain:
         present = set(terms(stored.content))
         matched = tuple(word for word in words if word in present)
         details = HitDetails(
-            candidate.vector, candidate.keyword, candidate.recency, candidate.importance, candidate.rating, matched
+            candidate.vector,
+            candidate.keyword,
+            candidate.recency,
+            candidate.importance,
+            candidate.rating,
+            matched,
+            windows,
         )
     return SearchHit(candidate.score, candidate.similarity, engine.record(stored), details)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,8 @@ class Settings(BaseModel):
     """Requests embedded together at most. None waits for company: only those that find every worker busy are joined."""
     embed_threads: int = Field(default=2, ge=1, le=64)
     """Threads that embed at the same time."""
+    long_text: Literal["windows", "refuse"] = "windows"
+    """Text longer than the embedding model reads at once: embedded in parts and averaged, or refused."""
     embedding_cache_size: int = Field(default=10_000, ge=0)
     """Embeddings kept in memory, least recently used out first."""
 

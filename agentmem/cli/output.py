@@ -145,6 +145,7 @@ def _why(details: HitDetails) -> str:
     return (
         f"meaning {details.vector:.2f}, words {details.keyword:.2f}{words}, recency {details.recency:.2f}, "
         f"importance {details.importance:.2f}, rating {details.rating:.2f}"
+        + (f", read in {details.windows} windows" if (details.windows or 1) > 1 else "")
     )
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from agentmem.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agentmem.ports import Embedder
 
-__all__ = ["fingerprint_of", "open_embedder"]
+__all__ = ["fingerprint_of", "open_embedder", "refuse_long", "windows_of"]
 
 _METHODS = ("embed_documents", "embed_query")
 _PROPERTIES = ("name", "dim")
@@ -62,8 +64,38 @@ def _check(embedder: object) -> None:
 
 def fingerprint_of(embedder: Embedder) -> str | None:
     """What tells two versions of a model apart, where its files are at hand: the bundled model's and folders'."""
-    from agentmem.embedding.cache import CachedEmbedder
     from agentmem.embedding.fast import FastEmbedder
 
-    inner = embedder.inner if isinstance(embedder, CachedEmbedder) else embedder
+    inner = _uncached(embedder)
     return inner.fingerprint if isinstance(inner, FastEmbedder) and inner.is_local else None
+
+
+def windows_of(embedder: Embedder, texts: Sequence[str]) -> list[int] | None:
+    """In how many parts the model embeds each of the documents; None for a model that does not tell."""
+    from agentmem.ports import Windowed
+
+    inner = _uncached(embedder)
+    return inner.windows(texts) if isinstance(inner, Windowed) else None
+
+
+def refuse_long(embedder: Embedder, texts: Sequence[str]) -> None:
+    """Raise ``InvalidInputError`` for the first document that the model cannot read at once, as far as it can tell."""
+    from agentmem.ports import Windowed
+
+    inner = _uncached(embedder)
+    if not isinstance(inner, Windowed) or inner.window is None:
+        return
+    for index, count in enumerate(inner.windows(texts)):
+        if count > 1:
+            raise InvalidInputError(
+                f"content needs {count} windows of the {inner.window} tokens that {embedder.name!r} reads at once; "
+                "split it into passages, or leave Settings.long_text at 'windows' to have their average",
+                field="content",
+                index=index,
+            )
+
+
+def _uncached(embedder: Embedder) -> Embedder:
+    from agentmem.embedding.cache import CachedEmbedder
+
+    return embedder.inner if isinstance(embedder, CachedEmbedder) else embedder

@@ -33,10 +33,18 @@ class Job:
 
 
 class Batcher:
-    """Worker threads in front of an embedder; ``model()`` is asked for its number and itself before each call."""
+    """Worker threads in front of an embedder; ``model()`` is asked for its number and itself before each call, and
+    ``embed`` embeds with it."""
 
-    def __init__(self, model: Callable[[], tuple[int, Embedder]], threads: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        model: Callable[[], tuple[int, Embedder]],
+        embed: Callable[[Embedder, Sequence[str]], list[bytes]],
+        threads: int,
+        batch_size: int,
+    ) -> None:
         self._model = model
+        self._documents = embed
         self._batch_size = batch_size
         self._queue: deque[Job] = deque()
         self._ready = threading.Condition()
@@ -88,7 +96,7 @@ class Batcher:
     def _embed(self, jobs: list[Job]) -> None:
         number, embedder = self._model()
         try:
-            vectors = embed_documents(embedder, [text for job in jobs for text in job.texts])
+            vectors = self._documents(embedder, [text for job in jobs for text in job.texts])
         except BaseException as exc:
             # Whatever a model raises, this thread goes on: somebody waits for each of these jobs.
             if len(jobs) == 1:

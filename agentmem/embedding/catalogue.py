@@ -70,7 +70,7 @@ class NamedModel:
             raise EmbeddingError(f"the model {name!r} in {self._files} cannot be loaded: {exc}") from exc
         self._file = self._files / description["model_file"]
         self._one_by_one = self._file.suffix == ".onnx" and is_batch_dependent(self._file)
-        self._window, self._tokenizer = _window(self._model.model)
+        self.window, self._tokenizer = _window(self._model.model)
         self.dim = int(description["dim"])
 
     def embed(self, texts: Sequence[str], prefix: str = "", *, query: bool = False) -> Vector:
@@ -94,6 +94,10 @@ class NamedModel:
         out *= (lengths / np.maximum(np.linalg.norm(out, axis=1), 1e-12)).astype(np.float32)[:, None]
         return np.add.reduceat(out, np.searchsorted(owners, np.arange(len(texts))), axis=0)
 
+    def windows(self, texts: Sequence[str], prefix: str = "") -> list[int]:
+        """In how many windows each document is embedded."""
+        return [len(self._cut(text, prefix)) for text in texts]
+
     def fingerprint(self) -> str:
         """sha256, hexadecimal, over the model's and the tokenizer's files."""
         digest = hashlib.sha256()
@@ -111,14 +115,14 @@ class NamedModel:
 
     def _cut(self, text: str, prefix: str) -> list[str]:
         """`text` in pieces that fit the window with the prefix, cut between tokens, at word ends where possible."""
-        if self._tokenizer is None or self._window is None or not text:
+        if self._tokenizer is None or self.window is None or not text:
             return [text]
         total = len(self._tokenizer.encode(prefix + text).ids)
-        if total <= self._window:
+        if total <= self.window:
             return [text]
         extra = total - len(self._tokenizer.encode(text, add_special_tokens=False).ids)
         offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        room = max(1, self._window - extra - 2)
+        room = max(1, self.window - extra - 2)
         count = -(-len(offsets) // room)
         if count < 2:
             return [text]

@@ -16,7 +16,7 @@ from agentmem.embedding.folder import BUNDLED, ModelFolder, Pooling
 from agentmem.embedding.prefixes import Prefixes, known_prefixes
 from agentmem.embedding.vectors import checked_vectors
 from agentmem.errors import AgentMemError, EmbeddingError, InvalidInputError
-from agentmem.ports import Embedder
+from agentmem.ports import Embedder, Windowed
 
 if TYPE_CHECKING:
     from agentmem.ports import Vector
@@ -26,10 +26,15 @@ class _Model(Protocol):
     @property
     def dim(self) -> int: ...
 
+    @property
+    def window(self) -> int | None: ...
+
     def embed(self, texts: Sequence[str], prefix: str = "", *, query: bool = False) -> Vector: ...
 
+    def windows(self, texts: Sequence[str], prefix: str = "") -> list[int]: ...
 
-class FastEmbedder(Embedder):
+
+class FastEmbedder(Embedder, Windowed):
     """Turns text into normalised vectors on the CPU, with no network for the bundled model or a folder.
 
     ``model``: None for the bundled model; the path of a folder with an ONNX model; or a name that fastembed knows,
@@ -119,6 +124,17 @@ class FastEmbedder(Embedder):
     def embed_query(self, text: str) -> Vector:
         """float32 ``(dim,)``, of length 1."""
         return self._embed([text], self._wanted().query, query=True)[0]
+
+    @property
+    @override
+    def window(self) -> int | None:
+        """How many tokens the model reads at once, special tokens and prefix included; None: any number. Loads it."""
+        return self._loaded().window
+
+    @override
+    def windows(self, texts: Sequence[str]) -> list[int]:
+        """In how many windows each document is embedded."""
+        return self._loaded().windows(texts, self._wanted().document)
 
     def warm_up(self) -> None:
         """Load the model now, so that the first call is as fast as the rest."""

@@ -66,6 +66,7 @@ class OnnxModel:
         self._output, self._pooling, self.dim = self._choose_output(folder, pooling)
         self._static = folder.is_static
         self._one_by_one = not folder.is_static and is_batch_dependent(folder.model_file)
+        self.window = folder.window
         self._window = (folder.window or _STATIC_WINDOW) - len(self._front) - len(self._back)
 
     def embed(self, texts: Sequence[str], prefix: str = "", *, query: bool = False) -> Vector:
@@ -80,6 +81,14 @@ class OnnxModel:
         if self._static and len(ids) == 1 and 0 < len(ids[0]) <= self._window:
             return self._run({"input_ids": np.array(ids, np.int64)})
         return self._embed_static(ids) if self._static else self._embed_transformer(ids, prefix)
+
+    def windows(self, texts: Sequence[str], prefix: str = "") -> list[int]:
+        """In how many windows each document is embedded."""
+        if self._static:
+            return [1] * len(texts)
+        encoded = self._tokenizer.encode_batch_fast([prefix + text for text in texts], add_special_tokens=False)
+        _, owners, _ = _split([item.ids for item in encoded], self._window, self._head(prefix))
+        return np.bincount(owners, minlength=len(texts)).tolist()
 
     # --- static -----------------------------------------------------------------------------------------------
 
@@ -109,10 +118,7 @@ class OnnxModel:
     # --- transformers -----------------------------------------------------------------------------------------
 
     def _embed_transformer(self, ids: list[list[int]], prefix: str) -> Vector:
-        head: list[int] = self._tokenizer.encode(prefix, add_special_tokens=False).ids if prefix else []
-        if len(head) >= self._window:
-            raise EmbeddingError(f"the prefix {prefix!r} fills the model's window of {self._window} tokens")
-        parts, owners, weights = _split(ids, self._window, head)
+        parts, owners, weights = _split(ids, self._window, self._head(prefix))
         sequences = [self._front + part + self._back for part in parts]
         lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
         order: Ints = np.argsort(lengths, kind="stable")
@@ -130,6 +136,13 @@ class OnnxModel:
             return out
         out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return np.add.reduceat(out * weights[:, None], np.searchsorted(owners, np.arange(len(ids))), axis=0)
+
+    def _head(self, prefix: str) -> list[int]:
+        """The tokens of the prefix, with which each window begins."""
+        head: list[int] = self._tokenizer.encode(prefix, add_special_tokens=False).ids if prefix else []
+        if len(head) >= self._window:
+            raise EmbeddingError(f"the prefix {prefix!r} fills the model's window of {self._window} tokens")
+        return head
 
     # --- both -------------------------------------------------------------------------------------------------
 
