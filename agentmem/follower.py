@@ -8,6 +8,7 @@ pauses, one that is damaged is rebuilt from libSQL without embedding anything ag
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import threading
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from agentmem.errors import AgentMemError, ModelMismatchError, StoreCorruptError
+from agentmem.errors import ModelMismatchError, StoreError
 from agentmem.retrieval import keywords
 from agentmem.settings import Settings
 from agentmem.stores.commit import GroupCommit, Write, remove_old_generations
+from agentmem.stores.lance import TableCorruptError, went_back
 from agentmem.stores.locks import FileLock
 from agentmem.stores.repository import Repository
 
@@ -30,7 +32,10 @@ if TYPE_CHECKING:
 WATERMARK = "lance_applied_seq"
 PURGE = "lance_purge"
 """Set in the transaction of an erase: LanceDB's old versions must leave the disk."""
-_STATE = "lance_state"
+STATE = "lance_state"
+"""The table's version and row count after the last write, ``version,count``."""
+FILES = "lance_files"
+"""Checksums of the table's files after the last write, as JSON."""
 GROUP = 2_000
 """Changes per write to LanceDB."""
 OPTIMIZE_EVERY = 64
@@ -38,6 +43,8 @@ OPTIMIZE_EVERY = 64
 _TURN = 0.2
 """Seconds that the keyword index gets before LanceDB has its turn again."""
 _LONGEST_PAUSE = 32.0
+_PATIENCE = 3
+"""Failures after which ``flush`` no longer waits for the next attempt."""
 
 log = logging.getLogger("agentmem")
 
@@ -72,6 +79,9 @@ class Follower:
         self._keywords_needed = False
         self._keywords_left = False
         self._groups = 0
+        self._failing: Exception | None = None
+        self._failures = 0
+        self._hurry = False
         self._checked = False
         self._check_wanted = False
         self._damaged = False
@@ -98,18 +108,23 @@ class Follower:
         return int(self._repository.meta(WATERMARK) or 0)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all derived stores have what is committed now; False if that took longer than ``timeout``."""
-        target = self._repository.last_seq()
+        """Wait until all derived stores have what is committed now; False if that took longer than ``timeout``.
+
+        Raises the error if that fails again and again.
+        """
+        target, errors = self._repository.last_seq(), self.errors
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._wake:
             self._wanted = max(self._wanted, target)
-            self._check_wanted = True
+            self._check_wanted = self._hurry = True
             self._wake.notify_all()
         # The one that drains may be another process, so what counts is the watermark, not this thread's work.
         while self._unfinished(target) or self._unchecked():
             self._check_model()
             if self._closing or (deadline is not None and time.monotonic() >= deadline):
                 return False
+            if self._failing is not None and self.errors - errors >= _PATIENCE:
+                raise StoreError(f"LanceDB cannot be brought up to date: {self._failing}") from self._failing
             with self._wake:
                 self._wake.wait(0.02)
         return True
@@ -159,9 +174,9 @@ class Follower:
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        failures, current_at = 0, time.monotonic()
+        current_at = time.monotonic()
         while not self._closing:
-            self._rest(failures)
+            self._rest()
             if self._closing:
                 return
             try:
@@ -178,29 +193,33 @@ class Follower:
                 if not self.behind() and not self._unchecked():
                     current_at = time.monotonic()
                 self._index_keywords_if_needed()
-                failures, self.last_error = 0, None
+                self._failures, self._failing, self.last_error = 0, None, None
             except ModelMismatchError as exc:
                 self.last_error = f"{type(exc).__name__}: {exc}"
                 return
-            except AgentMemError as exc:
-                failures += 1
+            except Exception as exc:
+                # Whatever it is: without this thread nothing would follow until the store is opened again.
+                self._failing = exc
+                self._failures += 1
                 self.errors += 1
                 self.last_error = f"{type(exc).__name__}: {exc}"
-                log.warning("LanceDB could not be brought up to date (attempt %d): %s", failures, exc)
+                log.warning("LanceDB could not be brought up to date (attempt %d): %s", self._failures, exc)
 
-    def _rest(self, failures: int) -> None:
-        """Wait for the next round: a failure is retried at once, then after 1, 2, 4 ... 32 seconds."""
-        pause = min(2.0 ** (failures - 2), _LONGEST_PAUSE) if failures > 1 else 0.0
+    def _rest(self) -> None:
+        """Wait for the next round: a failure is retried at once, then after 1, 2 ... 32 seconds, or for ``flush``."""
+        pause = min(2.0 ** (self._failures - 2), _LONGEST_PAUSE) if self._failures > 1 else 0.0
         with self._wake:
             if self._closing:
                 return
             if pause:
-                self._wake.wait_for(lambda: self._closing, pause)
-            elif self._keywords_left:
+                self._wake.wait_for(lambda: self._closing or self._hurry, pause)
+            if self._hurry:
+                self._hurry, self._failures = False, 0
+            if pause or self._keywords_left:
                 return
-            elif self._wanted_now() or (self._check_wanted and self._unchecked()):
+            if self._wanted_now() or (self._check_wanted and self._unchecked()):
                 self._wake.wait(0.005)  # whoever holds the lock may be doing the work
-            elif not failures:
+            elif not self._failures:
                 self._wake.wait(min(1.0, max(0.02, self._settings.follower_delay_s)))
 
     def _wanted_now(self) -> bool:
@@ -236,35 +255,47 @@ class Follower:
                 if target.repository.old_embedding_tables():
                     remove_old_generations(self._commits)
                 self._check_state(target)
-                while not self._closing and target is self._target and self._drain_group(target):
-                    pass
-                purge = bool(self._repository.meta(PURGE))
+                # Writers may be as fast as this thread: what they add meanwhile waits until fragments are merged.
+                purge, goal = self._repository.meta(PURGE), self._repository.last_seq()
+                while not self._closing and target is self._target and self.applied_seq() < goal:
+                    self._drain_group(target)
                 if (purge or self._groups >= OPTIMIZE_EVERY) and not self._closing:
                     self._optimize(target, purge)
-            except StoreCorruptError:
+            except TableCorruptError:
                 self._start_afresh(target)
                 raise
 
-    def _optimize(self, target: Target, purge: bool) -> None:
+    def _optimize(self, target: Target, purge: int | None) -> None:
         """Merge fragments and remove old versions from the disk; with ``purge``, every trace of removed rows too."""
-        target.lance.optimize(purge=purge)
+        target.lance.optimize(purge=bool(purge))
         self._groups = 0
-        self._note(target, lambda repository: purge and repository.set_meta(PURGE, None))
+
+        def purged(repository: Repository) -> None:
+            # An erase that came in between has set it anew.
+            if purge and repository.meta(PURGE) == purge:
+                repository.set_meta(PURGE, None)
+
+        self._note(target, purged)
 
     def _check_state(self, target: Target) -> None:
         """Compare the table with what it was after the last write: a power cut can take its newest files away."""
         if self._damaged:
-            raise StoreCorruptError("a search could not read the vectors")
-        noted = self._repository.meta(_STATE)
+            raise TableCorruptError("a search could not read the vectors")
+        noted = self._repository.meta(STATE)
         if not self.applied_seq():
             target.lance.reset()
         elif noted is not None:
-            version, count = map(int, noted.split(","))
-            found_version, found_count = target.lance.state()
+            found = target.lance.state()
             # A larger version belongs to a drainer that died before it noted so; its changes are applied again.
-            if found_version < version or (found_version == version and found_count != count):
-                raise StoreCorruptError(f"the vectors are at {found_version, found_count}, not {version, count}")
+            if went_back(noted, found):
+                raise TableCorruptError(f"the vectors are at {found}, not ({noted})")
+            damaged = [] if self._checked else self._damaged_files(target, noted)
+            if damaged:
+                raise TableCorruptError(f"{len(damaged)} files of the vectors have changed, {damaged[0]} for one")
         self._checked = True
+
+    def _damaged_files(self, target: Target, noted: str) -> list[str]:
+        return target.lance.damaged(json.loads(self._repository.meta(FILES) or "{}"), noted)
 
     def _start_afresh(self, target: Target) -> None:
         self.rebuilds += 1
@@ -294,10 +325,12 @@ class Follower:
     def _note(self, target: Target, change: Callable[[Repository], object]) -> None:
         """Record what was done to LanceDB, unless the store has moved to another model meanwhile."""
         state = ",".join(map(str, target.lance.state()))
+        files = json.dumps(target.lance.checksums())
 
         def run(repository: Repository) -> None:
             if repository.generation == target.repository.generation:
-                repository.set_meta(_STATE, state)
+                repository.set_meta(STATE, state)
+                repository.set_meta(FILES, files)
                 change(repository)
 
         self._commits.submit(Write(run)).result()

@@ -10,19 +10,22 @@ from functools import partial
 
 from agentmem.clock import Micros
 from agentmem.embedding.cache import CachedEmbedder
-from agentmem.errors import StoreError
+from agentmem.errors import StoreCorruptError, StoreError
 from agentmem.follower import PURGE
 from agentmem.models import EraseReport, Health, Layer, Stats, VerifyReport
 from agentmem.orchestrator import DATABASE, Engine
 from agentmem.retrieval import keywords
 from agentmem.stores.commit import Task, give_space_back, truncate_wal
 from agentmem.stores.connection import Connection
-from agentmem.stores.repository import WINDOW, Repository, Stored
+from agentmem.stores.repository import WINDOW, Repository, Stored, fingerprint
 from agentmem.stores.schema import DELETED, ERASED, LIVE
 
 _PATIENCE = 2.0
 """Seconds that a maintenance call waits for readers to let go of the write-ahead log."""
 _SHOWN = 20
+_STATE_AFTER = {"DELETE": DELETED, "EXPIRE": DELETED, "EVICT": DELETED, "ERASE": ERASED}
+_STATES = ", ".join(f"'{event}'" for event in ("ADD", "UPDATE", "RESTORE", *_STATE_AFTER))
+"""Events that decide whether a record is live."""
 
 
 def erase(engine: Engine, groups: Iterable[list[Stored]]) -> EraseReport:
@@ -48,13 +51,13 @@ def _erase_current(found: list[Stored], now: Callable[[], Micros], repository: R
     current = [item for item in repository.find_rows(item.row for item in found) if item.state != ERASED]
     repository.erase_rows(current, now())
     if current:
-        repository.set_meta(PURGE, 1)
+        repository.set_meta(PURGE, repository.last_seq())
     return len(current)
 
 
 def compact(engine: Engine) -> None:
     """Merge what can be merged and give space back: LanceDB fragments and versions, keyword index, write-ahead log."""
-    engine.write(lambda repository: repository.set_meta(PURGE, 1))
+    engine.write(lambda repository: repository.set_meta(PURGE, repository.last_seq() or 1))
     engine.follower.poke()
     engine.follower.flush()
     if keywords.applied_seq(engine.repository):
@@ -153,7 +156,10 @@ def _verify(engine: Engine) -> VerifyReport:
     with closing(Connection(engine.path / DATABASE)) as fresh:
         problems = [f"libsql: {row[0]}" for row in fresh.execute("PRAGMA quick_check(20)") if row[0] != "ok"]
     counts = {"records": 0, "embeddings": 0, "history": 0, "lancedb": 0}
-    problems += _check_truth(engine, counts)
+    try:
+        problems += _check_truth(engine, counts)
+    except StoreCorruptError as exc:
+        return VerifyReport(False, counts, [*problems, f"libsql: {exc}"])
     problems += _check_vectors(engine, counts)
     problems += _check_keywords(engine)
     problems += engine.retriever.differences()
@@ -181,11 +187,13 @@ def _check_truth(engine: Engine, counts: dict[str, int]) -> list[str]:
             "SELECT r.id, r.state, r.version, length(e.vector), "
             "(SELECT event FROM history h WHERE h.row = r.row ORDER BY seq LIMIT 1), "
             "(SELECT max(version) FROM history h WHERE h.row = r.row), "
-            "(SELECT count(*) FROM history h WHERE h.row = r.row) "
+            "(SELECT count(*) FROM history h WHERE h.row = r.row), "
+            f"(SELECT event FROM history h WHERE h.row = r.row AND event IN ({_STATES}) ORDER BY seq DESC LIMIT 1), "
+            "(SELECT i.row FROM records i WHERE i.id = r.id) = r.row "
             f"FROM records r LEFT JOIN {table} e ON e.row = r.row WHERE r.row > ? AND r.row <= ?",
             (low, high),
         )
-        for id, state, version, length, first, last, events in records:
+        for id, state, version, length, first, last, events, decisive, indexed in records:
             counts["records"] += state == LIVE
             counts["embeddings"] += length is not None
             counts["history"] += events
@@ -193,17 +201,35 @@ def _check_truth(engine: Engine, counts: dict[str, int]) -> list[str]:
                 problems.append(f"record {id!r}: its embedding has {length} bytes instead of {size}")
             if first != "ADD" or last != version:
                 problems.append(f"record {id!r}: at version {version}, but its history runs from {first} to {last}")
+            if state != _STATE_AFTER.get(decisive, LIVE):
+                problems.append(f"record {id!r}: its state is {state} after {decisive}")
+            if not indexed:
+                problems.append(f"record {id!r} is not found by its id")
+        problems += _check_prints(engine, low, high)
     orphans = db.execute(f"SELECT count(*) FROM {table} WHERE row NOT IN (SELECT row FROM records)")[0][0]
     if orphans:
         problems.append(f"libsql: {orphans} embeddings belong to no record")
     return problems
 
 
+def _check_prints(engine: Engine, low: int, high: int) -> list[str]:
+    """Plain facts have the content that their fingerprint was made of."""
+    sql = (
+        "SELECT id, user, agent, run, role, kind, content, fingerprint FROM records "
+        "WHERE row > ? AND row <= ? AND state = 0 AND fingerprint IS NOT NULL"
+    )
+    return [
+        f"record {id!r}: its content or scope is not what was stored"
+        for id, user, agent, run, role, kind, content, print in engine.repository.db.execute(sql, (low, high))
+        if fingerprint((user, agent, run), role, kind, content) != print
+    ]
+
+
 def _check_vectors(engine: Engine, counts: dict[str, int]) -> list[str]:
     """LanceDB has exactly the live records, each once, in the right scope and with the same vector, byte for byte."""
-    engine.follower.flush()
     suspects, seen = set[int](), dict[int, int]()
     try:
+        engine.follower.flush()
         for rows, users, agents, runs, vectors in engine.lance.scan():
             truth = _vectors_with_scope(engine, rows.tolist())
             for at, row in enumerate(rows.tolist()):

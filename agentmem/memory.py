@@ -457,7 +457,10 @@ class Memory:
     # -- the store ---------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Wait until LanceDB and the keyword index have everything that was committed before this call."""
+        """Wait until LanceDB and the keyword index have everything that was committed before this call.
+
+        Raises ``StoreError`` if that fails again and again; nothing is lost then, and it goes on being tried.
+        """
         self.handle.engine().follower.flush()
 
     def warm_up(self) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from agentmem.errors import ClosedError, DiskFullError, InvalidInputError, StoreCorruptError, StoreError
-from agentmem.stores.lance import LanceIndex, _mapped
+from agentmem.stores.lance import LanceIndex, TableCorruptError, _mapped
 
 DIM = 32
 Row = tuple[int, int, int, np.ndarray]  # user, agent, run, vector
@@ -502,9 +502,9 @@ def test_missing_permission_is_not_damage(index: LanceIndex, folder: Path, part:
         ("LanceError(IO): Permission denied (os error 13), /src/local.rs:274:24", StoreError),
         ("LanceError(IO): Too many open files (os error 24), /src/local.rs:274:24", StoreError),
         ("Commit conflict for version 7: there was a concurrent commit, /src/commit.rs:1:1", StoreError),
-        ("Not found: t.lance/data/01.lance, /src/local.rs:273:40", StoreCorruptError),
-        ("Unable to walk dir: Not a directory (os error 20), /src/a.rs:1:1", StoreCorruptError),
-        ('task 5990 panicked with message "range end index 800 out of range"', StoreCorruptError),
+        ("Not found: t.lance/data/01.lance, /src/local.rs:273:40", TableCorruptError),
+        ("Unable to walk dir: Not a directory (os error 20), /src/a.rs:1:1", TableCorruptError),
+        ('task 5990 panicked with message "range end index 800 out of range"', TableCorruptError),
     ],
 )
 def test_the_drivers_words_are_told_apart(words: str, kind: type[StoreError]) -> None:

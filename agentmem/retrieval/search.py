@@ -7,9 +7,11 @@ and where filters leave too few of them, the scope is scanned exactly.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,9 +26,11 @@ from agentmem.retrieval.filters import CompiledFilter
 from agentmem.retrieval.walls import Wall, wall_of, walls_of
 from agentmem.settings import Settings
 from agentmem.stores.connection import Value
+from agentmem.stores.lance import went_back
 from agentmem.stores.repository import UNEXPIRED, WINDOW, Repository, ScopeKey
 
 if TYPE_CHECKING:
+    from agentmem.ports import Vector
     from agentmem.stores.lance import LanceIndex
 
 READ = 500
@@ -95,6 +99,7 @@ class Retriever:
         self._halls: OrderedDict[Wall, _Hall] = OrderedDict()
         self._held = 0
         self._seq = repository.last_seq()
+        self._lance_intact = False
 
     def follow(self) -> int:
         """Take note of what was committed since, here or by another process; returns the last event's number."""
@@ -234,7 +239,9 @@ class Retriever:
 
     def _search_large(self, scope: ScopeKey, query: Query, condition: CompiledFilter | None) -> Found:
         if query.mode != "vector":
-            self._index_keywords(KEYWORD_PATIENCE)
+            # Where nothing can be written, because the disk is full, words propose from what is indexed so far.
+            with suppress(StoreError):
+                self._index_keywords(KEYWORD_PATIENCE)
         statistics = self._statistics(scope, query)
         restricted = condition is not None or _restricted(query)
         where, params = _where(scope, query, condition)
@@ -262,18 +269,9 @@ class Retriever:
         rows, engines, complete = set[int](), list[str](), True
         floor, beyond = query.min_similarity, False
         if query.vector is not None:
-            applied = int(self._repository.meta("lance_applied_seq") or 0)
-            try:
-                near, similarity = self._lance.search(
-                    query.vector, wanted, user=scope.user, agent=scope.agent, run=scope.run
-                )
-            except StoreError as exc:
-                if isinstance(exc, StoreCorruptError):
-                    self._on_damage()
-                # Nothing is lost without it: all that LanceDB would propose from counts as not yet received.
-                applied = 0
-            else:
-                rows.update(int(row) for row in near)
+            near, similarity, applied = self._near(scope, query.vector, wanted)
+            if applied:
+                rows.update(near)
                 engines.append("lance")
                 beyond = len(near) == wanted and (floor is None or float(similarity[-1]) >= floor - _ROUNDING)
             tail = set(self._changed_after(applied, scope))
@@ -288,6 +286,33 @@ class Retriever:
             engines.append("keywords" if current else "keywords (catching up)")
             complete = complete and current and (every or query.vector is not None)
         return _Proposed(rows, tuple(engines), complete)
+
+    def _near(self, scope: ScopeKey, vector: Vector, wanted: int) -> tuple[list[int], Vector, int]:
+        """LanceDB's proposals with their similarities, and the change that it has come to.
+
+        That is 0 if it cannot be relied on: nothing is lost then, all that it holds counts as not yet received.
+        """
+        nothing = list[int](), np.empty(0, np.float32), 0
+        meta = self._repository.meta
+        applied, noted, files = int(meta("lance_applied_seq") or 0), meta("lance_state"), meta("lance_files")
+        if not applied:
+            return nothing
+        try:
+            intact = self._lance_intact or not self._lance.damaged(json.loads(files or "{}"), noted or "")
+            near, similarity = self._lance.search(vector, wanted, user=scope.user, agent=scope.agent, run=scope.run)
+            went = noted is not None and went_back(noted, self._lance.state())
+        except StoreError as exc:
+            if isinstance(exc, StoreCorruptError):
+                self._on_damage()
+            return nothing
+        if int(meta("lance_applied_seq") or 0) < applied:
+            return nothing  # another process has begun to rebuild it under the search
+        if went or (not intact and meta("lance_files") == files):
+            self._on_damage()
+        if went or not intact:
+            return nothing
+        self._lance_intact = True
+        return near.tolist(), similarity, applied
 
     def _changed_after(self, seq: int, scope: ScopeKey) -> Iterator[int]:
         while events := self._repository.events_after(seq, READ):

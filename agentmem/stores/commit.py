@@ -236,7 +236,7 @@ class GroupCommit:
         pause = 0.0002
         while True:
             try:
-                self._db.execute(sql)
+                self._db.execute(sql, patience=0)
                 return
             except BusyError as exc:
                 if time.monotonic() >= deadline:
@@ -286,6 +286,6 @@ def _vacuum(db: Connection) -> bool:
 def truncate_wal(db: Connection) -> bool:
     """Copy the write-ahead log into the database and empty it; False while a reader still needs it."""
     try:
-        return db.execute("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0
+        return db.execute("PRAGMA wal_checkpoint(TRUNCATE)", patience=0)[0][0] == 0
     except BusyError:
         return False

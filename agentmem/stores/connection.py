@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,6 +20,8 @@ Value: TypeAlias = str | int | float | bytes | None
 Row: TypeAlias = tuple[Any, ...]
 CHUNK = 200
 """Rows per bulk statement: about 5 ms of work."""
+PATIENCE = 30.0
+"""Seconds that a statement waits for a file that is locked."""
 
 
 class BusyError(StoreError):
@@ -42,16 +45,37 @@ class Connection:
         self.execute("PRAGMA busy_timeout=0")
         self.execute("PRAGMA foreign_keys=OFF")
 
-    def execute(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
-        """Run one statement and return all its rows."""
+    def execute(self, sql: str, params: Sequence[Value] = (), patience: float = PATIENCE) -> list[Row]:
+        """Run one statement and return all its rows.
+
+        Even a read finds the file locked for a moment while another process is its first or its last user: that one
+        recovers the write-ahead log, or removes it. Waits up to ``patience`` seconds, outside of libSQL; with 0 it
+        raises ``BusyError``.
+        """
+        deadline, pause = time.monotonic() + patience, 0.0002
+        while True:
+            try:
+                return self._execute(sql, params)
+            except BusyError as exc:
+                if not patience:
+                    raise
+                if time.monotonic() >= deadline:
+                    raise locked_out(self._path, patience) from exc
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.01)
+
+    def _execute(self, sql: str, params: Sequence[Value]) -> list[Row]:
         try:
             with self._turn:
                 self._check_open()
                 return self._raw.execute(sql, tuple(params)).fetchall()
         except ClosedError:
             raise
-        except Exception as exc:
-            raise _mapped(exc, self._path) from exc
+        except BaseException as exc:
+            # The driver panics where a text in the file is not UTF-8, and a panic is no Exception.
+            if isinstance(exc, Exception) or type(exc).__name__ == "PanicException":
+                raise _mapped(exc, self._path) from exc
+            raise
 
     def executemany(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
         """Run one statement for each row, in chunks so that other threads get their turn."""
@@ -107,14 +131,14 @@ def _driver() -> Any:
     return libsql_experimental
 
 
-def _mapped(exc: Exception, path: Path) -> StoreError:
+def _mapped(exc: BaseException, path: Path) -> StoreError:
     text = str(exc)
     lowered = text.lower()
     if "locked" in lowered or "busy" in lowered:
         return BusyError(f"{path}: {text}")
     if "disk is full" in lowered or "no space" in lowered:
         return DiskFullError(f"{path}: the disk is full; free some space and try again (nothing of this was kept)")
-    if "malformed" in lowered or "not a database" in lowered or "corrupt" in lowered:
+    if "malformed" in lowered or "not a database" in lowered or "corrupt" in lowered or "utf8" in lowered:
         return StoreCorruptError(f"{path} is damaged or is not a database ({text}); restore it from a backup")
     if "readonly" in lowered or "unable to open" in lowered or "permission" in lowered:
         return StoreError(f"{path} cannot be opened for writing ({text}); check the permissions of its folder")

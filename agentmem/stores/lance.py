@@ -17,8 +17,9 @@ import re
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -70,6 +71,10 @@ class _Table(Protocol):
     def create_index(self, column: str, *, config: Any) -> object: ...
 
 
+class TableCorruptError(StoreCorruptError):
+    """The vector table is damaged: reset it. The truth is elsewhere. Never leaves the package."""
+
+
 class LanceIndex:
     """Exact vector search over a LanceDB table in ``folder``, scoped by three integer columns.
 
@@ -92,6 +97,7 @@ class LanceIndex:
         self._handle: _Table | None = None
         self._closed = False
         self._top: tuple[tuple[int, int], int] | None = None
+        self._sums = dict[str, tuple[tuple[int, int], int]]()
 
     def apply(self, delete: Sequence[int], rows: Ints, users: Ints, agents: Ints, runs: Ints, vectors: Vector) -> None:
         """Remove the row numbers in ``delete``, then write the given rows, replacing those already present.
@@ -132,6 +138,32 @@ class LanceIndex:
         pair: apply again from the watermark.
         """
         return self._run("read the version of", _state, (0, 0))
+
+    def checksums(self) -> dict[str, int]:
+        """CRC-32 of each file of the table, by its name within it. Files never change: each is read once.
+
+        LanceDB itself reads damaged numbers without a word. Keep the checksums beside the watermark, and see
+        :meth:`damaged`.
+        """
+        with self._border("read the files of"):
+            found = dict[str, tuple[tuple[int, int], int]]()
+            for name, path in _files(self._path):
+                with suppress(FileNotFoundError):  # cleaned up meanwhile
+                    at = os.stat(path)
+                    seen = self._sums.get(name)
+                    same = seen is not None and seen[0] == (at.st_size, at.st_mtime_ns)
+                    found[name] = seen if seen is not None and same else ((at.st_size, at.st_mtime_ns), _crc(path))
+            self._sums = found
+            return {name: crc for name, (_, crc) in found.items()}
+
+    def damaged(self, noted: Mapping[str, int], state: str) -> list[str]:
+        """Files that are not as they were when their checksums and the :meth:`state` were noted.
+
+        A file that is gone counts only if the table is at that very state; else a clean-up may have removed it.
+        """
+        found = self.checksums()
+        gone = sorted(noted.keys() - found.keys()) if state == ",".join(map(str, self.state())) else []
+        return [name for name, crc in found.items() if noted.get(name, crc) != crc] + gone
 
     def search(
         self, vector: Vector, limit: int, *, user: int | None = None, agent: int | None = None, run: int | None = None
@@ -370,6 +402,31 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
+def went_back(noted: str, found: tuple[int, int]) -> bool:
+    """Whether a table lost commits since its :meth:`LanceIndex.state` was noted as ``version,count``."""
+    version, count = map(int, noted.split(","))
+    return found[0] < version or (found[0] == version and found[1] != count)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, str]]:
+    """Names and paths of the files that a table is read from. They never change: a commit makes new ones."""
+    for at, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != "_transactions"]
+        for name in names:
+            if name == "latest_version_hint.json":
+                continue
+            path = os.path.join(at, name)
+            yield os.path.relpath(path, folder), path
+
+
+def _crc(path: str) -> int:
+    crc = 0
+    with open(path, "rb") as file:
+        while block := file.read(1_048_576):
+            crc = zlib.crc32(block, crc)
+    return crc
+
+
 def _names(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)
@@ -439,4 +496,4 @@ def _mapped(exc: Exception, doing: str, path: Path) -> StoreError:
         return StoreError(f"cannot {doing} {path}: {text}")
     if "conflict" in text.lower() or "concurrent" in text.lower():
         return StoreError(f"cannot {doing} {path}: something else wrote to it at the same time ({text})")
-    return StoreCorruptError(f"cannot {doing} {path}: {text}; it is derived data, reset it and build it again")
+    return TableCorruptError(f"cannot {doing} {path}: {text}; it is derived data, reset it and build it again")

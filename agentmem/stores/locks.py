@@ -41,7 +41,7 @@ class FileLock:
         except OSError as exc:
             if exc.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 return False
-            raise
+            raise StoreError(f"{self._path} cannot be locked: {exc.strerror or exc}") from exc
         return True
 
     def acquire(self, timeout: float) -> bool:
