@@ -137,7 +137,7 @@ def crash(
                 fresh = point is not None and POINTS[point].needs == "fresh"
                 store = Store(folder, None if fresh else template, {} if fresh else preloaded)
             tally = tallies.setdefault(point or "random", Tally())
-            _trial(store, point, duration, pick, tally)
+            trial(store, point, duration, pick, tally)
             lost = sum(one.found.lost for one in tallies.values())
             ticker.at(number + 1, f"{number + 1} kills, {lost} lost")
     outcome = _outcome(tallies, time.perf_counter() - started)
@@ -162,7 +162,7 @@ def _preload(folder: Path, records: int) -> tuple[Path | None, dict[str, Known]]
     return path, known
 
 
-def _trial(store: Store, point: str | None, duration: float, pick: random.Random, tally: Tally) -> None:
+def trial(store: Store, point: str | None, duration: float, pick: random.Random, tally: Tally) -> None:
     needs = POINTS[point].needs if point else pick.choice(["", "", "compact"])
     store.after.found = found = Found()
     store.after.touched = set()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -27,6 +28,8 @@ from stress.victim import HashedWords, settings_of, text_of
 
 DATABASE = "agentmem.db"
 USER = "ana"
+NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
+"""The clock stands still, so that the same question has the same answer to the last digit."""
 Harm = Callable[[Path, random.Random], None]
 Answers = dict[tuple[str, str], list[str]]
 
@@ -126,7 +129,7 @@ class Sample:
 @contextmanager
 def opened(path: Path, arena_limit: int, **settings: Any) -> Iterator[Memory]:
     options = {**settings_of(arena_limit).model_dump(), **settings}
-    with Memory(path, settings=Settings(**options), embedder=HashedWords()) as memory:
+    with Memory(path, settings=Settings(**options), embedder=HashedWords(), clock=lambda: NOW) as memory:
         yield memory
 
 
@@ -157,6 +160,13 @@ class Warnings(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.count += 1
 
+    def wait(self) -> bool:
+        """Whether there was one; it follows the counter by an instant."""
+        deadline = time.monotonic() + 2
+        while not self.count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.count > 0
+
 
 def lance_files(path: Path) -> list[str]:
     return sorted(str(file.relative_to(path)) for file in (path / "lance").rglob("*") if file.is_file())
@@ -185,7 +195,7 @@ def damage_lance(sample: Sample, folder: Path, file: str, harm: str, pick: rando
                 findings.problem("unhealed", f"{name}: {report.problems}")
             elif health.vector_rebuilds:
                 findings.healed += 1
-                if not warnings.count:
+                if not warnings.wait():
                     findings.problem("unwarned", name)
             else:
                 findings.harmless += changed
@@ -199,9 +209,9 @@ def damage_lance(sample: Sample, folder: Path, file: str, harm: str, pick: rando
 
 
 def await_check(memory: Memory) -> None:
-    """Let the background thread look at the table once: it does so within ``follower_delay_s`` of opening."""
+    """Let the background thread look at the table: within ``follower_delay_s`` of opening, or before it compacts."""
     time.sleep(0.1)
-    memory.flush()
+    memory.compact()
 
 
 # -- the write-ahead log ---------------------------------------------------------------------------------------------
