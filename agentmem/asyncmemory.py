@@ -175,7 +175,7 @@ class AsyncMemory:
                     batch = await anext(batches, None)
                     if batch is None:
                         break
-                    waiting.append(await self._submit(batch, fields, start))
+                    waiting.append(await self._submit(batch, fields, start, waiting[-1] if waiting else None))
                 except Exception:
                     while waiting:
                         yield add_results(await wait_for(waiting.pop(0)), engine)
@@ -464,11 +464,17 @@ class AsyncMemory:
         await self._open()
         return await _on(self._blocking.handle.engine().waits, partial(call, *args, **kwargs))
 
-    async def _submit(self, items: Sequence[Item], fields: NewMemoryFields, first_index: int) -> Future[list[Created]]:
+    async def _submit(
+        self,
+        items: Sequence[Item],
+        fields: NewMemoryFields,
+        first_index: int,
+        after: Future[list[Created]] | None = None,
+    ) -> Future[list[Created]]:
         """Check and queue a batch; a large one is checked off the loop."""
         if len(items) <= _CHECKED_INLINE:
-            return self._blocking.submit_many(items, fields, first_index)
-        return await self._run(self._blocking.submit_many, items, fields, first_index)
+            return self._blocking.submit_many(items, fields, first_index, after)
+        return await self._run(self._blocking.submit_many, items, fields, first_index, after)
 
 
 async def _on(pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:

@@ -220,7 +220,7 @@ class Memory:
                     batch = list(islice(items, chunk))
                     if not batch:
                         break
-                    waiting.append(self.submit_many(batch, fields, first_index=start))
+                    waiting.append(self.submit_many(batch, fields, start, waiting[-1] if waiting else None))
                 except Exception:
                     # A bad item, or the caller's iterator failed: what is on its way is acknowledged first.
                     while waiting:
@@ -541,7 +541,11 @@ class Memory:
         return self.handle.engine().submit_add([draft_one(item, fields, self.handle.settings, self._bound)])
 
     def submit_many(
-        self, items: Sequence[Item], fields: NewMemoryFields, first_index: int = 0
+        self,
+        items: Sequence[Item],
+        fields: NewMemoryFields,
+        first_index: int = 0,
+        after: Future[list[Created]] | None = None,
     ) -> Future[list[Created]]:
         drafts = draft_batch(items, fields, self.handle.settings, self._bound, first_index)
-        return self.handle.engine().submit_add(drafts, first_index)
+        return self.handle.engine().submit_add(drafts, first_index, after)

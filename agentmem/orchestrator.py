@@ -218,10 +218,14 @@ class Engine:
 
     # -- adding ------------------------------------------------------------------------------------------------------
 
-    def submit_add(self, drafts: Sequence[Draft], first_index: int | None = None) -> Future[list[Created]]:
+    def submit_add(
+        self, drafts: Sequence[Draft], first_index: int | None = None, after: Future[Any] | None = None
+    ) -> Future[list[Created]]:
         """Embed and store drafts, all or none. The future can be cancelled until its commit begins.
 
         ``first_index`` is the position of the first among the caller's items, for errors; None for one item.
+        With ``after`` they are stored once that add is, and dropped if it fails: a stream keeps its order, however
+        its chunks overtake each other in the model.
         """
         self.check_process()
         future = Future[list[Created]]()
@@ -231,7 +235,7 @@ class Engine:
         self._batcher.submit(
             Job(
                 texts=[draft.content for draft in drafts],
-                deliver=lambda number, vectors: self._store(Add(drafts, vectors, number, self._embed, future)),
+                deliver=lambda number, vectors: self._store(Add(drafts, vectors, number, self._embed, future), after),
                 fail=lambda exc: _fail(future, _placed(exc, first_index)),
                 cancelled=future.cancelled,
             )
@@ -250,7 +254,10 @@ class Engine:
         if self.settings.long_text == "refuse":
             refuse_long(embedder, texts)
 
-    def _store(self, add: Add) -> None:
+    def _store(self, add: Add, after: Future[Any] | None = None) -> None:
+        if after is not None:
+            after.add_done_callback(lambda done: self._store(add) if _succeeded(done) else add.future.cancel())
+            return
         try:
             self.commits.submit_add(add)
         except ClosedError as exc:
@@ -506,6 +513,10 @@ def _placed(exc: Exception, first_index: int | None) -> Exception:
     if isinstance(exc, InvalidInputError) and exc.index is not None:
         exc.index = None if first_index is None else first_index + exc.index
     return exc
+
+
+def _succeeded(done: Future[Any]) -> bool:
+    return not done.cancelled() and done.exception() is None
 
 
 def _fail(future: Future[Any], exc: Exception) -> None:

@@ -524,3 +524,27 @@ def foreign_seconds() -> float:
 
 WORDS = """tea coffee piano violin garden river mountain winter summer breakfast ticket train harbour museum painting
 recipe bicycle letter doctor holiday birthday neighbour kitchen library island concert market bridge village""".split()
+
+
+class FirstComesLast(HashEmbedder):
+    """Holds the first chunk back until a later one is stored, or a second has passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.overtaken: Callable[[], bool] = lambda: False
+
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        deadline = time.monotonic() + 1
+        while "item 0" in texts and not self.overtaken() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return super().embed_documents(texts)
+
+
+def test_a_stream_keeps_its_order_when_chunks_overtake_each_other(store: Path) -> None:
+    items = [{"content": f"item {n}", "id": str(n)} for n in range(20)]
+    embedder = FirstComesLast()
+    with Memory(store, embedder=embedder, settings=Settings(batch_size=1)) as memory:
+        embedder.overtaken = lambda: memory.get("5") is not None
+        assert [len(chunk) for chunk in memory.add_stream(items, chunk=5, user_id="ada")] == [5, 5, 5, 5]
+        stored = [record.id for record in memory.iterate(user_id="ada", order="oldest")]
+    assert stored == [item["id"] for item in items]
