@@ -180,8 +180,8 @@ class Follower:
             if self._closing:
                 return
             try:
-                behind = self.behind()
-                seconds = time.monotonic() - current_at
+                newest, started = self._repository.last_seq(), time.monotonic()
+                behind, seconds = newest - self.applied_seq(), started - current_at
                 unchecked = self._unchecked() and (self._check_wanted or seconds >= self._settings.follower_delay_s)
                 if (
                     self._damaged
@@ -190,8 +190,8 @@ class Follower:
                     or (behind and self._due(behind, seconds))
                 ):
                     self._drain()
-                if not self.behind() and not self._unchecked():
-                    current_at = time.monotonic()
+                if self.applied_seq() >= newest and not self._unchecked():
+                    current_at = started
                 self._index_keywords_if_needed()
                 self._failures, self._failing, self.last_error = 0, None, None
             except ModelMismatchError as exc:

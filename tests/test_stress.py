@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import lancedb
 import pytest
 from typer.testing import CliRunner
 
-from agentmem import Memory
+from agentmem import Memory, Settings
 from stress.__main__ import app
 from stress.ledger import Checks, Ledger, check
 from stress.limits import measure
@@ -245,6 +246,22 @@ def test_the_oracle_agrees_in_a_scope_of_many_terms(tmp_path: Path) -> None:
             for mode in ("hybrid", "keyword"):
                 found = memory.search(ask(number), mode=mode)
                 assert oracle.recall(ask(number), mode, found, 10, datetime.now(UTC)) == 1
+
+
+def test_steady_traffic_reaches_lancedb_in_few_writes(tmp_path: Path) -> None:
+    delay, seconds = 0.4, 2.0
+    with Memory(tmp_path / "store", settings=Settings(follower_delay_s=delay)) as memory:
+        memory.add("The first one.")
+        memory.flush()
+        versions = tmp_path / "store" / "lance" / "vectors_1.lance" / "_versions"
+        before, start, number = len(list(versions.iterdir())), time.monotonic(), 0
+        while time.monotonic() - start < seconds:
+            number += 1
+            memory.add(f"Number {number}.")
+        rounds = (time.monotonic() - start) / delay + 1
+        assert len(list(versions.iterdir())) - before <= 2 * rounds
+        memory.flush()
+        assert memory.verify().counts["lancedb"] == number + 1
 
 
 # -- the parts ---------------------------------------------------------------------------------------------------------
