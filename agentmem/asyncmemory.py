@@ -40,15 +40,13 @@ from agentmem.models import (
 from agentmem.ports import Embedder
 from agentmem.requests import add_results, check_chunk, check_stream
 from agentmem.stores.repository import Created
-from agentmem.validation import NewMemoryFields
+from agentmem.validation import MAX_BATCH, Draft, NewMemoryFields, is_light
 
 if TYPE_CHECKING:
     from agentmem.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_CHECKED_INLINE = 50
-"""Items whose check takes the loop well under a millisecond."""
 
 
 class AsyncMemory:
@@ -113,9 +111,10 @@ class AsyncMemory:
         fields = self._blocking.fields(
             user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, id, dedupe
         )
+        drafts = await self._checked(partial(self._blocking.check_one, item, fields), item, metadata)
         # Taken now: a client that is closed meanwhile still says what was stored.
         engine = self._blocking.handle.engine()
-        return add_results(await wait_for(self._blocking.submit_one(item, fields)), engine)[0]
+        return add_results(await wait_for(engine.submit_add(drafts)), engine)[0]
 
     async def add_many(
         self,
@@ -139,7 +138,8 @@ class AsyncMemory:
             user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
         )
         engine = self._blocking.handle.engine()
-        return add_results(await wait_for(await self._submit(items, fields, 0)), engine)
+        drafts = await self._batch(items, fields, 0)
+        return add_results(await wait_for(engine.submit_add(drafts, 0)), engine)
 
     async def add_stream(
         self,
@@ -175,7 +175,8 @@ class AsyncMemory:
                     batch = await anext(batches, None)
                     if batch is None:
                         break
-                    waiting.append(await self._submit(batch, fields, start, waiting[-1] if waiting else None))
+                    drafts = await self._batch(batch, fields, start)
+                    waiting.append(engine.submit_add(drafts, start, waiting[-1] if waiting else None))
                 except Exception:
                     while waiting:
                         yield add_results(await wait_for(waiting.pop(0)), engine)
@@ -456,7 +457,8 @@ class AsyncMemory:
         """A call that reads, after it has waited for the model unless it looks for words only."""
         await self._open()
         engine = self._blocking.handle.engine()
-        words_only = kwargs.get("mode") == "keyword" and kwargs.get("min_similarity") is None
+        mode = kwargs.get("mode")
+        words_only = isinstance(mode, str) and mode == "keyword" and kwargs.get("min_similarity") is None
         return await _on(engine.reads if words_only else engine.searches, partial(call, *args, **kwargs))
 
     async def _wait(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -464,17 +466,16 @@ class AsyncMemory:
         await self._open()
         return await _on(self._blocking.handle.engine().waits, partial(call, *args, **kwargs))
 
-    async def _submit(
-        self,
-        items: Sequence[Item],
-        fields: NewMemoryFields,
-        first_index: int,
-        after: Future[list[Created]] | None = None,
-    ) -> Future[list[Created]]:
-        """Check and queue a batch; a large one is checked off the loop."""
-        if len(items) <= _CHECKED_INLINE:
-            return self._blocking.submit_many(items, fields, first_index, after)
-        return await self._run(self._blocking.submit_many, items, fields, first_index, after)
+    async def _checked(self, check: Callable[[], list[Draft]], *weights: object) -> list[Draft]:
+        """Drafts of items; where that is much work, off the loop."""
+        return check() if is_light(*weights) else await self._run(check)
+
+    async def _batch(self, items: Sequence[Item], fields: NewMemoryFields, first_index: int) -> list[Draft]:
+        check = partial(self._blocking.check_many, items, fields, first_index)
+        # The common metadata are checked for each item.
+        count = len(items) if isinstance(items, Sequence) else 0  # pyright: ignore[reportUnnecessaryIsInstance]
+        repeated = None if fields.metadata is None else [fields.metadata] * min(count, MAX_BATCH)
+        return await self._checked(check, items, repeated)
 
 
 async def _on(pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:

@@ -54,7 +54,7 @@ from agentmem.requests import (
 from agentmem.retrieval.context import estimate_tokens, render
 from agentmem.retrieval.filters import compile_filter
 from agentmem.stores.repository import Created, not_found
-from agentmem.validation import NewMemoryFields, Scope, check_id, check_limit, check_number, check_scope
+from agentmem.validation import Draft, NewMemoryFields, Scope, check_id, check_limit, check_number, check_scope
 
 if TYPE_CHECKING:
     from agentmem.settings import Settings
@@ -150,7 +150,7 @@ class Memory:
             user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, id, dedupe
         )
         engine = self.handle.engine()
-        return add_results(self.submit_one(item, fields).result(), engine)[0]
+        return add_results(engine.submit_add(self.check_one(item, fields)).result(), engine)[0]
 
     def add_many(
         self,
@@ -177,7 +177,7 @@ class Memory:
             user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
         )
         engine = self.handle.engine()
-        return add_results(self.submit_many(items, fields).result(), engine)
+        return add_results(engine.submit_add(self.check_many(items, fields), 0).result(), engine)
 
     def add_stream(
         self,
@@ -220,7 +220,8 @@ class Memory:
                     batch = list(islice(items, chunk))
                     if not batch:
                         break
-                    waiting.append(self.submit_many(batch, fields, start, waiting[-1] if waiting else None))
+                    drafts = self.check_many(batch, fields, start)
+                    waiting.append(engine.submit_add(drafts, start, waiting[-1] if waiting else None))
                 except Exception:
                     # A bad item, or the caller's iterator failed: what is on its way is acknowledged first.
                     while waiting:
@@ -537,15 +538,8 @@ class Memory:
         values = (scope.user_id, scope.agent_id, scope.run_id, *rest)
         return NewMemoryFields(**dict(zip(NewMemoryFields.__slots__, values, strict=True)))
 
-    def submit_one(self, item: Item, fields: NewMemoryFields) -> Future[list[Created]]:
-        return self.handle.engine().submit_add([draft_one(item, fields, self.handle.settings, self._bound)])
+    def check_one(self, item: Item, fields: NewMemoryFields) -> list[Draft]:
+        return [draft_one(item, fields, self.handle.settings, self._bound)]
 
-    def submit_many(
-        self,
-        items: Sequence[Item],
-        fields: NewMemoryFields,
-        first_index: int = 0,
-        after: Future[list[Created]] | None = None,
-    ) -> Future[list[Created]]:
-        drafts = draft_batch(items, fields, self.handle.settings, self._bound, first_index)
-        return self.handle.engine().submit_add(drafts, first_index, after)
+    def check_many(self, items: object, fields: NewMemoryFields, first_index: int = 0) -> list[Draft]:
+        return draft_batch(items, fields, self.handle.settings, self._bound, first_index)

@@ -353,6 +353,29 @@ class NewMemoryFields:
     dedupe: object = None
 
 
+_LIGHT = 1_000
+
+
+def is_light(*values: object) -> bool:
+    """Whether checking these takes an event loop a millisecond or so: about a thousand values, kilobytes of text."""
+    room, left = _LIGHT, list(values)
+    while left:
+        value = left.pop()
+        room -= 1
+        if isinstance(value, str):
+            room -= len(value) >> 10
+        elif isinstance(value, (Mapping, Sequence)) and not isinstance(value, bytes):
+            parts = cast("Mapping[object, object] | Sequence[object]", value)
+            if len(parts) > room:
+                return False
+            left += parts.values() if isinstance(parts, Mapping) else parts
+        elif is_new_memory(value):
+            left += (value.content, value.metadata)
+        if room < 0:
+            return False
+    return True
+
+
 _FIELDS = frozenset({"content", *NewMemoryFields.__slots__})
 
 

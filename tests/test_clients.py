@@ -24,7 +24,7 @@ from agentmem import AgentMemError, AsyncMemory, ClosedError, InvalidInputError,
 ROOT = Path(__file__).resolve().parent.parent
 Open = Callable[..., Memory]
 # What the async client takes from the blocking one; not for users.
-INSIDE = {"fields", "submit_one", "submit_many", "handle"}
+INSIDE = {"fields", "check_one", "check_many", "handle"}
 CALLS: dict[str, dict[str, Any]] = {
     "add": {"item": "x"}, "add_many": {"items": ["x"]}, "add_stream": {"items": ["x"]},
     "search": {"query": "x"},

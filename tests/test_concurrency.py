@@ -455,6 +455,37 @@ def test_a_blocking_stream_that_is_left_stores_nothing_further(memory: Memory) -
 # -- the event loop --------------------------------------------------------------------------------------------------
 
 
+def test_large_items_are_checked_off_the_loop(store: Path, embedder: HashEmbedder) -> None:
+    numbers = {"n": [0] * 30_000}
+    heavy: list[Any] = [{"content": f"fact {n}", "metadata": numbers} for n in range(30)]
+
+    async def main() -> None:
+        loop_thread, checked_in = threading.get_ident(), set[int]()
+
+        class Numbers(dict[str, Any]):
+            """Metadata that notes who reads it."""
+
+            def items(self) -> Any:
+                checked_in.add(threading.get_ident())
+                return super().items()
+
+        async with AsyncMemory(store, embedder=embedder) as memory:
+            await memory.add("light", metadata=Numbers(a=1))
+            assert checked_in == {loop_thread}
+            checked_in.clear()
+            await memory.add("heavy", metadata=Numbers(numbers))
+            await memory.add_many([{"content": f"heavy {n}", "metadata": Numbers(numbers)} for n in range(3)])
+            await memory.add_many(["a", "b"], metadata=Numbers(numbers))
+            await memory.add_many([str(n) for n in range(2_000)], metadata=Numbers(a=1))
+            async with aclosing(memory.add_stream(iter(heavy), metadata=Numbers(numbers), chunk=10)) as stream:
+                assert [len(chunk) async for chunk in stream] == [10, 10, 10]
+            assert checked_in
+            assert loop_thread not in checked_in
+            assert (await memory.stats()).records == 1 + 1 + 3 + 2 + 2_000 + 30
+
+    asyncio.run(main())
+
+
 async def watch(lags: list[float], stop: asyncio.Event) -> None:
     """Note, every 2 ms, by how many milliseconds a timer of the loop is late."""
     while not stop.is_set():
