@@ -218,7 +218,7 @@ def _kill_one(
                     state.kills += 1
                     continue
                 what, *words = ours.recv()
-            except (EOFError, ConnectionResetError):
+            except (EOFError, OSError):  # killed in the middle of a message, perhaps
                 break
             if what == "moving":
                 begun = time.monotonic()

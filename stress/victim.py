@@ -93,8 +93,9 @@ class Victim:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.embedder = HashedWords(task.dim)
-        self.memory = Memory(task.path, settings=settings_of(task.arena_limit), embedder=self.embedder)
+        settings, embedder = settings_of(task.arena_limit), HashedWords(task.dim)
+        self.memory = Memory(task.path, settings=settings, embedder=embedder)
+        self.async_memory = AsyncMemory(task.path, settings=settings, embedder=embedder)
         self._numbers = itertools.count(task.trial * RUN)
         self._lock = threading.Lock()
 
@@ -148,15 +149,13 @@ class Victim:
             self.say(n=next(acknowledged), ok=True, ids=[one.id for one in chunk])
 
     def add_together(self, pick: random.Random) -> None:
-        async def one(memory: AsyncMemory) -> None:
+        async def one() -> None:
             n = self.begin("add", user="together", size=1)
-            added = await memory.add(_item(n, 0, 1), user_id="together")
+            added = await self.async_memory.add(_item(n, 0, 1), user_id="together")
             self.say(n=n, ok=True, ids=[added.id])
 
         async def all_() -> None:
-            settings = settings_of(self.task.arena_limit)
-            async with AsyncMemory(self.task.path, settings=settings, embedder=self.embedder) as memory:
-                await asyncio.gather(*[one(memory) for _ in range(TOGETHER)])
+            await asyncio.gather(*[one() for _ in range(TOGETHER)])
 
         asyncio.run(all_())
 
