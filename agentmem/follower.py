@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from tenacity import RetryCallState, Retrying, retry_if_not_exception_type, wait_chain, wait_fixed, wait_random
 
 from agentmem.errors import ModelMismatchError, StoreError
 from agentmem.retrieval import keywords
@@ -42,11 +43,32 @@ OPTIMIZE_EVERY = 64
 """Writes to LanceDB after which its fragments are merged; each leaves a fragment and a version behind."""
 _TURN = 0.2
 """Seconds that the keyword index gets before LanceDB has its turn again."""
-_LONGEST_PAUSE = 32.0
+_PAUSES = wait_chain(wait_fixed(0), *(wait_fixed(s) + wait_random(0, s / 4) for s in (1, 2, 4, 8, 16, 32)))
+"""Before each retry, in seconds; the last for all that follow. Chance keeps processes from trying in step."""
+_LAST_WAIT = 0.8
+"""Seconds that closing waits for the group at hand."""
 _PATIENCE = 3
 """Failures after which ``flush`` no longer waits for the next attempt."""
 
 log = logging.getLogger("agentmem")
+
+
+def retrying(
+    sleep: Callable[[float], None], failed: Callable[[RetryCallState], None], given_up: Callable[[], bool]
+) -> Retrying:
+    """Calls something until it succeeds: at once, then after 1, 2, 4, 8, 16 and again and again 32 seconds.
+
+    What is called must stand being called again after any failure. ``failed`` hears of each; ``given_up`` ends it, and
+    the last error is raised, as is a change of model, which no retry can mend.
+    """
+    return Retrying(
+        retry=retry_if_not_exception_type((ModelMismatchError, KeyboardInterrupt, SystemExit)),
+        wait=_PAUSES,
+        sleep=sleep,
+        after=failed,
+        stop=lambda _: given_up(),
+        reraise=True,
+    )
 
 
 class Target(NamedTuple):
@@ -79,9 +101,9 @@ class Follower:
         self._keywords_needed = False
         self._keywords_left = False
         self._groups = 0
-        self._failing: Exception | None = None
-        self._failures = 0
+        self._failing: BaseException | None = None
         self._hurry = False
+        self._current_at = 0.0
         self._checked = False
         self._check_wanted = False
         self._damaged = False
@@ -166,60 +188,69 @@ class Follower:
             self._wake.notify_all()
 
     def close(self) -> None:
-        """Stop. What is left is drained by whoever opens the store next."""
+        """Stop. What is left is drained by whoever opens the store next.
+
+        LanceDB may be in the middle of merging a large table, or hang: then the thread keeps the lock between processes
+        until that ends, and nobody waits for it.
+        """
         self.stop()
-        self._thread.join()
-        self._lock.close()
+        self._thread.join(_LAST_WAIT)
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        current_at = time.monotonic()
-        while not self._closing:
-            self._rest()
-            if self._closing:
-                return
-            try:
-                newest, started = self._repository.last_seq(), time.monotonic()
-                behind, seconds = newest - self.applied_seq(), started - current_at
-                unchecked = self._unchecked() and (self._check_wanted or seconds >= self._settings.follower_delay_s)
-                if (
-                    self._damaged
-                    or unchecked
-                    or self._repository.meta(PURGE)
-                    or (behind and self._due(behind, seconds))
-                ):
-                    self._drain()
-                if self.applied_seq() >= newest and not self._unchecked():
-                    current_at = started
-                self._index_keywords_if_needed()
-                self._failures, self._failing, self.last_error = 0, None, None
-            except ModelMismatchError as exc:
-                self.last_error = f"{type(exc).__name__}: {exc}"
-                return
-            except Exception as exc:
-                # Whatever it is: without this thread nothing would follow until the store is opened again.
-                self._failing = exc
-                self._failures += 1
-                self.errors += 1
-                self.last_error = f"{type(exc).__name__}: {exc}"
-                log.warning("LanceDB could not be brought up to date (attempt %d): %s", self._failures, exc)
+        self._current_at = time.monotonic()
+        again = retrying(self._pause, self._failed, lambda: self._closing or self._hurry)
+        try:
+            while not self._closing:
+                self._rest()
+                self._hurry = False
+                try:
+                    again(self._round)
+                except ModelMismatchError:
+                    return
+                except Exception:
+                    continue  # the store is closing, or ``flush`` wants the next attempt now
+                self._failing, self.last_error = None, None
+        finally:
+            self._lock.close()
+
+    def _round(self) -> None:
+        """Do what is due. May be repeated from the start after a failure at any point."""
+        if self._closing:
+            return
+        newest, started = self._repository.last_seq(), time.monotonic()
+        behind, seconds = newest - self.applied_seq(), started - self._current_at
+        unchecked = self._unchecked() and (self._check_wanted or seconds >= self._settings.follower_delay_s)
+        if self._damaged or unchecked or self._repository.meta(PURGE) or (behind and self._due(behind, seconds)):
+            self._drain()
+        if self.applied_seq() >= newest and not self._unchecked():
+            self._current_at = started
+        self._index_keywords_if_needed()
+
+    def _failed(self, state: RetryCallState) -> None:
+        """Take note of a failure, whatever it is: without this thread nothing would follow until the next opening."""
+        exc = state.outcome.exception() if state.outcome else None
+        if self._closing:
+            return
+        self._failing = exc
+        self.errors += 1
+        self.last_error = f"{type(exc).__name__}: {exc}"
+        log.warning("LanceDB could not be brought up to date (attempt %d): %s", state.attempt_number, exc)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before a retry; not for long if the store is closed or ``flush`` waits."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._closing or self._hurry, seconds)
 
     def _rest(self) -> None:
-        """Wait for the next round: a failure is retried at once, then after 1, 2 ... 32 seconds, or for ``flush``."""
-        pause = min(2.0 ** (self._failures - 2), _LONGEST_PAUSE) if self._failures > 1 else 0.0
+        """Wait for the next round."""
         with self._wake:
-            if self._closing:
-                return
-            if pause:
-                self._wake.wait_for(lambda: self._closing or self._hurry, pause)
-            if self._hurry:
-                self._hurry, self._failures = False, 0
-            if pause or self._keywords_left:
+            if self._closing or self._hurry or self._keywords_left:
                 return
             if self._wanted_now() or (self._check_wanted and self._unchecked()):
                 self._wake.wait(0.005)  # whoever holds the lock may be doing the work
-            elif not self._failures:
+            else:
                 self._wake.wait(min(1.0, max(0.02, self._settings.follower_delay_s)))
 
     def _wanted_now(self) -> bool:

@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 from conftest import FakeClock
+from lancedb.table import LanceTable
 
-from agentmem import ALL, DiskFullError, Memory, Settings, StoreCorruptError, StoreError
+from agentmem import ALL, DiskFullError, Memory, ModelMismatchError, Settings, StoreCorruptError, StoreError
+from agentmem.follower import retrying
 from agentmem.stores.lance import LanceIndex
 from stress import crash, damage
 from stress.points import POINTS
@@ -278,6 +280,80 @@ def test_lancedbs_folder_vanishes_under_a_search(tmp_path: Path) -> None:
         for n in range(0, 60, 7):
             for mode in ("vector", "keyword", "hybrid"):
                 assert memory.search(text_of(n, 0), user_id="ana", mode=mode, limit=1)[0].id == ids[n]
+
+
+def test_a_lancedb_that_hangs_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging, go_on = threading.Event(), threading.Event()
+    write = LanceTable.add
+
+    def hang(self: LanceTable, *args: Any, **options: Any) -> Any:
+        hanging.set()
+        go_on.wait(60)
+        return write(self, *args, **options)
+
+    path = tmp_path / "store"
+    with opened(path, arena_limit=10) as memory:
+        ids = [memory.add(text_of(n, 0), user_id="ana").id for n in range(30)]
+        memory.flush()
+        monkeypatch.setattr(LanceTable, "add", hang)
+        ids += [memory.add(text_of(n, 0), user_id="ana").id for n in range(30, 60)]
+        assert hanging.wait(20)
+        ids += [memory.add(text_of(n, 0), user_id="ana").id for n in range(60, 90)]
+        for n in range(0, 90, 7):
+            for mode in ("vector", "keyword", "hybrid"):
+                assert memory.search(text_of(n, 0), user_id="ana", mode=mode, limit=1)[0].id == ids[n]
+        before = time.monotonic()
+    assert time.monotonic() - before < 5
+    with opened(path, arena_limit=10) as memory:  # the thread that hangs still has the lock
+        ids.append(memory.add(text_of(90, 0), user_id="ana").id)
+        assert memory.search(text_of(90, 0), user_id="ana", limit=1)[0].id == ids[-1]
+        go_on.set()
+        memory.flush()
+        report = memory.verify()
+        assert report.ok, report.problems
+        assert report.counts["lancedb"] == len(ids)
+
+
+def test_errors_of_lancedb_are_retried_until_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [OSError(5, "Input/output error"), RuntimeError("lance error: LanceError(IO)"), ValueError("nobody knows")]
+    write = LanceTable.add
+
+    def fail(self: LanceTable, *args: Any, **options: Any) -> Any:
+        if left:
+            raise left.pop()
+        return write(self, *args, **options)
+
+    with opened(tmp_path / "store") as memory:
+        memory.add(text_of(0, 0), user_id="ana")
+        memory.flush()
+        monkeypatch.setattr(LanceTable, "add", fail)
+        memory.add(text_of(1, 0), user_id="ana")
+        wait_until(lambda: memory.health().vectors_behind == 0 and memory.health().ok)
+        assert not left
+        assert memory.health().vector_errors >= 1
+        assert memory.verify().ok
+
+
+def test_retries_come_at_once_and_then_ever_more_slowly() -> None:
+    slept, failures = list[float](), list[int]()
+
+    def fail() -> None:
+        raise OSError("still not")
+
+    again = retrying(slept.append, lambda state: failures.append(state.attempt_number), lambda: len(failures) == 11)
+    with pytest.raises(OSError, match="still not"):
+        again(fail)
+    for pause, least in zip(slept, [0, 1, 2, 4, 8, 16, 32, 32, 32, 32], strict=True):
+        assert least <= pause <= 1.25 * least
+    assert len({round(pause / 32, 6) for pause in slept[6:]}) > 1
+
+    def moved() -> None:
+        raise ModelMismatchError("the store has another model now")
+
+    failures.clear()
+    with pytest.raises(ModelMismatchError):
+        again(moved)
+    assert len(failures) <= 1
 
 
 @pytest.fixture
