@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 
-from agentmem.bridge import wait_for
+from agentmem.bridge import in_thread, wait_for
 from agentmem.clock import Clock
 from agentmem.errors import ClosedError
 from agentmem.memory import STREAM_DEPTH, Memory
@@ -423,9 +423,10 @@ class AsyncMemory:
         """See ``Memory.verify``."""
         return await self._wait(self._blocking.verify)
 
-    async def repair(self) -> VerifyReport:
+    async def repair(self, *, salvage: bool = False) -> VerifyReport:
         """See ``Memory.repair``."""
-        return await self._wait(self._blocking.repair)
+        # On a thread of its own: those of the engine end with it when a salvage closes it.
+        return await in_thread(partial(self._blocking.repair, salvage=salvage))
 
     async def reembed(
         self,

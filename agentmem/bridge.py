@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -39,3 +40,18 @@ async def wait_for(future: Future[T]) -> T:
             future.cancel()
             raise
     return future.result()
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """Run a rare, long call on a new thread. If the waiting task is cancelled, the call goes on to its end."""
+    future = Future[T]()
+
+    def run() -> None:
+        future.set_running_or_notify_cancel()
+        try:
+            future.set_result(call())
+        except BaseException as exc:
+            future.set_exception(exc)
+
+    threading.Thread(target=run, name="agentmem-call", daemon=True).start()
+    return await wait_for(future)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from tenacity import RetryCallState, Retrying, retry_if_not_exception_type, wait_chain, wait_fixed, wait_random
 
-from agentmem.errors import ModelMismatchError, StoreError
+from agentmem.errors import ModelMismatchError, StoreCorruptError, StoreError
 from agentmem.retrieval import keywords
 from agentmem.settings import Settings
 from agentmem.stores.commit import GroupCommit, Write, remove_old_generations
@@ -146,6 +146,8 @@ class Follower:
             if self._closing or (deadline is not None and time.monotonic() >= deadline):
                 return False
             if self._failing is not None and self.errors - errors >= _PATIENCE:
+                if isinstance(self._failing, StoreCorruptError) and not isinstance(self._failing, TableCorruptError):
+                    raise self._failing
                 raise StoreError(f"LanceDB cannot be brought up to date: {self._failing}") from self._failing
             with self._wake:
                 self._wake.wait(0.02)
@@ -335,11 +337,11 @@ class Follower:
         target.lance.reset()
         self._checked, self._damaged = True, False
 
-    def _drain_group(self, target: Target) -> bool:
-        """Bring one group of changes to LanceDB; False when there was none left."""
+    def _drain_group(self, target: Target) -> None:
+        """Bring one group of changes to LanceDB."""
         events = target.repository.events_after(self.applied_seq(), GROUP)
         if not events:
-            return False
+            raise StoreCorruptError("the newest events of the history cannot be found: the database is damaged")
         numbers = {row: (user, agent, run) for _, row, user, agent, run in events if row}
         found = target.repository.live_vectors(numbers)
         order = sorted(found)
@@ -351,7 +353,6 @@ class Follower:
         self._groups += 1
         seq = events[-1][0]
         self._note(target, lambda repository: repository.set_meta(WATERMARK, seq))
-        return True
 
     def _note(self, target: Target, change: Callable[[Repository], object]) -> None:
         """Record what was done to LanceDB, unless the store has moved to another model meanwhile."""

@@ -15,6 +15,7 @@ from agentmem.ports import Embedder
 from agentmem.validation import check_text
 
 if TYPE_CHECKING:
+    from agentmem.models import VerifyReport
     from agentmem.orchestrator import Engine
     from agentmem.settings import Settings
 
@@ -103,6 +104,18 @@ class Handle:
                     future.set_result(None)
                 else:
                     future.set_exception(error)
+
+    def salvage(self) -> VerifyReport:
+        """See ``salvage.salvage``. The engine is closed for it, and opened again by the next call."""
+        from agentmem.salvage import salvage
+
+        with self._lock:
+            if self._closed:
+                raise ClosedError("this client was closed; open a new one")
+            engine, self._engine = self._engine, None
+            if engine is not None:
+                engine.release()
+            return salvage(self.path, self.settings, self._embedder)
 
     def close(self) -> None:
         """Give the engine back; calling it again does nothing."""

@@ -23,8 +23,8 @@ from agentmem.stores.schema import DELETED, ERASED, LIVE
 _PATIENCE = 2.0
 """Seconds that a maintenance call waits for readers to let go of the write-ahead log."""
 _SHOWN = 20
-_STATE_AFTER = {"DELETE": DELETED, "EXPIRE": DELETED, "EVICT": DELETED, "ERASE": ERASED}
-_STATES = ", ".join(f"'{event}'" for event in ("ADD", "UPDATE", "RESTORE", *_STATE_AFTER))
+STATE_AFTER = {"DELETE": DELETED, "EXPIRE": DELETED, "EVICT": DELETED, "ERASE": ERASED}
+_STATES = ", ".join(f"'{event}'" for event in ("ADD", "UPDATE", "RESTORE", *STATE_AFTER))
 """Events that decide whether a record is live."""
 
 
@@ -167,9 +167,10 @@ def _verify(engine: Engine) -> VerifyReport:
 
 
 def repair(engine: Engine) -> VerifyReport:
-    """Rebuild whatever is derived from libSQL, then verify again."""
-    if verify(engine).ok:
-        return verify(engine)
+    """Rebuild whatever is derived from libSQL, then verify again; nothing is rebuilt from a libSQL that is damaged."""
+    report = verify(engine)
+    if any(problem.startswith(("libsql", "record")) for problem in report.problems) or report.ok:
+        return report
     engine.retriever.forget_all()
     engine.write(keywords.rebuild)
     engine.follower.rebuild()
@@ -201,7 +202,7 @@ def _check_truth(engine: Engine, counts: dict[str, int]) -> list[str]:
                 problems.append(f"record {id!r}: its embedding has {length} bytes instead of {size}")
             if first != "ADD" or last != version:
                 problems.append(f"record {id!r}: at version {version}, but its history runs from {first} to {last}")
-            if state != _STATE_AFTER.get(decisive, LIVE):
+            if state != STATE_AFTER.get(decisive, LIVE):
                 problems.append(f"record {id!r}: its state is {state} after {decisive}")
             if not indexed:
                 problems.append(f"record {id!r} is not found by its id")

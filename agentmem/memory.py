@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from agentmem.clock import Clock
-from agentmem.errors import InvalidInputError, ScopeError
+from agentmem.errors import InvalidInputError, ScopeError, StoreCorruptError
 from agentmem.handle import Handle
 from agentmem.models import (
     UNSET,
@@ -490,11 +490,30 @@ class Memory:
 
         return maintenance.verify(self.handle.engine())
 
-    def repair(self) -> VerifyReport:
-        """Rebuild what is derived (LanceDB, indexes) if ``verify`` finds it wrong; returns what is wrong after that."""
+    def repair(self, *, salvage: bool = False) -> VerifyReport:
+        """Rebuild what is derived (LanceDB, indexes) if ``verify`` finds it wrong; returns what is wrong after that.
+
+        Damage inside the database itself cannot be mended from elsewhere. With ``salvage``, what can still be read of
+        it goes into a new database, and the damaged files are kept in a folder ``damaged-…`` of the store. The
+        report's ``counts`` then tell how many records were ``salvaged`` and ``lost``, and its ``problems`` which ones
+        are not as they were; the store itself is whole again. Nobody else may have the store open.
+
+        Raises ``StoreCorruptError`` if the database cannot be read, with ``salvage`` only if nothing of it can.
+        """
         from agentmem import maintenance
 
-        return maintenance.repair(self.handle.engine())
+        try:
+            report = maintenance.repair(self.handle.engine())
+        except StoreCorruptError:
+            if not salvage:
+                raise
+        else:
+            if report.ok or not salvage:
+                return report
+        rescued = self.handle.salvage()
+        report = maintenance.repair(self.handle.engine())
+        problems = rescued.problems + report.problems
+        return VerifyReport(not problems, {**report.counts, **rescued.counts}, problems)
 
     def reembed(
         self,

@@ -28,6 +28,7 @@ from agentmem.errors import (
     NotFoundError,
     StoreCorruptError,
     StoreError,
+    StoreLockedError,
 )
 from agentmem.follower import Follower, Target
 from agentmem.models import HistoryEvent, MemoryRecord, Order, Page
@@ -59,6 +60,8 @@ T = TypeVar("T")
 Spec: TypeAlias = str | os.PathLike[str] | Embedder | None
 """An embedding model as callers name it; see ``open_embedder``."""
 DATABASE = "agentmem.db"
+OPEN_LOCK = "open.lock"
+"""Held, shared, by everybody who has the store open."""
 READERS = 1
 """Threads for async calls that read, and as many for those that embed first. libSQL runs one statement at a time
 anyway, and each further busy thread makes the event loop wait for the GIL for another 5 ms: with 100 clients on two
@@ -125,8 +128,12 @@ class Engine:
         prepare_folder(path)
         database = path / DATABASE
         gate = FileLock(path / "write.lock")
+        in_use = FileLock(path / OPEN_LOCK)
         with ExitStack() as stack:
             stack.callback(gate.close)
+            stack.callback(in_use.close)
+            if not in_use.try_acquire(shared=True):
+                raise StoreLockedError(f"{path} is being salvaged; open it again when that has ended")
             number, chosen = _open_model(database, gate, settings, embedder, any_model)
             self._names = Names()
             self._connection = Connection(database)
@@ -448,8 +455,7 @@ def _open_model(
         migrate(connection, database.parent)
         repository = Repository(connection, Names())
         name, dim = repository.meta("model"), repository.meta("dim")
-        spec = (repository.meta("model_spec") or None) if given is None else given
-        embedder = open_embedder(spec, cache_size=settings.embedding_cache_size)
+        embedder = open_model(repository, settings, given)
         fingerprint = fingerprint_of(embedder)
         if name is None:
             with_model(repository, embedder, given)
@@ -458,6 +464,12 @@ def _open_model(
                 raise _mismatch(database.parent, name, int(dim), embedder)
             embedder = AbsentModel(name, int(dim))
         return int(repository.meta("generation") or 1), embedder
+
+
+def open_model(repository: Repository, settings: Settings, given: Spec) -> Embedder:
+    """The given model, or if None the one that the store was written with."""
+    spec = (repository.meta("model_spec") or None) if given is None else given
+    return open_embedder(spec, cache_size=settings.embedding_cache_size)
 
 
 def with_model(repository: Repository, embedder: Embedder, given: Spec) -> None:

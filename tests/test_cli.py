@@ -206,6 +206,24 @@ def test_reembed_moves_the_store_to_another_model(cli: Cli, tmp_path: Path) -> N
     assert document(cli("reembed"))["from_model"] == "another"
 
 
+def test_verify_repair_and_compact(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with Memory(path) as memory:
+        memory.add_many([f"the moon is {n} days old" for n in range(30)])
+        memory.flush()
+    assert document(cli("verify"))["counts"]["lancedb"] == 30
+    assert document(cli("repair"))["ok"]
+    assert document(cli("compact"))["after"]["libsql"] > 0
+    data = bytearray((path / "agentmem.db").read_bytes())
+    data[data.index(b"the moon is 7 days old")] = 0xFF
+    (path / "agentmem.db").write_bytes(data)
+    assert cli("verify").exit_code == cli("repair").exit_code == 1
+    result = cli("repair", "--salvage")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["counts"]["altered"] == 1
+    assert document(cli("verify"))["counts"]["records"] == 30
+
+
 def test_version(cli: Cli) -> None:
     assert cli("--version").stdout == f"agentmem {agentmem.__version__}\n"
 

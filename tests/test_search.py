@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from oracle import TOLERANCE, Oracle, Scope, check_hits, close
 
 from agentmem import ALL, InvalidInputError, Memory, NotFoundError, ScopeError, SearchResults, Settings
+from agentmem.follower import Follower
 
 SMALL, LARGE = Settings(), Settings(arena_limit=0)
 
@@ -601,3 +602,19 @@ def test_small_and_large_scopes_and_the_oracle_agree(
                 check_hits(hits, expected, limit)
         for memory in stores:
             memory.close()
+
+
+@pytest.mark.parametrize("mode", ["keyword", "hybrid"])
+def test_words_that_the_index_has_not_seen_yet_are_found(
+    open_memory: Callable[..., Memory], monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    memory = open_memory(settings=Settings(arena_limit=10))
+    memory.add_many([f"the garden of number {n}" for n in range(40)], user_id="ada")
+    memory.search("garden", user_id="ada", mode=mode)
+    monkeypatch.setattr(Follower, "index_keywords", lambda self, patience=0.0: False)  # as on a full disk
+    late = memory.add("a zebra in the garden", user_id="ada").id
+    memory.update(late, content="a zeppelin over the garden")
+    memory.add("a zebra and a zeppelin", user_id="ben")
+    assert [hit.id for hit in memory.search("zeppelin", user_id="ada", mode=mode, limit=1)] == [late]
+    assert not memory.search("zebra", user_id="ada", mode="keyword")
+    assert late in [hit.id for hit in memory.search("garden", user_id="ada", mode="keyword", limit=41)]

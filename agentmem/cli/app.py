@@ -18,6 +18,7 @@ from agentmem.models import ALL, Layer
 
 if TYPE_CHECKING:
     from agentmem import Memory
+    from agentmem.models import VerifyReport
 
 DATABASE = "agentmem.db"
 INTERRUPTED = 130
@@ -259,12 +260,54 @@ def reembed(
 
 
 @app.command()
+def verify(path: StorePath = Path(".agentmem"), table: AsTable = None) -> None:
+    """Compare every part of the store with every other; exit code 1 if they disagree."""
+    output = Output(table)
+    with _reporting(), _open(path) as memory:
+        _report(output, memory.verify())
+
+
+@app.command()
+def repair(
+    path: StorePath = Path(".agentmem"),
+    salvage: Annotated[
+        bool,
+        typer.Option(
+            "--salvage",
+            help="If the database itself is damaged, move what can be read of it to a new one, and keep the old one.",
+        ),
+    ] = False,
+    table: AsTable = None,
+) -> None:
+    """Rebuild what verify finds wrong; exit code 1 if anything stays wrong or was lost."""
+    output = Output(table)
+    with _reporting(), _open(path) as memory:
+        _report(output, memory.repair(salvage=salvage))
+
+
+@app.command()
+def compact(path: StorePath = Path(".agentmem"), table: AsTable = None) -> None:
+    """Merge files and give space back to the disk."""
+    output = Output(table)
+    with _reporting(), _open(path) as memory:
+        before = memory.stats().bytes
+        memory.compact()
+        output.figures({"before": before, "after": memory.stats().bytes})
+
+
+@app.command()
 def demo() -> None:
     """Run the main job on a small conversation, in a temporary store."""
     with _reporting():
         from agentmem.cli.demo import run_demo
 
         run_demo()
+
+
+def _report(output: Output, report: VerifyReport) -> None:
+    output.figures(report.to_dict())
+    if not report.ok:
+        raise typer.Exit(1)
 
 
 @contextmanager

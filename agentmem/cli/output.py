@@ -137,6 +137,8 @@ def changes(values: Mapping[str, Any]) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, dict):
         return changes(cast("dict[str, Any]", value))
+    if isinstance(value, list):
+        return "\n".join(map(str, cast("list[Any]", value)))
     return "" if value is None else str(value)
 
 

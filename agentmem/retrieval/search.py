@@ -252,6 +252,8 @@ class Retriever:
         wanted = max(200, 10 * query.limit)
         for _ in range(2):
             proposed = self._propose(scope, query, statistics, wanted)
+            if len(proposed.rows) > EXACT_ROWS:
+                break  # derived stores are far behind
             arena = Arena(self._dim)
             arena.upsert(self._repository.entries_of(proposed.rows, where, params))
             found = arena.search(query, statistics)
@@ -263,7 +265,12 @@ class Retriever:
     def _statistics(self, scope: ScopeKey, query: Query) -> Statistics | None:
         if query.mode == "vector":
             return None
-        return Statistics(*keywords.statistics(self._repository, wall_of(scope).key(), query.terms))
+        behind = keywords.applied_seq(self._repository) < self._seq
+        documents, mean_length, containing = keywords.statistics(self._repository, wall_of(scope).key(), query.terms)
+        if behind:  # a word that the index has not seen yet is taken for a rare one
+            containing = {word: count or 1 for word, count in containing.items()}
+            documents = max(documents, *containing.values(), 1)
+        return Statistics(documents, mean_length, containing)
 
     def _propose(self, scope: ScopeKey, query: Query, statistics: Statistics | None, wanted: int) -> _Proposed:
         rows, engines, complete = set[int](), list[str](), True
@@ -280,9 +287,12 @@ class Retriever:
             # Proposals come in order of similarity: once they fall below a similarity floor, nothing else passes it.
             complete = floor is not None and not beyond
         if statistics is not None:
+            indexed = keywords.applied_seq(self._repository)
             matched, every = keywords.propose(self._repository, scope, statistics.containing, wanted)
             rows.update(matched)
-            current = keywords.applied_seq(self._repository) >= self._seq
+            # What an index that cannot keep up has not seen yet is scored as well.
+            rows.update(self._changed_after(indexed, scope))
+            current = indexed >= self._seq
             engines.append("keywords" if current else "keywords (catching up)")
             complete = complete and current and (every or query.vector is not None)
         return _Proposed(rows, tuple(engines), complete)

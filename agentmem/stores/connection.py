@@ -139,10 +139,18 @@ def _mapped(exc: BaseException, path: Path) -> StoreError:
     if "disk is full" in lowered or "no space" in lowered:
         return DiskFullError(f"{path}: the disk is full; free some space and try again (nothing of this was kept)")
     if "malformed" in lowered or "not a database" in lowered or "corrupt" in lowered or "utf8" in lowered:
-        return StoreCorruptError(f"{path} is damaged or is not a database ({text}); restore it from a backup")
+        return StoreCorruptError(damaged(path, f"damaged or not a database: {text}"))
     if "readonly" in lowered or "unable to open" in lowered or "permission" in lowered:
         return StoreError(f"{path} cannot be opened for writing ({text}); check the permissions of its folder")
     return StoreError(f"{path}: {text}")
+
+
+def damaged(path: object, how: str) -> str:
+    """The words of an error for a database that cannot be read."""
+    return (
+        f"{path} cannot be read ({how}); restore it from a backup, or rescue what can be read: "
+        "agentmem repair --salvage, or Memory.repair(salvage=True)"
+    )
 
 
 def locked_out(path: Path, seconds: float) -> StoreLockedError:

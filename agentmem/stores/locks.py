@@ -19,7 +19,7 @@ _NETWORK = frozenset(
 
 
 class FileLock:
-    """An exclusive lock between processes that the operating system releases when its holder dies.
+    """A lock between processes, exclusive or shared, that the operating system releases when its holder dies.
 
     Not for threads: callers of one process take turns by other means.
     """
@@ -29,15 +29,15 @@ class FileLock:
         self._fd: int | None = None
         _locks.add(self)
 
-    def try_acquire(self) -> bool:
-        """Take the lock if it is free."""
+    def try_acquire(self, *, shared: bool = False) -> bool:
+        """Take the lock if it is free; ``shared``, if nobody has it for himself."""
         if self._fd is None:
             try:
                 self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as exc:
                 raise StoreError(f"cannot lock {self._path}: {exc.strerror}; check the store's folder") from exc
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as exc:
             if exc.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 return False

@@ -10,11 +10,12 @@ of records stay narrow and a new model's vectors can grow beside the old one's; 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from agentmem.clock import now_micros
 from agentmem.errors import StoreCorruptError, StoreVersionError
-from agentmem.stores.connection import Connection
+from agentmem.stores.connection import Connection, damaged
 
 LIVE, DELETED, ERASED = 0, 1, 2
 
@@ -83,6 +84,8 @@ def migrate(db: Connection, path: object) -> None:
         db.execute("CREATE TABLE migrations (name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL)")
     done = {row[0] for row in db.execute("SELECT name FROM migrations")}
     newer = done - {name for name, _ in MIGRATIONS}
+    if not all(re.fullmatch(r"\d{4}_[a-z_]+", str(name)) for name in newer):
+        raise StoreCorruptError(damaged(path, "its list of migrations is unreadable"))
     if newer:
         raise StoreVersionError(
             f"{path} was written by a newer version of agentmem (it has {min(newer)!r}); "

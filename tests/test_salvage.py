@@ -1,0 +1,200 @@
+"""Damage inside the database: everything that can still be read is rescued, and nothing is made up."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from agentmem import ALL, AsyncMemory, Memory, MemoryRecord, StoreCorruptError, StoreLockedError, VerifyReport
+from stress.victim import HashedWords, text_of
+
+DATABASE = "agentmem.db"
+PAGE = 4096
+USERS = ("ana", "ben")
+LONG = " and so on" * 100
+
+
+def opened(path: Path) -> Memory:
+    return Memory(path, embedder=HashedWords())
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed store: two users, updates, deletions, an erasure, all of it in the database file."""
+    path = tmp_path_factory.mktemp("salvage") / "store"
+    with opened(path) as memory:
+        for n in range(0, 200, 20):
+            texts = [f"{text_of(n + i, 0)}{LONG}" for i in range(20)]
+            memory.add_many(texts, user_id=USERS[n // 20 % 2], metadata={"n": n})
+        ids = [record.id for record in memory.iterate(user_id=ALL, order="oldest")]
+        for n in range(3, 200, 17):
+            memory.update(ids[n], content=f"{text_of(n, 0, 1)}{LONG}")
+        for n in range(5, 200, 23):
+            memory.delete(ids[n])
+        memory.erase(ids[100])
+        memory.compact()
+    return path
+
+
+def records(memory: Memory) -> dict[str, MemoryRecord]:
+    return {record.id: record for record in memory.iterate(user_id=ALL)}
+
+
+def salvaged(sample: Path, path: Path, harm: Callable[[bytearray], object]) -> tuple[VerifyReport, bytes]:
+    shutil.copytree(sample, path)
+    data = bytearray((path / DATABASE).read_bytes())
+    harm(data)
+    (path / DATABASE).write_bytes(data)
+    with opened(path) as memory:
+        return memory.repair(salvage=True), bytes(data)
+
+
+def page_of(data: bytes | bytearray, needle: str, at: int = 0) -> slice:
+    start = data.index(needle.encode(), at) // PAGE * PAGE
+    return slice(start, start + PAGE)
+
+
+def check(sample: Path, path: Path, report: VerifyReport) -> int:
+    """Compare a salvaged store with the sample; returns the live records that are gone or changed."""
+    with opened(sample) as before, opened(path) as after:
+        truth, found = records(before), records(after)
+        altered = 0
+        for id, record in found.items():
+            was = truth[id]  # nothing hidden came back
+            assert (record.user_id, record.agent_id, record.run_id) == (was.user_id, was.agent_id, was.run_id)
+            if (record.content, record.metadata) != (was.content, was.metadata):
+                altered += 1
+                assert any(id in problem for problem in report.problems), "changed, and not reported"
+        checked = after.verify()
+        assert checked.ok, checked.problems
+        for id in list(found)[::40]:
+            record = found[id]
+            assert record.user_id is not None
+            assert id in [hit.id for hit in after.search(record.content, user_id=record.user_id, limit=3)]
+            assert after.history(id)
+        again = after.add("something new", user_id="ana")
+        assert again.id not in truth
+    assert report.counts["lost"] >= len(truth) - len(found)
+    return len(truth) - len(found) + altered
+
+
+def test_a_lost_page_of_texts_costs_its_records_and_no_others(sample: Path, tmp_path: Path) -> None:
+    def harm(data: bytearray) -> None:
+        data[page_of(data, text_of(50, 0) + LONG)] = bytes(PAGE)
+
+    report, damaged = salvaged(sample, tmp_path / "store", harm)
+    assert not report.ok
+    assert 1 <= report.counts["lost"] <= 5  # three long texts fit a page
+    assert report.counts["salvaged"] + report.counts["lost"] == 200
+    assert check(sample, tmp_path / "store", report) <= 5
+    kept = list((tmp_path / "store").glob("damaged-*"))
+    assert [(folder / DATABASE).read_bytes() for folder in kept] == [damaged]
+
+
+def test_lost_embeddings_are_made_again(sample: Path, tmp_path: Path) -> None:
+    vector = HashedWords().embed_query(text_of(60, 0) + LONG).tobytes()
+
+    def harm(data: bytearray) -> None:
+        at = data.index(vector) // PAGE * PAGE
+        data[at : at + PAGE] = bytes(PAGE)
+
+    report, _ = salvaged(sample, tmp_path / "store", harm)
+    assert report.counts["reembedded"] >= 10
+    assert report.counts["lost"] == report.counts["altered"] == 0
+    assert check(sample, tmp_path / "store", report) == 0
+
+
+def test_a_changed_letter_is_reported(sample: Path, tmp_path: Path) -> None:
+    def harm(data: bytearray) -> None:
+        data[data.index((text_of(70, 0) + LONG).encode()) + 1] ^= 1
+
+    report, _ = salvaged(sample, tmp_path / "store", harm)
+    assert report.counts["altered"] == 1
+    assert check(sample, tmp_path / "store", report) == 1
+
+
+def test_text_that_is_not_utf8_any_more(sample: Path, tmp_path: Path) -> None:
+    def harm(data: bytearray) -> None:
+        data[data.index((text_of(70, 0) + LONG).encode()) + 1] = 0xFF
+
+    report, _ = salvaged(sample, tmp_path / "store", harm)
+    assert report.counts["altered"] == 1
+    assert check(sample, tmp_path / "store", report) == 1
+
+
+def test_a_record_whose_owner_is_unknown_is_not_shown_to_anybody(sample: Path, tmp_path: Path) -> None:
+    def harm(data: bytearray) -> None:
+        at = page_of(data, "ana\x02\x00ben") if b"ana\x02\x00ben" in data else page_of(data, "ana")
+        data[at] = bytes(PAGE)
+
+    report, _ = salvaged(sample, tmp_path / "store", harm)
+    assert report.counts["lost"] >= 199  # all but the erased one, of which nothing is left to own
+    with opened(tmp_path / "store") as memory:
+        assert records(memory) == {}
+        assert memory.verify().ok
+
+
+def test_damage_anywhere(sample: Path, tmp_path: Path) -> None:
+    pick = random.Random(17)
+    size = (sample / DATABASE).stat().st_size
+    for n in range(25):
+        at = pick.randrange(PAGE, size)
+        length = pick.choice([1, 20, 500, PAGE])
+
+        def harm(data: bytearray, at: int = at, length: int = length) -> None:
+            data[at : at + length] = pick.randbytes(len(data[at : at + length]))
+
+        path = tmp_path / f"store{n}"
+        report, _ = salvaged(sample, path, harm)
+        if report.counts.get("salvaged") is not None:
+            check(sample, path, report)
+        shutil.rmtree(path)
+
+
+def test_nothing_readable_is_an_error_and_changes_nothing(sample: Path, tmp_path: Path) -> None:
+    def harm(data: bytearray) -> None:
+        data[:PAGE] = bytes(PAGE)
+
+    with pytest.raises(StoreCorruptError, match="backup"):
+        salvaged(sample, tmp_path / "store", harm)
+    left = (tmp_path / "store" / DATABASE).read_bytes()
+    assert left[:PAGE] == bytes(PAGE)
+    assert left[PAGE:] == (sample / DATABASE).read_bytes()[PAGE:]
+    assert not list((tmp_path / "store").glob("*.salvage*"))
+
+
+def test_a_store_that_is_whole_is_left_alone(sample: Path, tmp_path: Path) -> None:
+    report, _ = salvaged(sample, tmp_path / "store", lambda data: None)
+    assert report.ok
+    assert not list((tmp_path / "store").glob("damaged-*"))
+
+
+def test_nobody_else_may_have_the_store_open(sample: Path, tmp_path: Path) -> None:
+    shutil.copytree(sample, tmp_path / "store")
+    with opened(tmp_path / "store") as one, opened(tmp_path / "store") as other:
+        some = next(one.iterate(user_id="ana"))
+        other.get(some.id)
+        with pytest.raises(StoreLockedError, match="close it"):
+            one.handle.salvage()
+        assert one.get(some.id) == other.get(some.id) == some
+
+
+def test_salvage_from_an_event_loop(sample: Path, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    shutil.copytree(sample, path)
+    data = bytearray((path / DATABASE).read_bytes())
+    data[page_of(data, text_of(50, 0) + LONG)] = bytes(PAGE)
+    (path / DATABASE).write_bytes(data)
+
+    async def main() -> VerifyReport:
+        async with AsyncMemory(path, embedder=HashedWords()) as memory:
+            report = await memory.repair(salvage=True)
+            assert (await memory.verify()).ok
+            return report
+
+    assert anyio.run(main).counts["lost"] >= 1
