@@ -15,6 +15,7 @@ import anyio.to_thread
 from agentmem.bridge import in_thread, wait_for
 from agentmem.clock import Clock
 from agentmem.errors import ClosedError
+from agentmem.lifecycle.client import AsyncLifecycleClient
 from agentmem.memory import STREAM_DEPTH, Memory
 from agentmem.models import (
     UNSET,
@@ -402,6 +403,11 @@ class AsyncMemory:
         await self._wait(self._blocking.feedback, id, rating=rating, accepted=accepted, query=query)
 
     # -- the store -----------------------------------------------------------------------------------------------------
+
+    @property
+    def lifecycle(self) -> AsyncLifecycleClient:
+        """See ``Memory.lifecycle``."""
+        return AsyncLifecycleClient(self._blocking.lifecycle, self._wait)
 
     async def flush(self) -> None:
         """See ``Memory.flush``."""

@@ -93,7 +93,7 @@ class Follower:
         self._target = target
         self._commits = commits
         self._lock = lock
-        self._settings = settings
+        self._settings = settings.performance
         self._check_model = check_model
         self._wake = threading.Condition()
         self._wanted = 0

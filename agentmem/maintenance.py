@@ -12,18 +12,21 @@ from agentmem.clock import Micros
 from agentmem.embedding.cache import CachedEmbedder
 from agentmem.errors import StoreCorruptError, StoreError
 from agentmem.follower import PURGE
-from agentmem.models import EraseReport, Health, Layer, Stats, VerifyReport
+from agentmem.lifecycle.pressure import pressure
+from agentmem.lifecycle.table import recount, sizes
+from agentmem.models import EraseReport, Health, Layer, LayerStats, Pressure, Stats, VerifyReport
 from agentmem.orchestrator import DATABASE, Engine
 from agentmem.retrieval import keywords
 from agentmem.stores.commit import Task, give_space_back, truncate_wal
 from agentmem.stores.connection import Connection
 from agentmem.stores.repository import WINDOW, Repository, Stored, fingerprint
-from agentmem.stores.schema import DELETED, ERASED, LIVE
+from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE
 
 _PATIENCE = 2.0
 """Seconds that a maintenance call waits for readers to let go of the write-ahead log."""
 _SHOWN = 20
-STATE_AFTER = {"DELETE": DELETED, "EXPIRE": DELETED, "EVICT": DELETED, "ERASE": ERASED}
+_ATTEMPTS = 5
+STATE_AFTER = {"DELETE": DELETED, "EXPIRE": EXPIRED, "EVICT": EXPIRED, "ERASE": ERASED}
 _STATES = ", ".join(f"'{event}'" for event in ("ADD", "UPDATE", "RESTORE", *STATE_AFTER))
 """Events that decide whether a record is live."""
 
@@ -86,7 +89,7 @@ def stats(engine: Engine) -> Stats:
     engine.check_model()
     db = engine.repository.db
     by_layer = dict.fromkeys((layer.value for layer in Layer), 0)
-    deleted = 0
+    deleted = expired = 0
     for low, high in engine.repository.windows("1", ()):
         sql = "SELECT layer, state, count(*) FROM records WHERE row > ? AND row <= ? GROUP BY layer, state"
         for layer, state, count in db.execute(sql, (low, high)):
@@ -94,12 +97,18 @@ def stats(engine: Engine) -> Stats:
                 by_layer[layer] += count
             elif state == DELETED:
                 deleted += count
+            elif state == EXPIRED:
+                expired += count
     cached = engine.embedder if isinstance(engine.embedder, CachedEmbedder) else None
+    layers = layer_stats(engine)
     return Stats(
         records=sum(by_layer.values()),
         deleted=deleted,
+        expired=expired,
         events=engine.repository.last_seq(),
         by_layer=by_layer,
+        layers=layers,
+        pressure=max((layer.pressure for layer in layers.values()), key=list(Pressure).index),
         bytes=_sizes(engine),
         model=engine.embedder.name,
         dim=engine.embedder.dim,
@@ -107,6 +116,15 @@ def stats(engine: Engine) -> Stats:
         query_cache=engine.cache.usage(),
         embedding_cache={"hits": cached.hits, "misses": cached.misses} if cached else {},
     )
+
+
+def layer_stats(engine: Engine) -> dict[str, LayerStats]:
+    """How full each layer is; the pressure is as of now, with the slack that it has since the last sweep."""
+    found = dict[str, LayerStats]()
+    for layer, (records, used, before) in sizes(engine.repository).items():
+        total, limit = used + records * engine.lifecycle.vector_bytes, engine.lifecycle.rules.limit[layer]
+        found[layer] = LayerStats(records, total, limit, pressure(total / limit, Pressure(before)))
+    return {layer.value: found[layer] for layer in Layer}
 
 
 def _sizes(engine: Engine) -> dict[str, int]:
@@ -124,13 +142,15 @@ def _sizes(engine: Engine) -> dict[str, int]:
 def health(engine: Engine) -> Health:
     """Whether the derived stores keep up. A store that is behind or rebuilding still answers everything."""
     engine.check_process()
-    follower = engine.follower
+    follower, lifecycle = engine.follower, engine.lifecycle
     return Health(
-        ok=follower.last_error is None,
+        ok=follower.last_error is None and lifecycle.last_error is None,
         vectors_behind=follower.behind(),
         vector_errors=follower.errors,
         vector_rebuilds=follower.rebuilds,
         last_vector_error=follower.last_error,
+        sweep_errors=lifecycle.errors,
+        last_sweep_error=lifecycle.last_error,
     )
 
 
@@ -160,6 +180,7 @@ def _verify(engine: Engine) -> VerifyReport:
         problems += _check_truth(engine, counts)
     except StoreCorruptError as exc:
         return VerifyReport(False, counts, [*problems, f"libsql: {exc}"])
+    problems += _check_layers(engine)
     problems += _check_vectors(engine, counts)
     problems += _check_keywords(engine)
     problems += engine.retriever.differences()
@@ -172,6 +193,7 @@ def repair(engine: Engine) -> VerifyReport:
     if any(problem.startswith(("libsql", "record")) for problem in report.problems) or report.ok:
         return report
     engine.retriever.forget_all()
+    engine.write(recount)
     engine.write(keywords.rebuild)
     engine.follower.rebuild()
     engine.follower.flush()
@@ -224,6 +246,34 @@ def _check_prints(engine: Engine, low: int, high: int) -> list[str]:
         for id, user, agent, run, role, kind, content, print in engine.repository.db.execute(sql, (low, high))
         if fingerprint((user, agent, run), role, kind, content) != print
     ]
+
+
+def _check_layers(engine: Engine) -> list[str]:
+    """The layers' running totals are what counting anew gives, and use is known of records that exist only."""
+    repository, differences = engine.repository, list[str]()
+    for _ in range(_ATTEMPTS):
+        seq = repository.last_seq()
+        noted = {layer: found[:2] for layer, found in sizes(repository).items()}
+        counted = dict.fromkeys(noted, (0, 0))
+        for low, high in repository.windows("r.state = 0", ()):
+            sql = (
+                "SELECT layer, count(*), sum(octet_length(content) + coalesce(octet_length(metadata), 0)) "
+                "FROM records WHERE row > ? AND row <= ? AND state = 0 GROUP BY layer"
+            )
+            for layer, records, used in repository.db.execute(sql, (low, high)):
+                before = counted.get(layer, (0, 0))
+                counted[layer] = (before[0] + records, before[1] + used)
+        differences = [
+            f"lifecycle: the layer {layer} is taken for {noted.get(layer)} (records, bytes) and has {found}"
+            for layer, found in counted.items()
+            if noted.get(layer) != found
+        ]
+        if not differences or repository.last_seq() == seq:
+            break  # else somebody was writing meanwhile
+    orphans = repository.db.execute("SELECT count(*) FROM accesses WHERE row NOT IN (SELECT row FROM records)")[0][0]
+    if orphans:
+        differences.append(f"lifecycle: accesses of {orphans} records that do not exist")
+    return differences
 
 
 def _check_vectors(engine: Engine, counts: dict[str, int]) -> list[str]:

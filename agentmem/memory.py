@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agentmem.clock import Clock
 from agentmem.errors import InvalidInputError, ScopeError, StoreCorruptError
 from agentmem.handle import Handle
+from agentmem.lifecycle.client import LifecycleClient
 from agentmem.models import (
     UNSET,
     AddResult,
@@ -51,7 +52,7 @@ from agentmem.requests import (
     token_counter,
     within,
 )
-from agentmem.retrieval.context import estimate_tokens, render
+from agentmem.retrieval.context import choose, estimate_tokens, render
 from agentmem.retrieval.filters import compile_filter
 from agentmem.stores.repository import Created, not_found
 from agentmem.validation import Draft, NewMemoryFields, Scope, check_id, check_limit, check_number, check_scope
@@ -295,13 +296,17 @@ class Memory:
         The text has at most ``max_tokens`` tokens as ``count_tokens`` counts them; left out, a token is taken to be
         three bytes of UTF-8, which overestimates. Empty if nothing was found or nothing fits.
         """
+        from agentmem import searching
+
         check_tokens(max_tokens)
         counter = estimate_tokens if count_tokens is None else token_counter(count_tokens)
-        found = self.search(
-            query, user_id=user_id, agent_id=agent_id, run_id=run_id, limit=_CONTEXT_CANDIDATES, filters=filters,
-            kinds=kinds, layers=layers, since=since, until=until, mode=mode, min_similarity=min_similarity,
-        )  # fmt: skip
-        return render([hit.record for hit in found], max_tokens, counter)
+        scope, limit = self._scope(user_id, agent_id, run_id), _CONTEXT_CANDIDATES
+        request = search_request(query, scope, limit, filters, kinds, layers, since, until, None, mode, min_similarity)
+        # Only what is shown counts as used.
+        found = searching.run(
+            self.handle.engine(), request, explain=False, choose=lambda hits: choose(hits, max_tokens, counter)
+        )
+        return render([hit.record for hit in found])
 
     def recent(
         self, *, run_id: str, user_id: UserId = None, agent_id: str | None = None, limit: int = 20
@@ -317,7 +322,7 @@ class Memory:
         """The record with this id, or None if there is none (here), or it is deleted or expired."""
         engine = self.handle.engine()
         stored = engine.find(check_id(id), self._bound)
-        return None if stored is None else engine.record(stored)
+        return None if stored is None else engine.used(stored)
 
     def page(
         self,
@@ -441,6 +446,9 @@ class Memory:
     def restore(self, id: str, *, version: int | None = None) -> MemoryRecord:
         """Undo a delete, or go back to what a record was at ``version``; either way as a new version.
 
+        A record that expired or was evicted can be restored for ``lifecycle.grace_days``; its time in its layer begins
+        anew. One whose own ``ttl`` has passed cannot.
+
         Raises ``NotFoundError`` if there is no such record or version, or it was erased.
         """
         wanted = check_version(version, "version")
@@ -449,13 +457,21 @@ class Memory:
     def feedback(
         self, id: str, *, rating: float | None = None, accepted: bool | None = None, query: str | None = None
     ) -> None:
-        """Say how good a memory was: ``rating`` from 1 to 5 moves its score, all of it goes into its history."""
+        """Say how good a memory was; all of it goes into its history.
+
+        ``rating`` from 1 to 5 moves its score in searches, ``accepted`` its relevance for promotion.
+        """
         engine = self.handle.engine()
         data = feedback_data(rating, accepted, query)
         value = None if rating is None else check_number(rating, "rating", 1, 5)
         engine.rate(check_id(id), value, data, self._bound)
 
     # -- the store ---------------------------------------------------------------------------------------------------
+
+    @property
+    def lifecycle(self) -> LifecycleClient:
+        """Layers: ``sweep``, ``explain``, ``promote``, ``demote``, ``pin``, ``unpin``."""
+        return LifecycleClient(self.handle, self._bound)
 
     def flush(self) -> None:
         """Wait until LanceDB and the keyword index have everything that was committed before this call.

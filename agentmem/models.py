@@ -46,6 +46,14 @@ class Layer(StrEnum):
     ASSETS = "assets"
 
 
+class Pressure(StrEnum):
+    """How full a layer is: medium from 60 % of its limit on, high above 85 %."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
 class EventType(StrEnum):
     """What can happen to a record."""
 
@@ -89,6 +97,7 @@ class MemoryRecord:
     occurred_at: datetime | None
     expires_at: datetime | None
     version: int
+    pinned: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON-ready values; times as ISO 8601 text."""
@@ -226,13 +235,106 @@ class ReembedReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """What a sweep does with one record, and the rule behind it; ``to_layer`` is None for a record that goes."""
+
+    id: str
+    event: EventType
+    from_layer: Layer
+    to_layer: Layer | None
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """What a sweep did, or would do.
+
+    ``blocked`` records are to be promoted to a layer that is full; ``erased`` ones can no longer be restored. ``moves``
+    is filled by a dry run only, up to 10,000.
+    """
+
+    at: datetime
+    promoted: int
+    expired: int
+    evicted: int
+    erased: int
+    blocked: int
+    examined: int
+    moves: tuple[Move, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values."""
+        return _plain(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One condition of a promotion: ``value`` has to exceed ``threshold``."""
+
+    name: str
+    value: float
+    threshold: float
+    met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a record is where it is, what it lacks to move up, and when it is due.
+
+    ``state`` is ``"live"``, ``"deleted"`` or ``"expired"``; ``since`` and ``because`` are those of the event that
+    brought it there. ``lacks`` names the requirements that are not met, where that keeps it from being promoted.
+    At ``due_at`` comes ``due_rule``: by ``"ttl"`` (the caller's) it is gone, by ``"layer ttl"`` it is promoted if it is
+    eligible then, else it expires. An expired record can be restored before ``restorable_until``.
+    """
+
+    id: str
+    state: str
+    layer: Layer
+    kind: str
+    pinned: bool
+    since: datetime
+    because: str
+    accesses: int
+    first_access: datetime | None
+    last_access: datetime | None
+    score: float
+    components: dict[str, float]
+    target_layer: Layer | None
+    target_kind: str | None
+    eligible: bool
+    gate: str
+    requirements: tuple[Requirement, ...]
+    lacks: tuple[str, ...]
+    due_at: datetime | None
+    due_rule: str | None
+    restorable_until: datetime | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The explanation as JSON-ready values."""
+        return _plain(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStats:
+    """Live records of a layer, the bytes of their text, metadata and vectors, and the layer's limit in bytes."""
+
+    records: int
+    bytes: int
+    limit: int
+    pressure: Pressure
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """What the store holds. ``bytes`` are sizes on disk by component."""
 
     records: int
     deleted: int
+    expired: int
     events: int
     by_layer: dict[str, int]
+    layers: dict[str, LayerStats]
+    pressure: Pressure
     bytes: dict[str, int]
     model: str
     dim: int
@@ -247,13 +349,18 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the store is doing. ``vectors_behind`` counts changes that LanceDB has yet to receive."""
+    """How the store is doing. ``vectors_behind`` counts changes that LanceDB has yet to receive.
+
+    ``sweep_errors`` counts failures of the background sweeps and of recording accesses; both are tried again.
+    """
 
     ok: bool
     vectors_behind: int
     vector_errors: int
     vector_rebuilds: int
     last_vector_error: str | None
+    sweep_errors: int
+    last_sweep_error: str | None
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON-ready values."""

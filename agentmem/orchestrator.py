@@ -31,6 +31,9 @@ from agentmem.errors import (
     StoreLockedError,
 )
 from agentmem.follower import Follower, Target
+from agentmem.lifecycle.scoring import feedback
+from agentmem.lifecycle.subject import Rules
+from agentmem.lifecycle.worker import Lifecycle
 from agentmem.models import HistoryEvent, MemoryRecord, Order, Page
 from agentmem.ports import Embedder
 from agentmem.retrieval.filters import CompiledFilter
@@ -138,9 +141,15 @@ class Engine:
             self._names = Names()
             self._connection = Connection(database)
             stack.callback(self._connection.close)
-            self.commits = GroupCommit(database, gate, self._names, number, settings.lock_timeout_s, self.now)
+            self.lifecycle = Lifecycle(
+                lambda: self.repository, lambda: self.embedder.dim, Rules.of(settings),
+                settings.lifecycle.sweep_interval_s, FileLock(path / "sweep.lock"), self.now,
+            )  # fmt: skip
+            self.commits = GroupCommit(
+                database, gate, self._names, number, settings.performance.lock_timeout_s, self.now, self.lifecycle.grown
+            )
             stack.callback(self.commits.close)
-            self.cache = QueryCache(settings.query_cache_size, settings.query_cache_ttl_minutes)
+            self.cache = QueryCache(settings.performance.query_cache_size, settings.performance.query_cache_ttl_minutes)
             self.moving = threading.Lock()
             self.model = self._model(number, chosen)
             stack.callback(lambda: self.model.lance.close())
@@ -151,8 +160,8 @@ class Engine:
             self._batcher = Batcher(
                 lambda: (self.model.number, self.model.embedder),
                 self._embed_new,
-                settings.embed_threads,
-                settings.batch_size,
+                settings.performance.embed_threads,
+                settings.performance.batch_size,
             )
             stack.callback(self._batcher.close)
             # Apart, so that a model that hangs, or a LanceDB that does, keeps nobody from reading.
@@ -161,6 +170,9 @@ class Engine:
             self.waits = ThreadPoolExecutor(WAITERS, thread_name_prefix="agentmem-wait")
             for pool in (self.reads, self.searches, self.waits):
                 stack.callback(pool.shutdown)
+            self.lifecycle.start(self.commits)
+            stack.callback(self.lifecycle.close)
+            stack.callback(self.lifecycle.stop)
             stack.callback(self.follower.stop)
             self._stack = stack.pop_all()
 
@@ -285,6 +297,11 @@ class Engine:
             return None
         return self.repository.find_by_id(id, key, None if any_state else self.now())
 
+    def used(self, stored: Stored) -> MemoryRecord:
+        """The record, which somebody asked for by its id."""
+        self.lifecycle.accesses.read(self.now(), stored.row)
+        return self.record(stored)
+
     def record(self, stored: Stored) -> MemoryRecord:
         return self.repository.record(stored)
 
@@ -393,7 +410,8 @@ class Engine:
             return self.record(current)
         values = {} if version is None else self._values_at(current, version)
         patch = Patch({k: v for k, v in values.items() if v != getattr(current, k)}, if_version=current.version)
-        return self._change(patch, lambda r, ready: r.restore(id, ready, self._guard(id, scope), self.now()))
+        grace = self.lifecycle.rules.grace
+        return self._change(patch, lambda r, ready: r.restore(id, ready, self._guard(id, scope), self.now(), grace))
 
     def _values_at(self, current: Stored, version: int) -> dict[str, Value]:
         """A record's values as of one of its versions: today's, undone event by event."""
@@ -407,7 +425,9 @@ class Engine:
 
     def rate(self, id: str, rating: float | None, data: dict[str, Any], scope: Scope | None) -> None:
         """Store feedback."""
-        self.write(lambda repository: repository.rate(id, rating, data, self._guard(id, scope), self.now()))
+        accepted = data.get("accepted")
+        verdict = (0.0, 0.0) if accepted is None else feedback(accepted)
+        self.write(lambda r: r.rate(id, rating, data, self._guard(id, scope), self.now(), verdict))
 
     def embed_query(self, text: str) -> Any:
         return embed_query(self.embedder, text)
@@ -448,8 +468,8 @@ def _open_model(
     database: Path, gate: FileLock, settings: Settings, given: Spec, any_model: bool
 ) -> tuple[int, Embedder]:
     """Bring the tables up to date and find the store's model: the given one, or if None the one it was written with."""
-    if not gate.acquire(settings.lock_timeout_s):
-        raise locked_out(database, settings.lock_timeout_s)
+    if not gate.acquire(settings.performance.lock_timeout_s):
+        raise locked_out(database, settings.performance.lock_timeout_s)
     with gate, closing(Connection(database)) as connection:
         configure(connection)
         migrate(connection, database.parent)
@@ -469,7 +489,7 @@ def _open_model(
 def open_model(repository: Repository, settings: Settings, given: Spec) -> Embedder:
     """The given model, or if None the one that the store was written with."""
     spec = (repository.meta("model_spec") or None) if given is None else given
-    return open_embedder(spec, cache_size=settings.embedding_cache_size)
+    return open_embedder(spec, cache_size=settings.performance.embedding_cache_size)
 
 
 def with_model(repository: Repository, embedder: Embedder, given: Spec) -> None:

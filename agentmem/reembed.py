@@ -198,7 +198,7 @@ def _flip(engine: Engine, embedder: Embedder, given: Spec, plan: _Plan, most: fl
         repository.set_meta(NEXT_GENERATION, None)
         repository.set_meta("lance_applied_seq", 0)
         repository.set_meta("lance_state", None)
-        flipped.append(open_embedder(embedder, cache_size=engine.settings.embedding_cache_size))
+        flipped.append(open_embedder(embedder, cache_size=engine.settings.performance.embedding_cache_size))
         return embedded
 
     def adopt() -> None:

@@ -33,7 +33,7 @@ from agentmem.stores.connection import Connection, Row
 from agentmem.stores.locks import FileLock
 from agentmem.stores.names import Names
 from agentmem.stores.repository import Repository, fingerprint
-from agentmem.stores.schema import DELETED, ERASED, LIVE, configure, migrate
+from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE, RECOUNT, configure, migrate
 
 T = TypeVar("T")
 _WINDOW = 500
@@ -175,6 +175,8 @@ class _Transfer:
             self._tally.problem(f"{missing} records could not be read at all; only their history names them")
         self._copy_history()
         self._copy_embeddings(last)
+        self._copy_use(last)
+        self._write(RECOUNT, [()])
         # Row numbers are never given out twice.
         self._write("DELETE FROM sqlite_sequence WHERE name = ?", [("records",)])
         self._write("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", [("records", last)])
@@ -269,7 +271,7 @@ class _Transfer:
             return "its columns are damaged"
         if not {record["user"], record["agent"], record["run"]} <= self._names:
             return "whose it was could not be read"
-        if record["state"] not in (LIVE, DELETED, ERASED) or record["layer"] not in {layer.value for layer in Layer}:
+        if record["state"] not in (LIVE, DELETED, ERASED, EXPIRED) or record["layer"] not in {layer.value for layer in Layer}:
             return "its columns are damaged"
         if record["content"] is None and record["state"] != ERASED:
             return "its text could not be read"
@@ -285,6 +287,8 @@ class _Transfer:
             altered = True
         if not _is_json(record["metadata"]):
             record["metadata"], altered = None, True
+        if record.get("pinned") not in (0, 1):
+            record["pinned"] = 0
         mark = record["fingerprint"]
         if mark is not None and record["state"] == LIVE:
             key = (record["user"], record["agent"], record["run"])
@@ -311,9 +315,24 @@ class _Transfer:
         states = dict(self._new.execute("SELECT row, state FROM records"))
         sql = "INSERT INTO history (row, event, at, version, data) VALUES (?,?,?,?,?)"
         self._write(sql, [(row, "ADD", at, version, '{"salvaged": true}') for row, at, version in self._broken])
-        after = {state: event for event, state in STATE_AFTER.items() if event in ("DELETE", "ERASE")}
+        after = {state: event for event, state in STATE_AFTER.items() if event in ("DELETE", "ERASE", "EXPIRE")}
         hidden = [(row, after[states[row]], at, version) for row, at, version in self._broken if states[row] in after]
         self._write(sql, [(row, event, at, version, None) for row, event, at, version in hidden])
+
+    def _copy_use(self, last: int) -> None:
+        """How records were used; where that is lost, it is counted anew."""
+        if not _whole(self._old, "PRAGMA table_info(accesses)"):
+            return
+        sql = "SELECT row, times, first_at, last_at, value, weight FROM accesses WHERE row > ? AND row <= ?"
+        self._write(
+            "INSERT OR IGNORE INTO accesses VALUES (?, ?, ?, ?, ?, ?, 1)",
+            (
+                use
+                for use in _ranges(self._old, sql, last)
+                if use[0] in self._kept and all(isinstance(number, (int, float)) for number in (use[1], *use[4:]))
+                if all(when is None or isinstance(when, int) for when in use[2:4])
+            ),
+        )
 
     def _copy_embeddings(self, last: int) -> None:
         size = self._embedder.dim * 4

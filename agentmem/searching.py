@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agentmem.clock import Micros
@@ -54,14 +55,16 @@ class _Watch:
         self._at = now
 
 
-def run(engine: Engine, search: Search, *, explain: bool) -> SearchResults:
-    """Search; see ``Memory.search``."""
+def run(
+    engine: Engine, search: Search, *, explain: bool, choose: Callable[[SearchResults], list[int]] | None = None
+) -> SearchResults:
+    """Search; see ``Memory.search``. With ``choose``, only the hits at these positions count as found and come back."""
     engine.check_process()
     watch = _Watch()
     while True:
         model = engine.model
         try:
-            results = _run(engine, model, search, watch, explain)
+            results = _run(engine, model, search, watch, explain, choose)
         except (ModelMismatchError, StoreError):
             if model.repository.is_current():
                 raise
@@ -72,7 +75,14 @@ def run(engine: Engine, search: Search, *, explain: bool) -> SearchResults:
         engine.check_model()
 
 
-def _run(engine: Engine, model: Model, search: Search, watch: _Watch, explain: bool) -> SearchResults | None:
+def _run(
+    engine: Engine,
+    model: Model,
+    search: Search,
+    watch: _Watch,
+    explain: bool,
+    choose: Callable[[SearchResults], list[int]] | None,
+) -> SearchResults | None:
     """Search with this model; None if the store has moved to another one meanwhile."""
     now = engine.now()
     model.retriever.follow()
@@ -100,7 +110,10 @@ def _run(engine: Engine, model: Model, search: Search, watch: _Watch, explain: b
     ]
     watch.lap("build")
     trace = SearchTrace(found.engines, found.considered, cached is not None, watch.spent) if explain else None
-    return SearchResults(hits, trace)
+    results = SearchResults(hits, trace)
+    chosen = None if choose is None else choose(results)
+    engine.lifecycle.accesses.found(now, found.candidates, chosen)
+    return results if chosen is None else SearchResults([results[at] for at in chosen], trace)
 
 
 def _search(

@@ -8,35 +8,57 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from agentmem import Settings
+from agentmem import settings as module
 from agentmem.cli.app import app
+from agentmem.lifecycle import scoring as promotion_scoring
 from agentmem.retrieval import scoring
 
 DOCS = Path(__file__).parent
-COMMANDS = ("", "add", "search", "get", "history", "stats", "reembed", "demo")
+COMMANDS = (
+    "", "add", "search", "get", "history", "stats", "explain", "sweep", "config show", "config check", "reembed",
+    "demo",
+)  # fmt: skip
 _PART = re.compile(r"(<!-- generated: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def settings() -> str:
-    """A table of the settings: name, default, and the docstring below the field."""
+    """A table of the settings: key, default, and the docstring below the field, maybe that of a parent class."""
+    described: dict[str, dict[str, str]] = {}
+    for cls in ast.parse(inspect.getsource(module)).body:
+        if isinstance(cls, ast.ClassDef):
+            described[cls.name] = {
+                field.target.id: " ".join(doc.value.value.split())
+                for field, doc in zip(cls.body, cls.body[1:], strict=False)
+                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+                if isinstance(doc, ast.Expr)
+                and isinstance(doc.value, ast.Constant)
+                and isinstance(doc.value.value, str)
+            }
     lines = ["| setting | default | meaning |", "|---|---|---|"]
-    [cls] = ast.parse(inspect.getsource(Settings)).body
-    assert isinstance(cls, ast.ClassDef)
-    described = {
-        field.target.id: " ".join(doc.value.value.split())
-        for field, doc in zip(cls.body, cls.body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant) and isinstance(doc.value.value, str)
-    }
-    for name, field in Settings.model_fields.items():
-        default = str(field.default) if isinstance(field.default, str) else repr(field.default)
-        lines.append(f"| `{name}` | `{default}` | {described[name].replace('``', '`')} |")
+    for prefix, section in _sections(Settings):
+        for name, field in section.model_fields.items():
+            if isinstance(field.default, BaseModel):
+                continue
+            default = str(field.default) if isinstance(field.default, str) else f"{field.default!r}"
+            [meaning, *_] = [
+                described[c.__name__][name] for c in section.__mro__ if name in described.get(c.__name__, {})
+            ]
+            lines.append(f"| `{prefix}{name}` | `{default}` | {meaning.replace('``', '`')} |")
     return "\n".join(lines) + "\n"
+
+
+def _sections(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    yield prefix, section
+    for name, field in section.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            yield from _sections(type(field.default), f"{prefix}{name}.")
 
 
 def help_texts() -> str:
@@ -57,7 +79,17 @@ def formulas() -> str:
     return f"```text\n{inspect.cleandoc(scoring.__doc__ or '')}\n\n{constants}\n```\n"
 
 
-PARTS: dict[str, Callable[[], str]] = {"settings": settings, "help": help_texts, "scoring": formulas}
+def promotion() -> str:
+    """The docstring of the module that scores records for promotion."""
+    return f"```text\n{inspect.cleandoc(promotion_scoring.__doc__ or '')}\n```\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "help": help_texts,
+    "scoring": formulas,
+    "promotion": promotion,
+}
 
 
 def regenerated(text: str) -> str:

@@ -77,6 +77,7 @@ class Row:
     occurred: datetime | None
     dedupe: bool
     rating: float | None = None
+    pinned: bool = False
     version: int = 1
     life: str = "live"
     versions: dict[int, State] = field(default_factory=dict)
@@ -101,6 +102,7 @@ class Row:
             "occurred_at": self.occurred,
             "expires_at": self.state.expires,
             "version": self.version,
+            "pinned": self.pinned,
         }
 
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import trio
 from conftest import START, FakeClock, HashEmbedder
 
 from agentmem import AgentMemError, AsyncMemory, ClosedError, InvalidInputError, Memory, ScopeError, Settings
+from agentmem.lifecycle.client import AsyncLifecycleClient, LifecycleClient
 
 ROOT = Path(__file__).resolve().parent.parent
 Open = Callable[..., Memory]
@@ -35,6 +37,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "erase_all": {"user_id": "u"}, "history": {"id": "x"}, "restore": {"id": "x"}, "feedback": {"id": "x", "rating": 3},
     "flush": {}, "warm_up": {}, "stats": {}, "health": {}, "verify": {}, "repair": {}, "compact": {},
     "reembed": {"model": HashEmbedder()},
+    "lifecycle.sweep": {}, "lifecycle.explain": {"id": "x"}, "lifecycle.promote": {"id": "x"},
+    "lifecycle.demote": {"id": "x"}, "lifecycle.pin": {"id": "x"}, "lifecycle.unpin": {"id": "x"},
 }  # fmt: skip
 
 
@@ -137,7 +141,9 @@ def test_one_who_stops_waiting_for_the_opening_does_not_stop_the_others(store: P
 
 def test_both_clients_have_the_same_names() -> None:
     assert public(AsyncMemory) - {"aclose"} == public(Memory) - {"close"}
-    assert CALLS.keys() == public(Memory) - {"close", "scoped"}
+    assert public(AsyncLifecycleClient) == public(LifecycleClient)
+    ours = {f"lifecycle.{name}" for name in public(LifecycleClient)}
+    assert CALLS.keys() == public(Memory) - {"close", "scoped", "lifecycle"} | ours
     assert {"__aenter__", "__aexit__"} <= vars(AsyncMemory).keys()
     assert {"__enter__", "__exit__"} <= vars(Memory).keys()
 
@@ -148,9 +154,10 @@ def signature(function: Any) -> inspect.Signature:
     return inspect.signature(function, eval_str=True, globals=names)
 
 
-@pytest.mark.parametrize("name", [*sorted(public(Memory) - {"close"}), "__init__"])
+@pytest.mark.parametrize("name", [*sorted(CALLS), "scoped", "__init__"])
 def test_both_clients_take_and_return_the_same(name: str) -> None:
-    blocking, waiting = getattr(Memory, name), getattr(AsyncMemory, name)
+    owners = (LifecycleClient, AsyncLifecycleClient) if name.startswith("lifecycle.") else (Memory, AsyncMemory)
+    blocking, waiting = (getattr(owner, name.removeprefix("lifecycle.")) for owner in owners)
     ours, theirs = signature(blocking), signature(waiting)
     for one, other in zip(ours.parameters.values(), theirs.parameters.values(), strict=True):
         assert (one.name, one.kind, one.default) == (other.name, other.kind, other.default)
@@ -173,13 +180,13 @@ def test_both_clients_take_and_return_the_same(name: str) -> None:
 
 
 def call(memory: Memory, name: str) -> None:
-    result = getattr(memory, name)(**CALLS[name])
+    result = attrgetter(name)(memory)(**CALLS[name])
     if isinstance(result, Iterator):
         list(result)
 
 
 async def call_async(memory: AsyncMemory, name: str) -> None:
-    result = getattr(memory, name)(**CALLS[name])
+    result = attrgetter(name)(memory)(**CALLS[name])
     if inspect.isasyncgen(result):
         async for _ in result:
             pass

@@ -36,6 +36,12 @@ app = typer.Typer(
 )
 
 
+config = typer.Typer(
+    help="Show or check the settings, from file and environment.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(config, name="config")
+
+
 class Mode(StrEnum):
     HYBRID = "hybrid"
     VECTOR = "vector"
@@ -52,6 +58,12 @@ Agent = Annotated[str | None, typer.Option("--agent", metavar="ID", help="Only t
 Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="Only those of this conversation.")]
 AsTable = Annotated[
     bool | None, typer.Option("--table/--json", help="How to print; default: table on a terminal, else JSON.")
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--file", metavar="FILE", help="The TOML file; left out, that of AGENTMEM_CONFIG, else agentmem.toml here."
+    ),
 ]
 RecordId = Annotated[str, typer.Argument(metavar="ID", help="The record's id.")]
 
@@ -238,6 +250,58 @@ def stats(path: StorePath = Path(".agentmem"), table: AsTable = None) -> None:
     output = Output(table)
     with _reporting(), _open(path) as memory:
         output.figures({**memory.stats().to_dict(), "health": memory.health().to_dict()})
+
+
+@app.command()
+def explain(
+    id: RecordId,
+    path: StorePath = Path(".agentmem"),
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    table: AsTable = None,
+) -> None:
+    """Show why one memory is in its layer, what it lacks for promotion, and when it is due."""
+    output = Output(table)
+    with _reporting(), _open(path) as memory:
+        output.figures(_within(memory, user, agent, run).lifecycle.explain(id).to_dict())
+
+
+@app.command()
+def sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; list what would be done.")] = False,
+    path: StorePath = Path(".agentmem"),
+    table: AsTable = None,
+) -> None:
+    """Promote what is eligible, expire what is due, make room in layers that are too full."""
+    output = Output(table)
+    with _reporting(), _open(path) as memory:
+        report = memory.lifecycle.sweep(dry_run=dry_run).to_dict()
+        moves = report.pop("moves")
+        output.figures(report | {"moves": moves} if dry_run else report)
+
+
+@config.command("show")
+def config_show(file: ConfigFile = None, table: AsTable = None) -> None:
+    """Show every setting with its value and where that comes from."""
+    with _reporting():
+        from agentmem.settings import Settings, origins
+
+        settings = Settings.load(file)
+        found = origins(file)
+        shown = {key: {"value": value, "from": found[key]} for key, value in settings.flat().items()}
+        Output(table).settings(shown)
+
+
+@config.command("check")
+def config_check(file: ConfigFile = None) -> None:
+    """Check file and environment; an error names the setting."""
+    with _reporting():
+        from agentmem.settings import Settings, origins
+
+        Settings.load(file)
+        given = sorted(key for key, source in origins(file).items() if source != "default")
+        typer.echo(f"The settings are in order. Given: {', '.join(given) or 'none, all are default'}.")
 
 
 @app.command()

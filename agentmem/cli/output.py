@@ -113,6 +113,16 @@ class Output:
             _row(table, name, _shown(value))
         console().print(table)
 
+    def settings(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Settings with their origins."""
+        if not self._table:
+            _write_json(values)
+            return
+        table = _table("setting", "value", "from")
+        for name, setting in values.items():
+            _row(table, name, _shown(setting["value"]), str(setting["from"]))
+        console().print(table)
+
     @contextmanager
     def progress(self, what: str) -> Generator[Callable[[int, int], None]]:
         """A line on standard error that counts, if that is a terminal."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from agentmem.models import MemoryRecord
+from agentmem.models import MemoryRecord, SearchHit
 
 
 def estimate_tokens(text: str) -> int:
@@ -12,25 +12,27 @@ def estimate_tokens(text: str) -> int:
     return -(-len(text.encode()) // 3)
 
 
-def render(records: Sequence[MemoryRecord], max_tokens: int, count_tokens: Callable[[str], int]) -> str:
-    """As many of the records as fit, chosen in the given order (best first), shown oldest first.
+def choose(hits: Sequence[SearchHit], max_tokens: int, count_tokens: Callable[[str], int]) -> list[int]:
+    """Which of the hits to show, as positions: as many as fit, in the given order (best first).
 
     Repeated texts are shown once. A record that does not fit is skipped, so that a long one does not keep out the rest.
     The whole text, counted at once, stays within the budget.
     """
     seen = set[str]()
-    chosen = list[MemoryRecord]()
-    for record in records:
-        same = " ".join(record.content.split()).casefold()
+    chosen, positions = list[MemoryRecord](), list[int]()
+    for position, hit in enumerate(hits):
+        same = " ".join(hit.content.split()).casefold()
         if same in seen:
             continue
-        if count_tokens(_text([*chosen, record])) <= max_tokens:
+        if count_tokens(render([*chosen, hit.record])) <= max_tokens:
             seen.add(same)
-            chosen.append(record)
-    return _text(chosen)
+            chosen.append(hit.record)
+            positions.append(position)
+    return positions
 
 
-def _text(records: Sequence[MemoryRecord]) -> str:
+def render(records: Sequence[MemoryRecord]) -> str:
+    """The records as lines, oldest first."""
     return "\n".join(_line(record) for record in sorted(records, key=lambda r: (r.occurred_at or r.created_at, r.id)))
 
 

@@ -90,7 +90,7 @@ class Retriever:
         """``on_change`` hears whose records changed (None: anybody's); ``index_keywords`` tries to catch up."""
         self._repository = repository
         self._lance = lance
-        self._settings = settings
+        self._settings = settings.performance
         self._dim = dim
         self._on_change = on_change
         self._on_damage = on_damage

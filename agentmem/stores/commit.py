@@ -20,7 +20,7 @@ from agentmem.errors import ClosedError
 from agentmem.stores.connection import CHUNK, BusyError, Connection, locked_out
 from agentmem.stores.locks import FileLock
 from agentmem.stores.names import Names
-from agentmem.stores.repository import Created, Repository
+from agentmem.stores.repository import Created, Grown, Repository
 from agentmem.stores.schema import configure
 from agentmem.validation import Draft
 
@@ -85,7 +85,14 @@ class GroupCommit:
     """The only writer of this process."""
 
     def __init__(
-        self, path: Path, gate: FileLock, names: Names, generation: int, timeout: float, now: Callable[[], Micros]
+        self,
+        path: Path,
+        gate: FileLock,
+        names: Names,
+        generation: int,
+        timeout: float,
+        now: Callable[[], Micros],
+        grown: Grown | None = None,
     ) -> None:
         self._path = path
         self._gate = gate
@@ -94,10 +101,12 @@ class GroupCommit:
         self._now = now
         self._db = Connection(path)
         configure(self._db)
-        self._repository = Repository(self._db, names, generation)
+        self._repository = Repository(self._db, names, generation, grown)
         self._queue: deque[Work] = deque()
         self._ready = threading.Condition()
         self._closing = False
+        self.submitted = 0
+        """Requests so far."""
         self._thread = threading.Thread(target=self._loop, name="agentmem-commit", daemon=True)
         self._thread.start()
 
@@ -116,6 +125,7 @@ class GroupCommit:
             if self._closing:
                 raise ClosedError("the store was closed")
             self._queue.append(work)
+            self.submitted += 1
             self._ready.notify()
 
     def close(self) -> None:

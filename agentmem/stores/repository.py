@@ -7,10 +7,10 @@ record, its embedding and its history event are always written together.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from agentmem.clock import Micros, to_datetime
 from agentmem.errors import AgentMemError, ConflictError, ModelMismatchError, NotFoundError
@@ -19,7 +19,7 @@ from agentmem.models import ALL, EventType, HistoryEvent, Layer, MemoryRecord
 from agentmem.ports import Entry
 from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
-from agentmem.stores.schema import DELETED, ERASED, LIVE
+from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE
 from agentmem.validation import Draft, Scope, check_metadata_size
 
 
@@ -44,6 +44,18 @@ class Stored(NamedTuple):
     expires_at: Micros | None
     version: int
     state: int
+    pinned: int
+    aged_from: Micros | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of text and metadata."""
+        return size_of(self.content) + (0 if self.metadata is None else size_of(self.metadata))
+
+
+def size_of(text: str) -> int:
+    """Bytes of UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 COLUMNS = ", ".join(f"r.{name}" for name in Stored._fields)
@@ -55,10 +67,19 @@ _LAST_ROW = 2**62
 UNEXPIRED = "(r.expires_at IS NULL OR r.expires_at > ?)"
 _INSERT = (
     "INSERT INTO records (row, id, user, agent, run, role, kind, layer, content, metadata, importance, rating, "
-    "created_at, updated_at, occurred_at, expires_at, version, state, fingerprint) "
-    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    "created_at, updated_at, occurred_at, expires_at, version, state, pinned, aged_from, fingerprint) "
+    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
 _ENTRY = ", ".join(("e." if name == "vector" else "r.") + name for name in Entry._fields)
+_ACCESS = (
+    "INSERT INTO accesses (row, times, first_at, last_at, value, weight, touched) "
+    "SELECT ?, ?, ?, ?, ?, ?, layer != 'assets' FROM records WHERE row = ? AND state = 0 "
+    "ON CONFLICT (row) DO UPDATE SET times = times + excluded.times, "
+    "first_at = coalesce(min(first_at, excluded.first_at), first_at, excluded.first_at), "
+    "last_at = coalesce(max(last_at, excluded.last_at), last_at, excluded.last_at), "
+    "value = value + excluded.value, weight = weight + excluded.weight, touched = excluded.touched"
+)
+_RESIZE = "UPDATE layers SET records = records + ?, bytes = bytes + ? WHERE layer = ? RETURNING records, bytes"
 _EVENT = "INSERT INTO history (row, event, at, version, data) VALUES (?,?,?,?,?)"
 
 
@@ -117,6 +138,10 @@ class Patch:
     if_version: int | None = None
 
 
+Grown: TypeAlias = Callable[[str, int, int], object]
+"""Hears of a layer that has grown, inside the transaction: its records, and the bytes of their text. May raise."""
+
+
 class StaleVectorError(AgentMemError):
     """The embedding was made by the model that was current before; embed again. Never leaves the package."""
 
@@ -124,10 +149,11 @@ class StaleVectorError(AgentMemError):
 class Repository:
     """The repository port on libSQL. ``generation`` numbers the embedding model whose vectors it reads and writes."""
 
-    def __init__(self, db: Connection, names: Names, generation: int = 1) -> None:
+    def __init__(self, db: Connection, names: Names, generation: int = 1, grown: Grown | None = None) -> None:
         self.db = db
         self.names = names
         self.generation = generation
+        self._grown = grown
 
     @property
     def embeddings(self) -> str:
@@ -197,6 +223,7 @@ class Repository:
             occurred_at=None if stored.occurred_at is None else to_datetime(stored.occurred_at),
             expires_at=None if stored.expires_at is None else to_datetime(stored.expires_at),
             version=stored.version,
+            pinned=bool(stored.pinned),
         )
 
     def last_seq(self) -> int:
@@ -328,6 +355,7 @@ class Repository:
         fresh_ids = iter(uuid7s(sum(d.id is None for d in drafts), now))
         row = self.last_row() + 1
         outcomes, records, embeddings, events = list[Created](), list[Row](), list[Row](), list[Row]()
+        growth = dict[str, tuple[int, int]]()
         for draft, key, mark, vector in zip(drafts, keys, prints, vectors, strict=True):
             id = draft.id if draft.id is not None else next(fresh_ids)
             same = by_id.get(id) if draft.id is not None else None
@@ -341,12 +369,14 @@ class Repository:
             expires = None if draft.ttl is None else now + draft.ttl
             stored = Stored(
                 row, id, *key, draft.role, draft.kind, draft.layer.value, draft.content, draft.metadata,
-                draft.importance, None, now, now, draft.occurred_at, expires, 1, LIVE,
+                draft.importance, None, now, now, draft.occurred_at, expires, 1, LIVE, 0, None,
             )  # fmt: skip
             records.append((*_bindable(stored), mark))
             embeddings.append((row, vector))
             events.append((row, "ADD", now, 1, None))
             outcomes.append(Created("added", stored))
+            count, size = growth.get(stored.layer, (0, 0))
+            growth[stored.layer] = (count + 1, size + stored.size)
             row += 1
             if draft.id is not None:
                 by_id[id] = stored
@@ -355,6 +385,7 @@ class Repository:
         self.db.executemany(_INSERT, records)
         self.db.executemany(f"INSERT INTO {self.embeddings} VALUES (?,?)", embeddings)
         self.db.executemany(_EVENT, events)
+        self.resize(growth)
         return outcomes
 
     def update(self, id: str, patch: Patch, scope: ScopeKey | None, now: Micros) -> Stored:
@@ -388,22 +419,40 @@ class Repository:
             [(now, stored.row) for stored in found],
         )
         self.db.executemany(_EVENT, [(stored.row, "DELETE", now, stored.version + 1, None) for stored in found])
+        self._shrink(found)
 
-    def restore(self, id: str, patch: Patch, scope: ScopeKey | None, now: Micros) -> Stored:
-        """Make a deleted record live again and give it ``patch.values``, with a RESTORE event."""
+    def restore(self, id: str, patch: Patch, scope: ScopeKey | None, now: Micros, grace: Micros) -> Stored:
+        """Make a deleted record live again and give it ``patch.values``, with a RESTORE event.
+
+        One that expired comes back for ``grace`` microseconds only; its layer's time to live begins anew.
+        """
         current = self.find_by_id(id, scope)
-        if current is None or current.state == ERASED or expired(current, now):
+        if current is None or current.state == ERASED or expired(current, now) or past_grace(current, now, grace):
             raise not_found(id)
         if patch.if_version is not None and current.version != patch.if_version:
             raise version_conflict(id, patch.if_version, current.version)
         values = {**patch.values, "state": LIVE}
+        if current.state == EXPIRED:
+            values["aged_from"] = now
         return self._change(current, values, patch, EventType.RESTORE, now)
 
-    def rate(self, id: str, rating: float | None, data: dict[str, Any], scope: ScopeKey | None, now: Micros) -> None:
-        """Set a record's rating (None leaves it) and write a FEEDBACK event; the version stays."""
+    def rate(
+        self,
+        id: str,
+        rating: float | None,
+        data: dict[str, Any],
+        scope: ScopeKey | None,
+        now: Micros,
+        verdict: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        """Set a record's rating (None leaves it) and write a FEEDBACK event; the version stays.
+
+        ``verdict`` is the value and the weight that it adds to the record's relevance.
+        """
         stored = self._current(id, scope, now, None)
         if rating is not None:
             self.db.execute("UPDATE records SET rating = ? WHERE row = ?", (rating, stored.row))
+        self.note_accesses([(stored.row, 0, None, None, *verdict)])
         self._event(stored.row, EventType.FEEDBACK, now, stored.version, data)
 
     def erase_rows(self, found: Sequence[Stored], now: Micros) -> None:
@@ -415,8 +464,9 @@ class Repository:
             "updated_at = ? WHERE row = ?",
             [(now, stored.row) for stored in found],
         )
-        for table in self.embedding_tables():
+        for table in (*self.embedding_tables(), "accesses"):
             self.db.executemany(f"DELETE FROM {table} WHERE row = ?", rows)
+        self._shrink(found)
         self.db.executemany("UPDATE history SET data = NULL WHERE row = ?", rows)
         self.db.executemany(_EVENT, [(stored.row, "ERASE", now, stored.version + 1, None) for stored in found])
 
@@ -430,7 +480,42 @@ class Repository:
             return True
         return False
 
+    def note_accesses(self, found: Sequence[Row]) -> None:
+        """Add to what is known of the use of live records: ``(row, times, first_at, last_at, value, weight)``.
+
+        Those that may be promoted are marked, so that the next sweep looks at them and at no others.
+        """
+        self.db.executemany(_ACCESS, [(*use, use[0]) for use in found])
+
+    def touch(self, rows: Iterable[int]) -> None:
+        """Have the next sweep see whether these records are to be promoted."""
+        self.note_accesses([(row, 0, None, None, 0.0, 0.0) for row in rows])
+
+    def refresh_prints(self, rows: Iterable[int]) -> None:
+        """Make the fingerprints of plain facts anew, whose kind has changed."""
+        found = [stored for stored in self.find_rows(rows) if stored.state == LIVE]
+        self.db.executemany(
+            "UPDATE records SET fingerprint = ? WHERE row = ? AND fingerprint IS NOT NULL",
+            [(fingerprint((s.user, s.agent, s.run), s.role, s.kind, s.content), s.row) for s in found],
+        )
+
+    def resize(self, growth: Mapping[str, tuple[int, int]]) -> None:
+        """Add to the layers' live records and their bytes; in the same transaction as what changes them."""
+        for layer, (count, size) in growth.items():
+            if count or size:
+                [(records, used)] = self.db.execute(_RESIZE, (count, size, layer))
+                if self._grown is not None and (count > 0 or size > 0):
+                    self._grown(layer, records, used)
+
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _shrink(self, found: Sequence[Stored]) -> None:
+        gone = dict[str, tuple[int, int]]()
+        for stored in found:
+            if stored.state == LIVE:
+                count, size = gone.get(stored.layer, (0, 0))
+                gone[stored.layer] = (count - 1, size - stored.size)
+        self.resize(gone)
 
     def _change(self, current: Stored, values: dict[str, Value], patch: Patch, event: EventType, now: Micros) -> Stored:
         old = current._asdict()
@@ -449,8 +534,12 @@ class Repository:
             self.db.execute(f"UPDATE {self.embeddings} SET vector = ? WHERE row = ?", (patch.vector, current.row))
         sets = ", ".join(f"{column} = ?" for column in columns)
         self.db.execute(f"UPDATE records SET {sets} WHERE row = ?", (*columns.values(), current.row))
-        replaced = {column: old[column] for column in changed if column != "state"}
+        replaced = {column: old[column] for column in changed if column not in ("state", "aged_from")}
         self._event(current.row, event, now, new.version, replaced)
+        was = current.size if current.state == LIVE else 0
+        self.resize({current.layer: (int(current.state != LIVE), new.size - was)})
+        if "importance" in changed or "state" in changed:
+            self.touch([current.row])
         return new
 
     def _event(self, row: int, event: EventType, now: Micros, version: int, data: dict[str, Any]) -> None:
@@ -490,6 +579,11 @@ def expired(stored: Stored, now: Micros) -> bool:
     return stored.expires_at is not None and stored.expires_at <= now
 
 
+def past_grace(stored: Stored, now: Micros, grace: Micros) -> bool:
+    """Whether the record expired so long ago that it is not restored."""
+    return stored.state == EXPIRED and stored.updated_at + grace <= now
+
+
 def _bindable(stored: Stored) -> tuple[Value, ...]:
     """The driver turns large ints into floats; beyond 53 bits (years before 1685, after 2255) text keeps them exact."""
     when = stored.occurred_at
@@ -514,6 +608,6 @@ def _same(stored: Stored, key: tuple[int, int, int], draft: Draft, now: Micros) 
 
 
 __all__ = [
-    "COLUMNS", "DELETED", "Created", "Patch", "Repository", "ScopeKey", "Stored", "expired", "fingerprint",
-    "not_found", "version_conflict", "visible",
+    "COLUMNS", "DELETED", "EXPIRED", "LIVE", "Created", "Patch", "Repository", "ScopeKey", "Stored", "expired",
+    "fingerprint", "not_found", "version_conflict", "visible",
 ]  # fmt: skip

@@ -4,8 +4,9 @@ Migrations are appended, never edited once released; each runs in one transactio
 
 ``records.row`` and ``history.seq`` are AUTOINCREMENT: numbers are never reused, so that ``row`` can key derived copies
 and ``seq`` can be the change feed. Scope ids are interned in ``names``; 0 stands for "none". ``state`` is 0 for live,
-1 for deleted, 2 for erased. Embeddings have tables of their own, one for each model the store ever had, so that scans
-of records stay narrow and a new model's vectors can grow beside the old one's; ``meta`` says which is current.
+1 for deleted, 2 for erased, 3 for expired or evicted, since ``updated_at``. Embeddings have tables of their own, one
+for each model the store ever had, so that scans of records stay narrow and a new model's vectors can grow beside the
+old one's; ``meta`` says which is current.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from agentmem.clock import now_micros
 from agentmem.errors import StoreCorruptError, StoreVersionError
 from agentmem.stores.connection import Connection, damaged
 
-LIVE, DELETED, ERASED = 0, 1, 2
+LIVE, DELETED, ERASED, EXPIRED = 0, 1, 2, 3
+
+RECOUNT = """UPDATE layers SET (records, bytes) = (
+    SELECT count(*), coalesce(sum(octet_length(content) + coalesce(octet_length(metadata), 0)), 0)
+    FROM records WHERE state = 0 AND records.layer = layers.layer)"""
 
 
 def _first(db: Connection) -> None:
@@ -58,7 +63,34 @@ def _first(db: Connection) -> None:
         db.execute(statement)
 
 
-MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (("0001_first", _first),)
+def _lifecycle(db: Connection) -> None:
+    """What lets a sweep find what is due without looking at the rest, and what is counted as records come and go."""
+    for statement in (
+        "ALTER TABLE records ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0",
+        # When the layer's time to live began, where that is not created_at.
+        "ALTER TABLE records ADD COLUMN aged_from INTEGER",
+        """CREATE INDEX records_by_age ON records (layer, coalesce(aged_from, created_at))
+            WHERE state = 0 AND pinned = 0""",
+        "CREATE INDEX records_by_expiry ON records (expires_at) WHERE state = 0 AND expires_at IS NOT NULL",
+        "CREATE INDEX records_by_grace ON records (updated_at) WHERE state = 3",
+        """CREATE TABLE accesses (
+            row INTEGER PRIMARY KEY, times INTEGER NOT NULL, first_at INTEGER, last_at INTEGER,
+            value REAL NOT NULL, weight REAL NOT NULL, touched INTEGER NOT NULL)""",
+        "CREATE INDEX accesses_touched ON accesses (row) WHERE touched = 1",
+        # Live records, and the bytes of their text and metadata.
+        """CREATE TABLE layers (
+            layer TEXT PRIMARY KEY, records INTEGER NOT NULL, bytes INTEGER NOT NULL,
+            pressure TEXT NOT NULL DEFAULT 'low') WITHOUT ROWID""",
+        "INSERT INTO layers (layer, records, bytes) VALUES ('interact', 0, 0), ('insights', 0, 0), ('assets', 0, 0)",
+        RECOUNT,
+    ):
+        db.execute(statement)
+
+
+MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
+    ("0001_first", _first),
+    ("0002_lifecycle", _lifecycle),
+)
 
 
 def configure(db: Connection) -> None:

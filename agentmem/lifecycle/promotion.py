@@ -1,0 +1,92 @@
+"""Which records move up a layer: the criteria, the gate, and the edges between kinds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from agentmem.clock import Micros
+from agentmem.lifecycle.scoring import PromotionScore, score
+from agentmem.lifecycle.subject import HOUR, NEXT, Rules, Subject
+from agentmem.models import Layer
+
+
+class Edge(NamedTuple):
+    """What a kind becomes when it moves up a layer, and what that needs on top of the layer's criteria."""
+
+    kind: str
+    score: float | None = None
+    accesses: int | None = None
+
+
+EDGES: dict[tuple[str, str], Edge] = {
+    (Layer.INTERACT, "session_data"): Edge("pattern"),
+    (Layer.INTERACT, "recent_query"): Edge("learned_context", score=0.8),
+    (Layer.INTERACT, "temporary_context"): Edge("snippet", accesses=5),
+    (Layer.INTERACT, "interaction"): Edge("solution"),
+    (Layer.INSIGHTS, "pattern"): Edge("code_documentation"),
+    (Layer.INSIGHTS, "learned_context"): Edge("system_knowledge"),
+    (Layer.INSIGHTS, "snippet"): Edge("best_practice"),
+    (Layer.INSIGHTS, "solution"): Edge("core_concept"),
+}
+
+
+class Criterion(NamedTuple):
+    """One condition of a promotion. ``value`` has to exceed ``threshold``; spans are in hours."""
+
+    name: str
+    value: float
+    threshold: float
+
+    @property
+    def met(self) -> bool:
+        return self.value > self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a record may move up, and why. ``target`` is None in the highest layer."""
+
+    eligible: bool
+    target: Layer | None
+    kind: str
+    score: PromotionScore
+    criteria: tuple[Criterion, ...]
+    required: tuple[Criterion, ...]
+    """What the record's kind needs on top, whatever the gate."""
+
+    def data(self) -> dict[str, Any]:
+        """What an event keeps of it."""
+        met = [c for c in (*self.criteria, *self.required) if c.met]
+        return {
+            "score": round(self.score.total, 6),
+            "components": self.score.to_dict(),
+            "met": {c.name: {"value": round(c.value, 6), "threshold": c.threshold} for c in met},
+        }
+
+
+def judge(subject: Subject, now: Micros, rules: Rules) -> Verdict:
+    """Weigh a record against the criteria of its layer. A pinned record stays where it is."""
+    value = score(subject, now, rules)
+    target = NEXT.get(Layer(subject.layer))
+    if target is None:
+        return Verdict(False, None, subject.kind, value, (), ())
+    need = rules.thresholds[subject.layer]
+    span = 0 if subject.first_at is None or subject.last_at is None else subject.last_at - subject.first_at
+    criteria = [
+        Criterion("score", value.total, need.score),
+        Criterion("accesses", subject.accesses, need.accesses),
+        Criterion("span_hours", span / HOUR, need.span / HOUR),
+        Criterion("relevance", value.relevance, need.relevance),
+    ]
+    if subject.rating is not None:
+        criteria.append(Criterion("rating", subject.rating, need.rating))
+    edge = EDGES.get((subject.layer, subject.kind), Edge(subject.kind))
+    required = list[Criterion]()
+    if edge.score is not None:
+        required.append(Criterion("score", value.total, edge.score))
+    if edge.accesses is not None:
+        required.append(Criterion("accesses", subject.accesses, edge.accesses))
+    enough = all(c.met for c in criteria) if rules.gate == "all" else any(c.met for c in criteria)
+    eligible = not subject.pinned and enough and all(c.met for c in required)
+    return Verdict(eligible, target, edge.kind, value, tuple(criteria), tuple(required))

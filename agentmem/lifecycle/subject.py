@@ -1,0 +1,113 @@
+"""What the rules look at: a record as it stands and how it was used, and the settings as plain numbers.
+
+Every rule of this package is a pure function of (record, now, rules).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from agentmem.clock import Micros
+from agentmem.models import Layer
+
+if TYPE_CHECKING:
+    from agentmem.settings import Insights, Interact, Settings
+
+HOUR = 3_600_000_000
+DAY = 24 * HOUR
+MB = 1_048_576
+NEXT = {Layer.INTERACT: Layer.INSIGHTS, Layer.INSIGHTS: Layer.ASSETS}
+"""Where a record is promoted to."""
+PREVIOUS = {after: before for before, after in NEXT.items()}
+
+
+class Subject(NamedTuple):
+    """A record without its text, and its use; in the order in which it is read.
+
+    ``aged_from`` is when its layer's time to live began: when it was added, or was last restored, moved or unpinned by
+    hand. ``size`` is that of text and metadata in bytes. ``value`` and ``weight`` are the sums behind its relevance.
+    """
+
+    row: int
+    id: str
+    kind: str
+    layer: str
+    importance: float | None
+    rating: float | None
+    created_at: Micros
+    aged_from: Micros
+    expires_at: Micros | None
+    updated_at: Micros
+    version: int
+    state: int
+    pinned: int
+    size: int
+    accesses: int
+    first_at: Micros | None
+    last_at: Micros | None
+    value: float
+    weight: float
+
+    @property
+    def used_at(self) -> Micros:
+        """When it was last of use: its last access, else its birth."""
+        return self.created_at if self.last_at is None else self.last_at
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What a promotion out of a layer needs; every value has to be exceeded."""
+
+    score: float
+    accesses: int
+    span: Micros
+    rating: float
+    relevance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that the rules need. Times in microseconds, sizes in bytes; a time to live of 0 is none."""
+
+    ttl: dict[str, Micros]
+    limit: dict[str, int]
+    policy: dict[str, str]
+    thresholds: dict[str, Thresholds]
+    gate: str
+    grace: Micros
+    half_life: Micros
+    frequent: int
+    similar: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rules:
+        layers, lifecycle = settings.layers, settings.lifecycle
+        return cls(
+            ttl={
+                Layer.INTERACT: round(layers.interact.ttl_hours * HOUR),
+                Layer.INSIGHTS: round(layers.insights.ttl_days * DAY),
+                Layer.ASSETS: round(layers.assets.ttl_days * DAY),
+            },
+            limit={layer: round(getattr(layers, layer).max_size_mb * MB) for layer in Layer},
+            policy={layer: getattr(layers, layer).eviction_policy for layer in Layer},
+            thresholds={
+                Layer.INTERACT: _thresholds(layers.interact),
+                Layer.INSIGHTS: _thresholds(layers.insights),
+            },
+            gate=lifecycle.promotion_gate,
+            grace=round(lifecycle.grace_days * DAY),
+            half_life=round(lifecycle.recency_half_life_days * DAY),
+            frequent=lifecycle.frequent_accesses,
+            similar=lifecycle.relevant_similarity,
+        )
+
+
+def _thresholds(layer: Interact | Insights) -> Thresholds:
+    return Thresholds(
+        layer.promotion_threshold,
+        layer.promotion_accesses,
+        round(layer.promotion_span_hours * HOUR),
+        layer.promotion_rating,
+        layer.promotion_relevance,
+    )

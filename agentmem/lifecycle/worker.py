@@ -1,0 +1,177 @@
+"""The background side of the lifecycle in one process: writes accesses down, sweeps from time to time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from agentmem.clock import Micros
+from agentmem.errors import CapacityError, ClosedError, ModelMismatchError
+from agentmem.lifecycle.accesses import Accesses
+from agentmem.lifecycle.pressure import HIGH
+from agentmem.lifecycle.subject import MB, Rules
+from agentmem.lifecycle.sweep import Sweep
+from agentmem.models import SweepReport
+from agentmem.stores.commit import GroupCommit, Write
+from agentmem.stores.locks import FileLock
+from agentmem.stores.repository import Repository
+
+T = TypeVar("T")
+FLUSH_S = 0.7
+"""Seconds for which accesses wait to be written down: with the writing itself, less than one."""
+REST = 3.0
+"""Between two batches of a sweep, others get this many times the time that the batch took, if there are others."""
+_LONGEST_REST = 0.2
+
+log = logging.getLogger("agentmem")
+
+
+class Stopped(Exception):
+    """A background sweep ends early, because the store is being closed; what it has done stays done."""
+
+
+class Lifecycle:
+    """One store's lifecycle in this process. Thread-safe."""
+
+    def __init__(
+        self,
+        repository: Callable[[], Repository],
+        dim: Callable[[], int],
+        rules: Rules,
+        interval: float,
+        lock: FileLock,
+        now: Callable[[], Micros],
+    ) -> None:
+        self.rules = rules
+        self.accesses = Accesses(rules.similar)
+        self.errors = 0
+        self.last_error: str | None = None
+        self._repository = repository
+        self._dim = dim
+        self._interval = interval
+        self._lock = lock
+        self._now = now
+        self._commits: GroupCommit | None = None
+        self._writing = threading.Lock()
+        self._own_writes = 0
+        self._wake = threading.Event()
+        self._crowded = False
+        self._closing = False
+        self._thread = threading.Thread(target=self._loop, name="agentmem-lifecycle", daemon=True)
+
+    def start(self, commits: GroupCommit) -> None:
+        """Begin the background work; ``commits`` is the writer that it shares."""
+        self._commits = commits
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask a background sweep to end after the batch at hand."""
+        self._closing = True
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop, and write down what was noted."""
+        self.stop()
+        self._thread.join()
+        try:
+            self.write_down()
+        except Exception as exc:
+            log.warning("the last accesses could not be written down: %s", exc)
+        self._lock.close()
+
+    def grown(self, layer: str, records: int, used: int) -> None:
+        """A layer has grown, inside a transaction: refuse that if the layer is full and evicts nothing."""
+        limit = self.rules.limit[layer]
+        total = used + records * self.vector_bytes
+        if total <= HIGH * limit:
+            return
+        if self.rules.policy[layer] != "never":
+            self._crowded = True
+        elif total > limit:
+            raise CapacityError(
+                f"the layer {layer} is full: its limit is {limit / MB:g} MB, with this it would hold "
+                f"{total / MB:.2f} MB; delete some of its memories, or raise layers.{layer}.max_size_mb"
+            )
+
+    @property
+    def vector_bytes(self) -> int:
+        return 4 * self._dim()
+
+    def write_down(self) -> None:
+        """Write down what was used until now."""
+        with self._writing:
+            self.accesses.write_down(self._write)
+
+    def sweep(self, now: Micros | None = None, *, dry_run: bool = False) -> SweepReport:
+        """Sweep at ``now``, by default the clock's; see ``Memory.lifecycle``."""
+        self.write_down()
+        return self._sweep(self._now() if now is None else now, dry_run, _Pace(self._activity))
+
+    def _sweep(self, now: Micros, dry_run: bool, pause: Callable[[], object]) -> SweepReport:
+        sweep = Sweep(self._repository(), self._write, self.rules, now, self.vector_bytes, dry_run=dry_run, pause=pause)
+        return sweep.run()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _write(self, run: Callable[[Repository], T], rows: int) -> T:
+        if self._commits is None:
+            raise ClosedError("the store is not open")
+        self._own_writes += 1
+        return self._commits.submit(Write(run, rows)).result()
+
+    def _activity(self) -> Any:
+        """Changes whenever somebody else searches or writes."""
+        assert self._commits is not None
+        return self.accesses.searches, self._commits.submitted - self._own_writes
+
+    def _loop(self) -> None:
+        swept_at = time.monotonic()
+        pace = _Pace(self._activity)
+
+        def pause() -> None:
+            if self._closing:
+                raise Stopped
+            pace()
+
+        while not self._closing:
+            self._wake.wait(FLUSH_S)
+            if self._closing:
+                return
+            try:
+                self.write_down()
+                late = self._interval and time.monotonic() - swept_at >= self._interval
+                if (late or self._crowded) and self._lock.try_acquire():
+                    with self._lock:
+                        self._crowded = False
+                        self._sweep(self._now(), False, pause)
+                    swept_at = time.monotonic()
+                self.last_error = None
+            except (Stopped, ClosedError):
+                return
+            except ModelMismatchError as exc:
+                self.last_error = f"{type(exc).__name__}: {exc}"
+                return
+            except Exception as exc:
+                # Whatever it is: without this thread nothing would be promoted or expire any more.
+                self.errors += 1
+                self.last_error = f"{type(exc).__name__}: {exc}"
+                swept_at = time.monotonic()
+                log.warning("the lifecycle's background work failed and will be tried again: %s", exc)
+
+
+class _Pace:
+    """Called between batches: sleeps in proportion to the last batch while others use the store, else not at all."""
+
+    def __init__(self, activity: Callable[[], Any]) -> None:
+        self._activity = activity
+        self._before = activity()
+        self._at = time.perf_counter()
+
+    def __call__(self) -> None:
+        now = self._activity()
+        if now != self._before:
+            time.sleep(min(_LONGEST_REST, REST * (time.perf_counter() - self._at)))
+        self._before, self._at = now, time.perf_counter()
