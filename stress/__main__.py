@@ -7,6 +7,7 @@ import typer
 from stress.compare import compare
 from stress.crash import crash
 from stress.damage import damage
+from stress.lifecycle import lifecycle
 from stress.mixed import mixed
 from stress.reembed import reembed
 from stress.report import report
@@ -40,6 +41,7 @@ app.command()(report)
 app.command()(crash)
 app.command()(damage)
 app.command()(reembed)
+app.command()(lifecycle)
 
 if __name__ == "__main__":
     app()
