@@ -271,7 +271,9 @@ class _Transfer:
             return "its columns are damaged"
         if not {record["user"], record["agent"], record["run"]} <= self._names:
             return "whose it was could not be read"
-        if record["state"] not in (LIVE, DELETED, ERASED, EXPIRED) or record["layer"] not in {layer.value for layer in Layer}:
+        if record["state"] not in (LIVE, DELETED, ERASED, EXPIRED) or record["layer"] not in {
+            layer.value for layer in Layer
+        }:
             return "its columns are damaged"
         if record["content"] is None and record["state"] != ERASED:
             return "its text could not be read"
