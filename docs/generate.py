@@ -22,8 +22,8 @@ from agentmem.retrieval import scoring
 
 DOCS = Path(__file__).parent
 COMMANDS = (
-    "", "add", "search", "get", "history", "stats", "explain", "sweep", "config show", "config check", "reembed",
-    "demo",
+    "", "add", "search", "get", "history", "stats", "explain", "sweep", "config show", "config check", "verify",
+    "repair", "compact", "reembed", "demo",
 )  # fmt: skip
 _PART = re.compile(r"(<!-- generated: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -7,8 +7,10 @@ import typer
 from stress.compare import compare
 from stress.crash import crash
 from stress.damage import damage
+from stress.disk import disk
 from stress.lifecycle import lifecycle
 from stress.mixed import mixed
+from stress.processes import processes
 from stress.reembed import reembed
 from stress.report import report
 from stress.search import search
@@ -40,6 +42,8 @@ app.command()(compare)
 app.command()(report)
 app.command()(crash)
 app.command()(damage)
+app.command()(processes)
+app.command()(disk)
 app.command()(reembed)
 app.command()(lifecycle)
 

@@ -503,6 +503,20 @@ def test_an_erase_during_a_purge_is_purged_too(tmp_path: Path, monkeypatch: pyte
         assert memory.verify().ok
 
 
+@pytest.mark.slow
+def test_a_program_may_end_while_lancedb_is_busy(tmp_path: Path) -> None:
+    code = """
+import threading, time
+memory = Memory(sys.argv[1], settings=Settings(follower_delay_s=0.02), embedder=HashedWords())
+memory.add_many([text_of(int(sys.argv[2]), i) for i in range(3000)], user_id="ana")
+threading.Thread(target=memory.compact, daemon=True).start()
+time.sleep(int(sys.argv[2]) / 50)
+memory.close()
+"""
+    for n in range(25):
+        output(child(code, tmp_path / "store", n))
+
+
 # -- several processes -----------------------------------------------------------------------------------------------
 
 WRITER = """

@@ -11,11 +11,13 @@ included. :meth:`LanceIndex.state` is there to be compared with what it was afte
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import re
 import shutil
 import threading
+import time
 import uuid
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -50,6 +52,9 @@ _METADATA_CACHE_BYTES = 64 * 2**20
 
 # Zero would do the same, with a warning on every call.
 _AT_ONCE = timedelta(milliseconds=1)
+
+# Seconds without a call before the interpreter may end, and the longest that it waits for that.
+_QUIET, _EXIT_WAIT = 0.1, 10.0
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DAMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
@@ -280,8 +285,9 @@ class LanceIndex:
         while True:
             table: _Table | None = None
             try:
-                table = self._open(create=create)
-                return absent if table is None else work(table)
+                with _calls:
+                    table = self._open(create=create)
+                    return absent if table is None else work(table)
             except (ClosedError, InvalidInputError):
                 raise
             except Exception as exc:
@@ -388,6 +394,38 @@ class LanceIndex:
                     shutil.rmtree(left)
                 else:
                     left.unlink()
+
+
+class _Calls:
+    """Counts the calls into lancedb, so that the interpreter does not end under one.
+
+    Its worker threads come back to Python for a moment after each call; where they find an interpreter that is shutting
+    down, the process aborts. Nothing would be lost, but it looks as if.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+        self._quiet_since = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._running -= 1
+            self._quiet_since = time.monotonic()
+
+    def wait(self) -> None:
+        """Wait until there was no call for a moment, but not for one that hangs."""
+        deadline = time.monotonic() + _EXIT_WAIT
+        while time.monotonic() < deadline and (self._running or time.monotonic() - self._quiet_since < _QUIET):
+            time.sleep(0.01)
+
+
+_calls = _Calls()
+atexit.register(_calls.wait)
 
 
 def _lancedb() -> Any:
