@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -17,13 +18,12 @@ import typer
 from agentmem import AgentMemError, AsyncMemory, Memory
 from stress import limits
 from stress.ledger import Ledger, check
-from stress.measure import Figure
+from stress.measure import Figure, files_and_bytes
 from stress.options import Duration, Embedder, Json, Path_, Seed, Texts, Users
-from stress.outcome import Limit, Outcome, plain
+from stress.outcome import MB, Limit, Outcome, plain
 from stress.store import Ticker, fresh_folder, opened, progress
 from stress.texts import Maker, Profile, maker
 
-_MOST_RECORDS = 2_000_000
 _STREAM = 10_000
 
 
@@ -48,12 +48,26 @@ class Load:
     batch_size: int
     seconds: float
     ticker: Ticker
+    folder: Path
+    most: int
     batches: Iterator[int] = field(default_factory=itertools.count)
     stored: int = 0
     text_bytes: int = 0
+    largest_log: int = 0
+    most_files: int = 0
+    _looked: float = 0.0
 
     def open(self) -> bool:
-        return self.stored < _MOST_RECORDS
+        return self.stored < self.most
+
+    def look(self) -> None:
+        """Take note, twice a second, of how large the write-ahead log and how many LanceDB's files have become."""
+        now = time.perf_counter()
+        if now - self._looked > 0.5:
+            self._looked = now
+            with suppress(FileNotFoundError):
+                self.largest_log = max(self.largest_log, (self.folder / "agentmem.db-wal").stat().st_size)
+            self.most_files = max(self.most_files, files_and_bytes(self.folder / "lance")[0])
 
     def user(self, batch: int) -> str:
         return f"user-{batch % self.users}"
@@ -82,6 +96,7 @@ def throughput(
     adders: Annotated[int, typer.Option(min=1, max=4_096, help="Callers of add in mode concurrent.")] = 64,
     users: Users = 100,
     duration: Duration = 10,
+    most: Annotated[int, typer.Option(min=1, max=5_000_000, help="Records after which to stop at once.")] = 2_000_000,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Repeat, and report medians over the rounds.")] = 1,
     with_limits: Annotated[bool, typer.Option("--limits", help="Measure each part alone, too.")] = False,
     embedder: Embedder = None,
@@ -98,7 +113,7 @@ def throughput(
     alone: list[dict[str, float]] = []
     with fresh_folder(path) as folder, opened(folder, embedder) as memory:
         with progress(f"throughput {profile.value}", duration * len(ways) * rounds) as ticker:
-            load = Load(outcome, ledger, text_of, users, batch_size, duration, ticker)
+            load = Load(outcome, ledger, text_of, users, batch_size, duration, ticker, folder, most)
             for way in ways * rounds:
                 figure = _figure(outcome, f"{profile.value} {way.value}")
                 speed = _run(way, load, figure, folder, memory, (num_batches, max_concurrency, adders), embedder)
@@ -110,6 +125,7 @@ def throughput(
         if alone:
             outcome.limits = _compare(alone, speeds)
         outcome.measure_store(memory, folder, load.text_bytes)
+        outcome.notes |= {"largest_log_mb": round(load.largest_log / MB, 1), "most_lancedb_files": load.most_files}
         outcome.checks = check(memory, ledger)
     outcome.finish(json)
 
@@ -227,6 +243,7 @@ async def _stream(memory: AsyncMemory, load: Load, figure: Figure, start: float)
 
 def _tick(load: Load, figure: Figure, start: float) -> None:
     spent = time.perf_counter() - start
+    load.look()
     load.ticker.at(sum(one.seconds for one in load.outcome.figures) + spent, f"{figure.name}: {load.stored:,} stored")
 
 

@@ -481,6 +481,19 @@ def test_compact_ends_while_others_write_without_a_pause(tmp_path: Path) -> None
             compacted.join()
 
 
+def test_the_space_of_what_was_erased_is_given_back_in_the_background(tmp_path: Path) -> None:
+    file = tmp_path / "store" / "agentmem.db"
+    with Memory(tmp_path / "store", settings=Settings(**EAGER), embedder=HashedWords(384)) as memory:
+        memory.add_many([text_of(n, 0) for n in range(3_000)], user_id="ana")
+        memory.add("stays", user_id="ben")
+        memory.compact()
+        before = file.stat().st_size
+        memory.erase_all(user_id="ana")
+        memory.flush()
+        wait_until(lambda: file.stat().st_size < before / 2)
+        assert memory.verify().ok
+
+
 def test_an_erase_during_a_purge_is_purged_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, embedder = tmp_path / "store", HashedWords()
     with opened(path) as memory:

@@ -286,6 +286,12 @@ def give_space_back(commits: GroupCommit) -> None:
     commits.submit(Task(truncate_wal)).result()
 
 
+def shrink(db: Connection) -> bool:
+    """Give some unused pages back if more than a quarter of them is unused; False when there was no need."""
+    unused, pages = (db.execute(f"PRAGMA {name}")[0][0] for name in ("freelist_count", "page_count"))
+    return unused > VACUUM_PAGES and unused * 4 > pages and _vacuum(db)
+
+
 def _vacuum(db: Connection) -> bool:
     """Give some unused pages back; False when that did not make them fewer."""
     before = db.execute("PRAGMA freelist_count")[0][0]
