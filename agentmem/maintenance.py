@@ -13,7 +13,7 @@ from agentmem.embedding.cache import CachedEmbedder
 from agentmem.errors import StoreCorruptError, StoreError
 from agentmem.follower import PURGE
 from agentmem.lifecycle.pressure import pressure
-from agentmem.lifecycle.table import recount, sizes
+from agentmem.lifecycle.table import recount, sizes, unqueued
 from agentmem.models import EraseReport, Health, Layer, LayerStats, Pressure, Stats, VerifyReport
 from agentmem.orchestrator import DATABASE, Engine
 from agentmem.retrieval import keywords
@@ -254,7 +254,7 @@ def _check_layers(engine: Engine) -> list[str]:
     for _ in range(_ATTEMPTS):
         seq = repository.last_seq()
         noted = {layer: found[:2] for layer, found in sizes(repository).items()}
-        counted = dict.fromkeys(noted, (0, 0))
+        counted, lost = dict.fromkeys(noted, (0, 0)), list[str]()
         for low, high in repository.windows("r.state = 0", ()):
             sql = (
                 "SELECT layer, count(*), sum(octet_length(content) + coalesce(octet_length(metadata), 0)) "
@@ -263,11 +263,12 @@ def _check_layers(engine: Engine) -> list[str]:
             for layer, records, used in repository.db.execute(sql, (low, high)):
                 before = counted.get(layer, (0, 0))
                 counted[layer] = (before[0] + records, before[1] + used)
+            lost += unqueued(repository, low, high)
         differences = [
             f"lifecycle: the layer {layer} is taken for {noted.get(layer)} (records, bytes) and has {found}"
             for layer, found in counted.items()
             if noted.get(layer) != found
-        ]
+        ] + [f"lifecycle: record {id!r} is in no queue" for id in lost[:_SHOWN]]
         if not differences or repository.last_seq() == seq:
             break  # else somebody was writing meanwhile
     orphans = repository.db.execute("SELECT count(*) FROM accesses WHERE row NOT IN (SELECT row FROM records)")[0][0]

@@ -33,7 +33,7 @@ from agentmem.stores.connection import Connection, Row
 from agentmem.stores.locks import FileLock
 from agentmem.stores.names import Names
 from agentmem.stores.repository import Repository, fingerprint
-from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE, RECOUNT, configure, migrate
+from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE, configure, migrate
 
 T = TypeVar("T")
 _WINDOW = 500
@@ -176,7 +176,6 @@ class _Transfer:
         self._copy_history()
         self._copy_embeddings(last)
         self._copy_use(last)
-        self._write(RECOUNT, [()])
         # Row numbers are never given out twice.
         self._write("DELETE FROM sqlite_sequence WHERE name = ?", [("records",)])
         self._write("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", [("records", last)])

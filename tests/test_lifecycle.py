@@ -504,8 +504,14 @@ def test_pressure_does_not_flutter() -> None:
 
 def test_verify_notices_a_wrong_count(memory: Memory) -> None:
     say(memory, "green tea")
-    memory.handle.engine().write(lambda repository: repository.resize({"assets": (1, 5)}))
-    assert [problem for problem in memory.verify().problems if problem.startswith("lifecycle: the layer assets")]
+    memory.lifecycle.sweep()
+    assert memory.verify().ok
+    write = memory.handle.engine().write
+    write(lambda repository: repository.resize([(1, "assets", 1, 5)]))
+    write(lambda repository: repository.db.execute("DELETE FROM due"))
+    problems = memory.verify().problems
+    assert any(problem.startswith("lifecycle: the layer assets") for problem in problems)
+    assert any(problem.endswith("is in no queue") for problem in problems)
     assert memory.repair().ok
 
 

@@ -80,7 +80,7 @@ class Sweep:
         for layer in _DOWNWARDS:
             ttl = self._rules.ttl[layer]
             if ttl:
-                self._each(partial(table.aged, self._repository, layer, self._now - ttl), self._review)
+                self._review_all(layer, self._now - ttl)
         for layer in _DOWNWARDS:
             self._relieve(layer)
         self._erase_what_is_past_grace()
@@ -109,36 +109,46 @@ class Sweep:
             self._batch([row for _, row in found], decide)
             at = found[-1]
 
+    def _review_all(self, layer: Layer, until: Micros) -> None:
+        """Walk through a layer's queue, and take out what is dealt with or out of date."""
+        at = table.START
+        while found := table.aged(self._repository, layer, until, at, BATCH):
+            decide = partial(self._review, layer=layer)
+            self._batch(list(dict.fromkeys(row for _, row in found)), decide, partial(_unqueue, layer, found))
+            at = found[-1]
+
     def _promote_used(self) -> None:
         after = 0
         while rows := table.touched(self._repository, after, BATCH):
-            self._batch(rows, self._promote, table.seen)
+            self._batch(rows, self._promote, partial(_seen, rows))
             after = rows[-1]
 
     def _batch(
         self,
         rows: Sequence[int],
         decide: Callable[[Repository, Subject], Decision],
-        also: Callable[[Repository, list[int]], object] | None = None,
+        also: Callable[[Repository, set[int], set[int]], object] | None = None,
     ) -> None:
-        """Decide about the rows and do it, in one transaction, and count it once that is durable."""
+        """Decide about the rows and do it, in one transaction, and count it once that is durable.
 
-        def run(repository: Repository) -> tuple[list[table.Step], list[int]]:
+        ``also`` is told in that transaction which of the rows moved and which are to be looked at again.
+        """
+
+        def run(repository: Repository) -> tuple[list[table.Step], set[int]]:
             room = _Room(repository, self._rules, self._vector)
-            steps, blocked, settled = list[table.Step](), list[int](), list[int]()
+            steps, blocked, later = list[table.Step](), set[int](), set[int]()
             for subject in table.subjects(repository, rows):
                 step = decide(repository, subject) if subject.state == LIVE else None
-                if step is None:
-                    settled.append(subject.row)
-                elif step is not _Wait.LATER:
-                    if step.layer is None or room.take(step):
-                        steps.append(step)
-                    else:
-                        blocked.append(subject.row)
+                if step is _Wait.LATER:
+                    later.add(subject.row)
+                elif step is not None and step.layer is not None and not room.take(step):
+                    blocked.add(subject.row)
+                elif step is not None:
+                    steps.append(step)
             if not self._dry_run:
                 table.apply(repository, steps, self._now)
                 if also is not None:
-                    also(repository, settled)
+                    also(repository, {step.subject.row for step in steps}, blocked | later)
             return steps, blocked
 
         steps, blocked = run(self._repository) if self._dry_run else self._write(run, len(rows))
@@ -177,16 +187,16 @@ class Sweep:
             return None
         return table.Step(subject, EventType.EXPIRE, at.rule, self._because(subject, at.at))
 
-    def _review(self, repository: Repository, subject: Subject) -> Decision:
+    def _review(self, repository: Repository, subject: Subject, layer: Layer) -> Decision:
         at = review(subject, self._rules)
-        if at is None or at.at > self._now or subject.row in self._moved:
+        if at is None or at.at > self._now or subject.layer != layer or subject.row in self._moved:
             return None
         decision = self._promote(repository, subject)
         if decision is not None:
             return decision
         # Promoted in this very sweep, maybe by another process.
         if subject.updated_at >= self._now and table.promoted_since(repository, subject.row, self._now):
-            return None
+            return _Wait.LATER
         return table.Step(subject, EventType.EXPIRE, at.rule, self._because(subject, at.at))
 
     def _because(self, subject: Subject, due_at: Micros) -> dict[str, Any]:
@@ -226,8 +236,6 @@ class Sweep:
         kept = list[tuple[float, int, int]]()  # a heap whose first is the worthiest: all of it negated
         held = 0
         for subject in self._all_of(layer):
-            if subject.row in self._moved:
-                continue
             full = subject._replace(size=subject.size + self._vector)
             heapq.heappush(kept, (-worth(full, self._now, self._rules), -subject.row, full.size))
             held += full.size
@@ -238,8 +246,12 @@ class Sweep:
     def _all_of(self, layer: Layer) -> Iterator[Subject]:
         at = table.START
         while found := table.aged(self._repository, layer, self._now, at, SCAN):
-            for start in range(0, SCAN, BATCH):
-                yield from table.subjects(self._repository, [row for _, row in found[start : start + BATCH]])
+            for start in range(0, len(found), BATCH):
+                part = {row: begun for begun, row in found[start : start + BATCH]}
+                for subject in table.subjects(self._repository, part):
+                    here = subject.state == LIVE and not subject.pinned and subject.layer == layer
+                    if here and subject.aged_from == part[subject.row] and subject.row not in self._moved:
+                        yield subject
             self._examined += len(found)
             at = found[-1]
             self._pause()
@@ -312,6 +324,17 @@ def _erase(rows: Sequence[int], until: Micros, now: Micros, repository: Reposito
     found = [item for item in repository.find_rows(rows) if item.state == EXPIRED and item.updated_at <= until]
     repository.erase_rows(found, now)
     return len(found)
+
+
+def _unqueue(
+    layer: Layer, found: Sequence[table.Place], repository: Repository, moved: set[int], left: set[int]
+) -> None:
+    table.unqueue(repository, layer, [place for place in found if place[1] not in left])
+
+
+def _seen(rows: Sequence[int], repository: Repository, moved: set[int], left: set[int]) -> None:
+    # What has moved may move on at once.
+    table.seen(repository, [row for row in rows if row not in moved and row not in left])
 
 
 def _kinds(subject: Subject, verdict: Verdict) -> dict[str, Any]:

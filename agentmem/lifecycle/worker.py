@@ -6,10 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from agentmem.clock import Micros
 from agentmem.errors import CapacityError, ClosedError, ModelMismatchError
+from agentmem.lifecycle import table
 from agentmem.lifecycle.accesses import Accesses
 from agentmem.lifecycle.pressure import HIGH
 from agentmem.lifecycle.subject import MB, Rules
@@ -59,12 +61,14 @@ class Lifecycle:
         self._own_writes = 0
         self._wake = threading.Event()
         self._crowded = False
+        self._estimate = dict[str, int]()
         self._closing = False
         self._thread = threading.Thread(target=self._loop, name="agentmem-lifecycle", daemon=True)
 
     def start(self, commits: GroupCommit) -> None:
         """Begin the background work; ``commits`` is the writer that it shares."""
         self._commits = commits
+        self._count(self._repository())
         self._thread.start()
 
     def stop(self) -> None:
@@ -82,15 +86,21 @@ class Lifecycle:
             log.warning("the last accesses could not be written down: %s", exc)
         self._lock.close()
 
-    def grown(self, layer: str, records: int, used: int) -> None:
-        """A layer has grown, inside a transaction: refuse that if the layer is full and evicts nothing."""
+    def grown(self, repository: Repository, layer: str, count: int, size: int) -> None:
+        """A layer has grown, inside a transaction: refuse that if the layer is full and evicts nothing.
+
+        Goes by an estimate, which costs an add nothing, and counts only where that comes near the limit.
+        """
+        self._estimate[layer] = total = self._estimate.get(layer, 0) + size + count * self.vector_bytes
         limit = self.rules.limit[layer]
-        total = used + records * self.vector_bytes
         if total <= HIGH * limit:
             return
         if self.rules.policy[layer] != "never":
             self._crowded = True
-        elif total > limit:
+            return
+        self._count(repository)
+        total = self._estimate[layer]
+        if total > limit:
             raise CapacityError(
                 f"the layer {layer} is full: its limit is {limit / MB:g} MB, with this it would hold "
                 f"{total / MB:.2f} MB; delete some of its memories, or raise layers.{layer}.max_size_mb"
@@ -105,10 +115,24 @@ class Lifecycle:
         with self._writing:
             self.accesses.write_down(self._write)
 
+    def _settle(self, pause: Callable[[], object]) -> None:
+        """Count and queue what was added."""
+        repository = self._repository()
+        if table.unsettled(repository):
+            while self._write(partial(table.settle, most=table.SETTLE), table.SETTLE):
+                pause()
+        self._count(repository)
+
+    def _count(self, repository: Repository) -> None:
+        for layer, (records, used, _) in table.sizes(repository).items():
+            self._estimate[layer] = used + records * self.vector_bytes
+
     def sweep(self, now: Micros | None = None, *, dry_run: bool = False) -> SweepReport:
         """Sweep at ``now``, by default the clock's; see ``Memory.lifecycle``."""
+        pause = _Pace(self._activity)
         self.write_down()
-        return self._sweep(self._now() if now is None else now, dry_run, _Pace(self._activity))
+        self._settle(pause)
+        return self._sweep(self._now() if now is None else now, dry_run, pause)
 
     def _sweep(self, now: Micros, dry_run: bool, pause: Callable[[], object]) -> SweepReport:
         sweep = Sweep(self._repository(), self._write, self.rules, now, self.vector_bytes, dry_run=dry_run, pause=pause)
@@ -142,6 +166,7 @@ class Lifecycle:
                 return
             try:
                 self.write_down()
+                self._settle(pause)
                 late = self._interval and time.monotonic() - swept_at >= self._interval
                 if (late or self._crowded) and self._lock.try_acquire():
                     with self._lock:

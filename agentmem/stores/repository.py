@@ -7,7 +7,7 @@ record, its embedding and its history event are always written together.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -19,7 +19,7 @@ from agentmem.models import ALL, EventType, HistoryEvent, Layer, MemoryRecord
 from agentmem.ports import Entry
 from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
-from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE
+from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE, SETTLED
 from agentmem.validation import Draft, Scope, check_metadata_size
 
 
@@ -79,7 +79,6 @@ _ACCESS = (
     "last_at = coalesce(max(last_at, excluded.last_at), last_at, excluded.last_at), "
     "value = value + excluded.value, weight = weight + excluded.weight, touched = excluded.touched"
 )
-_RESIZE = "UPDATE layers SET records = records + ?, bytes = bytes + ? WHERE layer = ? RETURNING records, bytes"
 _EVENT = "INSERT INTO history (row, event, at, version, data) VALUES (?,?,?,?,?)"
 
 
@@ -138,8 +137,8 @@ class Patch:
     if_version: int | None = None
 
 
-Grown: TypeAlias = Callable[[str, int, int], object]
-"""Hears of a layer that has grown, inside the transaction: its records, and the bytes of their text. May raise."""
+Grown: TypeAlias = "Callable[[Repository, str, int, int], object]"
+"""Hears of a layer that has grown, inside the transaction: by how many records and bytes of text. May raise."""
 
 
 class StaleVectorError(AgentMemError):
@@ -385,7 +384,8 @@ class Repository:
         self.db.executemany(_INSERT, records)
         self.db.executemany(f"INSERT INTO {self.embeddings} VALUES (?,?)", embeddings)
         self.db.executemany(_EVENT, events)
-        self.resize(growth)
+        for layer, (count, size) in growth.items():
+            self.grow(layer, count, size)
         return outcomes
 
     def update(self, id: str, patch: Patch, scope: ScopeKey | None, now: Micros) -> Stored:
@@ -499,23 +499,34 @@ class Repository:
             [(fingerprint((s.user, s.agent, s.run), s.role, s.kind, s.content), s.row) for s in found],
         )
 
-    def resize(self, growth: Mapping[str, tuple[int, int]]) -> None:
-        """Add to the layers' live records and their bytes; in the same transaction as what changes them."""
-        for layer, (count, size) in growth.items():
-            if count or size:
-                [(records, used)] = self.db.execute(_RESIZE, (count, size, layer))
-                if self._grown is not None and (count > 0 or size > 0):
-                    self._grown(layer, records, used)
+    def grow(self, layer: str, count: int, size: int) -> None:
+        """Tell of a layer that has grown by so many records and bytes of text."""
+        if self._grown is not None:
+            self._grown(self, layer, count, size)
+
+    def resize(self, changes: Iterable[tuple[int, str, int, int]]) -> None:
+        """Count ``(row, layer, records, bytes)`` more, or less, where that row is counted already."""
+        settled = int(self.meta(SETTLED) or 0)
+        growth = dict[str, tuple[int, int]]()
+        for row, layer, count, size in changes:
+            if row <= settled:
+                before = growth.get(layer, (0, 0))
+                growth[layer] = (before[0] + count, before[1] + size)
+        sql = "UPDATE layers SET records = records + ?, bytes = bytes + ? WHERE layer = ?"
+        self.db.executemany(sql, [(count, size, layer) for layer, (count, size) in growth.items() if count or size])
+
+    def queue(self, rows: Iterable[int]) -> None:
+        """Have sweeps find these records when their time in their layer is over."""
+        sql = (
+            "INSERT OR IGNORE INTO due SELECT layer, coalesce(aged_from, created_at), row FROM records "
+            "WHERE row = ? AND state = 0 AND pinned = 0"
+        )
+        self.db.executemany(sql, [(row,) for row in rows])
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _shrink(self, found: Sequence[Stored]) -> None:
-        gone = dict[str, tuple[int, int]]()
-        for stored in found:
-            if stored.state == LIVE:
-                count, size = gone.get(stored.layer, (0, 0))
-                gone[stored.layer] = (count - 1, size - stored.size)
-        self.resize(gone)
+        self.resize((stored.row, stored.layer, -1, -stored.size) for stored in found if stored.state == LIVE)
 
     def _change(self, current: Stored, values: dict[str, Value], patch: Patch, event: EventType, now: Micros) -> Stored:
         old = current._asdict()
@@ -536,9 +547,13 @@ class Repository:
         self.db.execute(f"UPDATE records SET {sets} WHERE row = ?", (*columns.values(), current.row))
         replaced = {column: old[column] for column in changed if column not in ("state", "aged_from")}
         self._event(current.row, event, now, new.version, replaced)
-        was = current.size if current.state == LIVE else 0
-        self.resize({current.layer: (int(current.state != LIVE), new.size - was)})
-        if "importance" in changed or "state" in changed:
+        count, size = int(current.state != LIVE), new.size - (current.size if current.state == LIVE else 0)
+        self.resize([(current.row, current.layer, count, size)])
+        if count or size > 0:
+            self.grow(current.layer, count, size)
+        if count:
+            self.queue([current.row])
+        if count or "importance" in changed:
             self.touch([current.row])
         return new
 

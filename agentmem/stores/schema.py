@@ -20,9 +20,14 @@ from agentmem.stores.connection import Connection, damaged
 
 LIVE, DELETED, ERASED, EXPIRED = 0, 1, 2, 3
 
-RECOUNT = """UPDATE layers SET (records, bytes) = (
+SETTLED = "settled_row"
+"""In ``meta``: up to this row, records are counted in ``layers`` and queued in ``due``; the rest is yet to be."""
+_COUNTED = f"state = 0 AND row <= (SELECT value FROM meta WHERE key = '{SETTLED}')"
+RECOUNT = f"""UPDATE layers SET (records, bytes) = (
     SELECT count(*), coalesce(sum(octet_length(content) + coalesce(octet_length(metadata), 0)), 0)
-    FROM records WHERE state = 0 AND records.layer = layers.layer)"""
+    FROM records WHERE {_COUNTED} AND records.layer = layers.layer)"""
+REQUEUE = f"""INSERT OR IGNORE INTO due SELECT layer, coalesce(aged_from, created_at), row
+    FROM records WHERE {_COUNTED} AND pinned = 0"""
 
 
 def _first(db: Connection) -> None:
@@ -64,25 +69,32 @@ def _first(db: Connection) -> None:
 
 
 def _lifecycle(db: Connection) -> None:
-    """What lets a sweep find what is due without looking at the rest, and what is counted as records come and go."""
+    """What lets a sweep find what is due without looking at the rest, and what is counted as records come and go.
+
+    An add touches none of it: new records are counted and queued in the background (``settle``).
+    """
     for statement in (
         "ALTER TABLE records ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0",
         # When the layer's time to live began, where that is not created_at.
         "ALTER TABLE records ADD COLUMN aged_from INTEGER",
-        """CREATE INDEX records_by_age ON records (layer, coalesce(aged_from, created_at))
-            WHERE state = 0 AND pinned = 0""",
         "CREATE INDEX records_by_expiry ON records (expires_at) WHERE state = 0 AND expires_at IS NOT NULL",
         "CREATE INDEX records_by_grace ON records (updated_at) WHERE state = 3",
         """CREATE TABLE accesses (
             row INTEGER PRIMARY KEY, times INTEGER NOT NULL, first_at INTEGER, last_at INTEGER,
             value REAL NOT NULL, weight REAL NOT NULL, touched INTEGER NOT NULL)""",
         "CREATE INDEX accesses_touched ON accesses (row) WHERE touched = 1",
+        # Every live record that is not pinned, by the beginning of its time in its layer; and what once was so.
+        """CREATE TABLE due (
+            layer TEXT NOT NULL, at INTEGER NOT NULL, row INTEGER NOT NULL,
+            PRIMARY KEY (layer, at, row)) WITHOUT ROWID""",
         # Live records, and the bytes of their text and metadata.
         """CREATE TABLE layers (
             layer TEXT PRIMARY KEY, records INTEGER NOT NULL, bytes INTEGER NOT NULL,
             pressure TEXT NOT NULL DEFAULT 'low') WITHOUT ROWID""",
         "INSERT INTO layers (layer, records, bytes) VALUES ('interact', 0, 0), ('insights', 0, 0), ('assets', 0, 0)",
+        f"INSERT INTO meta SELECT '{SETTLED}', coalesce(max(row), 0) FROM records",
         RECOUNT,
+        REQUEUE,
     ):
         db.execute(statement)
 
