@@ -27,7 +27,7 @@ class Known:
     def change(self, event: str, text: str | None = None) -> None:
         self.events.append(event)
         self.version += 1
-        self.live = event in ("UPDATE", "RESTORE")
+        self.live = event in ("UPDATE", "RESTORE", "PROMOTE")
         self.text = self.text if text is None else text
 
 
@@ -67,6 +67,7 @@ class Aftermath:
     def __init__(self) -> None:
         self.records: dict[str, Known] = {}
         self.touched: set[str] = set()
+        self.swept: set[str] = set()
         self.begun: dict[int, dict[str, Any]] = {}
         self.found = Found()
 
@@ -87,6 +88,8 @@ class Aftermath:
             for item, id in enumerate(ack["ids"]):
                 self.records[id] = Known(op["user"], text_of(op["n"], item), ["ADD"])
             self.touched |= set(ack["ids"])
+        elif op["do"] == "sweep":
+            self.swept |= self._waiting()
         elif op["do"] != "reembed":
             self._change(op)
             known = self.records[op["id"]]
@@ -97,6 +100,20 @@ class Aftermath:
         self.touched.add(op["id"])
         text = text_of(op["n"], 0, 1) if op["do"] == "update" else "" if op["do"] == "erase" else None
         self.records[op["id"]].change(op["do"].upper(), text)
+
+    def _waiting(self) -> set[str]:
+        """What a sweep moves."""
+        return {id for id, known in self.records.items() if known.user == "sweep" and known.events == ["ADD"]}
+
+    def _follow(self, memory: Memory, ids: set[str], must: bool) -> None:
+        """Each moved with its event, or as it was; that the record agrees with the event is checked after this."""
+        for id in ids:
+            events = [event.event.value for event in memory.history(id)]
+            if len(events) == 2 and events[1] in ("PROMOTE", "EXPIRE"):
+                self.touched.add(id)
+                self.records[id].change(events[1])
+            elif must or len(events) > 1:
+                self.found.wrong("half", f"swept {id} has the events {events}")
 
     # -- after the kill ----------------------------------------------------------------------------------------------
 
@@ -128,6 +145,8 @@ class Aftermath:
 
     def _resolve(self, memory: Memory, seen: dict[str, MemoryRecord]) -> None:
         """Whole or absent: what each operation without acknowledgement left."""
+        self._follow(memory, self.swept, must=True)
+        self.swept.clear()
         fresh: dict[int, list[MemoryRecord]] = {}
         for record in seen.values():
             if record.id not in self.records and "op" in record.metadata:
@@ -141,6 +160,8 @@ class Aftermath:
                     item = record.metadata["op"][1]
                     self.records[record.id] = Known(op["user"], text_of(n, item), ["ADD"])
                     self.touched.add(record.id)
+            elif op["do"] == "sweep":
+                self._follow(memory, self._waiting(), must=False)
             elif op["do"] != "reembed":
                 events = memory.history(op["id"])
                 if events[-1].version == self.records[op["id"]].version + 1:

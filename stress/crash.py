@@ -163,13 +163,13 @@ def _preload(folder: Path, records: int) -> tuple[Path | None, dict[str, Known]]
 
 
 def trial(store: Store, point: str | None, duration: float, pick: random.Random, tally: Tally) -> None:
-    needs = POINTS[point].needs if point else pick.choice(["", "", "compact"])
+    needs = POINTS[point].needs if point else pick.choice(["", "", "compact", "sweep"])
     store.after.found = found = Found()
     store.after.touched = set()
     store.trial += 1
     if needs == "damaged":
         _damage(store)
-    known = [(id, one.live) for id, one in store.after.records.items() if one.text]
+    known = [(id, one.live) for id, one in store.after.records.items() if one.text and one.user != "sweep"]
     task = Task(
         path=str(store.path),
         trial=store.trial,

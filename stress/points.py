@@ -18,7 +18,7 @@ class Point(NamedTuple):
     """Kill ``before`` or after a call of ``target``; with ``sql`` only one whose statement begins so.
 
     ``most``: which of the first so many calls kills is random. ``needs``: a ``fresh`` store, one with ``damaged``
-    vectors, one with ``keywords``; or a child that also calls ``compact`` or ``reembed``.
+    vectors, one with ``keywords``; or a child that also calls ``compact``, ``reembed`` or ``sweep``.
     """
 
     target: str
@@ -31,6 +31,7 @@ class Point(NamedTuple):
 _COMMIT = "agentmem.stores.commit:"
 _EXECUTE = "agentmem.stores.connection:Connection.execute"
 _MANY = "agentmem.stores.connection:Connection.executemany"
+_LIFE = "agentmem.lifecycle.table:"
 _LANCE = "agentmem.stores.lance:"
 _MERGE = "INSERT INTO keywords (keywords, rank) VALUES ('merge', "
 
@@ -63,6 +64,16 @@ POINTS: dict[str, Point] = {
     "keywords: removed, not inserted": Point(_MANY, sql="INSERT INTO keywords", before=True, needs="keywords"),
     "keywords: in, watermark not": Point(_EXECUTE, sql=_MERGE + "200)", needs="keywords"),
     "keywords: merging in compact": Point(_EXECUTE, sql=_MERGE + "?)", most=4, needs="compact"),
+    # lifecycle
+    "sweep: judged, nothing moved": Point(_LIFE + "apply", before=True, needs="sweep"),
+    "sweep: promoted, no events": Point(_MANY, sql="UPDATE records SET layer", most=20, needs="sweep"),
+    "sweep: hidden, no events": Point(_MANY, sql="UPDATE records SET state = 3", most=20, needs="sweep"),
+    "sweep: events in, sizes not": Point(_LIFE + "apply", most=20, needs="sweep"),
+    "sweep: moved, still queued": Point(_LIFE + "unqueue", before=True, most=20, needs="sweep"),
+    "sweep: moved, not committed": Point(_LIFE + "unqueue", most=20, needs="sweep"),
+    "settle: queued, not counted": Point(_EXECUTE, sql="INSERT OR IGNORE INTO due", most=5),
+    "settle: counted, not committed": Point(_LIFE + "settle", most=5),
+    "accesses: noted, not committed": Point("agentmem.stores.repository:Repository.note_accesses", most=5),
     # opening
     "migration: between tables": Point(_EXECUTE, sql="CREATE TABLE", most=8, needs="fresh"),
     "migration: made, not recorded": Point(_EXECUTE, sql="INSERT INTO migrations", before=True, most=1, needs="fresh"),

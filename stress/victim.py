@@ -16,6 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -26,7 +27,7 @@ from agentmem import AgentMemError, AsyncMemory, Memory, Settings
 from stress.points import arm
 
 WORDS = "harbour lantern copper meadow winter engine paper violin garden river market silver".split()
-BATCH, CHUNK, TOGETHER = 40, 60, 12
+BATCH, CHUNK, TOGETHER, SWEPT = 40, 60, 12, 250
 RUN = 1_000_000
 """Numbers of operations per trial: each operation of a store has one of its own."""
 
@@ -84,8 +85,20 @@ class Task:
 
 
 def settings_of(arena_limit: int) -> Settings:
-    """LanceDB is written all the time: every few hundred changes, at the latest after 20 ms."""
-    return Settings(arena_limit=arena_limit, follower_group=300, follower_delay_s=0.02, embedding_cache_size=0)
+    """LanceDB is written all the time: every few hundred changes, at the latest after 20 ms.
+
+    ``sweep`` moves records by what they are, however often they were found.
+    """
+    never = {"promotion_accesses": 10**9, "promotion_span_hours": 10**6, "promotion_relevance": 1}
+    return Settings(
+        arena_limit=arena_limit,
+        follower_group=300,
+        follower_delay_s=0.02,
+        embedding_cache_size=0,
+        # A sweep two days later promotes messages of importance 1, and lets the others expire.
+        layers={"interact": never | {"promotion_threshold": 0.25}, "insights": never | {"promotion_threshold": 1}},
+        lifecycle={"promotion_gate": "any"},
+    )
 
 
 class Victim:
@@ -193,6 +206,15 @@ class Victim:
     def compact(self, pick: random.Random) -> None:
         self.memory.compact()
 
+    def sweep(self, pick: random.Random) -> None:
+        """Add messages, then let their time be over."""
+        n = self.begin("add", user="sweep", size=SWEPT)
+        items = [_item(n, i, SWEPT) | {"role": "user", "importance": float(i % 2)} for i in range(SWEPT)]
+        self.attempt(n, lambda: {"ids": [one.id for one in self.memory.add_many(items, user_id="sweep")]})
+        n = self.begin("sweep")
+        later = datetime.now(UTC) + timedelta(days=2)
+        self.attempt(n, lambda: {"moved": self.memory.lifecycle.sweep(now=later).examined})
+
     def look(self, pick: random.Random) -> None:
         user = pick.choice(["single", "batch", "stream", "change"])
         self.memory.search(" ".join(pick.sample(WORDS, 2)), user_id=user)
@@ -205,7 +227,7 @@ class Victim:
         self.memory.warm_up()
         self.say(ready=True)
         work = [self.add_singly, self.add_batch, self.add_stream, self.add_together, self.change, self.look]
-        work += {"reembed": [self.reembed], "compact": [self.compact]}.get(self.task.also, [])
+        work += {"reembed": [self.reembed], "compact": [self.compact], "sweep": [self.sweep]}.get(self.task.also, [])
         threads = [
             threading.Thread(target=self._forever, args=(one, random.Random(f"{self.task.seed} {one.__name__}")))
             for one in work
