@@ -142,6 +142,18 @@ class HitDetails:
     matched_terms: tuple[str, ...]
     windows: int | None = None
     """In how many parts the model read the text, to average them; None in keyword mode and if the model cannot tell."""
+    exact: float = 0.0
+    """What the query's own words contribute to ``keyword``, which is the sum of ``exact``, ``similar``, ``context``."""
+    similar: float = 0.0
+    """What words of about the same meaning contribute."""
+    context: float = 0.0
+    """What the turns before and after contribute; negative where the query's words are rarer there than here."""
+    date: float | None = None
+    """How near the memory is to the date that the query names; None if it names none."""
+    telling: float = 1.0
+    """The factor for memories that ask rather than tell."""
+    similar_terms: tuple[str, ...] = ()
+    """Terms of the memory that stand for one of the query's."""
 
 
 @dataclass(frozen=True, slots=True)

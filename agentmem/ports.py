@@ -23,6 +23,7 @@ class Entry(NamedTuple):
 
     row: int
     id: str
+    user: int
     agent: int
     run: int
     kind: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agentmem.clock import Micros
 from agentmem.embedding import windows_of
@@ -13,15 +13,15 @@ from agentmem.errors import ModelMismatchError, StoreError
 from agentmem.models import HitDetails, Mode, SearchHit, SearchResults, SearchTrace
 from agentmem.orchestrator import Engine, Model
 from agentmem.retrieval.arena import Candidate, Query
+from agentmem.retrieval.dates import ranges_of
 from agentmem.retrieval.filters import CompiledFilter
+from agentmem.retrieval.question import Word, words_of
 from agentmem.retrieval.search import Found
 from agentmem.retrieval.text import terms
 from agentmem.retrieval.walls import wall_of
 from agentmem.stores.repository import ScopeKey, Stored, visible
 from agentmem.validation import Scope
 
-MAX_TERMS = 64
-"""Distinct query terms that keyword search looks at, the first ones."""
 _ATTEMPTS = 3
 
 
@@ -91,7 +91,7 @@ def _run(
     if key is None:
         return SearchResults([], SearchTrace((), 0, False, watch.spent) if explain else None)
     cached = engine.cache.get(search, now)
-    if cached is not None and all(visible(stored, now) for stored in cached.stored.values()):
+    if cached is not None and now < cached.found.valid_until:
         found, stored = cached.found, cached.stored
     else:
         cached = None
@@ -100,7 +100,7 @@ def _run(
         if not model.repository.is_current():
             return None
         engine.cache.put(search, found, stored, wall_of(key), drops, now)
-    words = _query_terms(search) if explain else ()
+    words = _words(engine, search) if explain else ()
     windows = None
     if explain and search.mode != "keyword":
         windows = windows_of(model.embedder, [stored[candidate.row].content for candidate in found.candidates])
@@ -120,19 +120,26 @@ def _search(
     engine: Engine, model: Model, search: Search, key: ScopeKey, now: Micros, watch: _Watch
 ) -> tuple[Found, dict[int, Stored]]:
     needs_vector = search.mode != "keyword" or search.min_similarity is not None
+    measured_from = now if search.as_of is None else min(now, search.as_of)
+    settings = engine.settings.retrieval
     query = Query(
         mode=search.mode,
         vector=embed_query(model.embedder, search.query) if needs_vector else None,
-        terms=_query_terms(search) if search.mode != "vector" else (),
+        words=_words(engine, search),
         limit=search.limit,
         now=now,
-        measured_from=now if search.as_of is None else min(now, search.as_of),
+        measured_from=measured_from,
         kinds=search.kinds,
         layers=search.layers,
         since=search.since,
         until=search.until,
         as_of=search.as_of,
         min_similarity=search.min_similarity,
+        dates=ranges_of(search.query, measured_from) if settings.question_dates else (),
+        vector_weight=settings.vector_weight,
+        neighbours=settings.neighbours,
+        weigh_questions=settings.weigh_questions,
+        mend_typos=settings.mend_typos,
     )
     watch.lap("embed")
     attempt = 1
@@ -144,7 +151,7 @@ def _search(
         watch.lap("hydrate")
         if len(fresh) == len(found.candidates) or attempt == _ATTEMPTS:
             # Records that keep changing under the search are left out rather than shown with another text's score.
-            return Found(fresh, found.engines, found.considered), {c.row: stored[c.row] for c in fresh}
+            return replace(found, candidates=fresh), {c.row: stored[c.row] for c in fresh}
         model.retriever.follow()
         attempt += 1
 
@@ -159,24 +166,33 @@ def _is_current(candidate: Candidate, stored: Stored | None, key: ScopeKey, now:
     )
 
 
-def _query_terms(search: Search) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(terms(search.query)))[:MAX_TERMS]
+def _words(engine: Engine, search: Search) -> tuple[Word, ...]:
+    if search.mode == "vector":
+        return ()
+    settings = engine.settings.retrieval
+    return words_of(search.query, stop_words=settings.stop_words, similar_words=settings.similar_words)
 
 
 def _hit(
-    engine: Engine, candidate: Candidate, stored: Stored, words: tuple[str, ...], explain: bool, windows: int | None
+    engine: Engine, candidate: Candidate, stored: Stored, words: tuple[Word, ...], explain: bool, windows: int | None
 ) -> SearchHit:
     details = None
     if explain:
         present = set(terms(stored.content))
-        matched = tuple(word for word in words if word in present)
+        parts = candidate.parts
         details = HitDetails(
             candidate.vector,
             candidate.keyword,
             candidate.recency,
             candidate.importance,
             candidate.rating,
-            matched,
+            tuple(word.term for word in words if word.term in present),
             windows,
+            exact=parts.exact if parts else 0.0,
+            similar=parts.similar if parts else 0.0,
+            context=parts.context if parts else 0.0,
+            date=parts.date if parts else None,
+            telling=parts.telling if parts else 1.0,
+            similar_terms=tuple(dict.fromkeys(term for word in words for term, _ in word.similar if term in present)),
         )
     return SearchHit(candidate.score, candidate.similarity, engine.record(stored), details)

@@ -105,6 +105,25 @@ class Lifecycle(_Section):
     """Similarity from which a first hit is as relevant as it gets; depends on the embedding model."""
 
 
+class Retrieval(_Section):
+    """``[memory.retrieval]``: what search looks at; docs/retrieval.md has what each part brings."""
+
+    vector_weight: float = Field(default=0.3, ge=0, le=1)
+    """Share of the similarity of meaning in hybrid scores; the rest is that of the words."""
+    stop_words: bool = True
+    """Function words in a question ("what", "did", "der") count a tenth of what their rarity would give them."""
+    similar_words: bool = True
+    """A word of a question also finds words that mean about the same (English)."""
+    neighbours: int = Field(default=4, ge=0, le=8)
+    """Turns before and after a memory in the same run whose words count for it too, less with each step; 0: none."""
+    weigh_questions: bool = True
+    """Memories count less as far as they are questions themselves, a little more where they answer one."""
+    question_dates: bool = True
+    """A date in a question favours memories from then."""
+    mend_typos: bool = True
+    """A word that no memory has also finds what is one letter away (in scopes that are searched in memory)."""
+
+
 class Performance(_Section):
     """``[memory.performance]``"""
 
@@ -159,6 +178,8 @@ class Settings(_Section):
     """How long records live in each layer, and what moves them to the next."""
     lifecycle: Lifecycle = Lifecycle()
     """Sweeps, and how scores are computed."""
+    retrieval: Retrieval = Retrieval()
+    """What search looks at beside vectors and words."""
     performance: Performance = Performance()
     """Batches, caches, locks."""
 

@@ -74,7 +74,9 @@ def help_texts() -> str:
 
 def formulas() -> str:
     """The docstring of the scoring function's module, and the constants that it names."""
-    names = ("VECTOR_WEIGHT", "KEYWORD_WEIGHT", "BONUS", "RECENCY_SHARE", "IMPORTANCE_SHARE", "RATING_SHARE", "K1", "B")
+    names = (
+        "K1", "B", "DATE_WEIGHT", "ASKING", "UNASKED", "BONUS", "RECENCY_SHARE", "IMPORTANCE_SHARE", "RATING_SHARE",
+    )  # fmt: skip
     constants = "\n".join(f"{name} = {getattr(scoring, name)}" for name in names)
     return f"```text\n{inspect.cleandoc(scoring.__doc__ or '')}\n\n{constants}\n```\n"
 

@@ -11,6 +11,7 @@ from stress.disk import disk
 from stress.lifecycle import lifecycle
 from stress.mixed import mixed
 from stress.processes import processes
+from stress.quality import quality
 from stress.reembed import reembed
 from stress.report import report
 from stress.search import search
@@ -46,6 +47,7 @@ app.command()(processes)
 app.command()(disk)
 app.command()(reembed)
 app.command()(lifecycle)
+app.command()(quality)
 
 if __name__ == "__main__":
     app()

@@ -12,15 +12,25 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from py_rust_stemmers import SnowballStemmer
 
 EVERYBODY = object()
 """As ``user``: every user's records."""
 TOLERANCE = 1e-5
-K1, B = 0.9, 0.4
-VECTOR_WEIGHT, KEYWORD_WEIGHT = 0.7, 0.3
+K1, B = 0.6, 0.5
+VECTOR_WEIGHT, KEYWORD_WEIGHT = 0.3, 0.7
+ASKING, UNASKED = 0.2, 0.05
+BEFORE, AFTER, DECAY, NEIGHBOURS = 0.6, 0.4, 0.6, 4
+SIMILAR, TYPO, STOP = 0.6, 0.8, 0.1
+_ENDS = ".!?\n\u3002\uff01\uff1f\u061f"
+STOP_WORDS = frozenset("a in is not of or s she the to".split())
+"""Those of the package's function words that occur in queries here; a test holds the queries to it."""
+SIMILAR_WORDS = Path(__file__).parent.parent / "agentmem" / "retrieval" / "similar_words.npz"
 SESSION_KINDS = ("session_data", "recent_query", "temporary_context", "interaction")
 _STEM = SnowballStemmer("english").stem_word
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
@@ -292,11 +302,12 @@ class Oracle:
         until: datetime | None = None,
         as_of: datetime | None = None,
         min_similarity: float | None = None,
+        mend_typos: bool = True,
     ) -> list[Hit]:
-        """Everything that may be found, best first, ties by id."""
+        """Everything that may be found, best first, ties by id. Queries name no dates."""
         now = self.clock()
         measured_from = now if as_of is None else min(now, as_of)
-        keyword = self._bm25(query, scope)
+        keyword = self._keywords(query, scope, as_of, mend_typos)
         hits = []
         for row in self.listed(scope, filters, kinds, layers):
             when = row.occurred or row.created
@@ -305,11 +316,15 @@ class Oracle:
             if as_of is not None and row.created > as_of:
                 continue
             similarity = cosine(self.embed(query), self.embed(row.state.content))
-            words = keyword(row.state.content)
-            if (mode == "keyword" and words <= 0) or (min_similarity is not None and similarity < min_similarity):
+            words, has_word = keyword(row)
+            if (mode == "keyword" and not has_word) or (min_similarity is not None and similarity < min_similarity):
                 continue
             vector = min(1.0, max(0.0, similarity))
             base = {"vector": vector, "keyword": words, "hybrid": VECTOR_WEIGHT * vector + KEYWORD_WEIGHT * words}[mode]
+            if mode != "vector":
+                earlier = self._beside(row, -1, as_of)
+                asked = asking(earlier[0].state.content) if earlier and earlier[0] is not None else 0.0
+                base *= 1 - ASKING * asking(row.state.content) - UNASKED * (1 - asked)
             days = max(0.0, (measured_from - when).total_seconds() / 86_400)
             recency = 2 ** (-days / 30)
             importance = 0.5 if row.state.importance is None else row.state.importance
@@ -318,25 +333,58 @@ class Oracle:
             hits.append(Hit(str(row.id), base * (0.9 + 0.1 * bonus), similarity, words, recency))
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
-    def _bm25(self, query: str, scope: Scope) -> Callable[[str], float]:
-        """BM25 of a text for the query, divided by its upper bound; statistics are those of the scope's wall."""
+    def _beside(self, row: Row, direction: int, as_of: datetime | None) -> list[Row | None]:
+        """The next turns of the row's run in a direction; None for one that has expired or was not there yet."""
+        if row.scope.run is None:
+            return []
+        run = [each for each in self.rows if each.life == "live" and each.scope == row.scope]
+        at = next(n for n, each in enumerate(run) if each is row)
+        turns = run[:at][::-1] if direction < 0 else run[at + 1 :]
+        return [
+            each if self.visible(each) and (as_of is None or each.created <= as_of) else None
+            for each in turns[:NEIGHBOURS]
+        ]
+
+    def _keywords(
+        self, query: str, scope: Scope, as_of: datetime | None, mend_typos: bool
+    ) -> Callable[[Row], tuple[float, bool]]:
+        """A row's keyword part, and whether it has a word of the query; statistics are those of the scope's wall."""
         behind = [words(row.state.content) for row in self.rows if row.life == "live" and admits(wall(scope), row)]
         total = len(behind)
-        weights = {}
-        for word in dict.fromkeys(words(query)):
+        mean = sum(map(len, behind)) / total if total else 1.0
+        weights, alike = dict[str, float](), dict[str, dict[str, float]]()
+        for word, spelling in {stemmed(each): each for each in reversed(runs(query))}.items():
             containing = sum(word in text for text in behind)
-            if containing:
+            alike[word] = {} if word in STOP_WORDS else dict(similar(word))
+            known = containing or any(other in text for text in behind for other in alike[word])
+            if not known and mend_typos and may_be_misspelled(spelling, word):
+                alike[word] |= dict.fromkeys(one_edit_away(spelling), TYPO)
+                known = any(other in text for text in behind for other in alike[word])
+            if known:
                 weights[word] = math.log(1 + (total - containing + 0.5) / (containing + 0.5))
-        if not weights:
-            return lambda text: 0.0
-        mean = sum(map(len, behind)) / total
-        bound = sum(weight * (K1 + 1) for weight in weights.values())
+                weights[word] *= STOP if word in STOP_WORDS else 1.0
+        bound = sum(weights.values())
 
-        def scored(text: str) -> float:
-            own = words(text)
-            damping = K1 * (1 - B + B * len(own) / mean)
-            counts = ((weight, own.count(word)) for word, weight in weights.items())
-            return sum(weight * count * (K1 + 1) / (count + damping) for weight, count in counts) / bound
+        def scored(row: Row) -> tuple[float, bool]:
+            near = [(row, 1.0)]
+            for direction, weight in ((-1, BEFORE), (1, AFTER)):
+                turns = self._beside(row, direction, as_of)
+                near += [(turn, weight * DECAY**steps) for steps, turn in enumerate(turns) if turn is not None]
+            texts = [(words(turn.state.content), weight) for turn, weight in near]
+            damping = K1 * (1 - B + B * sum(weight * len(text) for text, weight in texts) / (mean or 1.0))
+            found = 0.0
+            for word, worth in weights.items():
+                counts = {word: 1.0} | alike[word]
+                heard = texts[:1] if word in STOP_WORDS else texts
+                frequency = sum(
+                    weight * factor * text.count(other) for text, weight in heard for other, factor in counts.items()
+                )
+                found += worth * frequency / (frequency + damping) if frequency else 0.0
+            own = texts[0][0]
+            has_word = any(
+                other in own for word in weights for other, factor in alike[word].items() if factor == TYPO
+            ) or any(word in own for word in weights)
+            return (found / bound if bound else 0.0), has_word
 
         return scored
 
@@ -362,7 +410,16 @@ def wall(scope: Scope) -> Scope:
 
 
 def words(text: str) -> list[str]:
-    """Runs of letters and digits, case-folded, ASCII ones stemmed; unspaced scripts character by character."""
+    """The terms of a text: its words, ASCII ones stemmed."""
+    return [stemmed(word) for word in runs(text)]
+
+
+def stemmed(word: str) -> str:
+    return _STEM(word[:64]) if word.isascii() else word[:64]
+
+
+def runs(text: str) -> list[str]:
+    """Runs of letters and digits, case-folded; unspaced scripts character by character."""
     found, run = [], ""
     for char in unicodedata.normalize("NFKC", text).casefold() + " ":
         alone = unicodedata.name(char, "").startswith(_UNSPACED)
@@ -370,11 +427,62 @@ def words(text: str) -> list[str]:
             run += char
             continue
         if run:
-            found.append(_STEM(run[:64]) if run.isascii() else run[:64])
+            found.append(run)
             run = ""
         if alone:
             found.append(char)
     return found
+
+
+@cache
+def _similar_table() -> dict[str, dict[str, float]]:
+    with np.load(SIMILAR_WORDS) as file:
+        known = bytes(file["words"]).decode().split("\n")
+        start, other, cosine = (file[name].tolist() for name in ("start", "other", "cosine"))
+    table = dict[str, dict[str, float]]()
+    for n, word in enumerate(known):
+        pairs = zip(other[start[n] : start[n + 1]], cosine[start[n] : start[n + 1]], strict=True)
+        table[word] = {known[o]: SIMILAR * (c / 255 - 0.5) / 0.5 for o, c in pairs if c / 255 > 0.5}
+    return table
+
+
+def similar(word: str) -> dict[str, float]:
+    return _similar_table().get(word, {})
+
+
+def may_be_misspelled(spelling: str, word: str) -> bool:
+    known = word in _similar_table() or word in STOP_WORDS
+    return 5 <= len(spelling) <= 20 and spelling.isalpha() and not known
+
+
+def one_edit_away(spelling: str) -> set[str]:
+    """Terms of every string that differs by one letter added, left out or changed, or by two swapped."""
+    letters = set(spelling) | (set("abcdefghijklmnopqrstuvwxyz") if spelling.isascii() else set())
+    found = set[str]()
+    for n in range(len(spelling) + 1):
+        found |= {spelling[:n] + letter + spelling[n:] for letter in letters}
+        if n < len(spelling):
+            found |= {spelling[:n] + letter + spelling[n + 1 :] for letter in letters}
+            found.add(spelling[:n] + spelling[n + 1 :])
+        if n + 1 < len(spelling):
+            found.add(spelling[:n] + spelling[n + 1] + spelling[n] + spelling[n + 2 :])
+    return {stemmed(each) for each in found} - {stemmed(spelling)}
+
+
+def asking(text: str) -> float:
+    """The share of a text's characters that belong to sentences that end in a question mark."""
+    sentences, closing = [""], True
+    for char in text:
+        if char in _ENDS:
+            closing = True
+            if not sentences[-1]:
+                continue  # punctuation before anything was said
+        elif closing and not char.isspace():
+            sentences.append("")
+            closing = False
+        sentences[-1] += char
+    asked = [sentence for sentence in sentences if sentence.rstrip().endswith(("?", "\uff1f", "\u061f"))]
+    return sum(map(len, asked)) / (sum(map(len, sentences)) or 1)
 
 
 def cosine(left: Sequence[float], right: Sequence[float]) -> float:

@@ -181,7 +181,7 @@ def test_details_add_up_to_the_score(memory: Memory, clock: FakeClock) -> None:
     memory.add("running shoes", user_id="alice", importance=0)
     memory.feedback(rated.id, rating=5)
     clock.advance(86_400)
-    shares = {"hybrid": (0.7, 0.3), "vector": (1, 0), "keyword": (0, 1)}
+    shares = {"hybrid": (0.3, 0.7), "vector": (1, 0), "keyword": (0, 1)}
     for mode, (vector, keyword) in shares.items():
         hits = memory.search("morning tea run", user_id="alice", mode=mode, explain=True)
         assert len(hits) == 3
@@ -190,7 +190,8 @@ def test_details_add_up_to_the_score(memory: Memory, clock: FakeClock) -> None:
             assert parts is not None
             bonus = 0.5 * parts.recency + 0.3 * parts.importance + 0.2 * parts.rating
             base = vector * parts.vector + keyword * parts.keyword
-            assert close(hit.score, base * (0.9 + 0.1 * bonus))
+            assert close(hit.score, base * parts.telling * (0.9 + 0.1 * bonus))
+            assert close(parts.keyword, parts.exact + parts.similar + parts.context)
             if mode != "keyword":
                 assert hit.similarity is not None
                 assert close(parts.vector, max(0.0, hit.similarity))
@@ -531,8 +532,24 @@ def test_a_cursor_belongs_to_its_order(memory: Memory) -> None:
 
 # -- every engine gives the same answer ------------------------------------------------------------------------------
 
-VOCABULARY = ["tea", "green", "bread", "run", "running", "日", "naïve", "1", "shoes", "house", "in", "the"]
+VOCABULARY = [
+    "tea",
+    "green",
+    "bread",
+    "run",
+    "running",
+    "日",
+    "naïve",
+    "1",
+    "shoes",
+    "house",
+    "in",
+    "the",
+    "coffee",
+    "tea?",
+]
 sentences = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=8).map(" ".join)
+questions = st.lists(st.sampled_from([*VOCABULARY, "footwear", "brade", "a"]), min_size=1, max_size=6).map(" ".join)
 records = st.fixed_dictionaries(
     {"content": sentences},
     optional={
@@ -540,6 +557,7 @@ records = st.fixed_dictionaries(
         "metadata": st.sampled_from([{"tag": "a"}, {"tag": "b"}]),
         "kind": st.sampled_from(["fact", "pattern"]),
         "agent_id": st.sampled_from(["cook", "waiter"]),
+        "run_id": st.sampled_from(["monday", "tuesday"]),
         "occurred_at": st.sampled_from([START - timedelta(days=90), START - timedelta(days=3)]),
         "ttl": st.just(60.0),
     },
@@ -553,7 +571,7 @@ records = st.fixed_dictionaries(
     deleted=st.sets(st.integers(0, 59), max_size=10),
     searches=st.lists(
         st.tuples(
-            sentences,
+            questions,
             st.sampled_from([1, 5, 50]),
             st.fixed_dictionaries(
                 {"mode": st.sampled_from(["hybrid", "vector", "keyword"])},
@@ -562,6 +580,7 @@ records = st.fixed_dictionaries(
                     "kinds": st.just(["pattern"]),
                     "since": st.just(START - timedelta(days=10)),
                     "min_similarity": st.just(0.33),
+                    "as_of": st.just(START + timedelta(seconds=30)),
                 },
             ),
             st.sampled_from([None, "cook"]),
@@ -596,8 +615,8 @@ def test_small_and_large_scopes_and_the_oracle_agree(
             oracle.delete(f"{n:02}")
         clock.advance(61)
         for query, limit, restrictions, agent in searches:
-            expected = oracle.search(query, Scope("alice", agent), **restrictions)
-            for memory in stores:
+            for memory, mends in zip(stores, (True, False), strict=True):
+                expected = oracle.search(query, Scope("alice", agent), mend_typos=mends, **restrictions)
                 hits = memory.search(query, user_id="alice", agent_id=agent, limit=limit, **restrictions)
                 check_hits(hits, expected, limit)
         for memory in stores:

@@ -14,7 +14,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from agentmem import Memory, SearchHit
-from agentmem.retrieval.scoring import BONUS, KEYWORD_WEIGHT, VECTOR_WEIGHT
+from agentmem.retrieval.scoring import BONUS, VECTOR_WEIGHT
 
 BEGAN = datetime(2026, 3, 9, 9, tzinfo=UTC)
 """The demo's clock starts here, the morning after the conversation, so that every run shows the same."""
@@ -78,7 +78,7 @@ class _Demo:
             for hit in self._search(question, "maya", limit=2):
                 self._hit(hit)
         self._say(
-            f"score: {VECTOR_WEIGHT:.0%} meaning, {KEYWORD_WEIGHT:.0%} words; "
+            f"score: {VECTOR_WEIGHT:.0%} meaning, {1 - VECTOR_WEIGHT:.0%} words; "
             f"age, importance and rating move it by at most {BONUS:.0%}",
             "dim",
         )

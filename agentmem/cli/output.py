@@ -153,10 +153,13 @@ def _shown(value: object) -> str:
 
 
 def _why(details: HitDetails) -> str:
-    words = f" ({' '.join(details.matched_terms)})" if details.matched_terms else ""
+    said = [*details.matched_terms, *(f"~{term}" for term in details.similar_terms)]
+    words = f" ({' '.join(said)})" if said else ""
+    beside = f", beside it {details.context:.2f}" if abs(details.context) >= 0.005 else ""
+    dated = f", date {details.date:.2f}" if details.date is not None else ""
     return (
-        f"meaning {details.vector:.2f}, words {details.keyword:.2f}{words}, recency {details.recency:.2f}, "
-        f"importance {details.importance:.2f}, rating {details.rating:.2f}"
+        f"meaning {details.vector:.2f}, words {details.keyword:.2f}{words}{beside}{dated}, "
+        f"recency {details.recency:.2f}, importance {details.importance:.2f}, rating {details.rating:.2f}"
         + (f", read in {details.windows} windows" if (details.windows or 1) > 1 else "")
     )
 

@@ -1,11 +1,10 @@
 """One scope's records in memory, searched exactly.
 
-An arena holds columns, not objects: a slot per record in numpy arrays that grow by doubling, and the terms of all
-records as one flat array of (term, slot, frequency). A query scans both; for the sizes an arena is allowed to have that
-is faster than any index, needs a few bytes per term, and has nothing to keep balanced when records change.
+An arena holds columns, not objects: a slot per record in numpy arrays that grow by doubling, the terms of all records
+(``postings``), and who follows whom in a conversation (``conversation``). A query scans them; for the sizes an arena is
+allowed to have that is fast enough.
 
-A changed record gets a new slot; the old one is only marked dead. Terms are kept as Python's 64-bit string hashes:
-they never leave the process.
+A changed record gets a new slot; the old one is only marked dead.
 """
 
 from __future__ import annotations
@@ -21,7 +20,12 @@ from agentmem.clock import Micros
 from agentmem.models import Mode
 from agentmem.ports import Entry
 from agentmem.retrieval import scoring
-from agentmem.retrieval.text import terms
+from agentmem.retrieval.conversation import Links
+from agentmem.retrieval.dates import Range, closeness
+from agentmem.retrieval.matching import Matcher, Matches, Statistics
+from agentmem.retrieval.postings import Postings, grown
+from agentmem.retrieval.question import Word
+from agentmem.retrieval.text import asking, terms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +33,6 @@ if TYPE_CHECKING:
     from agentmem.ports import Ints, Vector
 
 NEVER = 2**63 - 1
-_UNSORTED = 20_000
-"""Terms that are scanned for each word of a query before they are sorted: 10 µs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Query:
 
     mode: Mode
     vector: Vector | None
-    terms: tuple[str, ...]
+    words: tuple[Word, ...]
     limit: int
     now: Micros
     measured_from: Micros
@@ -55,6 +57,25 @@ class Query:
     as_of: Micros | None = None
     min_similarity: float | None = None
     rows: Ints | None = None
+    dates: tuple[Range, ...] = ()
+    vector_weight: float = scoring.VECTOR_WEIGHT
+    neighbours: int = 0
+    weigh_questions: bool = False
+    mend_typos: bool = False
+
+
+class Parts(NamedTuple):
+    """What a hit's keyword part is made of, and what moved its score besides.
+
+    ``exact``, ``similar`` and ``context`` (which may be negative) add up to the keyword part; ``date`` is None where
+    the query named none.
+    """
+
+    exact: float
+    similar: float
+    context: float
+    date: float | None
+    telling: float
 
 
 class Candidate(NamedTuple):
@@ -70,22 +91,14 @@ class Candidate(NamedTuple):
     recency: float
     importance: float
     rating: float
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What BM25 must know of a scope: its records, their mean length in terms, and how many have each query term."""
-
-    documents: int
-    mean_length: float
-    containing: dict[str, int]
+    parts: Parts | None = None
 
 
 _SLOT = np.dtype(
     [
-        ("row", "i8"), ("agent", "i8"), ("run", "i8"), ("created", "i8"), ("when", "i8"), ("expires", "i8"),
-        ("version", "i8"), ("kind", "i4"), ("layer", "i4"), ("importance", "f4"), ("rating", "f4"), ("length", "f4"),
-        ("live", "?"),
+        ("row", "i8"), ("user", "i8"), ("agent", "i8"), ("run", "i8"), ("created", "i8"), ("when", "i8"),
+        ("expires", "i8"), ("version", "i8"), ("kind", "i4"), ("layer", "i4"), ("importance", "f4"), ("rating", "f4"),
+        ("length", "f4"), ("asks", "f4"), ("live", "?"),
     ]
 )  # fmt: skip
 
@@ -101,11 +114,8 @@ class Arena:
         self._ids: list[str] = []
         self._slot_of: dict[int, int] = {}
         self._codes: dict[str, int] = {}
-        self._terms_used = 0
-        self._terms_sorted = 0
-        self._term: Ints = np.empty(256, np.int64)
-        self._term_slot: NDArray[np.int32] = np.empty(256, np.int32)
-        self._term_frequency: NDArray[np.uint16] = np.empty(256, np.uint16)
+        self._postings = Postings()
+        self._links = Links()
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -113,8 +123,9 @@ class Arena:
     @property
     def nbytes(self) -> int:
         """Memory held, approximately: ids and dictionary entries are counted at 200 bytes a record."""
-        arrays = [self._vectors, *self._columns.values(), self._term, self._term_slot, self._term_frequency]
-        return sum(array.nbytes for array in arrays) + 200 * self._used
+        arrays = [self._vectors, *self._columns.values()]
+        held = sum(array.nbytes for array in arrays) + self._postings.nbytes + self._links.nbytes
+        return held + 200 * self._used
 
     @property
     def wasteful(self) -> bool:
@@ -125,11 +136,19 @@ class Arena:
         """The version held of each record, by row number."""
         return {row: int(self._columns["version"][slot]) for row, slot in self._slot_of.items()}
 
+    def next_expiry(self, now: Micros) -> Micros:
+        """The next instant at which a record expires; ``NEVER`` if none does."""
+        expires = self._column("expires")[self._column("live")]
+        return int(expires[expires > now].min(initial=NEVER))
+
     def remove(self, row: int) -> None:
         """Forget a record; unknown rows are ignored."""
         slot = self._slot_of.pop(row, None)
         if slot is not None:
             self._columns["live"][slot] = False
+            run = self._run_of(slot)
+            if run[2]:
+                self._links.remove(slot, run)
 
     def upsert(self, entries: Sequence[Entry]) -> None:
         """Add records, or replace them by their current state."""
@@ -145,6 +164,7 @@ class Arena:
         nan = float("nan")
         values = {
             "row": [e.row for e in entries],
+            "user": [e.user for e in entries],
             "agent": [e.agent for e in entries],
             "run": [e.run for e in entries],
             "created": [e.created_at for e in entries],
@@ -156,13 +176,17 @@ class Arena:
             "importance": [nan if e.importance is None else e.importance for e in entries],
             "rating": [nan if e.rating is None else e.rating for e in entries],
             "length": [count.total() for count in counts],
+            "asks": [asking(e.content) for e in entries],
             "live": True,
         }
         for name, column in values.items():
             self._columns[name][start:end] = column
         self._ids += [entry.id for entry in entries]
         self._slot_of.update((entry.row, slot) for slot, entry in enumerate(entries, start))
-        self._append_terms(counts, start)
+        self._postings.append(counts, start)
+        for slot, entry in enumerate(entries, start):
+            if entry.run:
+                self._links.add(slot, (entry.user, entry.agent, entry.run), self._columns["row"])
         self._used = end
 
     def search(self, query: Query, statistics: Statistics | None = None) -> list[Candidate]:
@@ -170,30 +194,44 @@ class Arena:
 
         ``statistics`` are those of the whole scope where the arena holds only a part of it.
         """
-        allowed = self._allowed(query)
+        present = self._present(query)
+        allowed = self._allowed(query, present)
         similarity = None if query.vector is None else self._vectors[: self._used] @ query.vector
-        keyword = None if query.mode == "vector" else self._bm25(query.terms, statistics)
-        if keyword is not None and query.mode == "keyword":
-            allowed &= keyword > 0
+        matches = None if query.mode == "vector" else self._matches(query, present, statistics)
+        if matches is not None and query.mode == "keyword":
+            allowed &= matches.has_word
         if similarity is not None and query.min_similarity is not None:
             allowed &= similarity >= query.min_similarity
         slots = np.flatnonzero(allowed)
-        parts = scoring.score(
+        when = self._column("when")[slots]
+        lexical = query.mode != "vector"
+        date = closeness(when, query.dates) if query.dates and lexical else None
+        telling = self._telling(slots, present) if query.weigh_questions and lexical else None
+        scores = scoring.score(
             query.mode,
             None if similarity is None else similarity[slots],
-            None if keyword is None else keyword[slots],
-            self._column("when")[slots],
+            None if matches is None else matches.keyword[slots],
+            date,
+            telling,
+            when,
             self._column("importance")[slots],
             self._column("rating")[slots],
             query.measured_from,
+            query.vector_weight,
         )
-        chosen = _top(parts.score, query.limit)
-        found = [
-            self._candidate(
-                int(slots[at]), int(at), parts, None if similarity is None else float(similarity[slots[at]])
-            )
-            for at in chosen
-        ]
+        chosen = _top(scores.score, query.limit)
+        shares = None if matches is None else matches.shares(slots[chosen])
+        found = list[Candidate]()
+        for n, at in enumerate(chosen):
+            parts = None
+            if shares is not None:
+                parts = Parts(
+                    *shares[n],
+                    None if date is None else float(date[at]),
+                    1.0 if telling is None else float(telling[at]),
+                )
+            cosine = None if similarity is None else float(similarity[slots[at]])
+            found.append(self._candidate(int(slots[at]), int(at), scores, cosine, parts))
         return sorted(found, key=lambda c: (-c.score, c.id))[: query.limit]
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -201,16 +239,28 @@ class Arena:
     def _column(self, name: str) -> NDArray[Any]:
         return self._columns[name][: self._used]
 
-    def _candidate(self, slot: int, at: int, parts: scoring.Scores, similarity: float | None) -> Candidate:
+    def _candidate(
+        self, slot: int, at: int, scores: scoring.Scores, similarity: float | None, parts: Parts | None
+    ) -> Candidate:
         return Candidate(
-            float(parts.score[at]), self._ids[slot], int(self._columns["row"][slot]),
-            int(self._columns["version"][slot]), similarity, float(parts.vector[at]), float(parts.keyword[at]),
-            float(parts.recency[at]), float(parts.importance[at]), float(parts.rating[at]),
+            float(scores.score[at]), self._ids[slot], int(self._columns["row"][slot]),
+            int(self._columns["version"][slot]), similarity, float(scores.vector[at]), float(scores.keyword[at]),
+            float(scores.recency[at]), float(scores.importance[at]), float(scores.rating[at]), parts,
         )  # fmt: skip
 
-    def _allowed(self, query: Query) -> NDArray[np.bool_]:
-        column = self._column
-        allowed = column("live") & (column("expires") > query.now)
+    def _run_of(self, slot: int) -> tuple[int, int, int]:
+        columns = self._columns
+        return int(columns["user"][slot]), int(columns["agent"][slot]), int(columns["run"][slot])
+
+    def _present(self, query: Query) -> NDArray[np.bool_]:
+        """Records that were there at the time that is searched; only these have a say as neighbours."""
+        present = self._column("live") & (self._column("expires") > query.now)
+        if query.as_of is not None:
+            present &= self._column("created") <= query.as_of
+        return present
+
+    def _allowed(self, query: Query, present: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        column, allowed = self._column, present.copy()
         for name, value in (("agent", query.agent), ("run", query.run)):
             if value is not None:
                 allowed &= column(name) == value
@@ -221,83 +271,33 @@ class Arena:
             allowed &= column("when") >= query.since
         if query.until is not None:
             allowed &= column("when") < query.until
-        if query.as_of is not None:
-            allowed &= column("created") <= query.as_of
         if query.rows is not None:
             allowed &= np.isin(column("row"), query.rows)
         return allowed
 
-    def _bm25(self, words: Sequence[str], statistics: Statistics | None) -> Vector:
-        """BM25 of every slot divided by its upper bound for these words."""
-        total = np.zeros(self._used, np.float32)
-        live, length = self._column("live"), self._column("length")
-        if not self._slot_of:
-            return total
-        documents = statistics.documents if statistics else len(self._slot_of)
-        mean_length = (statistics.mean_length if statistics else float(length[live].mean())) or 1.0
-        self._sort_terms()
-        bound = 0.0
-        for word in words:
-            at = self._postings(hash(word))
-            slots = self._term_slot[at]
-            alive = live[slots]
-            slots = slots[alive]
-            containing = statistics.containing.get(word, 0) if statistics else len(slots)
-            if not containing:
-                continue
-            weight = scoring.idf(documents, containing)
-            frequency = self._term_frequency[at][alive].astype(np.float32)
-            total[slots] += weight * scoring.term_weight(frequency, length[slots], mean_length)
-            bound += weight * (scoring.K1 + 1)
-        return total / np.float32(bound) if bound else total
+    def _matches(self, query: Query, present: NDArray[np.bool_], statistics: Statistics | None) -> Matches:
+        live = self._column("live")
+        matcher = Matcher(
+            self._postings, live, present, self._column("length"), self._links.steps(self._used, query.neighbours)
+        )
+        if statistics is None:
+            statistics = matcher.statistics(query.words)
+        return matcher.match(query.words, statistics, mend_typos=query.mend_typos)
+
+    def _telling(self, slots: NDArray[np.intp], present: NDArray[np.bool_]) -> Vector:
+        asks = np.append(np.where(present, self._column("asks"), np.float32(0)), np.float32(0))
+        return scoring.telling(asks[slots], asks[self._links.before[slots]])  # -1, nobody, is the 0 at the end
 
     def _code(self, label: str) -> int:
         return self._codes.setdefault(label, len(self._codes))
-
-    def _append_terms(self, counts: list[Counter[str]], start: int) -> None:
-        end = self._terms_used + sum(len(count) for count in counts)
-        if end > len(self._term):
-            size = max(end, 2 * len(self._term))
-            self._term = _grown(self._term, size)
-            self._term_slot = _grown(self._term_slot, size)
-            self._term_frequency = _grown(self._term_frequency, size)
-        span = slice(self._terms_used, end)
-        self._term[span] = [hash(word) for count in counts for word in count]
-        self._term_slot[span] = np.repeat(np.arange(start, start + len(counts)), [len(count) for count in counts])
-        self._term_frequency[span] = [min(n, 65_535) for count in counts for n in count.values()]
-        self._terms_used = end
-
-    def _sort_terms(self) -> None:
-        """Sort the terms once many are unsorted, so that a word is looked up instead of searched for in all of them."""
-        if self._terms_used - self._terms_sorted <= max(_UNSORTED, self._terms_sorted // 8):
-            return
-        used = self._terms_used
-        order = np.argsort(self._term[:used], kind="stable")
-        for array in (self._term, self._term_slot, self._term_frequency):
-            array[:used] = array[:used][order]
-        self._terms_sorted = used
-
-    def _postings(self, term: int) -> Ints:
-        """Where in the flat arrays a term occurs."""
-        done = self._terms_sorted
-        tail = np.flatnonzero(self._term[done : self._terms_used] == term)
-        if not done:
-            return tail
-        low, high = np.searchsorted(self._term[:done], term, "left"), np.searchsorted(self._term[:done], term, "right")
-        return np.concatenate([np.arange(low, high), tail + done])
 
     def _reserve(self, slots: int) -> None:
         if slots <= len(self._vectors):
             return
         size = max(slots, 2 * len(self._vectors))
-        self._vectors = _grown(self._vectors, size)
-        self._columns = {name: _grown(column, size) for name, column in self._columns.items()}
-
-
-def _grown(array: NDArray[Any], size: int) -> NDArray[Any]:
-    grown = np.empty((size, *array.shape[1:]), array.dtype)
-    grown[: len(array)] = array
-    return grown
+        self._vectors = grown(self._vectors, size)
+        self._columns = {name: grown(column, size) for name, column in self._columns.items()}
+        self._links.reserve(size)
 
 
 def _top(scores: Vector, limit: int) -> NDArray[np.intp]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from agentmem.retrieval.matching import Statistics
+from agentmem.retrieval.question import Word
 from agentmem.retrieval.text import terms
 from agentmem.stores.connection import Connection
 from agentmem.stores.repository import Repository, ScopeKey
@@ -88,15 +90,20 @@ def rebuild(repository: Repository) -> None:
     repository.set_meta(_APPLIED, 0)
 
 
-def statistics(repository: Repository, scope: ScopeKey, words: Sequence[str]) -> tuple[int, float, dict[str, int]]:
-    """Records of a scope, their mean length in terms, and how many of them contain each word."""
+def statistics(repository: Repository, scope: ScopeKey, words: Sequence[Word]) -> Statistics:
+    """What BM25 must know of a scope."""
     conditions = [f"{name} = {value}" for name, value in zip(scope._fields, scope, strict=True) if value is not None]
     where = " AND ".join(conditions) or "1"
     documents, length = repository.db.execute(
         f"SELECT coalesce(sum(documents), 0), coalesce(sum(terms), 0) FROM keyword_totals WHERE {where}"
     )[0]
-    containing = {word: _count(repository, scope, word) for word in words}
-    return documents, length / documents if documents else 0.0, containing
+    containing = {word.term: _count(repository, scope, word.term) for word in words}
+    similar = {
+        word.term
+        for word in words
+        if word.similar and not containing[word.term] and _any(repository, scope, [term for term, _ in word.similar])
+    }
+    return Statistics(documents, length / documents if documents else 0.0, containing, frozenset(similar))
 
 
 def propose(repository: Repository, scope: ScopeKey, containing: dict[str, int], wanted: int) -> tuple[list[int], bool]:
@@ -118,6 +125,11 @@ def propose(repository: Repository, scope: ScopeKey, containing: dict[str, int],
 
 def _count(repository: Repository, scope: ScopeKey, word: str) -> int:
     return repository.db.execute("SELECT count(*) FROM keywords WHERE keywords MATCH ?", (_match(scope, [word]),))[0][0]
+
+
+def _any(repository: Repository, scope: ScopeKey, words: Sequence[str]) -> bool:
+    sql = "SELECT 1 FROM keywords WHERE keywords MATCH ? LIMIT 1"
+    return bool(repository.db.execute(sql, (_match(scope, words),)))
 
 
 def _match(scope: ScopeKey, words: Sequence[str]) -> str:

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from agentmem.clock import Micros
 from agentmem.errors import StoreCorruptError, StoreError
 from agentmem.ports import Entry
-from agentmem.retrieval import keywords
-from agentmem.retrieval.arena import Arena, Candidate, Query, Statistics
+from agentmem.retrieval import keywords, similar
+from agentmem.retrieval.arena import NEVER, Arena, Candidate, Query
 from agentmem.retrieval.filters import CompiledFilter
+from agentmem.retrieval.matching import Statistics
 from agentmem.retrieval.walls import Wall, wall_of, walls_of
 from agentmem.settings import Settings
 from agentmem.stores.connection import Value
@@ -42,6 +44,11 @@ KEYWORD_PATIENCE = 0.5
 only from what is indexed so far, and the trace says so."""
 _ROUNDING = 1e-5
 """How far LanceDB's similarities may be from the ones that are computed here."""
+BEST = 20
+"""Proposals by words beside which others are proposed."""
+FINALISTS = 100
+"""Proposals that are scored with their neighbours: the best without them, 5 for each hit that is wanted if that is
+more. Each costs reading and taking apart the texts around it."""
 EXACT_ROWS = 100_000
 """Filtered rows up to which a large scope is scanned exactly at once."""
 
@@ -64,14 +71,20 @@ class Found:
     candidates: list[Candidate]
     engines: tuple[str, ...]
     considered: int
+    valid_until: Micros = NEVER
+    """The next instant at which a record expires that had a say in this."""
 
 
 class _Proposed(NamedTuple):
-    """Rows to score; ``complete`` if no other row of the scope could be a hit."""
+    """Rows to score; ``complete`` if no other row of the scope could be a hit.
+
+    ``spoken_for`` are those that were proposed for the words beside them.
+    """
 
     rows: set[int]
     engines: tuple[str, ...]
     complete: bool
+    spoken_for: set[int]
 
 
 class Retriever:
@@ -100,6 +113,8 @@ class Retriever:
         self._held = 0
         self._seq = repository.last_seq()
         self._lance_intact = False
+        if settings.retrieval.similar_words or settings.retrieval.mend_typos:
+            similar.load()
 
     def follow(self) -> int:
         """Take note of what was committed since, here or by another process; returns the last event's number."""
@@ -142,7 +157,7 @@ class Retriever:
                 if condition is not None:
                     matching = np.fromiter(self._matching(scope, query, condition), np.int64)
                     query = replace(query, rows=matching)
-                return Found(arena.search(query), ("arena",), len(arena))
+                return Found(arena.search(query), ("arena",), len(arena), arena.next_expiry(query.now))
         return self._search_large(scope, query, condition)
 
     def forget_all(self) -> None:
@@ -252,28 +267,21 @@ class Retriever:
         wanted = max(200, 10 * query.limit)
         for _ in range(2):
             proposed = self._propose(scope, query, statistics, wanted)
-            if len(proposed.rows) > EXACT_ROWS:
-                break  # derived stores are far behind
-            arena = Arena(self._dim)
-            arena.upsert(self._repository.entries_of(proposed.rows, where, params))
-            found = arena.search(query, statistics)
-            if len(found) >= query.limit or (proposed.complete and not restricted):
-                return Found(found, proposed.engines, len(proposed.rows))
+            scored = _Best(self._repository, query, statistics, self._dim)
+            scored.add(self._repository.entries_of(proposed.rows, where, params), proposed.spoken_for)
+            found = scored.found(proposed.engines, len(proposed.rows))
+            if len(found.candidates) >= query.limit or (proposed.complete and not restricted):
+                return found
             wanted *= 20
         return self._scan(scope, query, where, params, statistics)
 
     def _statistics(self, scope: ScopeKey, query: Query) -> Statistics | None:
         if query.mode == "vector":
             return None
-        behind = keywords.applied_seq(self._repository) < self._seq
-        documents, mean_length, containing = keywords.statistics(self._repository, wall_of(scope).key(), query.terms)
-        if behind:  # a word that the index has not seen yet is taken for a rare one
-            containing = {word: count or 1 for word, count in containing.items()}
-            documents = max(documents, *containing.values(), 1)
-        return Statistics(documents, mean_length, containing)
+        return keywords.statistics(self._repository, wall_of(scope).key(), query.words)
 
     def _propose(self, scope: ScopeKey, query: Query, statistics: Statistics | None, wanted: int) -> _Proposed:
-        rows, engines, complete = set[int](), list[str](), True
+        rows, engines, complete, spoken_for = set[int](), list[str](), True, set[int]()
         floor, beyond = query.min_similarity, False
         if query.vector is not None:
             near, similarity, applied = self._near(scope, query.vector, wanted)
@@ -290,12 +298,15 @@ class Retriever:
             indexed = keywords.applied_seq(self._repository)
             matched, every = keywords.propose(self._repository, scope, statistics.containing, wanted)
             rows.update(matched)
-            # What an index that cannot keep up has not seen yet is scored as well.
-            rows.update(self._changed_after(indexed, scope))
+            if query.neighbours:
+                # A turn may be the answer because of what was said before it.
+                best = self._repository.entries_of(matched[:BEST])
+                spoken_for = {row for entry in best if entry.run for row in self._repository.beside(entry, 1)}
+                rows |= spoken_for
             current = indexed >= self._seq
             engines.append("keywords" if current else "keywords (catching up)")
             complete = complete and current and (every or query.vector is not None)
-        return _Proposed(rows, tuple(engines), complete)
+        return _Proposed(rows, tuple(engines), complete, spoken_for)
 
     def _near(self, scope: ScopeKey, vector: Vector, wanted: int) -> tuple[list[int], Vector, int]:
         """LanceDB's proposals with their similarities, and the change that it has come to.
@@ -335,12 +346,12 @@ class Retriever:
         self, scope: ScopeKey, query: Query, where: str, params: tuple[Value, ...], statistics: Statistics | None
     ) -> Found:
         """Score every record of the scope, however many; the answer where proposals were not enough."""
-        best, considered = list[Candidate](), 0
+        scored, considered = _Best(self._repository, query, statistics, self._dim), 0
         for low, high in self._repository.windows(*scope.where()):
             entries = self._repository.entries(f"{where} AND r.row <= ?", (*params, high), low, WINDOW)
             considered += len(entries)
-            best = self._merge(best, entries, query, statistics)
-        return Found(best, ("scan",), considered)
+            scored.add(entries)
+        return scored.found(("scan",), considered)
 
     def _matching(self, scope: ScopeKey, query: Query, condition: CompiledFilter | None) -> Iterator[int]:
         """Rows that the caller's filters allow, in windows so that no single statement takes long."""
@@ -349,17 +360,48 @@ class Retriever:
             yield from self._repository.rows_between(where, params, low, high)
 
     def _scan_rows(self, rows: list[int], query: Query, statistics: Statistics | None) -> Found:
-        best = list[Candidate]()
+        scored = _Best(self._repository, query, statistics, self._dim)
         for start in range(0, len(rows), WINDOW):
-            best = self._merge(best, self._repository.entries_of(rows[start : start + WINDOW]), query, statistics)
-        return Found(best, ("scan",), len(rows))
+            scored.add(self._repository.entries_of(rows[start : start + WINDOW]))
+        return scored.found(("scan",), len(rows))
 
-    def _merge(
-        self, best: list[Candidate], entries: list[Entry], query: Query, statistics: Statistics | None
-    ) -> list[Candidate]:
+
+class _Best:
+    """The best of records that are scored a part at a time: first each alone, then the best of them in context."""
+
+    def __init__(self, repository: Repository, query: Query, statistics: Statistics | None, dim: int) -> None:
+        self._repository = repository
+        self._query = query
+        self._statistics = statistics
+        self._dim = dim
+        self._entries = dict[int, Entry]()
+        self._best = list[Candidate]()
+        self._spoken_for = set[int]()
+
+    def add(self, entries: list[Entry], spoken_for: Iterable[int] = ()) -> None:
+        """Consider records; those that are ``spoken_for`` are scored in context whatever they are alone."""
         arena = Arena(self._dim)
         arena.upsert(entries)
-        return sorted(best + arena.search(query, statistics), key=lambda c: (-c.score, c.id))[: query.limit]
+        alone = replace(self._query, neighbours=0, weigh_questions=False, limit=max(FINALISTS, 5 * self._query.limit))
+        best = sorted(self._best + arena.search(alone, self._statistics), key=lambda c: (-c.score, c.id))
+        self._best = best[: alone.limit]
+        self._spoken_for.update(spoken_for)
+        kept = {candidate.row for candidate in self._best} | self._spoken_for
+        self._entries.update((entry.row, entry) for entry in entries)
+        self._entries = {row: entry for row, entry in self._entries.items() if row in kept}
+
+    def found(self, engines: tuple[str, ...], considered: int) -> Found:
+        """The best of all that was considered."""
+        query, entries = self._query, list(self._entries.values())
+        most = max(query.neighbours, 1 if query.weigh_questions else 0)
+        arena = Arena(self._dim)
+        if query.mode != "vector" and most:
+            beside = {row for entry in entries if entry.run for row in self._repository.beside(entry, most)}
+            context = self._repository.entries_of(beside - self._entries.keys())
+            query = replace(query, rows=np.array([entry.row for entry in entries], np.int64))
+            entries = sorted([*entries, *context], key=lambda entry: entry.row)
+        arena.upsert(entries)
+        return Found(arena.search(query, self._statistics), engines, considered, arena.next_expiry(query.now))
 
 
 def _restricted(query: Query) -> bool:

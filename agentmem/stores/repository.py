@@ -271,6 +271,30 @@ class Repository:
             map(Entry._make, self.db.select_in(f"{self._entry} WHERE r.row IN ({{}}) AND {where}", rows, params))
         )
 
+    def beside(self, entry: Entry, most: int) -> list[int]:
+        """Row numbers of the up to ``most`` live records before this one in its run, and of those after it."""
+        found = list[int]()
+        for compare, order in (("<", "DESC"), (">", "")):
+            # The index of runs leads straight to them, unless many users give their runs the same name.
+            rows = self.db.execute(
+                f"SELECT r.row, r.user, r.agent FROM records r WHERE r.run = ? AND r.run != 0 AND r.state = 0 "
+                f"AND r.row {compare} ? ORDER BY r.row {order} LIMIT ?",
+                (entry.run, entry.row, 8 * most),
+            )
+            near = [row for row, user, agent in rows if (user, agent) == (entry.user, entry.agent)][:most]
+            if len(near) < most and len(rows) == 8 * most:
+                where, params = ScopeKey(entry.user, None, None).where()
+                if not entry.user:
+                    where, params = ScopeKey(0, None, entry.run).where()
+                rows = self.db.execute(
+                    f"SELECT r.row FROM records r WHERE {where} AND +r.agent = ? AND +r.run = ? "
+                    f"AND r.row {compare} ? ORDER BY r.row {order} LIMIT ?",
+                    (*params, entry.agent, entry.run, entry.row, most),
+                )
+                near = [row[0] for row in rows]
+            found += near
+        return found
+
     def windows(
         self, where: str, params: Sequence[Value], *, newest_first: bool = False, start: int | None = None
     ) -> Iterator[tuple[int, int]]:

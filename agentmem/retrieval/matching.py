@@ -1,0 +1,230 @@
+"""Keyword matching of a whole arena at once: BM25F over the turns of a conversation; the formula is in ``scoring``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from agentmem.retrieval import scoring
+from agentmem.retrieval.conversation import Step
+from agentmem.retrieval.postings import Postings, ranges
+from agentmem.retrieval.question import TYPO_WEIGHT, Word, may_be_misspelled, respellings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agentmem.ports import Ints, Vector
+
+_CELLS = 400_000
+"""Words times slots that are scored in one go: a few megabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What BM25 must know of a scope: its records, their mean length in terms, how many have each of the query's terms,
+    and which of the terms that none has are there in a similar one."""
+
+    documents: int
+    mean_length: float
+    containing: dict[str, int]
+    similar: frozenset[str] = frozenset()
+
+
+class _Found(NamedTuple):
+    """Occurrences: which of the query's words, in which slot, and what they count; whether as the word itself."""
+
+    word: Ints
+    slot: Ints
+    frequency: Vector
+    exact: NDArray[np.bool_]
+
+    def take(self, chosen: Any) -> _Found:
+        """Some of them, by a mask or by positions."""
+        return _Found(self.word[chosen], self.slot[chosen], self.frequency[chosen], self.exact[chosen])
+
+    def joined(self, more: _Found) -> _Found:
+        return _Found(
+            np.concatenate([self.word, more.word]),
+            np.concatenate([self.slot, more.slot]),
+            np.concatenate([self.frequency, more.frequency]),
+            np.concatenate([self.exact, more.exact]),
+        )
+
+
+class Matches:
+    """How well each slot matches a query. ``keyword``: float32 in [0, 1]; ``has_word``: whether a word is in the memory
+    itself, as it is or under another spelling."""
+
+    def __init__(
+        self, matcher: Matcher, found: _Found, weights: Vector, echoed: NDArray[np.bool_], mean_length: float
+    ) -> None:
+        """``weights`` of the words, and which of them count for the neighbours too."""
+        self._matcher = matcher
+        self._found = found
+        self._echoed = echoed
+        self._weights = weights
+        self._mean_length = mean_length
+        self.has_word = np.zeros(matcher.slots, np.bool_)
+        self.has_word[found.slot[found.exact]] = True
+        self.keyword = self._score(found, matcher.length)
+
+    def shares(self, slots: NDArray[np.intp]) -> list[tuple[float, float, float]]:
+        """Of some slots' ``keyword``: what the words themselves contribute, similar ones, and the neighbours."""
+        order = np.sort(slots)
+        place = np.searchsorted(order, self._found.slot)
+        place[place == len(order)] = 0
+        inside = order[place] == self._found.slot if len(order) else np.zeros(len(place), np.bool_)
+        own, place = self._found.take(inside), place[inside]
+        exact = self._alone(own.word[own.exact], place[own.exact], own.frequency[own.exact], order)
+        both = self._alone(own.word, place, own.frequency, order)
+        at = np.searchsorted(order, slots)
+        exact, both = exact[at], both[at]
+        parts = np.stack([exact, both - exact, self.keyword[slots] - both], axis=1)
+        return [(float(words), float(similar), float(context)) for words, similar, context in parts]
+
+    def _alone(self, word: Ints, place: Ints, frequency: Vector, slots: NDArray[np.intp]) -> Vector:
+        """The keyword part of these slots from these occurrences, without neighbours."""
+        bound = float(self._weights.sum())
+        counts = np.bincount(word * len(slots) + place, frequency, len(self._weights) * len(slots))
+        matched = scoring.saturation(
+            counts.astype(np.float32).reshape(len(self._weights), len(slots)),
+            self._matcher.own_length[slots],
+            self._mean_length,
+        )
+        return self._weights @ matched / np.float32(bound or 1.0)
+
+    def _score(self, found: _Found, length: Vector) -> Vector:
+        slots = self._matcher.slots
+        total = np.zeros(slots, np.float32)
+        bound = float(self._weights.sum())
+        if not bound:
+            return total
+        step = max(1, _CELLS // (slots + 1))
+        for first in range(0, len(self._weights), step):
+            count = min(step, len(self._weights) - first)
+            if count == 1 and not self._weights[first]:
+                continue
+            part = found
+            if count < len(self._weights):
+                part = found.take((found.word >= first) & (found.word < first + count))
+            echoed = part.take(self._echoed[part.word])
+            heard, echo = self._matcher.spread(echoed.word - first, echoed.slot, echoed.frequency)
+            cells = np.concatenate([(part.word - first) * (slots + 1) + part.slot, heard])
+            values = np.concatenate([part.frequency, echo])
+            frequency = np.bincount(cells, values, count * (slots + 1)).astype(np.float32)
+            frequency = frequency.reshape(count, slots + 1)[:, :slots]
+            matched = scoring.saturation(frequency, length, self._mean_length)
+            total += self._weights[first : first + count] @ matched
+        return total / np.float32(bound)
+
+
+class Matcher:
+    """What matching needs of an arena, for one query.
+
+    ``present`` are the slots that count, ``steps`` the neighbours of each slot as ``Links.steps`` gives them.
+    """
+
+    def __init__(
+        self,
+        postings: Postings,
+        live: NDArray[np.bool_],
+        present: NDArray[np.bool_],
+        length: Vector,
+        steps: list[Step],
+    ) -> None:
+        self._postings = postings
+        self._live = live
+        self._present = present
+        self._steps = steps
+        self._raw_length = length
+        self.slots = len(live)
+        self.own_length = np.where(present, length, np.float32(0)).astype(np.float32)
+        padded = np.append(self.own_length, np.float32(0))
+        self.length = self.own_length.copy()
+        for step in steps:
+            self.length += np.float32(step.weight) * padded[step.slots[:-1]]
+
+    def statistics(self, words: Sequence[Word]) -> Statistics:
+        """Those of the arena itself."""
+        documents = int(np.count_nonzero(self._live))
+        mean = float(self._raw_length[self._live].mean()) if documents else 0.0
+        return Statistics(documents, mean, {})
+
+    def match(self, words: Sequence[Word], given: Statistics, *, mend_typos: bool) -> Matches:
+        """Match every slot; with ``mend_typos`` a word that no memory has is also looked for under other spellings."""
+        own = not given.containing
+        found, documents, alike = self._occurrences(words)
+        if not own:
+            documents = [given.containing.get(word.term, 0) for word in words]
+            alike = [word.term in given.similar for word in words]
+        elif mend_typos:
+            unknown = [n for n in range(len(words)) if not documents[n] and not alike[n]]
+            mended = [n for n in unknown if may_be_misspelled(words[n])]
+            if mended:
+                more = self._typos(words, mended)
+                found = found.joined(more)
+                for n in set(more.word.tolist()):
+                    alike[n] = True
+        weights = [
+            word.weight * scoring.idf(given.documents, count) if count or similar else 0.0
+            for word, count, similar in zip(words, documents, alike, strict=True)
+        ]
+        found = found.take(self._present[found.slot])
+        echoed = np.array([word.weight == 1 for word in words], np.bool_)
+        return Matches(self, found, np.array(weights, np.float32), echoed, given.mean_length or 1.0)
+
+    def spread(self, word: Ints, slot: Ints, frequency: Vector) -> tuple[Ints, Vector]:
+        """Cells ``word * (slots + 1) + slot`` and what is added to each by the occurrences beside them.
+
+        The last cell of each word takes what would go to neighbours that do not exist.
+        """
+        row = word * (self.slots + 1)
+        half = len(self._steps) // 2
+        # What a turn hears from the one before it is what that one says to the turn after it.
+        towards = [*self._steps[half:], *self._steps[:half]]
+        cells = [row[:0], *(row + to.slots[slot] for to in towards)]
+        values = [frequency[:0], *(frequency * np.float32(step.weight) for step in self._steps)]
+        return np.concatenate(cells), np.concatenate(values)
+
+    def _occurrences(self, words: Sequence[Word]) -> tuple[_Found, list[int], list[bool]]:
+        """Occurrences of the words and of similar ones in live slots; how many slots have each word; which of the words
+        are there in a similar one."""
+        pairs = [(hash(word.term), n, 1.0) for n, word in enumerate(words)]
+        pairs += [(hash(term), n, factor) for n, word in enumerate(words) for term, factor in word.similar]
+        found, which = self._look_up(pairs, len(words))
+        counts = np.bincount(which, minlength=len(pairs))
+        alike = np.zeros(len(words), np.int64)
+        owner = np.array([pair[1] for pair in pairs], np.int64)
+        np.add.at(alike, owner[len(words) :], counts[len(words) :])
+        return found, counts[: len(words)].tolist(), (alike > 0).tolist()
+
+    def _typos(self, words: Sequence[Word], mended: Sequence[int]) -> _Found:
+        pairs = [(hash(term), n, TYPO_WEIGHT) for n in mended for term in respellings(words[n].spelling)]
+        found, _ = self._look_up(pairs, len(pairs))
+        return found
+
+    def _look_up(self, pairs: list[tuple[int, int, float]], exact: int) -> tuple[_Found, Ints]:
+        """Live occurrences of (hash, word, factor) pairs, and of which pair each is; the first ``exact`` are exact."""
+        if not pairs:
+            nothing = np.empty(0, np.int64)
+            return _Found(nothing, nothing, np.empty(0, np.float32), np.empty(0, np.bool_)), nothing
+        hashes = np.array([pair[0] for pair in pairs], np.int64)
+        wanted, group = np.unique(hashes, return_inverse=True)
+        which, slot, frequency = self._postings.find(wanted)
+        alive = self._live[slot]
+        which, slot, frequency = which[alive], slot[alive], frequency[alive]
+        if len(wanted) < len(pairs):  # a term stands for several words
+            order = np.argsort(group, kind="stable")
+            sharing = np.bincount(group, minlength=len(wanted))
+            first = np.cumsum(sharing) - sharing
+            repeats = sharing[which]
+            which = order[ranges(first[which], repeats)]
+            slot, frequency = np.repeat(slot, repeats), np.repeat(frequency, repeats)
+        else:
+            which = np.argsort(group, kind="stable")[which]
+        owner = np.array([pair[1] for pair in pairs], np.int64)
+        factor = np.array([pair[2] for pair in pairs], np.float32)
+        return _Found(owner[which], slot, frequency * factor[which], which < exact), which
