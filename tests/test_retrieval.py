@@ -107,6 +107,49 @@ def test_what_a_neighbour_said_counts_as_long_as_it_is_there(memory: Memory, clo
         assert scores(memory, "secret holidays", user_id="ana") == pytest.approx(without, abs=1e-6)
 
 
+def test_a_cached_result_ends_when_a_neighbour_does(memory: Memory, clock: FakeClock) -> None:
+    memory.add("In a hut above Grindelwald.", user_id="ana", run_id="monday")
+    memory.add({"content": "A secret about the holidays.", "ttl": 60}, user_id="ana", run_id="monday")
+    memory.add("The weather changed.", user_id="ana", run_id="monday")
+
+    def context() -> float:
+        hits = memory.search("holidays", user_id="ana", limit=3, explain=True)
+        return {hit.content: hit.details.context for hit in hits if hit.details}["The weather changed."]
+
+    assert context() == context() > 0
+    clock.advance(60)
+    assert context() == 0
+
+
+def test_large_scopes_score_what_they_find_as_small_ones_do(open_memory: Callable[..., Memory], tmp_path: Path) -> None:
+    """More records than are scored with their neighbours, and runs whose names other users use too."""
+    texts = [f"{TALK[n % 6]} {('tulips', 'kiln', 'cello', 'ferry')[n * 7 % 4]} {n}" for n in range(360)]
+    stores = [
+        open_memory(path=tmp_path / name, settings=options, embedder=None)
+        for name, options in (("small", SMALL), ("large", LARGE))
+    ]
+    for memory in stores:
+        for first_of in range(0, len(texts), 12):
+            for user in ("ana", "ben", "cleo"):
+                run = f"run {first_of % 36}"
+                memory.add_many(texts[first_of : first_of + 12], user_id=user, run_id=run, dedupe=False)
+    for query in (
+        "Where was the holiday with tulips?",
+        "Is the cello at the new job kind?",
+        "kiln 77",
+        "cold at night",
+    ):
+        for options in ({}, {"run_id": "run 12"}, {"kinds": ["fact", "message"]}):
+            exact, large = (
+                {hit.content: hit.score for hit in memory.search(query, user_id="ben", limit=20, **options)}
+                for memory in stores
+            )
+            assert len(large) == 20
+            assert len(exact.keys() & large.keys()) >= 15
+            for content in exact.keys() & large.keys():
+                assert large[content] == pytest.approx(exact[content], abs=1e-5)
+
+
 def test_what_was_said_later_does_not_count_under_as_of(memory: Memory, clock: FakeClock) -> None:
     memory.add("In a hut above Grindelwald.", user_id="ana", run_id="monday")
     clock.advance(3_600)
@@ -246,6 +289,8 @@ def test_a_date_in_the_question_favours_memories_from_then(memory: Memory, clock
         ("31 June 2023", []),
         ("invoice 4711, room 2023.5", []),
         ("May I march?", []),
+        ("31 June 2023 or 1 July 2023", [("2023-07-01", 1)]),
+        ("May 9999, 2023-99-99, " + "1 " * 2_000 + "x " + "may " * 500, []),
     ],
 )
 def test_dates_are_understood(question: str, expected: list[tuple[str, int]]) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 DATE_HALF_LIFE = 7 * 86_400 * 1_000_000
 """Microseconds beside a range after which a memory counts half as dated by it."""
 _YEARS = 10
+_MOST = 32
+"""Ranges that are looked at, the first ones."""
 _MONTHS = [
     "january januar janvier enero gennaio janeiro januari",
     "february februar février febrero febbraio fevereiro februari",
@@ -72,9 +74,9 @@ def ranges_of(question: str, now: Micros) -> tuple[Range, ...]:
     try:
         for start, end in [*_absolute(text, to_datetime(now)), *_relative(text, to_datetime(now))]:
             found.append((to_micros(start), to_micros(end)))
-    except (ValueError, OverflowError):  # 31 June, or a clock at the end of time
+    except (ValueError, OverflowError):  # a clock at an end of time
         return ()
-    return tuple(found)
+    return tuple(dict.fromkeys(found))[:_MOST]
 
 
 def closeness(when: Ints, ranges: tuple[Range, ...]) -> Vector:
@@ -89,7 +91,7 @@ def _absolute(text: str, now: datetime) -> Iterator[tuple[datetime, datetime]]:
     rest = text
     for found in _ISO.finditer(text):
         rest = rest.replace(found[0], " ")
-        yield _span(int(found[1]), int(found[2]), found[3] and int(found[3]))
+        yield from _span(int(found[1]), int(found[2]), found[3] and int(found[3]))
     text = rest
     for found in _NAMED.finditer(text):
         word, name, year = found[1], found[3], found[5]
@@ -98,7 +100,7 @@ def _absolute(text: str, now: datetime) -> Iterator[tuple[datetime, datetime]]:
             continue
         rest = rest.replace(found[0], " ")
         for each in [int(year)] if year else range(now.year - _YEARS + 1, now.year + 1):
-            yield _span(each, _MONTH[name], day and int(day))
+            yield from _span(each, _MONTH[name], day and int(day))
     for found in _ONLY_YEAR.finditer(rest):
         yield datetime(int(found[1]), 1, 1, tzinfo=UTC), datetime(int(found[1]) + 1, 1, 1, tzinfo=UTC)
 
@@ -131,9 +133,10 @@ def _relative(text: str, now: datetime) -> Iterator[tuple[datetime, datetime]]:
             yield first or earlier.replace(month=1, day=1), start
 
 
-def _span(year: int, month: int, day: int | str | None) -> tuple[datetime, datetime]:
-    if day:
-        start = datetime(year, month, int(day), tzinfo=UTC)
-        return start, start + timedelta(days=1)
-    start = datetime(year, month, 1, tzinfo=UTC)
-    return start, start + timedelta(days=monthrange(year, month)[1])
+def _span(year: int, month: int, day: int | str | None) -> Iterator[tuple[datetime, datetime]]:
+    """The day or the month; nothing for 31 June."""
+    try:
+        start = datetime(year, month, int(day or 1), tzinfo=UTC)
+    except ValueError:
+        return
+    yield start, start + timedelta(days=1 if day else monthrange(year, month)[1])
