@@ -26,7 +26,7 @@ _VECTOR, _KEYWORD = 0.3, 0.7
 _SIMILAR, _STOP, _TELLING, _DATE = 0.6, 0.1, 0.95, 0.15
 _FUNCTION_WORDS = frozenset(
     "what happened to who told me about where did i hear of is there any do you how much was why so by when are we "
-    "the at in on a an her his during up over from with and for s not has wants".split()
+    "the at in on a an her his up over from with and for s not has wants".split()
 ) - {"happened", "told", "hear", "wants"}
 _TABLE = Path(__file__).parent.parent / "agentmem" / "retrieval" / "similar_words.npz"
 _HALF_LIFE_S = 30 * 86_400
@@ -81,7 +81,7 @@ class Oracle:
         total, bound = np.zeros(len(self._records)), 0.0
         damping = _K1 * (1 - _B + _B * self._lengths / self._lengths.mean())
         for term in dict.fromkeys(_terms(query)):
-            function_word = term in _FUNCTION_WORDS
+            function_word = term in _function_terms()
             counts = {term: 1.0} | ({} if function_word else _similar().get(term, {}))
             if not any(self._containing[other] for other in counts):
                 continue
@@ -94,6 +94,11 @@ class Oracle:
             total += weight * frequency / (frequency + damping)
             bound += weight
         return total / bound if bound else total
+
+
+@cache
+def _function_terms() -> frozenset[str]:
+    return frozenset(term for word in _FUNCTION_WORDS for term in _terms(word))
 
 
 @cache

@@ -16,8 +16,8 @@ _WORDS = """
 a an the and or but if of at by for with about to from in into on off over under as up down out than so too very not no
 is are was were be been being am do does did doing done have has had having will would shall should can could may might
 must i me my mine we us our you your he him his she her hers it its they them their this that these those there what
-which who whom whose when where why how many much any some s t m re ve ll d don didn doesn isn wasn aren weren hasn
-haven won wouldn couldn shouldn
+which who whom whose when where why how many much any some s t m re ve ll d didn doesn isn wasn aren weren hasn
+haven wouldn couldn shouldn
 
 der die das den dem des ein eine einen einem einer eines und oder aber wenn von zu zum zur bei mit für auf aus nach
 über unter ist sind waren wird werden wurde wurden hat haben hatte hatten kann können soll sollte muss ich mich mir
@@ -43,8 +43,11 @@ quanto quantos não
 het een en van voor op bij tot uit naar om aan zijn waren heeft hebben had werd worden kan ik mij mijn wij ons jij jouw
 hij hem zij haar hun dit dat deze niet ook wie wat waar wanneer waarom hoe welke hoeveel
 """
-_AMBIGUOUS = "die war den man hat mine down over off son as ton sous sans chez era e o y i ed d m s t con do das dos na"
-"""Content words, initials or endings in another of these languages; the English ones among them stay in."""
+_AMBIGUOUS = """
+die war den man hat mine down over off son as ton sous sans chez era e o y i ed d m s t con do das dos na van comment
+dove ella elle mia mio lei al les par hem han chi che eu os com ser ma pas wen kan ha sul que
+"""
+"""Content words, names, initials or endings in another of these languages; the English ones among them stay in."""
 _ENGLISH_ALL_THE_SAME = "over off as do d m s t i"
 
 STOP_TERMS = frozenset(terms(_WORDS)) - (frozenset(terms(_AMBIGUOUS)) - frozenset(terms(_ENGLISH_ALL_THE_SAME)))
