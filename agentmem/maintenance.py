@@ -280,17 +280,15 @@ def _check_layers(engine: Engine) -> list[str]:
 def _check_vectors(engine: Engine, counts: dict[str, int]) -> list[str]:
     """LanceDB has exactly the live records, each once, in the right scope and with the same vector, byte for byte."""
     suspects, seen = set[int](), dict[int, int]()
-    try:
-        engine.follower.flush()
-        for rows, users, agents, runs, vectors in engine.lance.scan():
-            truth = _vectors_with_scope(engine, rows.tolist())
-            for at, row in enumerate(rows.tolist()):
-                seen[row] = seen.get(row, 0) + 1
-                scope = (int(users[at]), int(agents[at]), int(runs[at]))
-                if truth.get(row) != (scope, vectors[at].tobytes()):
-                    suspects.add(row)
-    except StoreError as exc:
-        return [f"lancedb: {exc}"]
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            engine.follower.flush()
+            suspects, seen = _scan_vectors(engine)
+            break
+        except StoreError as exc:
+            # Fragments that have been merged may be removed while they are being read.
+            if not left or isinstance(exc, StoreCorruptError):
+                return [f"lancedb: {exc}"]
     counts["lancedb"] = sum(seen.values())
     suspects |= {row for row, times in seen.items() if times > 1}
     for low, high in engine.repository.windows("r.state = 0", ()):
@@ -300,6 +298,19 @@ def _check_vectors(engine: Engine, counts: dict[str, int]) -> list[str]:
     wrong = sorted(suspects - changed)
     more = [f"lancedb: and {len(wrong) - _SHOWN} more rows"] if len(wrong) > _SHOWN else []
     return [f"lancedb: row {row} is missing, left over, repeated or different" for row in wrong[:_SHOWN]] + more
+
+
+def _scan_vectors(engine: Engine) -> tuple[set[int], dict[int, int]]:
+    """Rows of LanceDB that differ from libSQL's, and how often each row is there."""
+    suspects, seen = set[int](), dict[int, int]()
+    for rows, users, agents, runs, vectors in engine.lance.scan():
+        truth = _vectors_with_scope(engine, rows.tolist())
+        for at, row in enumerate(rows.tolist()):
+            seen[row] = seen.get(row, 0) + 1
+            scope = (int(users[at]), int(agents[at]), int(runs[at]))
+            if truth.get(row) != (scope, vectors[at].tobytes()):
+                suspects.add(row)
+    return suspects, seen
 
 
 def _vectors_with_scope(engine: Engine, rows: list[int]) -> dict[int, tuple[tuple[int, int, int], bytes]]:

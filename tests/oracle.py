@@ -31,6 +31,19 @@ _ENDS = ".!?\n\u3002\uff01\uff1f\u061f"
 STOP_WORDS = frozenset("a in is not of or s she the to".split())
 """Those of the package's function words that occur in queries here; a test holds the queries to it."""
 SIMILAR_WORDS = Path(__file__).parent.parent / "agentmem" / "retrieval" / "similar_words.npz"
+TTL = {"interact": timedelta(hours=24), "insights": timedelta(days=90)}
+GRACE = timedelta(days=30)
+NEXT = {"interact": "insights", "insights": "assets"}
+BECOMES = {
+    ("interact", "session_data"): "pattern",
+    ("interact", "recent_query"): "learned_context",
+    ("interact", "temporary_context"): "snippet",
+    ("interact", "interaction"): "solution",
+    ("insights", "pattern"): "code_documentation",
+    ("insights", "learned_context"): "system_knowledge",
+    ("insights", "snippet"): "best_practice",
+    ("insights", "solution"): "core_concept",
+}
 SESSION_KINDS = ("session_data", "recent_query", "temporary_context", "interaction")
 _STEM = SnowballStemmer("english").stem_word
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
@@ -88,6 +101,7 @@ class Row:
     dedupe: bool
     rating: float | None = None
     pinned: bool = False
+    aged_from: datetime | None = None
     version: int = 1
     life: str = "live"
     versions: dict[int, State] = field(default_factory=dict)
@@ -164,7 +178,7 @@ class Oracle:
         raise Refused("NotFoundError")
 
     def counts(self) -> dict[str, int]:
-        return {life: sum(row.life == life for row in self.rows) for life in ("live", "deleted")} | {
+        return {life: sum(row.life == life for row in self.rows) for life in ("live", "deleted", "expired")} | {
             "events": sum(len(row.events) for row in self.rows)
         }
 
@@ -251,9 +265,13 @@ class Oracle:
         row = self.find(id, bound, hidden_too=True)
         if row.life == "erased" or (row.state.expires is not None and row.state.expires <= self.clock()):
             raise Refused("NotFoundError")
+        if row.life == "expired":
+            if row.updated + GRACE <= self.clock():
+                raise Refused("NotFoundError")
+            row.aged_from = self.clock()
         if version is not None and version not in row.versions:
             raise Refused("NotFoundError")
-        revived = row.life == "deleted"
+        revived = row.life in ("deleted", "expired")
         row.life = "live"
         self._change(row, row.state if version is None else row.versions[version], "RESTORE", even_if_same=revived)
         return row
@@ -273,6 +291,44 @@ class Oracle:
         row.events = [Event(event.name, event.version, event.at) for event in row.events]
         self._event(row, "ERASE")
         return 1
+
+    # -- the lifecycle -----------------------------------------------------------------------------------------------
+
+    def sweep(self) -> tuple[int, int, int]:
+        """Nothing here is used often enough to be promoted; returns how many were promoted, expired, erased."""
+        now = self.clock()
+        expired = erased = 0
+        for row in self.rows:
+            if row.life == "expired" and row.updated + GRACE <= now:
+                row.life = "erased"
+                row.events = [Event(event.name, event.version, event.at) for event in row.events]
+                self._event(row, "ERASE")
+                erased += 1
+            promised = row.state.expires is not None and row.state.expires <= now
+            over = row.layer in TTL and not row.pinned and (row.aged_from or row.created) + TTL[row.layer] <= now
+            if row.life == "live" and (promised or over):
+                row.life = "expired"
+                self._event(row, "EXPIRE")
+                expired += 1
+        return 0, expired, erased
+
+    def move(self, id: str, name: str, bound: Scope | None = None) -> Row:
+        row = self.find(id, bound)
+        target = NEXT.get(row.layer) if name == "PROMOTE" else {b: a for a, b in NEXT.items()}.get(row.layer)
+        if target is None:
+            raise Refused("InvalidInputError")
+        if name == "PROMOTE":
+            row.kind = BECOMES.get((row.layer, row.kind), row.kind)
+        row.layer, row.aged_from = target, self.clock()
+        self._event(row, name)
+        return row
+
+    def pin(self, id: str, pinned: bool, bound: Scope | None = None) -> Row:
+        row = self.find(id, bound)
+        if row.pinned != pinned:
+            row.pinned, row.aged_from = pinned, self.clock()
+            row.events.append(Event("PIN" if pinned else "UNPIN", row.version, row.aged_from))
+        return row
 
     def _change(self, row: Row, new: State, name: str, *, even_if_same: bool = False) -> None:
         was, becomes = row.state.replaced(), new.replaced()

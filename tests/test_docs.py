@@ -97,7 +97,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("name", ["cli.md", "design.md", "operations.md"])
+@pytest.mark.parametrize("name", ["cli.md", "design.md", "lifecycle.md", "operations.md"])
 def test_generated_parts_are_current(name: str) -> None:
     page = ROOT / "docs" / name
     text = page.read_text(encoding="utf-8")

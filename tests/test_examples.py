@@ -26,6 +26,14 @@ SHOWN = {
         "neither a bug nor a wish: note-1 note-2\n",
         "deleted: 1\n",
     ],
+    "lifecycle.py": [
+        "after       interact  insights    assets  promoted   expired    erased\n",
+        "a season ",
+        "a year ",
+        " at most ",
+        "promoted from interact by promotion",
+        "for assets it lacks ",
+    ],
     "chatbot.py": [
         "bot: Nice to meet you!",
         "conversation 2",

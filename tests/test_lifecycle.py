@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +26,10 @@ from agentmem import (
     ScopeError,
     Settings,
 )
+from stress import year
+from stress.victim import HashedWords
 
+ROOT = Path(__file__).resolve().parent.parent
 Open = Callable[..., Memory]
 HOUR, DAY = 3_600, 86_400
 KB = 1 / 1_024
@@ -548,3 +554,61 @@ def test_two_sweeps_at_once_move_each_record_once(memory: Memory, clock: FakeClo
     assert sum(report.expired for report in reports) == 2_000
     assert memory.stats().events == 4_000
     assert memory.verify().ok
+
+
+CHILD = """
+import os, signal, sys, time
+from agentmem import Memory
+from conftest import HashEmbedder
+memory = Memory(sys.argv[1], embedder=HashEmbedder())
+for _ in range(5):
+    assert memory.search("green tea", user_id="ada")
+print("searched", flush=True)
+time.sleep(float(sys.argv[2]))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_use_in_other_processes_counts_up_to_a_second_before_a_kill(open_memory: Open, store: Path) -> None:
+    memory = open_memory(clock=None)
+    id = say(memory, "green tea")
+    for seconds in (2.5, 2.5):
+        searched = subprocess.run(
+            [sys.executable, "-c", CHILD, str(store), str(seconds)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert searched.stdout == "searched\n", searched.stderr
+    memory.get(id)
+    assert memory.lifecycle.explain(id).accesses == 11
+    assert names(memory, id) == ["ADD"]
+
+
+def test_half_a_year_against_the_oracle(tmp_path: Path) -> None:
+    """Every layer, kind and history is what a slow and obvious oracle says, and every threshold matters."""
+    clock = year.Clock()
+    with Memory(tmp_path / "store", settings=year.settings(), embedder=HashedWords(), clock=clock) as memory:
+        simulated = year.Year(memory, clock, records=1_200, days=120, seed=3)
+        found = simulated.run()
+        assert found.ok, found.examples
+        report = memory.verify()
+        assert report.ok, report.problems
+    assert simulated.lives.moves["interact → insights"] > 50
+    assert simulated.lives.moves["insights → assets"] > 0
+    lacked = {name.removeprefix("interact: ") for name in simulated.lives.only if name.startswith("interact")}
+    assert lacked >= {"accesses", "span", "rating", "relevance"}
+
+
+def test_only_what_is_due_is_looked_at(memory: Memory, clock: FakeClock) -> None:
+    """The work of a sweep grows with what is due, not with what is there."""
+    for start in range(0, 5_000, 1_000):
+        memory.add_many([f"fact {start + n}" for n in range(1_000)], user_id="ada")
+        memory.add_many([{"content": f"word {start + n}", "role": "user"} for n in range(1_000)], user_id="ada")
+    memory.lifecycle.sweep()
+    assert memory.lifecycle.sweep().examined == 0
+    memory.search("word 17", user_id="ada", limit=3)
+    assert memory.lifecycle.sweep().examined <= 3
+    for n in range(7):
+        say(memory, f"for a minute {n}", ttl=60)
+    clock.advance(60)
+    assert memory.lifecycle.sweep().examined == 7

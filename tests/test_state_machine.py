@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from datetime import timedelta
 from functools import partial
 from multiprocessing.connection import Connection
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ AGENTS = [None, None, None, "a", "user-1"]
 RUNS = [None, None, None, "r", "*"]
 IDS = ["x", "o'neil", '"; DELETE FROM records; --', "../../etc", "日本", "%"]
 FLOORS = [None, None, None, None, -0.25, 0.15, 0.45]
+
+MOVES = ("PROMOTE", "DEMOTE", "EXPIRE", "PIN", "UNPIN")
+"""Events whose data are reasons, which the tests of the lifecycle check."""
 
 contents = st.sampled_from(TEXTS)
 queries = st.sampled_from(QUERIES)
@@ -114,7 +118,7 @@ def perform(memory: Memory, bound: Scope | None, name: str, *args: Any, **kwargs
         chunks = client.add_stream(iter(args[0]), **kwargs)
         return [(added.status, added.record) for chunk in chunks for added in chunk]
     try:
-        outcome = getattr(client, name)(*args, **kwargs)
+        outcome = attrgetter(name)(client)(*args, **kwargs)
     except InvalidInputError as exc:
         return "InvalidInputError", exc.index
     except AgentMemError as exc:
@@ -341,9 +345,30 @@ class StoreMachine(RuleBasedStateMachine):
         expected = self._expect("erase", id, bound)
         assert outcome == expected if isinstance(expected, tuple) else outcome.erased == expected
 
+    # -- the lifecycle -----------------------------------------------------------------------------------------------
+
+    @rule(pick=picks)
+    def sweep(self, pick: int) -> None:
+        planned = self._do(pick, None, "lifecycle.sweep", dry_run=True)
+        report = self._do(pick, None, "lifecycle.sweep")
+        assert (planned.promoted, planned.expired, planned.erased) == (report.promoted, report.expired, report.erased)
+        assert (report.promoted, report.expired, report.erased) == self.oracle.sweep()
+
+    @rule(pick=picks, which=picks, bound=bounds, up=st.booleans())
+    def move(self, pick: int, which: int, bound: Any, up: bool) -> None:
+        id, bound = self._aim(which, bound)
+        outcome = self._do(pick, bound, "lifecycle.promote" if up else "lifecycle.demote", id)
+        self._check_record(outcome, self._expect("move", id, "PROMOTE" if up else "DEMOTE", bound))
+
+    @rule(pick=picks, which=picks, bound=bounds, pinned=st.booleans())
+    def pin(self, pick: int, which: int, bound: Any, pinned: bool) -> None:
+        id, bound = self._aim(which, bound)
+        outcome = self._do(pick, bound, "lifecycle.pin" if pinned else "lifecycle.unpin", id)
+        self._check_record(outcome, self._expect("pin", id, pinned, bound))
+
     # -- the store ---------------------------------------------------------------------------------------------------
 
-    @rule(seconds=st.sampled_from([1, 2, 4_000, 86_400, 604_800]))
+    @rule(seconds=st.sampled_from([1, 2, 4_000, 86_400, 604_800, 2_592_000]))
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
@@ -447,9 +472,9 @@ class StoreMachine(RuleBasedStateMachine):
             self._check_record(record, row)
 
     def _check_history(self, events: Any, row: Row) -> None:
-        assert [(e.id, e.event, e.version, e.at, e.data) for e in events] == [
-            (row.id, e.name, e.version, e.at, e.data) for e in row.events
-        ]
+        told = [(e.id, e.event, e.version, e.at, {} if e.event in MOVES else e.data) for e in events]
+        assert told == [(row.id, e.name, e.version, e.at, e.data) for e in row.events]
+        assert all(e.data["rule"] for e in events if e.event in MOVES and row.life != "erased")
         assert [e.seq for e in events] == sorted({e.seq for e in events})
 
     # -- after each step ---------------------------------------------------------------------------------------------
@@ -460,7 +485,8 @@ class StoreMachine(RuleBasedStateMachine):
         for memory in self.clients[-1:]:
             self._check_records(list(memory.iterate(user_id=ALL, order="oldest")), everything)
             stats = memory.stats()
-            counts = {"live": stats.records, "deleted": stats.deleted, "events": stats.events}
+            counts = {"live": stats.records, "deleted": stats.deleted, "expired": stats.expired}
+            counts["events"] = stats.events
             assert counts == self.oracle.counts()
 
     def teardown(self) -> None:
