@@ -288,3 +288,12 @@ def test_limits_measure_a_model_of_another_folder(tmp_path: Path) -> None:
     batches = ([texts(number, item) for item in range(10)] for number in range(10**6))
     found = measure(batches, str(folder), 0.1)
     assert all(speed > 0 for speed in found.values())
+
+
+def test_lifecycle_runs_each_of_its_parts(tmp_path: Path) -> None:
+    file = tmp_path / "lifecycle.json"
+    run("lifecycle", "--part", "year", "--records", "100", "--days", "6", "--json", str(file))
+    found = json.loads(file.read_text())
+    assert found["ok"]
+    assert found["year"]["records"] == 100
+    assert not any(found["year"]["differences"].values())
