@@ -71,9 +71,11 @@ def lifecycle(
 
 
 @contextmanager
-def _store(clock: Clock) -> Iterator[Memory]:
+def _store(clock: Clock, **options: Any) -> Iterator[Memory]:
     with tempfile.TemporaryDirectory(prefix="agentmem-lifecycle-") as folder:
-        with Memory(Path(folder) / "store", settings=settings(), embedder=HashedWords(), clock=clock) as memory:
+        with Memory(
+            Path(folder) / "store", settings=settings(**options), embedder=HashedWords(), clock=clock
+        ) as memory:
             yield memory
 
 
@@ -169,7 +171,8 @@ def _traffic(swept: int, seed: int) -> dict[str, Any]:
     calm: dict[str, list[float]] = {"add": [], "search": []}
     busy: dict[str, list[float]] = {"add": [], "search": []}
     held = list[float]()
-    with _store(clock) as memory, progress("traffic", 1) as ticker:
+    # LanceDB follows as it does by default.
+    with _store(clock, follower_group=5_000, follower_delay_s=5) as memory, progress("traffic", 1) as ticker:
         _fill(memory, swept, pick, None, ticker)
         _fill(memory, swept, pick, "user", ticker)
         memory.flush()

@@ -31,11 +31,10 @@ class Clock:
         return self.now
 
 
-def settings() -> Settings:
+def settings(**options: Any) -> Settings:
     """The rules as they are by default; what only costs time here is kept out of the way."""
-    return Settings(
-        lifecycle={"sweep_interval_s": 0}, arena_limit=10_000_000, follower_group=100_000, follower_delay_s=3_600
-    )
+    quiet = {"arena_limit": 10_000_000, "follower_group": 100_000, "follower_delay_s": 3_600}
+    return Settings(lifecycle={"sweep_interval_s": 0}, **(quiet | options))
 
 
 @dataclass

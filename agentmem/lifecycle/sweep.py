@@ -25,8 +25,8 @@ from agentmem.models import EventType, Layer, Move, Pressure, SweepReport
 from agentmem.stores.repository import Repository
 from agentmem.stores.schema import EXPIRED, LIVE
 
-BATCH = 100
-"""Records per transaction: a few milliseconds, for which writers wait."""
+BATCH = 50
+"""Records per transaction: two or three milliseconds, for which writers wait."""
 SCAN = 2_000
 """Rows per read where a layer is searched for what to evict."""
 SHOWN = 10_000

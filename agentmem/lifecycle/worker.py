@@ -24,7 +24,7 @@ from agentmem.stores.repository import Repository
 T = TypeVar("T")
 FLUSH_S = 0.7
 """Seconds for which accesses wait to be written down: with the writing itself, less than one."""
-REST = 3.0
+REST = 4.0
 """Between two batches of a sweep, others get this many times the time that the batch took, if there are others."""
 _LONGEST_REST = 0.2
 
