@@ -382,6 +382,44 @@ def test_a_fork(store: Path) -> None:
     assert python(FORK, str(store)) == "fine\n"
 
 
+BUSY_FORK = """
+import os, sys, threading
+from agentmem import Memory, Settings
+from conftest import HashEmbedder
+settings = Settings(lock_timeout_s=5, follower_delay_s=3_600, follower_group=100_000)  # LanceDB dislikes forks
+memory = Memory(sys.argv[1], settings=settings, embedder=HashEmbedder())
+memory.add("first", user_id="ana")
+stop = threading.Event()
+
+def write(name):
+    n = 0
+    while not stop.is_set():
+        memory.add_many([f"{name} {n} {i}" for i in range(600)], user_id=name)
+        n += 1
+
+writers = [threading.Thread(target=write, args=(name,), daemon=True) for name in ("ana", "ben")]
+for writer in writers:
+    writer.start()
+for n in range(15):
+    child = os.fork()
+    if child == 0:
+        with Memory(sys.argv[1], settings=settings, embedder=HashEmbedder()) as mine:
+            mine.add(f"from child {n}", user_id="child")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, n
+stop.set()
+for writer in writers:
+    writer.join()
+assert len(list(memory.iterate(user_id="child"))) == 15
+print("fine")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_forks_in_the_middle_of_writing(store: Path) -> None:
+    assert python(BUSY_FORK, str(store)) == "fine\n"
+
+
 ORPHAN = """
 import os, signal, sys, time
 from agentmem import Memory

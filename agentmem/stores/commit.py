@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from agentmem.clock import Micros
 from agentmem.errors import ClosedError
 from agentmem.stores.connection import CHUNK, BusyError, Connection, locked_out
+from agentmem.stores.forks import transaction_lock
 from agentmem.stores.locks import FileLock
 from agentmem.stores.names import Names
 from agentmem.stores.repository import Created, Grown, Repository
@@ -99,6 +100,7 @@ class GroupCommit:
         self._names = names
         self._timeout = timeout
         self._now = now
+        self._whole = transaction_lock()
         self._db = Connection(path)
         configure(self._db)
         self._repository = Repository(self._db, names, generation, grown)
@@ -188,7 +190,7 @@ class GroupCommit:
                 work.current_vectors(self._repository.generation)
         if not self._gate.acquire(self._timeout):
             raise locked_out(self._path, self._timeout)
-        with self._gate:
+        with self._gate, self._whole:
             self._patiently("BEGIN IMMEDIATE")
             try:
                 self._repository.check_generation()
@@ -212,7 +214,7 @@ class GroupCommit:
     def _maintain(self, task: Task[T]) -> T:
         if not self._gate.acquire(self._timeout):
             raise locked_out(self._path, self._timeout)
-        with self._gate:
+        with self._gate, self._whole:
             return task.run(self._db)
 
     def _apply(self, group: list[Work]) -> list[Any]:

@@ -8,13 +8,13 @@ in chunks of a few milliseconds.
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from agentmem.errors import ClosedError, DiskFullError, StoreCorruptError, StoreError, StoreLockedError
+from agentmem.stores.forks import statement_lock
 
 Value: TypeAlias = str | int | float | bytes | None
 Row: TypeAlias = tuple[Any, ...]
@@ -36,7 +36,7 @@ class Connection:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._turn = threading.Lock()
+        self._turn = statement_lock()
         self._closed = False
         try:
             self._raw: Any = _driver().connect(str(path), isolation_level=None)
