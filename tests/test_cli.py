@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -412,7 +413,10 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     deadline = time.monotonic() + 30
     while not (tmp_path / "store").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(0.3)  # it is waiting for more lines by now
+    spent = -1.0
+    while (now := sum(psutil.Process(process.pid).cpu_times()[:2])) - spent > 0.02 and time.monotonic() < deadline:
+        spent = now
+        time.sleep(0.5)  # as long as it computes it is not yet waiting for more lines
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
