@@ -635,5 +635,6 @@ def test_words_that_the_index_has_not_seen_yet_are_found(
     memory.update(late, content="a zeppelin over the garden")
     memory.add("a zebra and a zeppelin", user_id="ben")
     assert [hit.id for hit in memory.search("zeppelin", user_id="ada", mode=mode, limit=1)] == [late]
+    assert memory.search("zeppelin garden", user_id="ada", mode=mode, limit=5)[0].id == late
     assert not memory.search("zebra", user_id="ada", mode="keyword")
     assert late in [hit.id for hit in memory.search("garden", user_id="ada", mode="keyword", limit=41)]

@@ -56,8 +56,6 @@ _ONLY_YEAR = re.compile(rf"(?<![\d.,-])({_YEAR})(?![\d-]|[.,]\d)")
 _AGO = re.compile(rf"\b(\d\d?|{'|'.join(_NUMBERS)})\s+(day|week|month|year)s?\s+ago\b")
 _NEAR = re.compile(r"\b(last|past|this)\s+(week|month|year|" + "|".join(_WEEKDAYS) + r")\b")
 _DAY = re.compile(r"\b(today|yesterday)\b")
-_ANY = re.compile("|".join([r"\d", *_MONTH, "today|yesterday|last|past|this|ago"]))
-"""What every question that names a date has."""
 _DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
 
 Range = tuple[Micros, Micros]

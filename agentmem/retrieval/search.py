@@ -267,6 +267,8 @@ class Retriever:
         wanted = max(200, 10 * query.limit)
         for _ in range(2):
             proposed = self._propose(scope, query, statistics, wanted)
+            if len(proposed.rows) > EXACT_ROWS:
+                break  # derived stores are far behind
             scored = _Best(self._repository, query, statistics, self._dim)
             scored.add(self._repository.entries_of(proposed.rows, where, params), proposed.spoken_for)
             found = scored.found(proposed.engines, len(proposed.rows))
@@ -278,7 +280,13 @@ class Retriever:
     def _statistics(self, scope: ScopeKey, query: Query) -> Statistics | None:
         if query.mode == "vector":
             return None
-        return keywords.statistics(self._repository, wall_of(scope).key(), query.words)
+        behind = keywords.applied_seq(self._repository) < self._seq
+        found = keywords.statistics(self._repository, wall_of(scope).key(), query.words)
+        if not behind:
+            return found
+        # A word that the index has not seen yet is taken for a rare one.
+        containing = {word: count or 1 for word, count in found.containing.items()}
+        return replace(found, documents=max(found.documents, *containing.values(), 1), containing=containing)
 
     def _propose(self, scope: ScopeKey, query: Query, statistics: Statistics | None, wanted: int) -> _Proposed:
         rows, engines, complete, spoken_for = set[int](), list[str](), True, set[int]()
@@ -298,6 +306,8 @@ class Retriever:
             indexed = keywords.applied_seq(self._repository)
             matched, every = keywords.propose(self._repository, scope, statistics.containing, wanted)
             rows.update(matched)
+            # What an index that cannot keep up has not seen yet is scored as well.
+            rows.update(self._changed_after(indexed, scope))
             if query.neighbours:
                 # A turn may be the answer because of what was said before it.
                 best = self._repository.entries_of(matched[:BEST])
