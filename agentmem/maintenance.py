@@ -26,8 +26,11 @@ _PATIENCE = 2.0
 """Seconds that a maintenance call waits for readers to let go of the write-ahead log."""
 _SHOWN = 20
 _ATTEMPTS = 5
-STATE_AFTER = {"DELETE": DELETED, "EXPIRE": EXPIRED, "EVICT": EXPIRED, "ERASE": ERASED}
-_STATES = ", ".join(f"'{event}'" for event in ("ADD", "UPDATE", "RESTORE", *STATE_AFTER))
+STATE_AFTER = {
+    "ADD": LIVE, "UPDATE": LIVE, "RESTORE": LIVE,
+    "DELETE": DELETED, "EXPIRE": EXPIRED, "EVICT": EXPIRED, "ERASE": ERASED,
+}  # fmt: skip
+_STATES = ", ".join(f"'{event}'" for event in STATE_AFTER)
 """Events that decide whether a record is live."""
 
 

@@ -216,8 +216,7 @@ class _Transfer:
             if not record:
                 continue  # the store itself
             before = chains.get(record, _Chain(event, 0, LIVE))
-            decisive = event in STATE_AFTER or event in ("ADD", "UPDATE", "RESTORE")
-            state = STATE_AFTER.get(event, LIVE) if decisive else before.state
+            state = STATE_AFTER.get(event, before.state)
             chains[record] = _Chain(before.first, max(version, before.version), state)
         return chains
 
