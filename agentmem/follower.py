@@ -22,7 +22,7 @@ from tenacity import RetryCallState, Retrying, retry_if_not_exception_type, wait
 from agentmem.errors import ModelMismatchError, StoreCorruptError, StoreError
 from agentmem.retrieval import keywords
 from agentmem.settings import Settings
-from agentmem.stores.commit import GroupCommit, Task, Write, remove_old_generations, shrink, truncate_wal
+from agentmem.stores.commit import GroupCommit, Write, give_space_back, remove_old_generations, shrink
 from agentmem.stores.lance import TableCorruptError, went_back
 from agentmem.stores.locks import FileLock
 from agentmem.stores.repository import Repository
@@ -312,11 +312,7 @@ class Follower:
                 repository.set_meta(PURGE, None)
 
         self._note(target, purged)
-        shrunk = False
-        while not self._closing and self._commits.submit(Task(shrink)).result():
-            shrunk = True
-        if shrunk:
-            self._commits.submit(Task(truncate_wal)).result()
+        give_space_back(self._commits, shrink, lambda: self._closing)
 
     def _check_state(self, target: Target) -> None:
         """Compare the table with what it was after the last write: a power cut can take its newest files away."""

@@ -82,9 +82,9 @@ def salvage(path: Path, settings: Settings, given: Spec) -> VerifyReport:
         stack.callback(alone.close)
         if not alone.try_acquire():
             raise StoreLockedError(f"{path} is open in another client or process; close it there, then salvage")
+        _discard(fresh)  # what a killed one left
+        stack.callback(_discard, fresh)
         aside = _copy_aside(path)
-        for leftover in path.glob(f"{fresh.name}*"):
-            leftover.unlink()
         os.close(os.open(fresh, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         try:
             with closing(Connection(database)) as old, closing(Connection(fresh)) as new:
@@ -94,8 +94,10 @@ def salvage(path: Path, settings: Settings, given: Spec) -> VerifyReport:
                 migrate(new, path)
                 tally = _Transfer(old, new, settings, given).run()
                 new.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except ModelMismatchError:
+            shutil.rmtree(aside)
+            raise
         except StoreCorruptError as exc:
-            fresh.unlink(missing_ok=True)
             raise StoreCorruptError(
                 f"nothing can be read of {database} ({exc}); it is as it was, with a copy in {aside}; "
                 "restore it from a backup"
@@ -112,6 +114,11 @@ def salvage(path: Path, settings: Settings, given: Spec) -> VerifyReport:
         name: getattr(tally, name) for name in ("salvaged", "lost", "altered", "reembedded", "histories_lost")
     }  # fmt: skip
     return VerifyReport(not tally.problems, counts, tally.problems)
+
+
+def _discard(fresh: Path) -> None:
+    for part in fresh.parent.glob(f"{fresh.name}*"):
+        part.unlink()
 
 
 def _copy_aside(path: Path) -> Path:

@@ -68,10 +68,8 @@ def disk(
             found = {record.id: record.content for record in memory.iterate(user_id=ALL)}
             report = memory.verify()
         checks = outcome.checks
-        checks.records, checks.vectors = len(found), report.counts["lancedb"]
-        checks.lost = len(expected.keys() - found.keys())
-        checks.unexpected = len(found.keys() - expected.keys())
-        checks.altered = sum(found[id] != text for id, text in expected.items() if id in found)
+        checks.compare(expected, found)
+        checks.vectors = report.counts["lancedb"]
         checks.problems += report.problems
         if refused < FULL_FOR:
             checks.problems.append(f"the disk was full for {refused} batches only: this tested nothing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +69,13 @@ class Checks:
             self.ghosts, self.short, self.stale,
         )  # fmt: skip
         return not any(wrong) and not self.problems
+
+    def compare(self, expected: Mapping[str, object], found: Mapping[str, object]) -> None:
+        """Count what differs between what was acknowledged and what is there, both by id."""
+        self.records = len(found)
+        self.lost = len(expected.keys() - found.keys())
+        self.unexpected = len(found.keys() - expected.keys())
+        self.altered = sum(found[id] != one for id, one in expected.items() if id in found)
 
     def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "ok": self.ok}

@@ -97,10 +97,8 @@ def processes(
             found = {one.id: (one.user_id, one.content) for one in memory.iterate(user_id=ALL)}
             report = memory.verify()
         checks = outcome.checks
-        checks.records, checks.vectors = len(found), report.counts["lancedb"]
-        checks.lost = len(expected.keys() - found.keys())
-        checks.unexpected = len(found.keys() - expected.keys())
-        checks.altered = sum(found[id] != one for id, one in expected.items() if id in found)
+        checks.compare(expected, found)
+        checks.vectors = report.counts["lancedb"]
         checks.problems += report.problems
         if len(expected) != writers * records:
             checks.problems.append(f"{len(expected)} acknowledged instead of {writers * records}")

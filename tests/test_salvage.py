@@ -10,7 +10,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentmem import ALL, AsyncMemory, Memory, MemoryRecord, StoreCorruptError, StoreLockedError, VerifyReport
+from agentmem import (
+    ALL,
+    AsyncMemory,
+    Memory,
+    MemoryRecord,
+    ModelMismatchError,
+    StoreCorruptError,
+    StoreLockedError,
+    VerifyReport,
+)
 from stress.victim import HashedWords, text_of
 
 DATABASE = "agentmem.db"
@@ -198,3 +207,14 @@ def test_salvage_from_an_event_loop(sample: Path, tmp_path: Path) -> None:
             return report
 
     assert anyio.run(main).counts["lost"] >= 1
+
+
+def test_a_salvage_with_another_model_changes_nothing(sample: Path, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    shutil.copytree(sample, path)
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    with Memory(path) as memory, pytest.raises(ModelMismatchError):  # the bundled model, not the sample's
+        memory.repair(salvage=True)
+    after = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    assert after.keys() - before.keys() <= {path / f"{DATABASE}-wal", path / f"{DATABASE}-shm"}
+    assert after[path / DATABASE] == before[path / DATABASE]

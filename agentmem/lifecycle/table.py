@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from agentmem.clock import Micros
 from agentmem.lifecycle.subject import Subject
 from agentmem.models import EventType, Layer
-from agentmem.stores.repository import Repository
+from agentmem.stores.repository import INSERT_EVENT, Repository
 from agentmem.stores.schema import EXPIRED, RECOUNT, REQUEUE, SETTLED
 
 _SUBJECT = (
@@ -21,7 +21,6 @@ _SUBJECT = (
     "octet_length(r.content) + coalesce(octet_length(r.metadata), 0), coalesce(a.times, 0), a.first_at, a.last_at, "
     "coalesce(a.value, 0.0), coalesce(a.weight, 0.0) FROM records r LEFT JOIN accesses a ON a.row = r.row "
 )
-_EVENT = "INSERT INTO history (row, event, at, version, data) VALUES (?,?,?,?,?)"
 
 SETTLE = 500
 """New records that are counted and queued in one transaction: about 3 ms."""
@@ -130,7 +129,7 @@ def apply(repository: Repository, steps: Sequence[Step], now: Micros) -> None:
     )
     repository.refresh_prints(step.subject.row for step in moved if step.kind != step.subject.kind)
     repository.db.executemany(
-        _EVENT,
+        INSERT_EVENT,
         [
             (s.subject.row, s.event.value, now, s.subject.version + 1, json.dumps({"rule": s.rule, **s.data}))
             for s in steps
@@ -188,7 +187,7 @@ def renew(repository: Repository, row: int, now: Micros, *, pinned: bool | None 
 
 def note(repository: Repository, subject: Subject, event: EventType, now: Micros, data: dict[str, Any]) -> None:
     """Write an event that leaves the record's version as it is."""
-    repository.db.execute(_EVENT, (subject.row, event.value, now, subject.version, json.dumps(data)))
+    repository.db.execute(INSERT_EVENT, (subject.row, event.value, now, subject.version, json.dumps(data)))
 
 
 def sizes(repository: Repository) -> dict[str, tuple[int, int, str]]:

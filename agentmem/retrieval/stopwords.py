@@ -45,7 +45,7 @@ hij hem zij haar hun dit dat deze niet ook wie wat waar wanneer waarom hoe welke
 """
 _AMBIGUOUS = """
 die war den man hat mine down over off son as ton sous sans chez era e o y i ed d m s t con do das dos na van comment
-dove ella elle mia mio lei al les par hem han chi che eu os com ser ma pas wen kan ha sul que
+dove ella elle mia mio lei al les par hem han chi che eu os com ser ma pas wen kan ha sul
 """
 """Content words, names, initials or endings in another of these languages; the English ones among them stay in."""
 _ENGLISH_ALL_THE_SAME = "over off as do d m s t i"

@@ -281,24 +281,31 @@ def remove_old_generations(commits: GroupCommit) -> None:
         give_space_back(commits)
 
 
-def give_space_back(commits: GroupCommit) -> None:
-    """Shrink the database file by what is unused in it, a little at a time."""
-    while commits.submit(Task(_vacuum)).result():
-        pass
-    commits.submit(Task(truncate_wal)).result()
+def vacuum(db: Connection) -> bool:
+    """Give some unused pages back; False when that did not make them fewer."""
+    before = db.execute("PRAGMA freelist_count")[0][0]
+    db.vacuum(VACUUM_PAGES)
+    return db.execute("PRAGMA freelist_count")[0][0] < before
 
 
 def shrink(db: Connection) -> bool:
     """Give some unused pages back if more than a quarter of them is unused; False when there was no need."""
     unused, pages = (db.execute(f"PRAGMA {name}")[0][0] for name in ("freelist_count", "page_count"))
-    return unused > VACUUM_PAGES and unused * 4 > pages and _vacuum(db)
+    return unused > VACUUM_PAGES and unused * 4 > pages and vacuum(db)
 
 
-def _vacuum(db: Connection) -> bool:
-    """Give some unused pages back; False when that did not make them fewer."""
-    before = db.execute("PRAGMA freelist_count")[0][0]
-    db.vacuum(VACUUM_PAGES)
-    return db.execute("PRAGMA freelist_count")[0][0] < before
+def give_space_back(
+    commits: GroupCommit, step: Callable[[Connection], bool] = vacuum, stopped: Callable[[], bool] = lambda: False
+) -> None:
+    """Shrink the database file by what is unused in it, a little at a time, and empty the log if that did anything.
+
+    ``step`` is ``vacuum``, or ``shrink`` to do it only where much is unused; ``stopped`` is asked before each.
+    """
+    given = False
+    while not stopped() and commits.submit(Task(step)).result():
+        given = True
+    if given:
+        commits.submit(Task(truncate_wal)).result()
 
 
 def truncate_wal(db: Connection) -> bool:

@@ -79,7 +79,7 @@ _ACCESS = (
     "last_at = coalesce(max(last_at, excluded.last_at), last_at, excluded.last_at), "
     "value = value + excluded.value, weight = weight + excluded.weight, touched = excluded.touched"
 )
-_EVENT = "INSERT INTO history (row, event, at, version, data) VALUES (?,?,?,?,?)"
+INSERT_EVENT = "INSERT INTO history (row, event, at, version, data) VALUES (?,?,?,?,?)"
 
 
 class ScopeKey(NamedTuple):
@@ -407,7 +407,7 @@ class Repository:
                 by_print[mark] = stored
         self.db.executemany(_INSERT, records)
         self.db.executemany(f"INSERT INTO {self.embeddings} VALUES (?,?)", embeddings)
-        self.db.executemany(_EVENT, events)
+        self.db.executemany(INSERT_EVENT, events)
         for layer, (count, size) in growth.items():
             self.grow(layer, count, size)
         return outcomes
@@ -442,7 +442,7 @@ class Repository:
             "UPDATE records SET state = 1, version = version + 1, updated_at = ? WHERE row = ?",
             [(now, stored.row) for stored in found],
         )
-        self.db.executemany(_EVENT, [(stored.row, "DELETE", now, stored.version + 1, None) for stored in found])
+        self.db.executemany(INSERT_EVENT, [(stored.row, "DELETE", now, stored.version + 1, None) for stored in found])
         self._shrink(found)
 
     def restore(self, id: str, patch: Patch, scope: ScopeKey | None, now: Micros, grace: Micros) -> Stored:
@@ -492,7 +492,7 @@ class Repository:
             self.db.executemany(f"DELETE FROM {table} WHERE row = ?", rows)
         self._shrink(found)
         self.db.executemany("UPDATE history SET data = NULL WHERE row = ?", rows)
-        self.db.executemany(_EVENT, [(stored.row, "ERASE", now, stored.version + 1, None) for stored in found])
+        self.db.executemany(INSERT_EVENT, [(stored.row, "ERASE", now, stored.version + 1, None) for stored in found])
 
     def remove_old_embeddings(self, most: int) -> bool:
         """Remove that many vectors of a model that the store no longer uses; False if there were none left."""
@@ -583,7 +583,7 @@ class Repository:
 
     def _event(self, row: int, event: EventType, now: Micros, version: int, data: dict[str, Any]) -> None:
         text = json.dumps(data, ensure_ascii=False) if data else None
-        self.db.execute(_EVENT, (row, event.value, now, version, text))
+        self.db.execute(INSERT_EVENT, (row, event.value, now, version, text))
 
     def _current(self, id: str, scope: ScopeKey | None, now: Micros, if_version: int | None) -> Stored:
         stored = self.find_by_id(id, scope, now)
