@@ -40,7 +40,7 @@ from agentmem.models import (
 )
 from agentmem.ports import Embedder
 from agentmem.requests import add_results, check_chunk, check_stream
-from agentmem.stores.repository import Created
+from agentmem.stores.rows import Created
 from agentmem.validation import MAX_BATCH, Draft, NewMemoryFields, is_light
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from agentmem.orchestrator import DATABASE, Engine
 from agentmem.retrieval import keywords
 from agentmem.stores.commit import Task, give_space_back, truncate_wal
 from agentmem.stores.connection import Connection
-from agentmem.stores.repository import WINDOW, Repository, Stored, fingerprint
+from agentmem.stores.repository import WINDOW, Repository
+from agentmem.stores.rows import Stored, fingerprint
 from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE
 
 _PATIENCE = 2.0

@@ -54,7 +54,7 @@ from agentmem.requests import (
 )
 from agentmem.retrieval.context import choose, estimate_tokens, render
 from agentmem.retrieval.filters import compile_filter
-from agentmem.stores.repository import Created, not_found
+from agentmem.stores.rows import Created, not_found
 from agentmem.validation import Draft, NewMemoryFields, Scope, check_id, check_limit, check_number, check_scope
 
 if TYPE_CHECKING:

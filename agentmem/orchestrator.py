@@ -45,17 +45,8 @@ from agentmem.stores.connection import Connection, Value, locked_out
 from agentmem.stores.lance import LanceIndex
 from agentmem.stores.locks import FileLock, refuse_network_filesystem
 from agentmem.stores.names import Names
-from agentmem.stores.repository import (
-    UNEXPIRED,
-    Created,
-    Patch,
-    Repository,
-    ScopeKey,
-    StaleVectorError,
-    Stored,
-    not_found,
-    visible,
-)
+from agentmem.stores.repository import UNEXPIRED, Repository, StaleVectorError
+from agentmem.stores.rows import Created, Patch, ScopeKey, Stored, not_found, visible
 from agentmem.stores.schema import configure, migrate
 from agentmem.validation import Draft, Scope, check_instant
 

@@ -13,7 +13,7 @@ from agentmem.errors import InvalidInputError, ScopeError, shown
 from agentmem.models import UNSET, AddResult, Item, Mode, Order
 from agentmem.retrieval.filters import compile_filter
 from agentmem.stores.connection import Value
-from agentmem.stores.repository import Created, Patch
+from agentmem.stores.rows import Created, Patch
 from agentmem.validation import (
     MAX_QUERY,
     Draft,

@@ -32,7 +32,8 @@ from agentmem.stores.commit import truncate_wal
 from agentmem.stores.connection import Connection, Row
 from agentmem.stores.locks import FileLock
 from agentmem.stores.names import Names
-from agentmem.stores.repository import Repository, fingerprint
+from agentmem.stores.repository import Repository
+from agentmem.stores.rows import fingerprint
 from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE, configure, migrate
 
 T = TypeVar("T")

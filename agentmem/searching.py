@@ -19,7 +19,7 @@ from agentmem.retrieval.question import Word, words_of
 from agentmem.retrieval.search import Found
 from agentmem.retrieval.text import terms
 from agentmem.retrieval.walls import wall_of
-from agentmem.stores.repository import ScopeKey, Stored, visible
+from agentmem.stores.rows import ScopeKey, Stored, visible
 from agentmem.validation import Scope
 
 _ATTEMPTS = 3

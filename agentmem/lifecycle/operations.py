@@ -13,7 +13,8 @@ from agentmem.lifecycle.expiry import due
 from agentmem.lifecycle.promotion import Criterion, judge
 from agentmem.lifecycle.subject import NEXT, PREVIOUS, Rules, Subject
 from agentmem.models import EventType, Explanation, HistoryEvent, Layer, MemoryRecord, Requirement
-from agentmem.stores.repository import Repository, Stored, not_found, visible
+from agentmem.stores.repository import Repository
+from agentmem.stores.rows import Stored, not_found, visible
 from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE
 from agentmem.validation import Scope
 

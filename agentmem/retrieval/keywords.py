@@ -14,7 +14,8 @@ from agentmem.retrieval.matching import Statistics
 from agentmem.retrieval.question import Word
 from agentmem.retrieval.text import terms
 from agentmem.stores.connection import Connection
-from agentmem.stores.repository import Repository, ScopeKey
+from agentmem.stores.repository import Repository
+from agentmem.stores.rows import ScopeKey
 
 GROUP = 200
 """Changes indexed in one transaction: about 10 ms."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from agentmem.clock import Micros
 from agentmem.retrieval.search import Found
 from agentmem.retrieval.walls import Wall
-from agentmem.stores.repository import Stored
+from agentmem.stores.rows import Stored
 
 
 @dataclass(frozen=True, slots=True)

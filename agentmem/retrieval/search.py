@@ -29,7 +29,8 @@ from agentmem.retrieval.walls import Wall, wall_of, walls_of
 from agentmem.settings import Settings
 from agentmem.stores.connection import Value
 from agentmem.stores.lance import went_back
-from agentmem.stores.repository import UNEXPIRED, WINDOW, Repository, ScopeKey
+from agentmem.stores.repository import UNEXPIRED, WINDOW, Repository
+from agentmem.stores.rows import ScopeKey
 
 if TYPE_CHECKING:
     from agentmem.ports import Vector

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from agentmem.stores.repository import ScopeKey
+from agentmem.stores.rows import ScopeKey
 
 
 class Wall(NamedTuple):

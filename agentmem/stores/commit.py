@@ -21,7 +21,8 @@ from agentmem.stores.connection import CHUNK, BusyError, Connection, locked_out
 from agentmem.stores.forks import transaction_lock
 from agentmem.stores.locks import FileLock
 from agentmem.stores.names import Names
-from agentmem.stores.repository import Created, Grown, Repository
+from agentmem.stores.repository import Grown, Repository
+from agentmem.stores.rows import Created
 from agentmem.stores.schema import configure
 from agentmem.validation import Draft
 

@@ -8,55 +8,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from agentmem.clock import Micros, to_datetime
-from agentmem.errors import AgentMemError, ConflictError, ModelMismatchError, NotFoundError
+from agentmem.errors import AgentMemError, ConflictError, ModelMismatchError
 from agentmem.ids import uuid7s
 from agentmem.models import ALL, EventType, HistoryEvent, Layer, MemoryRecord
 from agentmem.ports import Entry
 from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
-from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE, SETTLED
+from agentmem.stores.rows import (
+    Created,
+    Patch,
+    ScopeKey,
+    Stored,
+    expired,
+    fingerprint,
+    not_found,
+    past_grace,
+    version_conflict,
+    visible,
+)
+from agentmem.stores.schema import ERASED, EXPIRED, LIVE, SETTLED
 from agentmem.validation import Draft, Scope, check_metadata_size
-
-
-class Stored(NamedTuple):
-    """A row of ``records``, in the order of ``COLUMNS``."""
-
-    row: int
-    id: str
-    user: int
-    agent: int
-    run: int
-    role: str | None
-    kind: str
-    layer: str
-    content: str
-    metadata: str | None
-    importance: float | None
-    rating: float | None
-    created_at: Micros
-    updated_at: Micros
-    occurred_at: Micros | None
-    expires_at: Micros | None
-    version: int
-    state: int
-    pinned: int
-    aged_from: Micros | None
-
-    @property
-    def size(self) -> int:
-        """Bytes of text and metadata."""
-        return size_of(self.content) + (0 if self.metadata is None else size_of(self.metadata))
-
-
-def size_of(text: str) -> int:
-    """Bytes of UTF-8."""
-    return len(text) if text.isascii() else len(text.encode())
-
 
 COLUMNS = ", ".join(f"r.{name}" for name in Stored._fields)
 WINDOW = 2_000
@@ -80,61 +54,6 @@ _ACCESS = (
     "value = value + excluded.value, weight = weight + excluded.weight, touched = excluded.touched"
 )
 INSERT_EVENT = "INSERT INTO history (row, event, at, version, data) VALUES (?,?,?,?,?)"
-
-
-class ScopeKey(NamedTuple):
-    """A scope as interned numbers. ``user`` is None for every user, 0 for nobody; None elsewhere means "any"."""
-
-    user: int | None
-    agent: int | None
-    run: int | None
-
-    def admits(self, user: int, agent: int, run: int) -> bool:
-        """Whether a record of these numbers belongs to the scope."""
-        return (
-            (self.user is None or self.user == user)
-            and (self.agent is None or self.agent == agent)
-            and (self.run is None or self.run == run)
-        )
-
-    def where(self) -> tuple[str, tuple[int, ...]]:
-        """An SQL condition on ``records r`` for live records of the scope, driven by its most selective index.
-
-        A leading ``+`` keeps SQLite from choosing another index; ``!= 0`` is what the partial indexes ask for.
-        """
-        terms, params = ["r.state = 0"], list[int]()
-        driver = "run" if self.run else "user" if self.user else "agent" if self.agent else "user"
-        for column, value in zip(("user", "agent", "run"), self, strict=True):
-            if value is None:
-                continue
-            terms.append(f"r.{column} = ?" if column == driver else f"+r.{column} = ?")
-            params.append(value)
-            if column == driver and column != "user":
-                terms.append(f"r.{column} != 0")
-        return " AND ".join(terms), tuple(params)
-
-
-class Created(NamedTuple):
-    """The outcome for one draft."""
-
-    status: Literal["added", "duplicate"]
-    stored: Stored
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """New values by column (absent: unchanged), the embedding of a new content, and the version they apply to.
-
-    ``metadata_limit`` is the largest metadata, in bytes of JSON, that a merge may lead to;
-    ``generation`` numbers the model that made the embedding.
-    """
-
-    values: dict[str, Value]
-    metadata_merge: dict[str, Any] | None = None
-    metadata_limit: int = 0
-    vector: bytes | None = None
-    generation: int = 0
-    if_version: int | None = None
 
 
 Grown: TypeAlias = "Callable[[Repository, str, int, int], object]"
@@ -607,46 +526,11 @@ class Repository:
         return {row[-1]: Stored._make(row[:-1]) for row in found}
 
 
-def fingerprint(key: tuple[int, int, int], role: str | None, kind: str, content: str) -> bytes:
-    """What makes two plain facts the same: exact scope, role, kind and content (BLAKE2b, 128 bits)."""
-    text = f"{key[0]} {key[1]} {key[2]} {len(role or '')} {role} {len(kind)} {kind} "
-    return blake2b((text + content).encode(), digest_size=16).digest()
-
-
-def expired(stored: Stored, now: Micros) -> bool:
-    """Whether the caller's ``ttl`` has passed: from that instant the record is gone, sweep or no sweep."""
-    return stored.expires_at is not None and stored.expires_at <= now
-
-
-def past_grace(stored: Stored, now: Micros, grace: Micros) -> bool:
-    """Whether the record expired so long ago that it is not restored."""
-    return stored.state == EXPIRED and stored.updated_at + grace <= now
-
-
 def _bindable(stored: Stored) -> tuple[Value, ...]:
     """The driver turns large ints into floats; beyond 53 bits (years before 1685, after 2255) text keeps them exact."""
     when = stored.occurred_at
     return stored if when is None or -(2**53) < when < 2**53 else stored._replace(occurred_at=str(when))  # pyright: ignore[reportArgumentType]
 
 
-def visible(stored: Stored, now: Micros) -> bool:
-    """Whether reads may return the record."""
-    return stored.state == LIVE and not expired(stored, now)
-
-
-def not_found(id: str) -> NotFoundError:
-    return NotFoundError(f"there is no record with the id {id!r} here")
-
-
-def version_conflict(id: str, wanted: int, found: int) -> ConflictError:
-    return ConflictError(f"record {id!r} is at version {found}, not {wanted}; read it again and repeat the change")
-
-
 def _same(stored: Stored, key: tuple[int, int, int], draft: Draft, now: Micros) -> bool:
     return visible(stored, now) and (stored.user, stored.agent, stored.run) == key and stored.content == draft.content
-
-
-__all__ = [
-    "COLUMNS", "DELETED", "EXPIRED", "LIVE", "Created", "Patch", "Repository", "ScopeKey", "Stored", "expired",
-    "fingerprint", "not_found", "version_conflict", "visible",
-]  # fmt: skip

@@ -1,0 +1,131 @@
+"""A record as its row in libSQL: what is read from it, how a change is put, who owns it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Literal, NamedTuple
+
+from agentmem.clock import Micros
+from agentmem.errors import ConflictError, NotFoundError
+from agentmem.stores.connection import Value
+from agentmem.stores.schema import EXPIRED, LIVE
+
+
+class Stored(NamedTuple):
+    """A row of ``records``, in the order of ``COLUMNS``."""
+
+    row: int
+    id: str
+    user: int
+    agent: int
+    run: int
+    role: str | None
+    kind: str
+    layer: str
+    content: str
+    metadata: str | None
+    importance: float | None
+    rating: float | None
+    created_at: Micros
+    updated_at: Micros
+    occurred_at: Micros | None
+    expires_at: Micros | None
+    version: int
+    state: int
+    pinned: int
+    aged_from: Micros | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of text and metadata."""
+        return size_of(self.content) + (0 if self.metadata is None else size_of(self.metadata))
+
+
+def size_of(text: str) -> int:
+    """Bytes of UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+class ScopeKey(NamedTuple):
+    """A scope as interned numbers. ``user`` is None for every user, 0 for nobody; None elsewhere means "any"."""
+
+    user: int | None
+    agent: int | None
+    run: int | None
+
+    def admits(self, user: int, agent: int, run: int) -> bool:
+        """Whether a record of these numbers belongs to the scope."""
+        return (
+            (self.user is None or self.user == user)
+            and (self.agent is None or self.agent == agent)
+            and (self.run is None or self.run == run)
+        )
+
+    def where(self) -> tuple[str, tuple[int, ...]]:
+        """An SQL condition on ``records r`` for live records of the scope, driven by its most selective index.
+
+        A leading ``+`` keeps SQLite from choosing another index; ``!= 0`` is what the partial indexes ask for.
+        """
+        terms, params = ["r.state = 0"], list[int]()
+        driver = "run" if self.run else "user" if self.user else "agent" if self.agent else "user"
+        for column, value in zip(("user", "agent", "run"), self, strict=True):
+            if value is None:
+                continue
+            terms.append(f"r.{column} = ?" if column == driver else f"+r.{column} = ?")
+            params.append(value)
+            if column == driver and column != "user":
+                terms.append(f"r.{column} != 0")
+        return " AND ".join(terms), tuple(params)
+
+
+class Created(NamedTuple):
+    """The outcome for one draft."""
+
+    status: Literal["added", "duplicate"]
+    stored: Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """New values by column (absent: unchanged), the embedding of a new content, and the version they apply to.
+
+    ``metadata_limit`` is the largest metadata, in bytes of JSON, that a merge may lead to;
+    ``generation`` numbers the model that made the embedding.
+    """
+
+    values: dict[str, Value]
+    metadata_merge: dict[str, Any] | None = None
+    metadata_limit: int = 0
+    vector: bytes | None = None
+    generation: int = 0
+    if_version: int | None = None
+
+
+def fingerprint(key: tuple[int, int, int], role: str | None, kind: str, content: str) -> bytes:
+    """What makes two plain facts the same: exact scope, role, kind and content (BLAKE2b, 128 bits)."""
+    text = f"{key[0]} {key[1]} {key[2]} {len(role or '')} {role} {len(kind)} {kind} "
+    return blake2b((text + content).encode(), digest_size=16).digest()
+
+
+def expired(stored: Stored, now: Micros) -> bool:
+    """Whether the caller's ``ttl`` has passed: from that instant the record is gone, sweep or no sweep."""
+    return stored.expires_at is not None and stored.expires_at <= now
+
+
+def past_grace(stored: Stored, now: Micros, grace: Micros) -> bool:
+    """Whether the record expired so long ago that it is not restored."""
+    return stored.state == EXPIRED and stored.updated_at + grace <= now
+
+
+def visible(stored: Stored, now: Micros) -> bool:
+    """Whether reads may return the record."""
+    return stored.state == LIVE and not expired(stored, now)
+
+
+def not_found(id: str) -> NotFoundError:
+    return NotFoundError(f"there is no record with the id {id!r} here")
+
+
+def version_conflict(id: str, wanted: int, found: int) -> ConflictError:
+    return ConflictError(f"record {id!r} is at version {found}, not {wanted}; read it again and repeat the change")
