@@ -39,7 +39,7 @@ class Bench:
     outcome: Outcome
     ask: Iterator[str]
     rng: random.Random
-    users: int
+    users: range
     per_user: int
     limit: int
 
@@ -51,7 +51,10 @@ def search(
     duration: Annotated[float, typer.Option(min=0.1, help="Seconds for each kind of search at most.")] = 10,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="Hits asked for.")] = 10,
     checked: Annotated[int, typer.Option(min=0, help="Searches of each kind compared with brute force.")] = 50,
-    warm: Annotated[bool, typer.Option(help="Search every user once before measuring; users are cold without.")] = True,
+    active: Annotated[int | None, typer.Option(min=1, help="Only so many of the users search; left out, all.")] = None,
+    warm: Annotated[
+        bool, typer.Option(help="Let every user that searches do so once before measuring; they are cold without.")
+    ] = True,
     profile: Texts = Profile.DIALOGUE,
     embedder: Embedder = None,
     seed: Seed = 7,
@@ -69,7 +72,9 @@ def search(
             memory.flush()
         start = time.perf_counter()
         with Memory(folder, embedder=embedder) as memory:
-            bench = Bench(memory, outcome, ask, rng, users, records, limit)
+            # Spread evenly over the users, as those who are there at a time would be.
+            searching = range(0, users, users // min(active or users, users))
+            bench = Bench(memory, outcome, ask, rng, searching, records, limit)
             _open(bench, start)
             if warm:
                 _warm(bench, duration)
@@ -98,10 +103,10 @@ def _open(bench: Bench, start: float) -> None:
 
 
 def _warm(bench: Bench, seconds: float) -> None:
-    """Every user's first search, in order: the scope is read from disk."""
+    """Each one's first search, in order: the scope is read from disk."""
     figure = bench.outcome.figure("first search of a user")
     start = time.perf_counter()
-    for user in range(bench.users):
+    for user in bench.users:
         _one(bench, figure, user, "hybrid", filtered=False)
         if time.perf_counter() - start > 6 * seconds:
             break
@@ -111,7 +116,7 @@ def _warm(bench: Bench, seconds: float) -> None:
 def _measure(bench: Bench, figure: Figure, options: dict[str, Any], queries: int, seconds: float) -> None:
     start = time.perf_counter()
     for _ in range(queries):
-        user = bench.rng.randrange(bench.users)
+        user = bench.rng.choice(bench.users)
         _one(bench, figure, user, options["mode"], filtered=options.get("filtered", False))
         if time.perf_counter() - start > seconds:
             break
@@ -145,7 +150,7 @@ def _recalls(bench: Bench, embedder: str | None, count: int) -> float:
     recalls: list[float] = []
     for number in range(count):
         # Few users, so that few scopes are embedded again.
-        user = (number % 10) * max(1, bench.users // 10) % bench.users
+        user = bench.users[(number % 10) * max(1, len(bench.users) // 10) % len(bench.users)]
         if user not in oracles:
             found: list[MemoryRecord] = list(bench.memory.iterate(user_id=user_of(user)))
             oracles[user] = Oracle(found, model)
