@@ -22,7 +22,7 @@ from tenacity import RetryCallState, Retrying, retry_if_not_exception_type, wait
 from agentmem.errors import ModelMismatchError, StoreCorruptError, StoreError
 from agentmem.retrieval import keywords
 from agentmem.settings import Settings
-from agentmem.stores.commit import GroupCommit, Write, give_space_back, remove_old_generations, shrink
+from agentmem.stores.commit import GroupCommit, Pace, Write, give_space_back, remove_old_generations, shrink
 from agentmem.stores.lance import TableCorruptError, went_back
 from agentmem.stores.locks import FileLock
 from agentmem.stores.repository import Repository
@@ -43,6 +43,9 @@ OPTIMIZE_EVERY = 64
 """Writes to LanceDB after which its fragments are merged; each leaves a fragment and a version behind."""
 _TURN = 0.2
 """Seconds that the keyword index gets before LanceDB has its turn again."""
+_REST = 9.0
+"""The keyword index costs about as much as the adds themselves: beside writers it gets a tenth of the time, falls
+behind, and catches up when they pause. Searches that need it index a part themselves and read what is still missing."""
 _PAUSES = wait_chain(wait_fixed(0), *(wait_fixed(s) + wait_random(0, s / 4) for s in (1, 2, 4, 8, 16, 32)))
 """Before each retry, in seconds; the last for all that follow. Chance keeps processes from trying in step."""
 _LAST_WAIT = 0.8
@@ -155,7 +158,7 @@ class Follower:
 
     def rebuild(self) -> None:
         """Have LanceDB rebuilt from libSQL in the background."""
-        self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0))).result()
+        self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0)), background=True).result()
         self.poke()
 
     def suspect(self) -> None:
@@ -164,17 +167,19 @@ class Follower:
             self._damaged = True
             self._wake.notify_all()
 
-    def index_keywords(self, patience: float = math.inf) -> bool:
+    def index_keywords(self, patience: float = math.inf, rest: float = 0) -> bool:
         """Bring the keyword index up to what is committed now; False if that took longer than ``patience`` seconds.
 
-        Goes a group at a time, so that writers get their turn.
+        Goes a group at a time, so that writers get their turn, and rests in between while there are any (``Pace``).
         """
         target = self._repository.last_seq()
         deadline = time.monotonic() + patience
+        pace = Pace(lambda: self._commits.requests, rest)
         while keywords.applied_seq(self._repository) < target:
             if self._closing or time.monotonic() >= deadline:
                 return False
-            self._commits.submit(Write(keywords.apply_next, rows=keywords.GROUP)).result()
+            self._commits.submit(Write(keywords.apply_next, rows=keywords.GROUP), background=True).result()
+            pace()
         return True
 
     def poke(self) -> None:
@@ -337,7 +342,7 @@ class Follower:
     def _start_afresh(self, target: Target) -> None:
         self.rebuilds += 1
         # In this order: a reader must not take an emptied table for a complete one.
-        self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0))).result()
+        self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0)), background=True).result()
         target.lance.reset()
         self._checked, self._damaged = True, False
 
@@ -369,11 +374,13 @@ class Follower:
                 repository.set_meta(FILES, files)
                 change(repository)
 
-        self._commits.submit(Write(run)).result()
+        self._commits.submit(Write(run), background=True).result()
 
     def _index_keywords_if_needed(self) -> None:
         """Small stores are spared the index: their every scope fits into an arena."""
         limit = self._settings.arena_limit
         if self._keywords_needed or self._repository.last_seq() > limit:
             self._keywords_needed = self._keywords_needed or keywords.needed(self._repository, limit)
-            self._keywords_left = self._keywords_needed and not self.index_keywords(_TURN)
+            self._keywords_left = self._keywords_needed and not self.index_keywords(
+                _TURN, 0 if self._wanted_now() else _REST
+            )

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -35,6 +35,8 @@ SMALL, LARGE = 200, 50_000
 """Arena limits: with the small one LanceDB and the keyword index serve nearly every search."""
 GROWTH = 15_000
 """Records added to a store by its trials before the next trial begins with a fresh one."""
+_MISSES = 3
+"""How many times ``each`` a point may be missed (the child is killed at some other instant then) before it is left."""
 STARTING = 0.1
 """The share of random kills that hit a process that is still opening the store."""
 
@@ -104,7 +106,7 @@ class Store:
 
 def crash(
     trials: Annotated[int, typer.Option(min=0, help="Kills at random instants.")] = 100,
-    each: Annotated[int, typer.Option(min=1, help="Kills at each named point.")] = 5,
+    each: Annotated[int, typer.Option(min=1, help="Kills at each named point; a child that misses it is repeated.")] = 5,
     where: Annotated[Where, typer.Option(help="Where the child is killed.")] = Where.BOTH,
     only: Annotated[str, typer.Option(help="Only named points whose name contains this.")] = "",
     seed: Seed = 0,
@@ -122,7 +124,7 @@ def crash(
     through LanceDB and the keyword index, histories, and the store's own verify().
     """
     points = [name for name in POINTS if only in name] if where is not Where.RANDOM else []
-    plan: list[str | None] = [None] * (trials if where is not Where.POINTS else 0)
+    plan = deque[str | None]([None] * (trials if where is not Where.POINTS else 0))
     plan += [name for name in points for _ in range(each)]
     pick = random.Random(seed)
     tallies: dict[str, Tally] = {}
@@ -131,15 +133,19 @@ def crash(
         folder = Path(name)
         template, preloaded = _preload(folder, records)
         store: Store | None = None
-        for number, point in enumerate(plan):
+        number = 0
+        while plan:
+            point = plan.popleft()
             if store is None or store.full or (point and POINTS[point].needs == "fresh"):
                 shutil.rmtree(folder / "store", ignore_errors=True)
                 fresh = point is not None and POINTS[point].needs == "fresh"
                 store = Store(folder, None if fresh else template, {} if fresh else preloaded)
             tally = tallies.setdefault(point or "random", Tally())
-            trial(store, point, duration, pick, tally)
+            if not trial(store, point, duration, pick, tally) and tally.unreached <= _MISSES * each:
+                plan.appendleft(point)
+            number += 1
             lost = sum(one.found.lost for one in tallies.values())
-            ticker.at(number + 1, f"{number + 1} kills, {lost} lost")
+            ticker.at(number, f"{number} kills, {lost} lost")
     outcome = _outcome(tallies, time.perf_counter() - started)
     outcome["options"] = {"seed": seed, "records": records, "duration": duration}
     if json_file is not None:
@@ -162,7 +168,8 @@ def _preload(folder: Path, records: int) -> tuple[Path | None, dict[str, Known]]
     return path, known
 
 
-def trial(store: Store, point: str | None, duration: float, pick: random.Random, tally: Tally) -> None:
+def trial(store: Store, point: str | None, duration: float, pick: random.Random, tally: Tally) -> bool:
+    """Kill a child and look at what it left; whether it died where it was meant to."""
     needs = POINTS[point].needs if point else pick.choice(["", "", "compact", "sweep"])
     store.after.found = found = Found()
     store.after.touched = set()
@@ -197,6 +204,7 @@ def trial(store: Store, point: str | None, duration: float, pick: random.Random,
     tally.found.merge(found)
     for problem in found.problems:
         print(f"trial {store.trial} at {point or 'a random instant'}: {problem}", file=sys.stderr, flush=True)
+    return reached
 
 
 def _run(task: Task, after: Aftermath, pick: random.Random, duration: float) -> bool:

@@ -17,16 +17,15 @@ from agentmem.lifecycle.pressure import HIGH
 from agentmem.lifecycle.subject import MB, Rules
 from agentmem.lifecycle.sweep import Sweep
 from agentmem.models import SweepReport
-from agentmem.stores.commit import GroupCommit, Write
+from agentmem.stores.commit import GroupCommit, Pace, Write
 from agentmem.stores.locks import FileLock
 from agentmem.stores.repository import Repository
 
 T = TypeVar("T")
 FLUSH_S = 0.7
 """Seconds for which accesses wait to be written down: with the writing itself, less than one."""
-REST = 4.0
+_REST = 4.0
 """Between two batches of a sweep, others get this many times the time that the batch took, if there are others."""
-_LONGEST_REST = 0.2
 
 log = logging.getLogger("agentmem")
 
@@ -58,7 +57,6 @@ class Lifecycle:
         self._now = now
         self._commits: GroupCommit | None = None
         self._writing = threading.Lock()
-        self._own_writes = 0
         self._wake = threading.Event()
         self._crowded = False
         self._estimate = dict[str, int]()
@@ -129,7 +127,7 @@ class Lifecycle:
 
     def sweep(self, now: Micros | None = None, *, dry_run: bool = False) -> SweepReport:
         """Sweep at ``now``, by default the clock's; see ``Memory.lifecycle``."""
-        pause = _Pace(self._activity)
+        pause = Pace(self._activity, _REST)
         self.write_down()
         self._settle(pause)
         return self._sweep(self._now() if now is None else now, dry_run, pause)
@@ -143,17 +141,16 @@ class Lifecycle:
     def _write(self, run: Callable[[Repository], T], rows: int) -> T:
         if self._commits is None:
             raise ClosedError("the store is not open")
-        self._own_writes += 1
-        return self._commits.submit(Write(run, rows)).result()
+        return self._commits.submit(Write(run, rows), background=True).result()
 
     def _activity(self) -> Any:
         """Changes whenever somebody else searches or writes."""
         assert self._commits is not None
-        return self.accesses.searches, self._commits.submitted - self._own_writes
+        return self.accesses.searches, self._commits.requests
 
     def _loop(self) -> None:
         swept_at = time.monotonic()
-        pace = _Pace(self._activity)
+        pace = Pace(self._activity, _REST)
 
         def pause() -> None:
             if self._closing:
@@ -185,18 +182,3 @@ class Lifecycle:
                 self.last_error = f"{type(exc).__name__}: {exc}"
                 swept_at = time.monotonic()
                 log.warning("the lifecycle's background work failed and will be tried again: %s", exc)
-
-
-class _Pace:
-    """Called between batches: sleeps in proportion to the last batch while others use the store, else not at all."""
-
-    def __init__(self, activity: Callable[[], Any]) -> None:
-        self._activity = activity
-        self._before = activity()
-        self._at = time.perf_counter()
-
-    def __call__(self) -> None:
-        now = self._activity()
-        if now != self._before:
-            time.sleep(min(_LONGEST_REST, REST * (time.perf_counter() - self._at)))
-        self._before, self._at = now, time.perf_counter()

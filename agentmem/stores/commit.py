@@ -30,6 +30,7 @@ T = TypeVar("T")
 GROUP_ROWS = 2_000
 """Rows after which a group is closed, so that a flood of small requests still commits often."""
 WAL_LIMIT = 64 * 1_048_576
+_LONGEST_REST = 0.2
 VACUUM_PAGES = 100
 """Unused pages given back to the file system at a time: about 6 ms."""
 
@@ -108,27 +109,27 @@ class GroupCommit:
         self._queue: deque[Work] = deque()
         self._ready = threading.Condition()
         self._closing = False
-        self.submitted = 0
-        """Requests so far."""
+        self.requests = 0
+        """Of callers, so far; background work does not count."""
         self._thread = threading.Thread(target=self._loop, name="agentmem-commit", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Write[T] | Task[T]) -> Future[T]:
+    def submit(self, work: Write[T] | Task[T], *, background: bool = False) -> Future[T]:
         """Queue work; its future completes once the result is durable, or with the error that undid it."""
-        self._put(work)
+        self._put(work, not background)
         return work.future
 
     def submit_add(self, work: Add) -> Future[list[Created]]:
         """Queue an insert; see ``submit``."""
-        self._put(work)
+        self._put(work, True)
         return work.future
 
-    def _put(self, work: Work) -> None:
+    def _put(self, work: Work, request: bool) -> None:
         with self._ready:
             if self._closing:
                 raise ClosedError("the store was closed")
             self._queue.append(work)
-            self.submitted += 1
+            self.requests += request
             self._ready.notify()
 
     def close(self) -> None:
@@ -266,6 +267,25 @@ class GroupCommit:
         if size > WAL_LIMIT and self._gate.acquire(self._timeout):
             with self._gate:
                 truncate_wal(self._db)
+
+
+class Pace:
+    """Called between two batches of background work: sleeps ``rest`` times as long as the batch took, 0.2 s at most.
+
+    Only while others are active, that is when ``activity`` has changed since the last call.
+    """
+
+    def __init__(self, activity: Callable[[], object], rest: float) -> None:
+        self._activity = activity
+        self._rest = rest
+        self._before = activity()
+        self._at = time.perf_counter()
+
+    def __call__(self) -> None:
+        now = self._activity()
+        if now != self._before:
+            time.sleep(min(_LONGEST_REST, self._rest * (time.perf_counter() - self._at)))
+        self._before, self._at = now, time.perf_counter()
 
 
 def _alone(work: Work) -> bool:

@@ -15,7 +15,7 @@ from agentmem.errors import AgentMemError, ConflictError, ModelMismatchError
 from agentmem.ids import uuid7s
 from agentmem.models import ALL, EventType, HistoryEvent, Layer, MemoryRecord
 from agentmem.ports import Entry
-from agentmem.stores.connection import Connection, Row, Value
+from agentmem.stores.connection import CHUNK, Connection, Row, Value
 from agentmem.stores.names import Names
 from agentmem.stores.rows import (
     Created,
@@ -293,7 +293,9 @@ class Repository:
             for key, d in zip(keys, drafts, strict=True)
         ]
         by_id = self._existing_ids(d.id for d in drafts if d.id is not None)
-        by_print = self._existing_prints((p for p in prints if p is not None), now)
+        by_print = self._existing_facts(
+            [(key[0], mark) for key, mark in zip(keys, prints, strict=True) if mark is not None], now
+        )
         fresh_ids = iter(uuid7s(sum(d.id is None for d in drafts), now))
         row = self.last_row() + 1
         outcomes, records, embeddings, events = list[Created](), list[Row](), list[Row](), list[Row]()
@@ -516,13 +518,18 @@ class Repository:
         found = self.db.select_in(f"SELECT {COLUMNS} FROM records r WHERE r.id IN ({{}})", ids)
         return {stored.id: stored for stored in map(Stored._make, found)}
 
-    def _existing_prints(self, prints: Iterable[bytes], now: Micros) -> dict[bytes, Stored]:
-        found = self.db.select_in(
-            f"SELECT {COLUMNS}, r.fingerprint FROM records r WHERE r.state = 0 AND r.fingerprint IN ({{}}) "
-            "AND (r.expires_at IS NULL OR r.expires_at > ?) ORDER BY r.row DESC",
-            prints,
-            (now,),
-        )
+    def _existing_facts(self, wanted: Sequence[tuple[int, bytes]], now: Micros) -> dict[bytes, Stored]:
+        """Visible records by fingerprint, of the users and fingerprints given; the oldest where there are several."""
+        found = list[Row]()
+        for start in range(0, len(wanted), CHUNK):
+            chunk = wanted[start : start + CHUNK]
+            found += self.db.execute(
+                f"WITH wanted (user, mark) AS (VALUES {','.join(['(?,?)'] * len(chunk))}) "
+                f"SELECT {COLUMNS}, r.fingerprint FROM wanted w CROSS JOIN records r "
+                "ON r.user = w.user AND r.fingerprint = w.mark "
+                f"WHERE r.state = 0 AND r.fingerprint IS NOT NULL AND {UNEXPIRED} ORDER BY r.row DESC",
+                (*(value for pair in chunk for value in pair), now),
+            )
         return {row[-1]: Stored._make(row[:-1]) for row in found}
 
 
