@@ -119,6 +119,7 @@ def throughput(
                 speed = _run(way, load, figure, folder, memory, (num_batches, max_concurrency, adders), embedder)
                 speeds[way.value].append(speed)
                 if with_limits and way is ways[-1]:
+                    memory.flush()  # nothing in the background while a part is measured alone
                     batches = (load.texts(next(load.batches)) for _ in itertools.count())
                     alone.append(limits.measure(batches, embedder, min(duration, 5)))
         _summarize(outcome, speeds)
