@@ -106,7 +106,7 @@ class Store:
 
 def crash(
     trials: Annotated[int, typer.Option(min=0, help="Kills at random instants.")] = 100,
-    each: Annotated[int, typer.Option(min=1, help="Kills at each named point; a child that misses it is repeated.")] = 5,
+    each: Annotated[int, typer.Option(min=1, help="Kills at each named point; one that misses it is repeated.")] = 5,
     where: Annotated[Where, typer.Option(help="Where the child is killed.")] = Where.BOTH,
     only: Annotated[str, typer.Option(help="Only named points whose name contains this.")] = "",
     seed: Seed = 0,

@@ -102,7 +102,8 @@ def _lifecycle(db: Connection) -> None:
 def _facts_by_user(db: Connection) -> None:
     """Fingerprints are random: sorted by them alone, each new record would change a page of the index of its own."""
     db.execute("DROP INDEX records_by_fingerprint")
-    db.execute("CREATE INDEX records_by_fact ON records (user, fingerprint) WHERE state = 0 AND fingerprint IS NOT NULL")
+    where = "state = 0 AND fingerprint IS NOT NULL"
+    db.execute(f"CREATE INDEX records_by_fact ON records (user, fingerprint) WHERE {where}")
 
 
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
