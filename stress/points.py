@@ -31,6 +31,7 @@ class Point(NamedTuple):
 _COMMIT = "agentmem.stores.commit:"
 _EXECUTE = "agentmem.stores.connection:Connection.execute"
 _MANY = "agentmem.stores.connection:Connection.executemany"
+_INSERT = "agentmem.stores.connection:Connection.insert"
 _LIFE = "agentmem.lifecycle.table:"
 _LANCE = "agentmem.stores.lance:"
 _MERGE = "INSERT INTO keywords (keywords, rank) VALUES ('merge', "
@@ -38,8 +39,8 @@ _MERGE = "INSERT INTO keywords (keywords, rank) VALUES ('merge', "
 POINTS: dict[str, Point] = {
     # adding
     "add: embedded": Point("agentmem.orchestrator:Engine._store", before=True),
-    "add: records in, no embeddings": Point(_MANY, sql="INSERT INTO records"),
-    "add: embeddings in, no history": Point(_MANY, sql="INSERT INTO embeddings_"),
+    "add: records in, no embeddings": Point(_INSERT, sql="INSERT INTO records"),
+    "add: embeddings in, no history": Point(_INSERT, sql="INSERT INTO embeddings_"),
     "add: before commit": Point(_COMMIT + "GroupCommit._patiently", before=True, sql="COMMIT"),
     "add: committed, not acknowledged": Point(_COMMIT + "GroupCommit._patiently", sql="COMMIT"),
     # changing

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from agentmem.clock import Micros
 from agentmem.lifecycle.subject import Subject
 from agentmem.models import EventType, Layer
-from agentmem.stores.repository import INSERT_EVENT, Repository
+from agentmem.stores.repository import INSERT_EVENTS, Repository
 from agentmem.stores.schema import EXPIRED, RECOUNT, REQUEUE, SETTLED
 
 _SUBJECT = (
@@ -128,8 +128,8 @@ def apply(repository: Repository, steps: Sequence[Step], now: Micros) -> None:
         [(now, step.subject.row) for step in gone],
     )
     repository.refresh_prints(step.subject.row for step in moved if step.kind != step.subject.kind)
-    repository.db.executemany(
-        INSERT_EVENT,
+    repository.db.insert(
+        INSERT_EVENTS,
         [
             (s.subject.row, s.event.value, now, s.subject.version + 1, json.dumps({"rule": s.rule, **s.data}))
             for s in steps
@@ -187,7 +187,7 @@ def renew(repository: Repository, row: int, now: Micros, *, pinned: bool | None 
 
 def note(repository: Repository, subject: Subject, event: EventType, now: Micros, data: dict[str, Any]) -> None:
     """Write an event that leaves the record's version as it is."""
-    repository.db.execute(INSERT_EVENT, (subject.row, event.value, now, subject.version, json.dumps(data)))
+    repository.db.insert(INSERT_EVENTS, [(subject.row, event.value, now, subject.version, json.dumps(data))])
 
 
 def sizes(repository: Repository) -> dict[str, tuple[int, int, str]]:

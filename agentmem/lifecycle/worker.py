@@ -26,6 +26,8 @@ FLUSH_S = 0.7
 """Seconds for which accesses wait to be written down: with the writing itself, less than one."""
 _REST = 4.0
 """Between two batches of a sweep, others get this many times the time that the batch took, if there are others."""
+_SHORT_REST = 2.0
+"""The same between two batches of accesses, which are not to wait for long."""
 
 log = logging.getLogger("agentmem")
 
@@ -108,10 +110,10 @@ class Lifecycle:
     def vector_bytes(self) -> int:
         return 4 * self._dim()
 
-    def write_down(self) -> None:
+    def write_down(self, pause: Callable[[], object] = lambda: None) -> None:
         """Write down what was used until now."""
         with self._writing:
-            self.accesses.write_down(self._write)
+            self.accesses.write_down(self._write, pause)
 
     def _settle(self, pause: Callable[[], object]) -> None:
         """Count and queue what was added."""
@@ -148,21 +150,26 @@ class Lifecycle:
         assert self._commits is not None
         return self.accesses.searches, self._commits.requests
 
-    def _loop(self) -> None:
-        swept_at = time.monotonic()
-        pace = Pace(self._activity, _REST)
+    def _pausing(self, rest: float) -> Callable[[], None]:
+        """What comes between two batches in the background."""
+        pace = Pace(self._activity, rest)
 
         def pause() -> None:
             if self._closing:
                 raise Stopped
             pace()
 
+        return pause
+
+    def _loop(self) -> None:
+        swept_at = time.monotonic()
         while not self._closing:
             self._wake.wait(FLUSH_S)
             if self._closing:
                 return
             try:
-                self.write_down()
+                self.write_down(self._pausing(_SHORT_REST))
+                pause = self._pausing(_REST)
                 self._settle(pause)
                 late = self._interval and time.monotonic() - swept_at >= self._interval
                 if (late or self._crowded) and self._lock.try_acquire():

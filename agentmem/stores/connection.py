@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -88,6 +89,16 @@ class Connection:
             raise
         except Exception as exc:
             raise _mapped(exc, self._path) from exc
+
+    def insert(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
+        """Run ``sql``, whose ``{}`` becomes the placeholders of many rows, ``(?,?),(?,?)``, in chunks.
+
+        That takes half to a quarter of the time of ``executemany``: the driver spends some 10 µs on each statement.
+        """
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
+            one = f"({','.join('?' * len(chunk[0]))})"
+            self._execute(sql.format(",".join([one] * len(chunk))), tuple(chain.from_iterable(chunk)))
 
     def select_in(self, sql: str, values: Iterable[Value], extra: Sequence[Value] = ()) -> Iterator[Row]:
         """Rows of ``sql``, whose ``{}`` becomes the placeholders of ``values``, in chunks; ``extra`` binds after."""

@@ -42,18 +42,19 @@ UNEXPIRED = "(r.expires_at IS NULL OR r.expires_at > ?)"
 _INSERT = (
     "INSERT INTO records (row, id, user, agent, run, role, kind, layer, content, metadata, importance, rating, "
     "created_at, updated_at, occurred_at, expires_at, version, state, pinned, aged_from, fingerprint) "
-    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    "VALUES {}"
 )
 _ENTRY = ", ".join(("e." if name == "vector" else "r.") + name for name in Entry._fields)
 _ACCESS = (
     "INSERT INTO accesses (row, times, first_at, last_at, value, weight, touched) "
-    "SELECT ?, ?, ?, ?, ?, ?, layer != 'assets' FROM records WHERE row = ? AND state = 0 "
+    "SELECT r.row, u.column2, u.column3, u.column4, u.column5, u.column6, r.layer != 'assets' "
+    "FROM (VALUES {}) AS u CROSS JOIN records r ON r.row = u.column1 WHERE r.state = 0 "
     "ON CONFLICT (row) DO UPDATE SET times = times + excluded.times, "
     "first_at = coalesce(min(first_at, excluded.first_at), first_at, excluded.first_at), "
     "last_at = coalesce(max(last_at, excluded.last_at), last_at, excluded.last_at), "
     "value = value + excluded.value, weight = weight + excluded.weight, touched = excluded.touched"
 )
-INSERT_EVENT = "INSERT INTO history (row, event, at, version, data) VALUES (?,?,?,?,?)"
+INSERT_EVENTS = "INSERT INTO history (row, event, at, version, data) VALUES {}"
 
 
 Grown: TypeAlias = "Callable[[Repository, str, int, int], object]"
@@ -326,9 +327,9 @@ class Repository:
                 by_id[id] = stored
             if mark is not None:
                 by_print[mark] = stored
-        self.db.executemany(_INSERT, records)
-        self.db.executemany(f"INSERT INTO {self.embeddings} VALUES (?,?)", embeddings)
-        self.db.executemany(INSERT_EVENT, events)
+        self.db.insert(_INSERT, records)
+        self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", embeddings)
+        self.db.insert(INSERT_EVENTS, events)
         for layer, (count, size) in growth.items():
             self.grow(layer, count, size)
         return outcomes
@@ -363,7 +364,7 @@ class Repository:
             "UPDATE records SET state = 1, version = version + 1, updated_at = ? WHERE row = ?",
             [(now, stored.row) for stored in found],
         )
-        self.db.executemany(INSERT_EVENT, [(stored.row, "DELETE", now, stored.version + 1, None) for stored in found])
+        self.db.insert(INSERT_EVENTS, [(stored.row, "DELETE", now, stored.version + 1, None) for stored in found])
         self._shrink(found)
 
     def restore(self, id: str, patch: Patch, scope: ScopeKey | None, now: Micros, grace: Micros) -> Stored:
@@ -413,7 +414,7 @@ class Repository:
             self.db.executemany(f"DELETE FROM {table} WHERE row = ?", rows)
         self._shrink(found)
         self.db.executemany("UPDATE history SET data = NULL WHERE row = ?", rows)
-        self.db.executemany(INSERT_EVENT, [(stored.row, "ERASE", now, stored.version + 1, None) for stored in found])
+        self.db.insert(INSERT_EVENTS, [(stored.row, "ERASE", now, stored.version + 1, None) for stored in found])
 
     def remove_old_embeddings(self, most: int) -> bool:
         """Remove that many vectors of a model that the store no longer uses; False if there were none left."""
@@ -430,7 +431,7 @@ class Repository:
 
         Those that may be promoted are marked, so that the next sweep looks at them and at no others.
         """
-        self.db.executemany(_ACCESS, [(*use, use[0]) for use in found])
+        self.db.insert(_ACCESS, found)
 
     def touch(self, rows: Iterable[int]) -> None:
         """Have the next sweep see whether these records are to be promoted."""
@@ -504,7 +505,7 @@ class Repository:
 
     def _event(self, row: int, event: EventType, now: Micros, version: int, data: dict[str, Any]) -> None:
         text = json.dumps(data, ensure_ascii=False) if data else None
-        self.db.execute(INSERT_EVENT, (row, event.value, now, version, text))
+        self.db.insert(INSERT_EVENTS, [(row, event.value, now, version, text)])
 
     def _current(self, id: str, scope: ScopeKey | None, now: Micros, if_version: int | None) -> Stored:
         stored = self.find_by_id(id, scope, now)
