@@ -326,7 +326,7 @@ class Follower:
         noted = self._repository.meta(STATE)
         if not self.applied_seq():
             target.lance.reset()
-        elif noted is not None:
+        elif noted is not None and (self._checked or not self._unchanged(target)):
             found = target.lance.state()
             # A larger version belongs to a drainer that died before it noted so; its changes are applied again.
             if went_back(noted, found):
@@ -335,6 +335,11 @@ class Follower:
             if damaged:
                 raise TableCorruptError(f"{len(damaged)} files of the vectors have changed, {damaged[0]} for one")
         self._checked = True
+
+    def _unchanged(self, target: Target) -> bool:
+        """Whether the table's files are those of the last write, to the byte: seen without loading LanceDB."""
+        files = self._repository.meta(FILES)
+        return files is not None and target.lance.checksums() == json.loads(files)
 
     def _damaged_files(self, target: Target, noted: str) -> list[str]:
         return target.lance.damaged(json.loads(self._repository.meta(FILES) or "{}"), noted)

@@ -307,6 +307,26 @@ with Memory() as memory:
     assert os.listdir(tmp_path) == [".agentmem"]
 
 
+def test_vectors_are_checked_without_lancedb(tmp_path: Path) -> None:
+    """Whoever only reads is spared its 130 MB, and the seconds that loading it takes."""
+    code = """
+import sys
+from agentmem import Memory
+with Memory() as memory:
+    memory.{call}
+    memory.flush()
+    print("lancedb" in sys.modules, memory.health().vector_rebuilds)
+"""
+    assert python(code.format(call="add('Ada likes tea', user_id='ada')"), cwd=tmp_path) == "True 0\n"
+    searching = code.format(call="search('tea', user_id='ada')")
+    assert python(searching, cwd=tmp_path) == "False 0\n"
+    for file in (tmp_path / ".agentmem" / "lance").rglob("*.lance"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[:-1])
+    assert python(searching, cwd=tmp_path) == "True 1\n"
+    assert python(searching, cwd=tmp_path) == "False 0\n"
+
+
 def test_a_store_is_its_owners(open_memory: Open, store: Path) -> None:
     before = os.umask(0)
     try:
