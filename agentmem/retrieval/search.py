@@ -41,8 +41,8 @@ READ = 500
 BACKLOG = 20_000
 """Unseen events beyond which loading arenas afresh is cheaper than bringing them up to date."""
 KEYWORD_PATIENCE = 0.5
-"""Seconds that a search waits for the keyword index. After a bulk load it may be minutes behind: then words propose
-only from what is indexed so far, and the trace says so."""
+"""Seconds for which a search helps the keyword index along. After a bulk load it may be further behind: what it has not
+seen by then is scored from the records, and the trace says so."""
 _ROUNDING = 1e-5
 """How far LanceDB's similarities may be from the ones that are computed here."""
 BEST = 20
