@@ -135,7 +135,7 @@ def _search(
         until=search.until,
         as_of=search.as_of,
         min_similarity=search.min_similarity,
-        dates=ranges_of(search.query, measured_from) if settings.question_dates else (),
+        dates=ranges_of(search.query, measured_from) if settings.question_dates and search.mode != "vector" else (),
         vector_weight=settings.vector_weight,
         neighbours=settings.neighbours,
         weigh_questions=settings.weigh_questions,
