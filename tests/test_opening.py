@@ -327,6 +327,15 @@ with Memory() as memory:
     assert python(searching, cwd=tmp_path) == "False 0\n"
 
 
+def test_closing_closes_every_file(open_memory: Open, store: Path) -> None:
+    fill(open_memory)
+    with open_memory() as memory:
+        memory.search("tea")
+    opened = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    assert not [name for name in opened if name.startswith(f"{store}/agentmem.db")]
+    assert not list(store.glob("agentmem.db-*"))  # whoever closes last merges the log
+
+
 def test_a_store_is_its_owners(open_memory: Open, store: Path) -> None:
     before = os.umask(0)
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -124,7 +125,13 @@ class Connection:
         """Close the file. Statements are finished by then, since every read fetches all of its rows."""
         with self._turn:
             self._closed = True
+            # The driver closes SQLite's handle twice, the second time in memory that was freed, which may end the
+            # process. Beside a statement that is still open it does nothing, and the end of that closes once.
+            statement: Any = None
+            with suppress(Exception):
+                statement = self._raw.execute("SELECT 1 UNION ALL SELECT 2")
             self._raw.close()
+            del statement
 
     def _check_open(self) -> None:
         # The driver panics on a closed connection, which is no Exception.
