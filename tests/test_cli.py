@@ -406,6 +406,8 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "add", "-", "--path", str(tmp_path / "store")],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # What a shell starts in the background ignores Ctrl-C, and so does all that it starts in turn.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stdin is not None
     process.stdin.write("The first line.\n")
