@@ -158,7 +158,7 @@ class Follower:
 
     def rebuild(self) -> None:
         """Have LanceDB rebuilt from libSQL in the background."""
-        self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0)), background=True).result()
+        self._forget()
         self.poke()
 
     def suspect(self) -> None:
@@ -344,10 +344,14 @@ class Follower:
     def _damaged_files(self, target: Target, noted: str) -> list[str]:
         return target.lance.damaged(json.loads(self._repository.meta(FILES) or "{}"), noted)
 
+    def _forget(self) -> None:
+        """Have everything applied again."""
+        self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0)), background=True).result()
+
     def _start_afresh(self, target: Target) -> None:
         self.rebuilds += 1
         # In this order: a reader must not take an emptied table for a complete one.
-        self._commits.submit(Write(lambda repository: repository.set_meta(WATERMARK, 0)), background=True).result()
+        self._forget()
         target.lance.reset()
         self._checked, self._damaged = True, False
 
