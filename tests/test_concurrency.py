@@ -253,6 +253,38 @@ def test_a_text_the_model_fails_on_fails_alone(open_memory: Open, moody: Moody, 
     assert memory.verify().ok
 
 
+class Meeting(Moody):
+    """Its first calls with a hundred texts and more go on when there are two of them at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.barrier = threading.Barrier(2, timeout=PATIENCE)
+        self.met = False
+
+    def embed_documents(self, texts: Sequence[str]) -> np.ndarray:
+        vectors = super().embed_documents(texts)
+        if len(texts) >= 100 and not self.met:
+            self.barrier.wait()
+            self.met = True
+        return vectors
+
+
+def test_batches_that_wait_together_are_shared_by_the_workers(open_memory: Open) -> None:
+    model = Meeting()
+    memory = open_memory(embedder=model)
+    memory.add("opened")
+    model.open.clear()
+    with ThreadPoolExecutor(6) as threads:
+        for n in range(2):
+            threads.submit(memory.add, f"holds a worker, {n}")
+            assert model.inside.acquire(timeout=PATIENCE)
+        batches = [threads.submit(memory.add_many, [f"batch {n} item {i}" for i in range(100)]) for n in range(4)]
+        while_queued(memory, 4)
+        model.open.set()
+        for batch in batches:
+            assert len(batch.result(PATIENCE)) == 100, "one worker took everything"
+
+
 def while_queued(memory: Memory, jobs: int) -> None:
     """Wait until so many requests wait for the model."""
     queue = memory.handle.engine()._batcher._queue

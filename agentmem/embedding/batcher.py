@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MOST_TEXTS = 1_024
 """Texts per call of the model when requests are joined; a single larger request goes as one."""
+FEW_TEXTS = 64
+"""So many are not worth sharing between workers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,9 +85,15 @@ class Batcher:
                 self._embed(jobs)
 
     def _take(self) -> list[Job]:
+        """The next jobs: at most this worker's share of what waits, or the others would have nothing to do.
+
+        Callers that were answered together come back together; with all of their jobs in one call of the model they
+        would stay together for ever, and one worker would do everything.
+        """
+        share = max(FEW_TEXTS, min(MOST_TEXTS, sum(len(job.texts) for job in self._queue) // len(self._threads)))
         jobs, texts = list[Job](), 0
         while self._queue and len(jobs) < self._batch_size:
-            if jobs and texts + len(self._queue[0].texts) > MOST_TEXTS:
+            if jobs and texts + len(self._queue[0].texts) > share:
                 break
             job = self._queue.popleft()
             if not job.cancelled():
