@@ -49,8 +49,10 @@ class Batcher:
         self._documents = embed
         self._batch_size = batch_size
         self._queue: deque[Job] = deque()
+        self._waiting = 0  # texts in the queue
         self._ready = threading.Condition()
         self._closing = False
+        self._workers = threads
         self._threads = [
             threading.Thread(target=self._loop, name=f"agentmem-embed-{n}", daemon=True) for n in range(threads)
         ]
@@ -63,6 +65,7 @@ class Batcher:
             if self._closing:
                 raise ClosedError("the store was closed")
             self._queue.append(job)
+            self._waiting += len(job.texts)
             self._ready.notify()
 
     def close(self) -> None:
@@ -90,12 +93,13 @@ class Batcher:
         Callers that were answered together come back together; with all of their jobs in one call of the model they
         would stay together for ever, and one worker would do everything.
         """
-        share = max(FEW_TEXTS, min(MOST_TEXTS, sum(len(job.texts) for job in self._queue) // len(self._threads)))
+        share = max(FEW_TEXTS, min(MOST_TEXTS, self._waiting // self._workers))
         jobs, texts = list[Job](), 0
         while self._queue and len(jobs) < self._batch_size:
             if jobs and texts + len(self._queue[0].texts) > share:
                 break
             job = self._queue.popleft()
+            self._waiting -= len(job.texts)
             if not job.cancelled():
                 jobs.append(job)
                 texts += len(job.texts)
