@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import current_token
+
+from agentmem.waking import Post, wake
 
 T = TypeVar("T")
 
@@ -23,17 +24,9 @@ async def wait_for(future: Future[T]) -> T:
     if not future.done():
         # An asyncio loop or a trio token, told apart without importing asyncio (20 ms that a blocking program saves).
         token = cast("Any", current_token().native_token)
-        post: Callable[[Callable[[], object]], object] = (
-            token.call_soon_threadsafe if hasattr(token, "call_soon_threadsafe") else token.run_sync_soon
-        )
+        post: Post = token.call_soon_threadsafe if hasattr(token, "call_soon_threadsafe") else token.run_sync_soon
         done = anyio.Event()
-
-        def wake(_: Future[T]) -> None:
-            # The loop may be gone by now: then nobody is waiting either.
-            with suppress(RuntimeError):
-                post(done.set)
-
-        future.add_done_callback(wake)
+        future.add_done_callback(lambda _: wake(post, done.set))
         try:
             await done.wait()
         except BaseException:

@@ -407,6 +407,48 @@ def test_one_conflict_does_not_hurt_the_others_of_its_group(open_memory: Open) -
     assert memory.verify().ok
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_tasks_of_one_group_are_woken_with_one_signal(
+    loop: str, store: Path, embedder: HashEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals = 0
+
+    def counted(owner: type, name: str) -> None:
+        original = getattr(owner, name)
+
+        def count(*args: Any, **kwargs: Any) -> object:
+            nonlocal signals
+            signals += threading.current_thread().name == "agentmem-commit"
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, count)
+
+    counted(asyncio.BaseEventLoop, "call_soon_threadsafe")
+    counted(trio.lowlevel.TrioToken, "run_sync_soon")
+
+    async def main() -> None:
+        async with AsyncMemory(store, embedder=embedder) as memory, anyio.create_task_group() as tasks:
+            await memory.warm_up()
+            commits = memory._blocking.handle.engine().commits
+            inside, release = threading.Event(), threading.Event()
+
+            def hold(_: object) -> None:
+                inside.set()
+                assert release.wait(PATIENCE)
+
+            commits.submit(Write(hold))
+            assert await anyio.to_thread.run_sync(inside.wait, PATIENCE)
+            for n in range(40):
+                tasks.start_soon(memory.add, f"fact {n}")
+            with anyio.fail_after(PATIENCE):
+                while len(commits._queue) < 40:
+                    await anyio.sleep(0.001)
+            release.set()
+
+    run(loop, main)
+    assert signals == 1
+
+
 def test_work_that_breaks_the_commit_thread_breaks_only_itself(open_memory: Open) -> None:
     memory = open_memory()
 

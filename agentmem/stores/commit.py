@@ -25,6 +25,7 @@ from agentmem.stores.repository import Grown, Repository
 from agentmem.stores.rows import Created
 from agentmem.stores.schema import configure
 from agentmem.validation import Draft
+from agentmem.waking import together
 
 T = TypeVar("T")
 GROUP_ROWS = 2_000
@@ -182,8 +183,9 @@ class GroupCommit:
             for work in group:
                 self._commit([work])
             return
-        for work, result in zip(group, results, strict=True):
-            work.future.set_result(result)
+        with together():
+            for work, result in zip(group, results, strict=True):
+                work.future.set_result(result)
 
     def _transaction(self, group: list[Work]) -> list[Any]:
         for work in group:
