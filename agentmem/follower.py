@@ -23,7 +23,7 @@ from agentmem.errors import ModelMismatchError, StoreCorruptError, StoreError
 from agentmem.retrieval import keywords
 from agentmem.settings import Settings
 from agentmem.stores.commit import GroupCommit, Pace, Write, give_space_back, remove_old_generations, shrink
-from agentmem.stores.lance import TableCorruptError, went_back
+from agentmem.stores.lance import TableCorruptError, loaded, went_back
 from agentmem.stores.locks import FileLock
 from agentmem.stores.repository import Repository
 
@@ -41,6 +41,11 @@ GROUP = 2_000
 """Changes per write to LanceDB."""
 OPTIMIZE_EVERY = 64
 """Writes to LanceDB after which its fragments are merged; each leaves a fragment and a version behind."""
+_PAUSE = 0.05
+"""Seconds without an add after which LanceDB is loaded: that takes a second or more, and single adds are up to 20 ms
+slower meanwhile, since each has to wait for the interpreter's lock several times."""
+_LOAD_WITHIN = 10.0
+"""Seconds after which LanceDB is loaded, pause or no pause."""
 _TURN = 0.2
 """Seconds that the keyword index gets before LanceDB has its turn again."""
 _REST = 9.0
@@ -107,6 +112,8 @@ class Follower:
         self._failing: BaseException | None = None
         self._hurry = False
         self._current_at = 0.0
+        self._requests = 0
+        self._load_at: float | None = None
         self._checked = False
         self._check_wanted = False
         self._damaged = False
@@ -257,6 +264,8 @@ class Follower:
                 return
             if self._wanted_now() or (self._check_wanted and self._unchecked()):
                 self._wake.wait(0.005)  # whoever holds the lock may be doing the work
+            elif self._load_at is not None and not loaded():
+                self._wake.wait(_PAUSE)
             else:
                 self._wake.wait(min(1.0, max(0.02, self._settings.follower_delay_s)))
 
@@ -276,9 +285,20 @@ class Follower:
         )
 
     def _due(self, behind: int, seconds: float) -> bool:
-        return (
-            self._wanted_now() or behind >= self._settings.follower_group or seconds >= self._settings.follower_delay_s
-        )
+        if self._wanted_now():
+            return True
+        much, long = behind >= self._settings.follower_group, seconds >= self._settings.follower_delay_s
+        return (much or long) and not self._waits_for_pause()
+
+    def _waits_for_pause(self) -> bool:
+        """Whether LanceDB has yet to be loaded and others are adding: it can wait, for a while."""
+        if loaded():
+            return False
+        now, requests = time.monotonic(), self._commits.requests
+        if self._load_at is None:
+            self._load_at = now + _LOAD_WITHIN
+        busy, self._requests = requests != self._requests, requests
+        return busy and now < self._load_at
 
     def _drain(self) -> None:
         if not self._lock.try_acquire():

@@ -441,7 +441,7 @@ def test_tasks_of_one_group_are_woken_with_one_signal(
             for n in range(40):
                 tasks.start_soon(memory.add, f"fact {n}")
             with anyio.fail_after(PATIENCE):
-                while len(commits._queue) < 40:
+                while len(commits._queue) < 40:  # noqa: ASYNC110
                     await anyio.sleep(0.001)
             release.set()
 

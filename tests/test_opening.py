@@ -327,6 +327,27 @@ with Memory() as memory:
     assert python(searching, cwd=tmp_path) == "False 0\n"
 
 
+def test_lancedb_is_loaded_in_a_pause_of_those_who_add(tmp_path: Path) -> None:
+    code = """
+import sys, time
+from agentmem import Memory, Settings, follower
+follower._PAUSE, follower._LOAD_WITHIN = {pause}, {within}
+deadline = time.monotonic() + 60
+with Memory(settings=Settings(follower_group=1, follower_delay_s=0)) as memory:
+    for n in range({adds}):
+        memory.add(f"fact {{n}}", user_id="ada")
+        if "lancedb" in sys.modules or time.monotonic() > deadline:
+            break
+    print("lancedb" in sys.modules)
+    while memory.health().vectors_behind and time.monotonic() < deadline:
+        time.sleep(0.01)
+    print(memory.health().vectors_behind)
+"""
+    assert python(code.format(pause=2, within=60, adds=500), cwd=tmp_path) == "False\n0\n"
+    # Those who never pause are not waited for without end.
+    assert python(code.format(pause=0.05, within=0.5, adds=10**9), cwd=tmp_path) == "True\n0\n"
+
+
 def test_closing_closes_every_file(open_memory: Open, store: Path) -> None:
     fill(open_memory)
     with open_memory() as memory:

@@ -16,6 +16,7 @@ import errno
 import os
 import re
 import shutil
+import sys
 import threading
 import time
 import uuid
@@ -426,6 +427,11 @@ class _Calls:
 
 _calls = _Calls()
 atexit.register(_calls.wait)
+
+
+def loaded() -> bool:
+    """Whether this process has loaded LanceDB, or is about to."""
+    return "lancedb" in sys.modules
 
 
 def _lancedb() -> Any:
