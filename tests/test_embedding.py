@@ -10,15 +10,19 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agentmem.embedding import open_embedder
 from agentmem.embedding.cache import CachedEmbedder
 from agentmem.embedding.fast import FastEmbedder
 from agentmem.embedding.folder import BUNDLED, ModelFolder
 from agentmem.embedding.prefixes import known_prefixes
+from agentmem.embedding.runtime import OnnxModel
 from agentmem.errors import EmbeddingError, InvalidInputError
 from agentmem.ports import Embedder
 
@@ -253,6 +257,29 @@ def raw_sum(embedder: FastEmbedder, text: str) -> np.ndarray:
     session = onnxruntime.InferenceSession(str(BUNDLED / "model.onnx"), providers=["CPUExecutionProvider"])
     ids = Tokenizer.from_file(str(BUNDLED / "tokenizer.json")).encode(text).ids
     return session.run(None, {"input_ids": np.array([ids], np.int64)})[0][0]
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Any:
+    """The tokenizer as it was published, all of its steps."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def loaded() -> OnnxModel:
+    return OnnxModel(ModelFolder(BUNDLED), threads=None, pooling=None)
+
+
+_TYPED = st.text(st.characters(max_codepoint=127), max_size=60)
+
+
+@given(texts=st.lists(_TYPED | st.text(max_size=60) | st.sampled_from(TEXTS), max_size=6))
+def test_tokens_are_those_of_the_published_tokenizer(pipeline: Any, loaded: OnnxModel, texts: list[str]) -> None:
+    assert loaded._encode(texts) == [pipeline.encode(text, add_special_tokens=False).ids for text in texts]
 
 
 @needs_locomo
