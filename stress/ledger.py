@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,27 +16,21 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.live: dict[str, tuple[str | None, int]] = {}
-        self.texts: Counter[tuple[str | None, int]] = Counter()
         self.deleted: set[str] = set()
         self.unsure: set[tuple[str | None, int]] = set()
 
     def added(self, user: str | None, text: str, id: str) -> None:
-        owned = (user, hash(text))
         with self._lock:
-            self.live[id] = owned
-            self.texts[owned] += 1
+            self.live[id] = (user, hash(text))
 
     def changed(self, text: str, id: str) -> None:
         """The record has another text now."""
         with self._lock:
-            user, before = self.live[id]
-            self.texts[user, before] -= 1
-            self.live[id] = (user, hash(text))
-            self.texts[user, hash(text)] += 1
+            self.live[id] = (self.live[id][0], hash(text))
 
     def removed(self, id: str) -> None:
         with self._lock:
-            self.texts[self.live.pop(id)] -= 1
+            del self.live[id]
             self.deleted.add(id)
 
     def failed(self, user: str | None, text: str) -> None:
@@ -95,7 +88,6 @@ def check(memory: Memory, ledger: Ledger) -> Checks:
     checks = Checks()
     memory.flush()
     seen = set[str]()
-    texts = Counter[tuple[str | None, int]]()
     for record in memory.iterate(user_id=ALL, order="oldest"):
         checks.records += 1
         owned = (record.user_id, hash(record.content))
@@ -108,8 +100,6 @@ def check(memory: Memory, ledger: Ledger) -> Checks:
             checks.cross_scope += 1
         elif expected[1] != owned[1]:
             checks.altered += 1
-        else:
-            texts[owned] += 1
         seen.add(record.id)
     checks.lost = len(ledger.live.keys() - seen)
     report = memory.verify()
@@ -126,7 +116,7 @@ def _stray(checks: Checks, ledger: Ledger, id: str, owned: tuple[str | None, int
         checks.ghosts += 1
     elif owned in ledger.unsure:
         ledger.unsure.discard(owned)
-    elif ledger.texts[owned] > 0:
+    elif owned in ledger.live.values():
         checks.duplicated += 1
     else:
         checks.unexpected += 1
