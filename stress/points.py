@@ -42,7 +42,8 @@ POINTS: dict[str, Point] = {
     "add: records in, no embeddings": Point(_INSERT, sql="INSERT INTO records"),
     "add: embeddings in, no history": Point(_INSERT, sql="INSERT INTO embeddings_"),
     "add: before commit": Point(_COMMIT + "GroupCommit._patiently", before=True, sql="COMMIT"),
-    "add: committed, not acknowledged": Point(_COMMIT + "GroupCommit._patiently", sql="COMMIT"),
+    "add: committed, not synced": Point(_COMMIT + "GroupCommit._patiently", sql="COMMIT"),
+    "add: synced, not acknowledged": Point("agentmem.stores.log:WriteAheadLog.sync"),
     # changing
     "update: vector in, record not": Point(_EXECUTE, sql="UPDATE embeddings_"),
     "update: record in, history not": Point(_EXECUTE, sql="UPDATE records SET"),

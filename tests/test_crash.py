@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import re
 import shutil
@@ -10,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -77,7 +80,7 @@ def test_a_writer_killed_at_random(tmp_path: Path) -> None:
     "points",
     [
         ["migration: made, not recorded", "opening: model noted in part"],
-        ["add: committed, not acknowledged", "lancedb: before a reset"],
+        ["add: synced, not acknowledged", "lancedb: before a reset"],
     ],
 )
 def test_a_writer_killed_at_a_named_point(tmp_path: Path, points: list[str | None]) -> None:
@@ -207,7 +210,7 @@ with Memory(sys.argv[1], embedder=HashedWords()) as memory:
         [*command, sys.executable, "-c", header + code, str(tmp_path / "store")],
         cwd=ROOT, check=True, capture_output=True, timeout=120,
     )  # fmt: skip
-    acknowledged, unsynced, synced = 0, False, False
+    acknowledged, copied, unsynced, synced = 0, 0, False, False
     pending = set[str]()
     for line in trace.read_text().splitlines():
         thread = line.split(None, 1)[0]
@@ -222,11 +225,96 @@ with Memory(sys.argv[1], embedder=HashedWords()) as memory:
         elif "resumed" in line and thread in pending and re.search(r"f(data)?sync resumed", line):
             pending.discard(thread)
             unsynced, synced = False, synced or line.rstrip().endswith("= 0")
+        elif "agentmem.db>" in line and "pwrite64(" in line:
+            assert not unsynced, "copied into the database before the log was synced"
+            copied += acknowledged == 14
         elif '"ack\\n"' in line and "write(1" in line:
             assert synced, "acknowledged without a sync of the log since the acknowledgement before"
             assert not unsynced, "acknowledged with something in the log that was not synced"
             acknowledged, synced = acknowledged + 1, False
     assert acknowledged == 14
+    assert copied, "closing the store copies the log into the database"
+
+
+def test_a_disk_that_takes_its_time_keeps_only_the_writer_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path / "store") as memory, ThreadPoolExecutor(1) as threads:
+        known = memory.add(text_of(0, 0), user_id="ana").id
+        syncing, synced = threading.Event(), threading.Event()
+
+        def slow(file: int) -> None:
+            syncing.set()
+            assert synced.wait(60)
+            os.fdatasync(file)
+
+        monkeypatch.setattr("agentmem.stores.log._sync", slow)
+        added = threads.submit(memory.add, text_of(0, 1), user_id="ana")
+        try:
+            assert syncing.wait(60)
+            assert memory.get(known).content == text_of(0, 0)
+            assert memory.search(text_of(0, 0), user_id="ana")[0].id == known
+            assert not added.done()
+        finally:
+            synced.set()
+        assert added.result(60).status == "added"
+
+
+def test_what_a_failed_sync_left_out_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed, written, write = False, 0, os.pwrite
+
+    def counted(file: int, data: bytes, at: int) -> int:
+        nonlocal written
+        assert data == os.pread(file, len(data), at)
+        written += write(file, data, at)
+        return len(data)
+
+    def failing_once(file: int) -> None:
+        nonlocal failed
+        if not failed:
+            failed = True
+            raise OSError(errno.EIO, "Input/output error")
+        assert written == os.fstat(file).st_size
+        os.fdatasync(file)
+
+    monkeypatch.setattr("agentmem.lifecycle.worker.FLUSH_S", 1_000)  # nothing else is written meanwhile
+    with opened(tmp_path / "store", follower_delay_s=1_000, follower_group=1_000) as memory:
+        memory.add(text_of(0, 0), user_id="ana")
+        with monkeypatch.context() as patched:
+            patched.setattr("agentmem.stores.log._sync", failing_once)
+            patched.setattr("os.pwrite", counted)
+            assert memory.add(text_of(0, 1), user_id="ana").status == "added"
+        assert failed
+        assert len(memory.page(user_id="ana").records) == 2
+        assert memory.verify().ok
+
+
+def test_nothing_is_committed_after_a_failed_sync_until_one_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentmem.lifecycle.worker.FLUSH_S", 1_000)  # nothing else is written meanwhile
+    broken = True
+
+    def failing(file: int) -> None:
+        if broken:
+            raise OSError(errno.EIO, "Input/output error")
+        os.fdatasync(file)
+
+    with opened(tmp_path / "store", follower_delay_s=1_000, follower_group=1_000) as memory:
+        known = memory.add(text_of(0, 0), user_id="ana").id
+        monkeypatch.setattr("agentmem.stores.log._sync", failing)
+        with pytest.raises(StoreError, match="the disk does not confirm"):
+            memory.add(text_of(0, 1), user_id="ana", dedupe=False)
+        for _ in range(3):
+            with pytest.raises(StoreError, match="the disk does not confirm"):
+                memory.add(text_of(0, 2), user_id="ana", dedupe=False)
+        assert memory.get(known).content == text_of(0, 0)
+        broken = False
+        memory.add(text_of(0, 3), user_id="ana", dedupe=False)
+        # The first was committed, only not confirmed, and must not be there twice; the others were refused.
+        stored = [record.content for record in memory.iterate(user_id="ana", order="oldest")]
+        assert stored == [text_of(0, 0), text_of(0, 1), text_of(0, 3)]
+        assert memory.verify().ok
 
 
 # -- faults while running --------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -20,6 +21,7 @@ from agentmem.errors import ClosedError
 from agentmem.stores.connection import CHUNK, BusyError, Connection, locked_out
 from agentmem.stores.forks import transaction_lock
 from agentmem.stores.locks import FileLock
+from agentmem.stores.log import UnsyncedError, WriteAheadLog
 from agentmem.stores.names import Names
 from agentmem.stores.repository import Grown, Repository
 from agentmem.stores.rows import Created
@@ -106,6 +108,8 @@ class GroupCommit:
         self._whole = transaction_lock()
         self._db = Connection(path)
         configure(self._db)
+        self._log = WriteAheadLog(path)
+        self._db.execute("PRAGMA synchronous=NORMAL")  # the log is synced here instead
         self._repository = Repository(self._db, names, generation, grown)
         self._queue: deque[Work] = deque()
         self._ready = threading.Condition()
@@ -139,6 +143,7 @@ class GroupCommit:
             self._closing = True
             self._ready.notify()
         self._thread.join()
+        self._log.close()
         self._db.close()
 
     # -- the thread --------------------------------------------------------------------------------------------------
@@ -175,6 +180,11 @@ class GroupCommit:
         try:
             first = group[0]
             results = [self._maintain(first)] if isinstance(first, Task) else self._transaction(group)
+        except UnsyncedError as exc:
+            # It is committed, so that a replay would do it twice, or the disk does not let anything be.
+            for work in group:
+                work.future.set_exception(UnsyncedError(str(exc)))
+            return
         except BaseException as exc:
             # Also what is no Exception, such as a panic of the driver: without this thread nobody could write again.
             if len(group) == 1:
@@ -195,6 +205,7 @@ class GroupCommit:
         if not self._gate.acquire(self._timeout):
             raise locked_out(self._path, self._timeout)
         with self._gate, self._whole:
+            self._log.settle()
             self._patiently("BEGIN IMMEDIATE")
             try:
                 self._repository.check_generation()
@@ -205,7 +216,8 @@ class GroupCommit:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-        self._names.commit()
+            self._names.commit()
+            self._log.sync()
         for work in group:
             if isinstance(work, Write) and work.committed is not None:
                 work.committed()
@@ -219,6 +231,7 @@ class GroupCommit:
         if not self._gate.acquire(self._timeout):
             raise locked_out(self._path, self._timeout)
         with self._gate, self._whole:
+            self._log.settle()
             return task.run(self._db)
 
     def _apply(self, group: list[Work]) -> list[Any]:
@@ -261,13 +274,9 @@ class GroupCommit:
                 pause = min(pause * 1.5, 0.01)
 
     def _limit_wal(self) -> None:
-        wal = self._path.with_name(self._path.name + "-wal")
-        try:
-            size = wal.stat().st_size
-        except FileNotFoundError:
-            return
-        if size > WAL_LIMIT and self._gate.acquire(self._timeout):
-            with self._gate:
+        if self._log.size() > WAL_LIMIT and self._gate.acquire(self._timeout):
+            with self._gate, suppress(UnsyncedError):  # which the next commit will say
+                self._log.settle()
                 truncate_wal(self._db)
 
 
