@@ -114,6 +114,7 @@ class Follower:
         self._current_at = 0.0
         self._requests = 0
         self._load_at: float | None = None
+        self._held_back = False
         self._checked = False
         self._check_wanted = False
         self._damaged = False
@@ -233,6 +234,7 @@ class Follower:
         """Do what is due. May be repeated from the start after a failure at any point."""
         if self._closing:
             return
+        self._held_back = False
         newest, started = self._repository.last_seq(), time.monotonic()
         behind, seconds = newest - self.applied_seq(), started - self._current_at
         unchecked = self._unchecked() and (self._check_wanted or seconds >= self._settings.follower_delay_s)
@@ -264,7 +266,7 @@ class Follower:
                 return
             if self._wanted_now() or (self._check_wanted and self._unchecked()):
                 self._wake.wait(0.005)  # whoever holds the lock may be doing the work
-            elif self._load_at is not None and not loaded():
+            elif self._held_back:
                 self._wake.wait(_PAUSE)
             else:
                 self._wake.wait(min(1.0, max(0.02, self._settings.follower_delay_s)))
@@ -287,13 +289,12 @@ class Follower:
     def _due(self, behind: int, seconds: float) -> bool:
         if self._wanted_now():
             return True
-        much, long = behind >= self._settings.follower_group, seconds >= self._settings.follower_delay_s
-        return (much or long) and not self._waits_for_pause()
+        due = behind >= self._settings.follower_group or seconds >= self._settings.follower_delay_s
+        self._held_back = due and not loaded() and self._others_add()
+        return due and not self._held_back
 
-    def _waits_for_pause(self) -> bool:
-        """Whether LanceDB has yet to be loaded and others are adding: it can wait, for a while."""
-        if loaded():
-            return False
+    def _others_add(self) -> bool:
+        """Whether anything was added since the last look; that is ignored in the end, or LanceDB might never load."""
         now, requests = time.monotonic(), self._commits.requests
         if self._load_at is None:
             self._load_at = now + _LOAD_WITHIN

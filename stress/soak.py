@@ -73,7 +73,7 @@ async def _sample(
             {
                 "seconds": round(now, 1),
                 "ops_per_second": round((traffic.operations - before) / (now - at), 1),
-                "records": len(traffic.ledger.live),
+                "records": len(traffic.ledger.users),
                 "rss_mb": round(rss_mb(), 1),
                 "disk_mb": round(size / 1_048_576, 1),
                 "files": files,

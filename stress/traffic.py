@@ -109,7 +109,7 @@ class Traffic:
             user = rng.choice(users)
             draw = rng.random()
             state = self.users[user]
-            if state.ids and (draw < 0.15 or len(self.ledger.live) >= self.most_records):
+            if state.ids and (draw < 0.15 or len(self.ledger.users) >= self.most_records):
                 await self._guarded(self._delete(memory, state, rng))
             elif state.ids and draw < 0.3:
                 await self._guarded(self._update(memory, user, state, rng))

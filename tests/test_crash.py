@@ -317,6 +317,22 @@ def test_nothing_is_committed_after_a_failed_sync_until_one_succeeds(
         assert memory.verify().ok
 
 
+def test_a_log_that_cannot_be_emptied_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = threading.Event()
+
+    def full(_: object) -> bool:
+        tried.set()
+        raise DiskFullError("the disk is full")
+
+    with opened(tmp_path / "store") as memory:
+        monkeypatch.setattr("agentmem.stores.commit.WAL_LIMIT", 0)
+        monkeypatch.setattr("agentmem.stores.commit.truncate_wal", full)
+        for n in range(3):
+            assert memory.add(text_of(n, 0), user_id="ana").status == "added"
+        assert tried.wait(60)
+        assert memory.add(text_of(3, 0), user_id="ana").status == "added"
+
+
 # -- faults while running --------------------------------------------------------------------------------------------
 
 

@@ -145,7 +145,7 @@ def test_a_whole_store_passes(damaged: tuple[Path, Ledger]) -> None:
 def test_a_deleted_record_is_lost(damaged: tuple[Path, Ledger]) -> None:
     path, ledger = damaged
     with Memory(path) as other:
-        assert other.delete(next(iter(ledger.live)))
+        assert other.delete(next(iter(ledger.users)))
     with Memory(path) as memory:
         assert differing(check(memory, ledger)) == {"lost": 1}
 
@@ -160,8 +160,8 @@ def test_a_second_copy_is_a_duplicate(damaged: tuple[Path, Ledger]) -> None:
 
 def test_somebody_elses_record_and_a_changed_one(damaged: tuple[Path, Ledger]) -> None:
     path, ledger = damaged
-    first, second, third, *_ = ledger.live
-    ledger.live[first] = ("user-1", ledger.live[first][1])
+    first, second, third, *_ = ledger.users
+    ledger.users[first] = "user-1"
     ledger.removed(third)
     with Memory(path) as other:
         other.update(second, content="Something else.")
@@ -193,7 +193,7 @@ def test_what_failed_may_be_there_or_not(damaged: tuple[Path, Ledger]) -> None:
 def test_a_damaged_store_exits_with_1(damaged: tuple[Path, Ledger], tmp_path: Path) -> None:
     path, ledger = damaged
     with Memory(path) as other:
-        other.delete(next(iter(ledger.live)))
+        other.delete(next(iter(ledger.users)))
     found = _finished(path, ledger, tmp_path / "out.json")
     assert found["checks"]["lost"] == 1
     assert not found["ok"]
