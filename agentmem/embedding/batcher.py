@@ -52,7 +52,6 @@ class Batcher:
         self._waiting = 0  # texts in the queue
         self._ready = threading.Condition()
         self._closing = False
-        self._workers = threads
         self._threads = [
             threading.Thread(target=self._loop, name=f"agentmem-embed-{n}", daemon=True) for n in range(threads)
         ]
@@ -93,7 +92,7 @@ class Batcher:
         Callers that were answered together come back together; with all of their jobs in one call of the model they
         would stay together for ever, and one worker would do everything.
         """
-        share = max(FEW_TEXTS, min(MOST_TEXTS, self._waiting // self._workers))
+        share = max(FEW_TEXTS, min(MOST_TEXTS, self._waiting // len(self._threads)))
         jobs, texts = list[Job](), 0
         while self._queue and len(jobs) < self._batch_size:
             if jobs and texts + len(self._queue[0].texts) > share:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -202,10 +202,7 @@ class GroupCommit:
             if isinstance(work, Add):
                 # What was embedded with the model of before is embedded again; no other process waits for that here.
                 work.current_vectors(self._repository.generation)
-        if not self._gate.acquire(self._timeout):
-            raise locked_out(self._path, self._timeout)
-        with self._gate, self._whole:
-            self._log.settle()
+        with self._locked():
             self._patiently("BEGIN IMMEDIATE")
             try:
                 self._repository.check_generation()
@@ -228,10 +225,7 @@ class GroupCommit:
         self._repository.generation = generation
 
     def _maintain(self, task: Task[T]) -> T:
-        if not self._gate.acquire(self._timeout):
-            raise locked_out(self._path, self._timeout)
-        with self._gate, self._whole:
-            self._log.settle()
+        with self._locked():
             return task.run(self._db)
 
     def _apply(self, group: list[Work]) -> list[Any]:
@@ -274,11 +268,19 @@ class GroupCommit:
                 pause = min(pause * 1.5, 0.01)
 
     def _limit_wal(self) -> None:
-        if self._log.size() > WAL_LIMIT and self._gate.acquire(self._timeout):
+        if self._log.size() > WAL_LIMIT:
             # If it fails, because the disk is full for one, the log stays as it is: nobody asked for this.
-            with self._gate, suppress(StoreError):
-                self._log.settle()
-                truncate_wal(self._db)
+            with suppress(StoreError):
+                self._maintain(Task(truncate_wal))
+
+    @contextmanager
+    def _locked(self) -> Generator[None]:
+        """Keep other processes from writing, and forks from happening; no log is in doubt."""
+        if not self._gate.acquire(self._timeout):
+            raise locked_out(self._path, self._timeout)
+        with self._gate, self._whole:
+            self._log.settle()
+            yield
 
 
 class Pace:
