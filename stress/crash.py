@@ -124,6 +124,8 @@ def crash(
     through LanceDB and the keyword index, histories, and the store's own verify().
     """
     points = [name for name in POINTS if only in name] if where is not Where.RANDOM else []
+    if where is not Where.RANDOM and not points:
+        raise typer.BadParameter(f"no named point contains {only!r}")
     plan = deque[str | None]([None] * (trials if where is not Where.POINTS else 0))
     plan += [name for name in points for _ in range(each)]
     pick = random.Random(seed)
@@ -146,7 +148,7 @@ def crash(
             number += 1
             lost = sum(one.found.lost for one in tallies.values())
             ticker.at(number, f"{number} kills, {lost} lost")
-    outcome = _outcome(tallies, time.perf_counter() - started)
+    outcome = _outcome(tallies, time.perf_counter() - started, each)
     outcome["options"] = {"seed": seed, "records": records, "duration": duration}
     if json_file is not None:
         json_file.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
@@ -256,8 +258,10 @@ def _damage(store: Store) -> None:
         manifest.write_bytes(b"")
 
 
-def _outcome(tallies: dict[str, Tally], seconds: float) -> dict[str, Any]:
+def _outcome(tallies: dict[str, Tally], seconds: float, each: int) -> dict[str, Any]:
+    """The run in figures. A point at which the child did not die ``each`` times was not tested: that is no success."""
     total = Tally()
+    missed = [name for name, tally in tallies.items() if name in POINTS and tally.trials - tally.unreached < each]
     for tally in tallies.values():
         total.trials += tally.trials
         total.unreached += tally.unreached
@@ -265,7 +269,8 @@ def _outcome(tallies: dict[str, Tally], seconds: float) -> dict[str, Any]:
         total.recovery += tally.recovery
     return {
         "command": "crash",
-        "ok": total.found.ok,
+        "ok": total.found.ok and not missed,
+        "missed_points": missed,
         "seconds": round(seconds, 1),
         "total": total.to_dict(),
         "by_point": {name: tally.to_dict() for name, tally in tallies.items()},
@@ -284,5 +289,7 @@ def _show(outcome: dict[str, Any]) -> None:
     console = Console(width=None if Console().is_terminal else 220)
     console.print(table)
     problems = Counter(problem.split(":", 1)[0] for problem in outcome["total"]["problems"])
+    for point in outcome["missed_points"]:
+        console.print(f"too few kills at: {point}", style="red", markup=False)
     for kind, count in problems.items():
         console.print(f"{kind}: {count} or more, see above", style="red", markup=False)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import sys
+from collections import Counter
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, NamedTuple
 
 
@@ -96,40 +98,52 @@ def arm(name: str | None, nth: int) -> None:
     """Make this process die at the ``nth`` passage of a point."""
     if name is None:
         return
-    point = POINTS[name]
+    left = [nth]
+
+    def passed() -> None:
+        left[0] -= 1
+        if left[0] <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _wrap(POINTS[name], passed)
+
+
+def watch() -> Counter[str]:
+    """How often this process passes each point from now on; a live count."""
+    seen = Counter[str](dict.fromkeys(POINTS, 0))
+    for name, point in POINTS.items():
+        _wrap(point, partial(seen.update, [name]))
+    return seen
+
+
+def _wrap(point: Point, passed: Callable[[], None]) -> None:
+    """Have ``passed`` called at a point, in every module that has its function."""
     module, _, path = point.target.partition(":")
     owner: Any = importlib.import_module(module)
     *outer, attribute = path.split(".")
     for part in outer:
         owner = getattr(owner, part)
     original = getattr(owner, attribute)
-    wrapped = _dying(original, point, nth)
+    wrapped = _passing(original, point, passed)
     setattr(owner, attribute, wrapped)
-    if not outer:
-        # Functions that other modules imported by name.
-        for name in ("agentmem.maintenance", "agentmem.orchestrator", "agentmem.reembed", "agentmem.follower"):
-            other = importlib.import_module(name)
-            if getattr(other, attribute, None) is original:
-                setattr(other, attribute, wrapped)
+    if outer:
+        return
+    # Those that imported the function by name; what is imported later finds the wrapped one.
+    for name, other in list(sys.modules.items()):
+        if name.startswith("agentmem."):
+            for alias in [alias for alias, value in vars(other).items() if value is original]:
+                setattr(other, alias, wrapped)
 
 
-def _dying(original: Callable[..., Any], point: Point, nth: int) -> Callable[..., Any]:
-    left = [nth]
-
-    def passed(args: tuple[Any, ...]) -> None:
-        if point.sql is not None and not str(args[1]).startswith(point.sql):
-            return
-        left[0] -= 1
-        if left[0] <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
+def _passing(original: Callable[..., Any], point: Point, passed: Callable[[], None]) -> Callable[..., Any]:
     @wraps(original)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        if point.before:
-            passed(args)
+        here = point.sql is None or str(args[1]).startswith(point.sql)
+        if here and point.before:
+            passed()
         result = original(*args, **kwargs)
-        if not point.before:
-            passed(args)
+        if here and not point.before:
+            passed()
         return result
 
     return wrapped

@@ -1,0 +1,99 @@
+"""A store that an older version wrote opens, verifies, and answers as it did then.
+
+``data/store-0.1.tar.gz`` is the folder of a store as version 0.1 left it when it was copied while open: a part of it is
+in the write-ahead log only. ``data/store-0.1.json`` has what that version said of it.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import FakeClock
+
+from agentmem import ALL, Memory, Settings
+
+DATA = Path(__file__).resolve().parent / "data"
+VERSIONS = [file.name.removesuffix(".tar.gz") for file in sorted(DATA.glob("store-*.tar.gz"))]
+
+
+@pytest.fixture(params=VERSIONS)
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """The store's folder, unpacked, and the answers."""
+    with tarfile.open(DATA / f"{request.param}.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "store", json.loads((DATA / f"{request.param}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(params=[50_000, 5], ids=["arenas", "large scopes"])
+def opened(
+    request: pytest.FixtureRequest, kept: tuple[Path, dict[str, Any]], open_memory: Callable[..., Memory]
+) -> tuple[Memory, dict[str, Any]]:
+    path, answers = kept
+    settings = Settings(arena_limit=request.param, follower_delay_s=0.02, lifecycle={"sweep_interval_s": 0})
+    clock = FakeClock(datetime.fromisoformat(answers["now"]))
+    return open_memory(path, settings=settings, clock=clock, embedder=None), answers
+
+
+def test_there_are_kept_stores() -> None:
+    assert VERSIONS
+
+
+def test_everything_is_in_order(opened: tuple[Memory, dict[str, Any]]) -> None:
+    memory, answers = opened
+    report = memory.verify()
+    assert report.problems == []
+    stats = memory.stats()
+    assert {name: getattr(stats, name) for name in answers["stats"]} == answers["stats"]
+    assert memory.health().vector_rebuilds == 0
+
+
+def test_every_record_is_there_with_its_history(opened: tuple[Memory, dict[str, Any]]) -> None:
+    memory, answers = opened
+    found = {record.id: record.to_dict() for record in memory.iterate(user_id=ALL)}
+    assert found.keys() == answers["records"].keys()
+    for id, record in answers["records"].items():
+        assert {name: found[id][name] for name in record} == record
+    for id, history in answers["histories"].items():
+        events = [event.to_dict() for event in memory.history(id)]
+        assert [{name: event[name] for name in old} for event, old in zip(events, history, strict=True)] == history
+
+
+def test_searches_find_what_they_found(opened: tuple[Memory, dict[str, Any]]) -> None:
+    memory, answers = opened
+    for search in answers["searches"]:
+        hits = memory.search(**search["arguments"])
+        best, _, similarity = search["hits"][0]
+        assert hits[0].id == best, search["arguments"]
+        assert hits[0].similarity == pytest.approx(similarity, abs=1e-4), search["arguments"]
+        assert {hit.id for hit in hits[:3]} & {hit[0] for hit in search["hits"][:3]}
+
+
+def test_lives_go_on_as_they_were(opened: tuple[Memory, dict[str, Any]]) -> None:
+    memory, answers = opened
+    for id, life in answers["explained"].items():
+        found = memory.lifecycle.explain(id).to_dict()
+        assert {name: found[name] for name in life} == life
+
+
+def test_it_takes_new_memories_and_changes(
+    kept: tuple[Path, dict[str, Any]], open_memory: Callable[..., Memory]
+) -> None:
+    path, answers = kept
+    clock = FakeClock(datetime.fromisoformat(answers["now"]))
+    memory = open_memory(path, clock=clock, embedder=None)
+    again = memory.add("Ana plays the cello in a quartet.", user_id="ana", kind="hobby")
+    assert again.status == "duplicate"
+    new = memory.add("Ana sold her cello.", user_id="ana", kind="hobby")
+    assert new.status == "added"
+    assert new.id not in answers["records"]
+    memory.restore(answers["deleted"])
+    memory.update(again.id, importance=1)
+    memory.flush()
+    assert memory.verify().problems == []
+    assert memory.history(new.id)[0].seq > answers["stats"]["events"]
