@@ -3,8 +3,10 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from agentmem.asyncmemory import AsyncMemory
-from agentmem.errors import (
+from agentmem.client.asyncmemory import AsyncMemory
+from agentmem.client.memory import Memory
+from agentmem.types.enums import ALL, UNSET, EventType, Layer, Pressure
+from agentmem.types.errors import (
     AgentMemError,
     CapacityError,
     ClosedError,
@@ -22,40 +24,36 @@ from agentmem.errors import (
     StoreLockedError,
     StoreVersionError,
 )
-from agentmem.memory import Memory
-from agentmem.models import (
-    ALL,
-    UNSET,
+from agentmem.types.ports import Embedder
+from agentmem.types.records import (
     AddResult,
-    EraseReport,
-    EventType,
-    Explanation,
-    Health,
     HistoryEvent,
     HitDetails,
-    Layer,
-    LayerStats,
     MemoryRecord,
-    Move,
     Page,
-    Pressure,
-    ReembedReport,
-    Requirement,
     SearchHit,
     SearchResults,
     SearchTrace,
+)
+from agentmem.types.reports import (
+    EraseReport,
+    Explanation,
+    Health,
+    LayerStats,
+    Move,
+    ReembedReport,
+    Requirement,
     Stats,
     SweepReport,
     VerifyReport,
 )
-from agentmem.ports import Embedder
 
 if TYPE_CHECKING:
-    from agentmem.newmemory import NewMemory
     from agentmem.settings import Settings
+    from agentmem.types.newmemory import NewMemory
 
 __version__ = "0.1.0"
-_LAZY = {"NewMemory": "agentmem.newmemory", "Settings": "agentmem.settings"}
+_LAZY = {"NewMemory": "agentmem.types.newmemory", "Settings": "agentmem.settings"}
 """The two pydantic models: imported on first use, since pydantic takes as long as all the rest."""
 
 

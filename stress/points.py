@@ -34,13 +34,14 @@ _COMMIT = "agentmem.stores.commit:"
 _EXECUTE = "agentmem.stores.connection:Connection.execute"
 _MANY = "agentmem.stores.connection:Connection.executemany"
 _INSERT = "agentmem.stores.connection:Connection.insert"
+_LOG = "agentmem.stores.log:"
 _LIFE = "agentmem.lifecycle.table:"
-_LANCE = "agentmem.stores.lance:"
+_LANCE = "agentmem.indexes.lance:"
 _MERGE = "INSERT INTO keywords (keywords, rank) VALUES ('merge', "
 
 POINTS: dict[str, Point] = {
     # adding
-    "add: embedded": Point("agentmem.orchestrator:Engine._store", before=True),
+    "add: embedded": Point("agentmem.engine.engine:Engine._store", before=True),
     "add: records in, no embeddings": Point(_INSERT, sql="INSERT INTO records"),
     "add: embeddings in, no history": Point(_INSERT, sql="INSERT INTO embeddings_"),
     "add: before commit": Point(_COMMIT + "GroupCommit._patiently", before=True, sql="COMMIT"),
@@ -51,11 +52,11 @@ POINTS: dict[str, Point] = {
     "update: record in, history not": Point(_EXECUTE, sql="UPDATE records SET"),
     "delete: hidden, history not": Point(_MANY, sql="UPDATE records SET state = 1"),
     "erase: in its transaction": Point("agentmem.stores.repository:Repository.erase_rows", most=8),
-    "erase: before the log is emptied": Point(_COMMIT + "truncate_wal", before=True, most=8),
+    "erase: before the log is emptied": Point(_LOG + "truncate_wal", before=True, most=8),
     # LanceDB
     "lancedb: deleted, not appended": Point(_LANCE + "_delete", most=8),
     "lancedb: applied, before watermark": Point(_LANCE + "LanceIndex.apply", most=15),
-    "lancedb: after watermark": Point("agentmem.follower:Follower._note", most=15),
+    "lancedb: after watermark": Point("agentmem.engine.follower:Follower._note", most=15),
     "lancedb: compact, before": Point(_LANCE + "_compact", before=True, most=6, needs="compact"),
     "lancedb: compacted, not noted": Point(_LANCE + "LanceIndex.optimize", most=6, needs="compact"),
     "lancedb: rewritten, before compact": Point(_LANCE + "_rewrite", most=1, needs="compact"),
@@ -63,8 +64,8 @@ POINTS: dict[str, Point] = {
     "lancedb: moved aside in a reset": Point(_LANCE + "LanceIndex._sweep", before=True, most=1, needs="damaged"),
     "lancedb: rebuilding": Point(_LANCE + "LanceIndex.apply", most=3, needs="damaged"),
     # libSQL
-    "checkpoint: before": Point(_COMMIT + "truncate_wal", before=True, most=6, needs="compact"),
-    "checkpoint: after": Point(_COMMIT + "truncate_wal", most=6, needs="compact"),
+    "checkpoint: before": Point(_LOG + "truncate_wal", before=True, most=6, needs="compact"),
+    "checkpoint: after": Point(_LOG + "truncate_wal", most=6, needs="compact"),
     "keywords: removed, not inserted": Point(_MANY, sql="INSERT INTO keywords", before=True, needs="keywords"),
     "keywords: in, watermark not": Point(_EXECUTE, sql=_MERGE + "200)", needs="keywords"),
     "keywords: merging in compact": Point(_EXECUTE, sql=_MERGE + "?)", most=4, needs="compact"),
@@ -82,14 +83,14 @@ POINTS: dict[str, Point] = {
     "migration: between tables": Point(_EXECUTE, sql="CREATE TABLE", most=8, needs="fresh"),
     "migration: made, not recorded": Point(_EXECUTE, sql="INSERT INTO migrations", before=True, most=1, needs="fresh"),
     "migration: recorded, not committed": Point(_EXECUTE, sql="INSERT INTO migrations", most=1, needs="fresh"),
-    "opening: model not noted": Point("agentmem.orchestrator:with_model", before=True, most=1, needs="fresh"),
+    "opening: model not noted": Point("agentmem.engine.engine:with_model", before=True, most=1, needs="fresh"),
     "opening: model noted in part": Point(_EXECUTE, sql="INSERT OR REPLACE INTO meta", most=4, needs="fresh"),
     # another model
-    "reembed: vectors in, progress not": Point("agentmem.reembed:_put", most=4, needs="reembed"),
-    "reembed: before the flip": Point("agentmem.reembed:_record_flip", before=True, most=1, needs="reembed"),
-    "reembed: in the flip": Point("agentmem.reembed:_record_flip", most=1, needs="reembed"),
-    "reembed: flipped, not adopted": Point("agentmem.orchestrator:Engine.adopt", before=True, most=1, needs="reembed"),
-    "reembed: adopted": Point("agentmem.orchestrator:Engine.adopt", most=1, needs="reembed"),
+    "reembed: vectors in, progress not": Point("agentmem.operations.reembed:_put", most=4, needs="reembed"),
+    "reembed: before the flip": Point("agentmem.operations.reembed:_record_flip", before=True, most=1, needs="reembed"),
+    "reembed: in the flip": Point("agentmem.operations.reembed:_record_flip", most=1, needs="reembed"),
+    "reembed: flipped, not adopted": Point("agentmem.engine.engine:Engine.adopt", before=True, most=1, needs="reembed"),
+    "reembed: adopted": Point("agentmem.engine.engine:Engine.adopt", most=1, needs="reembed"),
     "reembed: old vectors half removed": Point(_MANY, sql="DELETE FROM embeddings_", most=2, needs="reembed"),
 }
 

@@ -20,7 +20,7 @@ import typer
 
 from agentmem import ALL, Memory, ModelMismatchError
 from agentmem.embedding import open_embedder
-from agentmem.ports import Embedder
+from agentmem.types.ports import Embedder
 from stress.ledger import Checks
 from stress.measure import Figure
 from stress.options import Json, Path_, Seed

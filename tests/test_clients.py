@@ -21,7 +21,7 @@ import trio
 from conftest import START, FakeClock, HashEmbedder
 
 from agentmem import AgentMemError, AsyncMemory, ClosedError, InvalidInputError, Memory, ScopeError, Settings
-from agentmem.lifecycle.client import AsyncLifecycleClient, LifecycleClient
+from agentmem.client.lifecycle import AsyncLifecycleClient, LifecycleClient
 
 ROOT = Path(__file__).resolve().parent.parent
 Open = Callable[..., Memory]

@@ -23,8 +23,8 @@ from conftest import FakeClock
 from lancedb.table import LanceTable
 
 from agentmem import ALL, DiskFullError, Memory, ModelMismatchError, Settings, StoreCorruptError, StoreError
-from agentmem.follower import retrying
-from agentmem.stores.lance import LanceIndex
+from agentmem.engine.follower import retrying
+from agentmem.indexes.lance import LanceIndex
 from stress import crash, damage
 from stress.points import POINTS
 from stress.victim import HashedWords, text_of

@@ -23,8 +23,8 @@ from agentmem.embedding.fast import FastEmbedder
 from agentmem.embedding.folder import BUNDLED, ModelFolder
 from agentmem.embedding.prefixes import known_prefixes
 from agentmem.embedding.runtime import OnnxModel
-from agentmem.errors import EmbeddingError, InvalidInputError
-from agentmem.ports import Embedder
+from agentmem.types.errors import EmbeddingError, InvalidInputError
+from agentmem.types.ports import Embedder
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -373,7 +373,7 @@ def test_a_zero_vector_is_an_error(tmp_path: Path) -> None:
 
 def test_a_failed_download_says_how_to_fetch_the_model(tmp_path: Path) -> None:
     code = (
-        "import sys; from agentmem.embedding import open_embedder; from agentmem.errors import EmbeddingError\n"
+        "import sys; from agentmem.embedding import open_embedder; from agentmem.types.errors import EmbeddingError\n"
         "from agentmem.embedding.fast import FastEmbedder\n"
         f"e = FastEmbedder('BAAI/bge-small-en-v1.5', cache_dir={str(tmp_path)!r})\n"
         "assert e.dim == 384\n"

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentmem.errors import FilterError
-from agentmem.retrieval.filters import compile_filter
+from agentmem.filters.sqlite import compile_filter
 from agentmem.stores.connection import Connection
+from agentmem.types.errors import FilterError
 
 # ------------------------------------------------------------------------------------------------ the oracle
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agentmem.errors import ClosedError, DiskFullError, InvalidInputError, StoreCorruptError, StoreError
-from agentmem.stores.lance import LanceIndex, TableCorruptError, _mapped
+from agentmem.indexes.lance import LanceIndex, TableCorruptError, _mapped
+from agentmem.types.errors import ClosedError, DiskFullError, InvalidInputError, StoreCorruptError, StoreError
 
 DIM = 32
 Row = tuple[int, int, int, np.ndarray]  # user, agent, run, vector

@@ -24,11 +24,11 @@ import pytest
 from conftest import HashEmbedder
 
 from agentmem import ALL, AsyncMemory, EmbeddingError, InvalidInputError, Memory, ModelMismatchError, StoreLockedError
-from agentmem import reembed as reembedding
 from agentmem.embedding import open_embedder
-from agentmem.orchestrator import Engine
-from agentmem.ports import Embedder
+from agentmem.engine.engine import Engine
+from agentmem.operations import reembed as reembedding
 from agentmem.stores import commit
+from agentmem.types.ports import Embedder
 
 MINILM = Path(__file__).resolve().parents[2] / "shared" / "models" / "minilm-int8"
 

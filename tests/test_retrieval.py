@@ -16,10 +16,10 @@ from conftest import START, FakeClock
 from oracle import STOP_WORDS
 
 from agentmem import Memory, SearchHit, Settings
-from agentmem.clock import to_datetime, to_micros
-from agentmem.retrieval.dates import ranges_of
-from agentmem.retrieval.stopwords import STOP_TERMS
-from agentmem.retrieval.text import asking
+from agentmem.text.dates import ranges_of
+from agentmem.text.stopwords import STOP_TERMS
+from agentmem.text.terms import asking
+from agentmem.types.clock import to_datetime, to_micros
 
 SMALL, LARGE = Settings(), Settings(arena_limit=0)
 PLAIN: dict[str, Any] = {

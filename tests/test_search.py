@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from oracle import TOLERANCE, Oracle, Scope, check_hits, close
 
 from agentmem import ALL, InvalidInputError, Memory, NotFoundError, ScopeError, SearchResults, Settings
-from agentmem.follower import Follower
+from agentmem.engine.follower import Follower
 
 SMALL, LARGE = Settings(), Settings(arena_limit=0)
 

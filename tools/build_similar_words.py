@@ -1,4 +1,4 @@
-"""Build the table of similar words that keyword search uses: ``agentmem/retrieval/similar_words.npz``.
+"""Build the table of similar words that keyword search uses: ``agentmem/text/similar_words.npz``.
 
 A build tool; the library itself only reads the file. It needs nothing but the package and takes half a minute::
 
@@ -22,11 +22,11 @@ import numpy as np
 import onnxruntime
 
 from agentmem.embedding.folder import BUNDLED
-from agentmem.retrieval.stopwords import STOP_TERMS
-from agentmem.retrieval.text import terms
+from agentmem.text.stopwords import STOP_TERMS
+from agentmem.text.terms import terms
 
 MOST, LEAST = 16, 0.5
-OUTPUT = Path(__file__).resolve().parent.parent / "agentmem" / "retrieval" / "similar_words.npz"
+OUTPUT = Path(__file__).resolve().parent.parent / "agentmem" / "text" / "similar_words.npz"
 
 
 def stems() -> tuple[list[str], np.ndarray]:

@@ -13,12 +13,12 @@ import typer
 
 from agentmem.cli import values
 from agentmem.cli.output import Output, error_text
-from agentmem.errors import AgentMemError, NotFoundError, StoreError
-from agentmem.models import ALL, Layer
+from agentmem.types.enums import ALL, Layer
+from agentmem.types.errors import AgentMemError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
     from agentmem import Memory
-    from agentmem.models import VerifyReport
+    from agentmem.types.reports import VerifyReport
 
 DATABASE = "agentmem.db"
 INTERRUPTED = 130

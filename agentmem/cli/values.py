@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 
-from agentmem.errors import InvalidInputError
+from agentmem.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from agentmem.models import Item
+    from agentmem.types.inputs import Item
 
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from agentmem.errors import InvalidInputError
+from agentmem.types.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agentmem.ports import Embedder
+    from agentmem.types.ports import Embedder
 
 __all__ = ["fingerprint_of", "open_embedder", "refuse_long", "windows_of"]
 
@@ -72,7 +72,7 @@ def fingerprint_of(embedder: Embedder) -> str | None:
 
 def windows_of(embedder: Embedder, texts: Sequence[str]) -> list[int] | None:
     """In how many parts the model embeds each of the documents; None for a model that does not tell."""
-    from agentmem.ports import Windowed
+    from agentmem.types.ports import Windowed
 
     inner = _uncached(embedder)
     return inner.windows(texts) if isinstance(inner, Windowed) else None
@@ -80,7 +80,7 @@ def windows_of(embedder: Embedder, texts: Sequence[str]) -> list[int] | None:
 
 def refuse_long(embedder: Embedder, texts: Sequence[str]) -> None:
     """Raise ``InvalidInputError`` for the first document that the model cannot read at once, as far as it can tell."""
-    from agentmem.ports import Windowed
+    from agentmem.types.ports import Windowed
 
     inner = _uncached(embedder)
     if not isinstance(inner, Windowed) or inner.window is None:

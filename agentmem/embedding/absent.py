@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from agentmem.errors import EmbeddingError
-from agentmem.ports import Embedder
+from agentmem.types.errors import EmbeddingError
+from agentmem.types.ports import Embedder
 
 if TYPE_CHECKING:
-    from agentmem.ports import Vector
+    from agentmem.types.ports import Vector
 
 
 class AbsentModel(Embedder):

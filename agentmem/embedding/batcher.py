@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentmem.embedding.vectors import checked_vectors
-from agentmem.errors import AgentMemError, ClosedError, EmbeddingError
-from agentmem.ports import Embedder
+from agentmem.types.errors import AgentMemError, ClosedError, EmbeddingError
+from agentmem.types.ports import Embedder
 
 if TYPE_CHECKING:
-    from agentmem.ports import Vector
+    from agentmem.types.ports import Vector
 
 MOST_TEXTS = 1_024
 """Texts per call of the model when requests are joined; a single larger request goes as one."""

@@ -11,11 +11,11 @@ import numpy as np
 from typing_extensions import override
 
 from agentmem.embedding.vectors import checked_vectors
-from agentmem.errors import InvalidInputError
-from agentmem.ports import Embedder
+from agentmem.types.errors import InvalidInputError
+from agentmem.types.ports import Embedder
 
 if TYPE_CHECKING:
-    from agentmem.ports import Vector
+    from agentmem.types.ports import Vector
 
 
 class CachedEmbedder(Embedder):

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agentmem.embedding.folder import is_batch_dependent
-from agentmem.errors import EmbeddingError, InvalidInputError
+from agentmem.types.errors import EmbeddingError, InvalidInputError
 
 if TYPE_CHECKING:
     from fastembed import TextEmbedding
 
-    from agentmem.ports import Ints, Vector
+    from agentmem.types.ports import Ints, Vector
 
 _BATCH = 32
 

@@ -15,11 +15,11 @@ from typing_extensions import override
 from agentmem.embedding.folder import BUNDLED, ModelFolder, Pooling
 from agentmem.embedding.prefixes import Prefixes, known_prefixes
 from agentmem.embedding.vectors import checked_vectors
-from agentmem.errors import AgentMemError, EmbeddingError, InvalidInputError
-from agentmem.ports import Embedder, Windowed
+from agentmem.types.errors import AgentMemError, EmbeddingError, InvalidInputError
+from agentmem.types.ports import Embedder, Windowed
 
 if TYPE_CHECKING:
-    from agentmem.ports import Vector
+    from agentmem.types.ports import Vector
 
 
 class _Model(Protocol):

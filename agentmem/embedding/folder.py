@@ -15,7 +15,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-from agentmem.errors import EmbeddingError
+from agentmem.types.errors import EmbeddingError
 
 Pooling: TypeAlias = Literal["mean", "cls", "last", "none", "sum"]
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from agentmem.embedding.folder import ModelFolder, Pooling, is_batch_dependent
-from agentmem.errors import EmbeddingError
+from agentmem.types.errors import EmbeddingError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agentmem.ports import Ints, Vector
+    from agentmem.types.ports import Ints, Vector
 
 # Rows gathered per run of a static model: 64 x 32 tokens of 256 floats are 2 MB, which stays in a core's cache.
 _STATIC_TOKENS = 2_048

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agentmem.errors import EmbeddingError
+from agentmem.types.errors import EmbeddingError
 
 if TYPE_CHECKING:
-    from agentmem.ports import Vector
+    from agentmem.types.ports import Vector
 
 
 def checked_vectors(name: str, given: object, shape: tuple[int, int]) -> tuple[Vector, Vector]:

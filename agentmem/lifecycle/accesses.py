@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from agentmem.clock import Micros
-from agentmem.lifecycle.scoring import observation
+from agentmem.lifecycle.promotion_score import observation
 from agentmem.stores.repository import Repository
+from agentmem.types.clock import Micros
 
 if TYPE_CHECKING:
     from agentmem.retrieval.arena import Candidate

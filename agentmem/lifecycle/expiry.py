@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from agentmem.clock import Micros
-from agentmem.lifecycle.scoring import recency
+from agentmem.lifecycle.promotion_score import recency
 from agentmem.lifecycle.subject import Rules, Subject
+from agentmem.types.clock import Micros
 
 
 class Due(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentmem.models import Pressure
+from agentmem.types.enums import Pressure
 
 MEDIUM, HIGH = 0.60, 0.85
 EASED = {Pressure.MEDIUM: 0.55, Pressure.HIGH: 0.80}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from agentmem.clock import Micros
-from agentmem.lifecycle.scoring import PromotionScore, score
+from agentmem.lifecycle.promotion_score import PromotionScore, score
 from agentmem.lifecycle.subject import HOUR, NEXT, Rules, Subject
-from agentmem.models import Layer
+from agentmem.types.clock import Micros
+from agentmem.types.enums import Layer
 
 
 class Edge(NamedTuple):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from agentmem.clock import Micros
-from agentmem.models import Layer
+from agentmem.types.clock import Micros
+from agentmem.types.enums import Layer
 
 if TYPE_CHECKING:
     from agentmem.settings import Insights, Interact, Settings

@@ -15,15 +15,16 @@ from enum import Enum
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
-from agentmem.clock import Micros, to_datetime
 from agentmem.lifecycle import table
 from agentmem.lifecycle.expiry import promise, review, worth
 from agentmem.lifecycle.pressure import EASED, HIGH, pressure
 from agentmem.lifecycle.promotion import Verdict, judge
 from agentmem.lifecycle.subject import Rules, Subject
-from agentmem.models import EventType, Layer, Move, Pressure, SweepReport
 from agentmem.stores.repository import Repository
 from agentmem.stores.schema import EXPIRED, LIVE
+from agentmem.types.clock import Micros, to_datetime
+from agentmem.types.enums import EventType, Layer, Pressure
+from agentmem.types.reports import Move, SweepReport
 
 BATCH = 50
 """Records per transaction: two or three milliseconds, for which writers wait."""

@@ -9,11 +9,11 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from agentmem.clock import Micros
 from agentmem.lifecycle.subject import Subject
-from agentmem.models import EventType, Layer
 from agentmem.stores.repository import INSERT_EVENTS, Repository
 from agentmem.stores.schema import EXPIRED, RECOUNT, REQUEUE, SETTLED
+from agentmem.types.clock import Micros
+from agentmem.types.enums import EventType, Layer
 
 _SUBJECT = (
     "SELECT r.row, r.id, r.kind, r.layer, r.importance, r.rating, r.created_at, coalesce(r.aged_from, r.created_at), "

@@ -9,17 +9,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from agentmem.clock import Micros
-from agentmem.errors import CapacityError, ClosedError, ModelMismatchError
 from agentmem.lifecycle import table
 from agentmem.lifecycle.accesses import Accesses
 from agentmem.lifecycle.pressure import HIGH
 from agentmem.lifecycle.subject import MB, Rules
 from agentmem.lifecycle.sweep import Sweep
-from agentmem.models import SweepReport
-from agentmem.stores.commit import GroupCommit, Pace, Write
+from agentmem.stores.commit import GroupCommit, Write
 from agentmem.stores.locks import FileLock
 from agentmem.stores.repository import Repository
+from agentmem.types.clock import Micros
+from agentmem.types.errors import CapacityError, ClosedError, ModelMismatchError
+from agentmem.types.patience import Pace
+from agentmem.types.reports import SweepReport
 
 T = TypeVar("T")
 FLUSH_S = 0.7

@@ -16,21 +16,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from agentmem.clock import Micros
-from agentmem.models import Mode
-from agentmem.ports import Entry
 from agentmem.retrieval import scoring
 from agentmem.retrieval.conversation import Links
-from agentmem.retrieval.dates import Range, closeness
 from agentmem.retrieval.matching import Matcher, Matches, Statistics
 from agentmem.retrieval.postings import Postings, grown
-from agentmem.retrieval.question import Word
-from agentmem.retrieval.text import asking, terms
+from agentmem.text.dates import Range, closeness
+from agentmem.text.question import Word
+from agentmem.text.terms import asking, terms
+from agentmem.types.clock import Micros
+from agentmem.types.enums import Mode
+from agentmem.types.ports import Entry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agentmem.ports import Ints, Vector
+    from agentmem.types.ports import Ints, Vector
 
 NEVER = 2**63 - 1
 

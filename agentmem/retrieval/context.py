@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from agentmem.models import MemoryRecord, SearchHit
+from agentmem.types.records import MemoryRecord, SearchHit
 
 
 def estimate_tokens(text: str) -> int:

@@ -15,7 +15,7 @@ from agentmem.retrieval.postings import grown
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agentmem.ports import Ints
+    from agentmem.types.ports import Ints
 
 NEIGHBOUR_BEFORE, NEIGHBOUR_AFTER, NEIGHBOUR_DECAY = 0.6, 0.4, 0.6
 """What the words of the turn before and of the turn after count, and what each further step leaves of that."""

@@ -11,12 +11,12 @@ import numpy as np
 from agentmem.retrieval import scoring
 from agentmem.retrieval.conversation import Step
 from agentmem.retrieval.postings import Postings, ranges
-from agentmem.retrieval.question import TYPO_WEIGHT, Word, may_be_misspelled, respellings
+from agentmem.text.question import TYPO_WEIGHT, Word, may_be_misspelled, respellings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agentmem.ports import Ints, Vector
+    from agentmem.types.ports import Ints, Vector
 
 _CELLS = 400_000
 """Words times slots that are scored in one go: a few megabytes."""

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agentmem.ports import Ints
+    from agentmem.types.ports import Ints
 
 _UNSORTED = 1_000
 """Terms that are scanned for each query before they are sorted in: some 20 µs."""

@@ -7,10 +7,10 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
-from agentmem.clock import Micros
 from agentmem.retrieval.search import Found
 from agentmem.retrieval.walls import Wall
 from agentmem.stores.rows import Stored
+from agentmem.types.clock import Micros
 
 
 @dataclass(frozen=True, slots=True)

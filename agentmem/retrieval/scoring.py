@@ -33,11 +33,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agentmem.clock import Micros
-from agentmem.models import Mode
+from agentmem.types.clock import Micros
+from agentmem.types.enums import Mode
 
 if TYPE_CHECKING:
-    from agentmem.ports import Ints, Vector
+    from agentmem.types.ports import Ints, Vector
 
 K1, B = 0.6, 0.5
 """BM25's parameters; docs/retrieval.md has how little they matter."""

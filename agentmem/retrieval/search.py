@@ -18,23 +18,24 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from agentmem.clock import Micros
-from agentmem.errors import StoreCorruptError, StoreError
-from agentmem.ports import Entry
-from agentmem.retrieval import keywords, similar
+from agentmem.filters.sqlite import CompiledFilter
+from agentmem.indexes import keywords
+from agentmem.indexes.lance import went_back
 from agentmem.retrieval.arena import NEVER, Arena, Candidate, Query
-from agentmem.retrieval.filters import CompiledFilter
 from agentmem.retrieval.matching import Statistics
 from agentmem.retrieval.walls import Wall, wall_of, walls_of
 from agentmem.settings import Settings
 from agentmem.stores.connection import Value
-from agentmem.stores.lance import went_back
 from agentmem.stores.repository import UNEXPIRED, WINDOW, Repository
 from agentmem.stores.rows import ScopeKey
+from agentmem.text import similar
+from agentmem.types.clock import Micros
+from agentmem.types.errors import StoreCorruptError, StoreError
+from agentmem.types.ports import Entry
 
 if TYPE_CHECKING:
-    from agentmem.ports import Vector
-    from agentmem.stores.lance import LanceIndex
+    from agentmem.indexes.lance import LanceIndex
+    from agentmem.types.ports import Vector
 
 READ = 500
 """Rows per read: a few milliseconds, during which libSQL lets no other thread run."""

@@ -16,26 +16,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from agentmem.clock import Micros
-from agentmem.errors import ClosedError, StoreError
-from agentmem.stores.connection import CHUNK, BusyError, Connection, locked_out
+from agentmem.stores.connection import BusyError, Connection, locked_out
 from agentmem.stores.forks import transaction_lock
 from agentmem.stores.locks import FileLock
-from agentmem.stores.log import UnsyncedError, WriteAheadLog
+from agentmem.stores.log import UnsyncedError, WriteAheadLog, truncate_wal
 from agentmem.stores.names import Names
 from agentmem.stores.repository import Grown, Repository
 from agentmem.stores.rows import Created
 from agentmem.stores.schema import configure
-from agentmem.validation import Draft
-from agentmem.waking import together
+from agentmem.types.clock import Micros
+from agentmem.types.errors import ClosedError, StoreError
+from agentmem.types.inputs import Draft
+from agentmem.types.waking import together
 
 T = TypeVar("T")
 GROUP_ROWS = 2_000
 """Rows after which a group is closed, so that a flood of small requests still commits often."""
 WAL_LIMIT = 64 * 1_048_576
-_LONGEST_REST = 0.2
-VACUUM_PAGES = 100
-"""Unused pages given back to the file system at a time: about 6 ms."""
 
 
 @dataclass(slots=True, eq=False)
@@ -283,69 +280,6 @@ class GroupCommit:
             yield
 
 
-class Pace:
-    """Called between two batches of background work: sleeps ``rest`` times as long as the batch took, 0.2 s at most.
-
-    Only while others are active, that is when ``activity`` has changed since the last call.
-    """
-
-    def __init__(self, activity: Callable[[], object], rest: float) -> None:
-        self._activity = activity
-        self._rest = rest
-        self._before = activity()
-        self._at = time.perf_counter()
-
-    def __call__(self) -> None:
-        now = self._activity()
-        if now != self._before:
-            time.sleep(min(_LONGEST_REST, self._rest * (time.perf_counter() - self._at)))
-        self._before, self._at = now, time.perf_counter()
-
-
 def _alone(work: Work) -> bool:
     """Whether nothing else may share the work's transaction."""
     return isinstance(work, Task) or (isinstance(work, Write) and work.committed is not None)
-
-
-def remove_old_generations(commits: GroupCommit) -> None:
-    """Delete the vectors of models that the store no longer uses, a few at a time, and give their space back."""
-    removed = False
-    while commits.submit(Write(lambda repository: repository.remove_old_embeddings(CHUNK))).result():
-        removed = True
-    if removed:
-        give_space_back(commits)
-
-
-def vacuum(db: Connection) -> bool:
-    """Give some unused pages back; False when that did not make them fewer."""
-    before = db.execute("PRAGMA freelist_count")[0][0]
-    db.vacuum(VACUUM_PAGES)
-    return db.execute("PRAGMA freelist_count")[0][0] < before
-
-
-def shrink(db: Connection) -> bool:
-    """Give some unused pages back if more than a quarter of them is unused; False when there was no need."""
-    unused, pages = (db.execute(f"PRAGMA {name}")[0][0] for name in ("freelist_count", "page_count"))
-    return unused > VACUUM_PAGES and unused * 4 > pages and vacuum(db)
-
-
-def give_space_back(
-    commits: GroupCommit, step: Callable[[Connection], bool] = vacuum, stopped: Callable[[], bool] = lambda: False
-) -> None:
-    """Shrink the database file by what is unused in it, a little at a time, and empty the log if that did anything.
-
-    ``step`` is ``vacuum``, or ``shrink`` to do it only where much is unused; ``stopped`` is asked before each.
-    """
-    given = False
-    while not stopped() and commits.submit(Task(step)).result():
-        given = True
-    if given:
-        commits.submit(Task(truncate_wal)).result()
-
-
-def truncate_wal(db: Connection) -> bool:
-    """Copy the write-ahead log into the database and empty it; False while a reader still needs it."""
-    try:
-        return db.execute("PRAGMA wal_checkpoint(TRUNCATE)", patience=0)[0][0] == 0
-    except BusyError:
-        return False

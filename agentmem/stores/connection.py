@@ -15,8 +15,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from agentmem.errors import ClosedError, DiskFullError, StoreCorruptError, StoreError, StoreLockedError
 from agentmem.stores.forks import statement_lock
+from agentmem.types.errors import ClosedError, DiskFullError, StoreCorruptError, StoreError, StoreLockedError
 
 Value: TypeAlias = str | int | float | bytes | None
 Row: TypeAlias = tuple[Any, ...]

@@ -10,7 +10,7 @@ import weakref
 from pathlib import Path
 from types import TracebackType
 
-from agentmem.errors import StoreError
+from agentmem.types.errors import StoreError
 
 _NETWORK = frozenset(
     "nfs nfs4 cifs smb smb3 smbfs afs ncpfs 9p ceph lustre glusterfs beegfs gpfs fuse.sshfs fuse.glusterfs "

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from agentmem.errors import StoreError
+from agentmem.stores.connection import BusyError, Connection
+from agentmem.types.errors import StoreError
 
 _sync = getattr(os, "fdatasync", os.fsync)
+
+
 _PART = 1_048_576
 
 
@@ -83,3 +86,11 @@ class WriteAheadLog:
         at = 0
         while part := os.pread(self._file, _PART, at):
             at += os.pwrite(self._file, part, at)
+
+
+def truncate_wal(db: Connection) -> bool:
+    """Copy the write-ahead log into the database and empty it; False while a reader still needs it."""
+    try:
+        return db.execute("PRAGMA wal_checkpoint(TRUNCATE)", patience=0)[0][0] == 0
+    except BusyError:
+        return False

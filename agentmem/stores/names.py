@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agentmem.models import AllUsers
 from agentmem.stores.connection import Connection
+from agentmem.types.enums import AllUsers
 
 _KEPT = 200_000
 

@@ -10,11 +10,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from agentmem.clock import Micros, to_datetime
-from agentmem.errors import AgentMemError, ConflictError, ModelMismatchError
-from agentmem.ids import uuid7s
-from agentmem.models import ALL, EventType, HistoryEvent, Layer, MemoryRecord
-from agentmem.ports import Entry
 from agentmem.stores.connection import CHUNK, Connection, Row, Value
 from agentmem.stores.names import Names
 from agentmem.stores.rows import (
@@ -30,7 +25,14 @@ from agentmem.stores.rows import (
     visible,
 )
 from agentmem.stores.schema import ERASED, EXPIRED, LIVE, SETTLED
-from agentmem.validation import Draft, Scope, check_metadata_size
+from agentmem.types.clock import Micros, to_datetime
+from agentmem.types.enums import ALL, EventType, Layer
+from agentmem.types.errors import AgentMemError, ConflictError, ModelMismatchError
+from agentmem.types.ids import uuid7s
+from agentmem.types.inputs import Draft, Scope
+from agentmem.types.metadata import check_metadata_size
+from agentmem.types.ports import Entry
+from agentmem.types.records import HistoryEvent, MemoryRecord
 
 COLUMNS = ", ".join(f"r.{name}" for name in Stored._fields)
 WINDOW = 2_000

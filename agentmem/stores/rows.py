@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
-from agentmem.clock import Micros
-from agentmem.errors import ConflictError, NotFoundError
 from agentmem.stores.connection import Value
 from agentmem.stores.schema import EXPIRED, LIVE
+from agentmem.types.clock import Micros
+from agentmem.types.errors import ConflictError, NotFoundError
 
 
 class Stored(NamedTuple):

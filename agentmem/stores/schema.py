@@ -14,9 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from agentmem.clock import now_micros
-from agentmem.errors import StoreCorruptError, StoreVersionError
 from agentmem.stores.connection import Connection, damaged
+from agentmem.types.clock import now_micros
+from agentmem.types.errors import StoreCorruptError, StoreVersionError
 
 LIVE, DELETED, ERASED, EXPIRED = 0, 1, 2, 3
 

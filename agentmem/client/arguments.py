@@ -1,0 +1,155 @@
+"""From the arguments of public calls to what the operations take, for both clients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from agentmem.client.checks import (
+    MAX_QUERY,
+    check_content,
+    check_flag,
+    check_labels,
+    check_layer,
+    check_limit,
+    check_query,
+    check_ttl,
+    check_version,
+)
+from agentmem.filters.sqlite import compile_filter
+from agentmem.stores.connection import Value
+from agentmem.stores.rows import Patch
+from agentmem.types.checks import check_instant, check_number, check_text
+from agentmem.types.clock import Micros
+from agentmem.types.enums import UNSET, Mode, Order
+from agentmem.types.errors import InvalidInputError, shown
+from agentmem.types.inputs import Scope
+from agentmem.types.metadata import metadata_json
+
+if TYPE_CHECKING:
+    from agentmem.operations.search import Search
+    from agentmem.settings import Settings
+
+
+MODES: tuple[str, ...] = get_args(Mode)
+ORDERS: tuple[str, ...] = get_args(Order)
+
+
+def search_request(
+    query: object,
+    scope: Scope,
+    limit: object,
+    filters: Mapping[str, object] | None,
+    kinds: object,
+    layers: object,
+    since: object,
+    until: object,
+    as_of: object,
+    mode: object,
+    min_similarity: object,
+) -> Search:
+    """Check the arguments of a search."""
+    from agentmem.operations.search import Search
+
+    if not isinstance(mode, str) or mode not in MODES:
+        raise InvalidInputError(f"mode={shown(mode)} is not one of {', '.join(MODES)}", field="mode")
+    first = None if since is None else check_instant(since, "since")
+    end = None if until is None else check_instant(until, "until")
+    if first is not None and end is not None and first > end:
+        raise InvalidInputError("since is after until, so that nothing could match; swap them", field="since")
+    return Search(
+        query=check_query(query),
+        scope=scope,
+        limit=check_limit(limit),
+        condition=compile_filter(filters, column="r.metadata"),
+        kinds=None if kinds is None else tuple(check_labels(kinds, "kinds")),
+        layers=None if layers is None else tuple(_layers(layers)),
+        since=first,
+        until=end,
+        as_of=None if as_of is None else check_instant(as_of, "as_of"),
+        mode=cast("Mode", mode),
+        min_similarity=None if min_similarity is None else check_number(min_similarity, "min_similarity", -1, 1),
+    )
+
+
+def conditions(filters: Mapping[str, object] | None, kinds: object, layers: object) -> tuple[list[str], list[Value]]:
+    """Filters of ``page`` as SQL conditions on ``records r``."""
+    where, params = list[str](), list[Value]()
+    compiled = compile_filter(filters, column="r.metadata")
+    if compiled is not None:
+        where.append(f"({compiled.sql})")
+        params += compiled.params
+    for column, labels in (
+        ("kind", None if kinds is None else check_labels(kinds, "kinds")),
+        ("layer", None if layers is None else _layers(layers)),
+    ):
+        if labels is not None:
+            where.append(f"r.{column} IN ({','.join('?' * len(labels))})")
+            params += labels
+    return where, params
+
+
+def _layers(layers: object) -> list[str]:
+    return [check_layer(label, "layers").value for label in check_labels(layers, "layers")]
+
+
+def cursor_row(order: object, cursor: object) -> int | None:
+    """The row number after which a page goes on."""
+    if not isinstance(order, str) or order not in ORDERS:
+        raise InvalidInputError(f"order={shown(order)} is not one of {', '.join(ORDERS)}", field="order")
+    if cursor is None:
+        return None
+    direction, _, row = cursor.partition(":") if isinstance(cursor, str) else ("", "", "")
+    if direction != order or not row.isascii() or not row.isdigit() or len(row) > 18:
+        raise InvalidInputError(
+            f"cursor={shown(cursor)} is not one that page(order={order!r}) returned; "
+            "pass the last page's cursor unchanged",
+            field="cursor",
+        )
+    return int(row)
+
+
+def patch_of(
+    content: object,
+    metadata: object,
+    ttl: object,
+    importance: object,
+    if_version: object,
+    settings: Settings,
+    now: Micros,
+) -> Patch:
+    """Check the arguments of an update."""
+    values = dict[str, Value]()
+    merge: dict[str, Any] | None = None
+    if content is not UNSET:
+        values["content"] = check_content(content, settings)
+    if metadata is None:
+        values["metadata"] = None
+    elif metadata is not UNSET:
+        text = metadata_json(metadata, settings.max_metadata_bytes)
+        merge = {} if text is None else json.loads(text)
+    if ttl is not UNSET:
+        values["expires_at"] = None if ttl is None else now + check_ttl(ttl)
+    if importance is not UNSET:
+        values["importance"] = None if importance is None else check_number(importance, "importance", 0, 1)
+    wanted = check_version(if_version, "if_version")
+    if not values and merge is None:
+        raise InvalidInputError("update() was given nothing to change", field="content")
+    return Patch(values, metadata_merge=merge, metadata_limit=settings.max_metadata_bytes, if_version=wanted)
+
+
+def feedback_data(rating: object, accepted: object, query: object) -> dict[str, Any]:
+    """What a FEEDBACK event records."""
+    if rating is None and accepted is None:
+        raise InvalidInputError("feedback() needs rating (1 to 5) or accepted (True or False)", field="rating")
+    if accepted is not None:
+        check_flag(accepted, "accepted")
+    if query is not None and len(check_text(query, "query")) > MAX_QUERY:
+        raise InvalidInputError(f"query has more than {MAX_QUERY:,} characters; give the question only", field="query")
+    data = {
+        "rating": None if rating is None else check_number(rating, "rating", 1, 5),
+        "accepted": accepted,
+        "query": None if query is None else check_text(query, "query"),
+    }
+    return {key: value for key, value in data.items() if value is not None}

@@ -1,0 +1,494 @@
+"""``AsyncMemory``: the same operations for event loops (asyncio and trio)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from agentmem.client.checks import MAX_BATCH, check_chunk, check_stream
+from agentmem.client.drafts import add_results, is_light
+from agentmem.client.lifecycle import AsyncLifecycleClient
+from agentmem.client.memory import STREAM_DEPTH, Memory
+from agentmem.client.waiting import in_thread, wait_for
+from agentmem.stores.rows import Created
+from agentmem.types.clock import Clock
+from agentmem.types.enums import UNSET, Instant, Layer, Mode, Order, Ttl, Unset, UserId
+from agentmem.types.errors import ClosedError
+from agentmem.types.inputs import Draft, Item, NewMemoryFields
+from agentmem.types.ports import Embedder
+from agentmem.types.records import AddResult, HistoryEvent, MemoryRecord, Page, SearchResults
+from agentmem.types.reports import EraseReport, Health, ReembedReport, Stats, VerifyReport
+
+if TYPE_CHECKING:
+    from agentmem.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class AsyncMemory:
+    """``Memory`` for asyncio and trio: the same arguments, results and errors; what they mean is said there.
+
+    Not tied to an event loop: one instance may be used from several loops, one after another or at once. A cancelled
+    call that is still queued does not happen; one whose commit has begun may be stored all the same, so retry with an
+    ``id`` of your own where that matters.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        settings: Settings | None = None,
+        embedder: str | os.PathLike[str] | Embedder | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._blocking = Memory(path, settings=settings, embedder=embedder, clock=clock)
+
+    async def __aenter__(self) -> AsyncMemory:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Finish what is queued and release the store."""
+        await anyio.to_thread.run_sync(self._blocking.close)
+
+    def scoped(
+        self, *, user_id: str | None = None, agent_id: str | None = None, run_id: str | None = None
+    ) -> AsyncMemory:
+        """See ``Memory.scoped``."""
+        view = AsyncMemory.__new__(AsyncMemory)
+        view._blocking = self._blocking.scoped(user_id=user_id, agent_id=agent_id, run_id=run_id)
+        return view
+
+    # -- adding ------------------------------------------------------------------------------------------------------
+
+    async def add(
+        self,
+        item: Item,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        role: str | None = None,
+        kind: str | None = None,
+        layer: Layer | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        importance: float | None = None,
+        ttl: Ttl | None = None,
+        occurred_at: Instant | None = None,
+        id: str | None = None,
+        dedupe: bool | None = None,
+    ) -> AddResult:
+        """See ``Memory.add``."""
+        await self._open()
+        fields = self._blocking.fields(
+            user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, id, dedupe
+        )
+        drafts = await self._checked(partial(self._blocking.check_one, item, fields), item, metadata)
+        # Taken now: a client that is closed meanwhile still says what was stored.
+        engine = self._blocking.handle.engine()
+        return add_results(await wait_for(engine.submit_add(drafts)), engine)[0]
+
+    async def add_many(
+        self,
+        items: Sequence[Item],
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        role: str | None = None,
+        kind: str | None = None,
+        layer: Layer | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        importance: float | None = None,
+        ttl: Ttl | None = None,
+        occurred_at: Instant | None = None,
+        dedupe: bool | None = None,
+    ) -> list[AddResult]:
+        """See ``Memory.add_many``."""
+        await self._open()
+        fields = self._blocking.fields(
+            user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
+        )
+        engine = self._blocking.handle.engine()
+        drafts = await self._batch(items, fields, 0)
+        return add_results(await wait_for(engine.submit_add(drafts, 0)), engine)
+
+    async def add_stream(
+        self,
+        items: Iterable[Item] | AsyncIterable[Item],
+        *,
+        chunk: int = 1_000,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        role: str | None = None,
+        kind: str | None = None,
+        layer: Layer | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        importance: float | None = None,
+        ttl: Ttl | None = None,
+        occurred_at: Instant | None = None,
+        dedupe: bool | None = None,
+    ) -> AsyncIterator[list[AddResult]]:
+        """See ``Memory.add_stream``; ``items`` may be an async iterable. Close it (``aclosing``) to stop early."""
+        fields = self._blocking.fields(
+            user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
+        )
+        stream = check_stream(items)
+        check_chunk(chunk)
+        await self._open()
+        engine = self._blocking.handle.engine()
+        waiting = list[Future[list[Created]]]()
+        start = 0
+        batches = _batches(stream, chunk)
+        try:
+            while True:
+                try:
+                    batch = await anext(batches, None)
+                    if batch is None:
+                        break
+                    drafts = await self._batch(batch, fields, start)
+                    waiting.append(engine.submit_add(drafts, start, waiting[-1] if waiting else None))
+                except Exception:
+                    while waiting:
+                        yield add_results(await wait_for(waiting.pop(0)), engine)
+                    raise
+                start += len(batch)
+                if len(waiting) >= STREAM_DEPTH:
+                    yield add_results(await wait_for(waiting.pop(0)), engine)
+            while waiting:
+                yield add_results(await wait_for(waiting.pop(0)), engine)
+        finally:
+            for future in waiting:
+                future.cancel()
+            await batches.aclose()
+
+    # -- finding -----------------------------------------------------------------------------------------------------
+
+    async def search(
+        self,
+        query: str,
+        *,
+        user_id: UserId = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        limit: int = 10,
+        filters: Mapping[str, object] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[Layer | str] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        as_of: Instant | None = None,
+        mode: Mode = "hybrid",
+        min_similarity: float | None = None,
+        explain: bool = False,
+    ) -> SearchResults:
+        """See ``Memory.search``."""
+        return await self._search(
+            self._blocking.search,
+            query,
+            user_id=user_id,
+            agent_id=agent_id,
+            run_id=run_id,
+            limit=limit,
+            filters=filters,
+            kinds=kinds,
+            layers=layers,
+            since=since,
+            until=until,
+            as_of=as_of,
+            mode=mode,
+            min_similarity=min_similarity,
+            explain=explain,
+        )
+
+    async def context(
+        self,
+        query: str,
+        *,
+        max_tokens: int,
+        user_id: UserId = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        filters: Mapping[str, object] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[Layer | str] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        mode: Mode = "hybrid",
+        min_similarity: float | None = None,
+        count_tokens: Callable[[str], int] | None = None,
+    ) -> str:
+        """See ``Memory.context``."""
+        return await self._search(
+            self._blocking.context,
+            query,
+            max_tokens=max_tokens,
+            user_id=user_id,
+            agent_id=agent_id,
+            run_id=run_id,
+            filters=filters,
+            kinds=kinds,
+            layers=layers,
+            since=since,
+            until=until,
+            mode=mode,
+            min_similarity=min_similarity,
+            count_tokens=count_tokens,
+        )
+
+    async def recent(
+        self, *, run_id: str, user_id: UserId = None, agent_id: str | None = None, limit: int = 20
+    ) -> list[MemoryRecord]:
+        """See ``Memory.recent``."""
+        return await self._run(self._blocking.recent, run_id=run_id, user_id=user_id, agent_id=agent_id, limit=limit)
+
+    async def get(self, id: str) -> MemoryRecord | None:
+        """See ``Memory.get``."""
+        return await self._run(self._blocking.get, id)
+
+    async def page(
+        self,
+        *,
+        user_id: UserId = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        filters: Mapping[str, object] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[Layer | str] | None = None,
+        order: Order = "newest",
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page:
+        """See ``Memory.page``."""
+        return await self._run(
+            self._blocking.page,
+            user_id=user_id,
+            agent_id=agent_id,
+            run_id=run_id,
+            filters=filters,
+            kinds=kinds,
+            layers=layers,
+            order=order,
+            limit=limit,
+            cursor=cursor,
+        )
+
+    async def iterate(
+        self,
+        *,
+        user_id: UserId = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        filters: Mapping[str, object] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[Layer | str] | None = None,
+        order: Order = "newest",
+    ) -> AsyncIterator[MemoryRecord]:
+        """See ``Memory.iterate``."""
+        cursor: str | None = None
+        while True:
+            page = await self.page(
+                user_id=user_id,
+                agent_id=agent_id,
+                run_id=run_id,
+                filters=filters,
+                kinds=kinds,
+                layers=layers,
+                order=order,
+                limit=500,
+                cursor=cursor,
+            )
+            for record in page.records:
+                yield record
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    # -- changing ------------------------------------------------------------------------------------------------------
+
+    async def update(
+        self,
+        id: str,
+        *,
+        content: str | Unset = UNSET,
+        metadata: Mapping[str, Any] | Unset | None = UNSET,
+        ttl: Ttl | Unset | None = UNSET,
+        importance: float | Unset | None = UNSET,
+        if_version: int | None = None,
+    ) -> MemoryRecord:
+        """See ``Memory.update``."""
+        return await self._wait(
+            self._blocking.update,
+            id,
+            content=content,
+            metadata=metadata,
+            ttl=ttl,
+            importance=importance,
+            if_version=if_version,
+        )
+
+    async def delete(self, id: str) -> bool:
+        """See ``Memory.delete``."""
+        return await self._wait(self._blocking.delete, id)
+
+    async def delete_all(
+        self,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        filters: Mapping[str, object] | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """See ``Memory.delete_all``."""
+        return await self._wait(
+            self._blocking.delete_all,
+            user_id=user_id,
+            agent_id=agent_id,
+            run_id=run_id,
+            filters=filters,
+            dry_run=dry_run,
+        )
+
+    async def erase(self, id: str) -> EraseReport:
+        """See ``Memory.erase``."""
+        return await self._wait(self._blocking.erase, id)
+
+    async def erase_all(self, *, user_id: str) -> EraseReport:
+        """See ``Memory.erase_all``."""
+        return await self._wait(self._blocking.erase_all, user_id=user_id)
+
+    async def history(self, id: str) -> list[HistoryEvent]:
+        """See ``Memory.history``."""
+        return await self._run(self._blocking.history, id)
+
+    async def restore(self, id: str, *, version: int | None = None) -> MemoryRecord:
+        """See ``Memory.restore``."""
+        return await self._wait(self._blocking.restore, id, version=version)
+
+    async def feedback(
+        self, id: str, *, rating: float | None = None, accepted: bool | None = None, query: str | None = None
+    ) -> None:
+        """See ``Memory.feedback``."""
+        await self._wait(self._blocking.feedback, id, rating=rating, accepted=accepted, query=query)
+
+    # -- the store -----------------------------------------------------------------------------------------------------
+
+    @property
+    def lifecycle(self) -> AsyncLifecycleClient:
+        """See ``Memory.lifecycle``."""
+        return AsyncLifecycleClient(self._blocking.lifecycle, self._wait)
+
+    async def flush(self) -> None:
+        """See ``Memory.flush``."""
+        await self._wait(self._blocking.flush)
+
+    async def warm_up(self) -> None:
+        """See ``Memory.warm_up``."""
+        await self._wait(self._blocking.warm_up)
+
+    async def stats(self) -> Stats:
+        """See ``Memory.stats``."""
+        return await self._run(self._blocking.stats)
+
+    async def health(self) -> Health:
+        """See ``Memory.health``."""
+        return await self._run(self._blocking.health)
+
+    async def verify(self) -> VerifyReport:
+        """See ``Memory.verify``."""
+        return await self._wait(self._blocking.verify)
+
+    async def repair(self, *, salvage: bool = False) -> VerifyReport:
+        """See ``Memory.repair``."""
+        # On a thread of its own: those of the engine end with it when a salvage closes it.
+        return await in_thread(partial(self._blocking.repair, salvage=salvage))
+
+    async def reembed(
+        self,
+        model: str | os.PathLike[str] | Embedder | None,
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> ReembedReport:
+        """See ``Memory.reembed``; ``progress`` is called on a worker thread."""
+        await self._open(any_model=True)
+        return await self._wait(self._blocking.reembed, model, progress=progress)
+
+    async def compact(self) -> None:
+        """See ``Memory.compact``."""
+        await self._wait(self._blocking.compact)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    async def _open(self, *, any_model: bool = False) -> None:
+        """Open the store off the loop if this is the first call."""
+        if not self._blocking.handle.is_open:
+            await wait_for(self._blocking.handle.opening(any_model=any_model))
+
+    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A call that reads, on one of the engine's threads."""
+        await self._open()
+        return await _on(self._blocking.handle.engine().reads, partial(call, *args, **kwargs))
+
+    async def _search(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A call that reads, after it has waited for the model unless it looks for words only."""
+        await self._open()
+        engine = self._blocking.handle.engine()
+        mode = kwargs.get("mode")
+        words_only = isinstance(mode, str) and mode == "keyword" and kwargs.get("min_similarity") is None
+        return await _on(engine.reads if words_only else engine.searches, partial(call, *args, **kwargs))
+
+    async def _wait(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A call that waits for a commit, or for what goes on in the background."""
+        await self._open()
+        return await _on(self._blocking.handle.engine().waits, partial(call, *args, **kwargs))
+
+    async def _checked(self, check: Callable[[], list[Draft]], *weights: object) -> list[Draft]:
+        """Drafts of items; where that is much work, off the loop."""
+        return check() if is_light(*weights) else await self._run(check)
+
+    async def _batch(self, items: Sequence[Item], fields: NewMemoryFields, first_index: int) -> list[Draft]:
+        check = partial(self._blocking.check_many, items, fields, first_index)
+        # The common metadata are checked for each item.
+        count = len(items) if isinstance(items, Sequence) else 0  # pyright: ignore[reportUnnecessaryIsInstance]
+        repeated = None if fields.metadata is None else [fields.metadata] * min(count, MAX_BATCH)
+        return await self._checked(check, items, repeated)
+
+
+async def _on(pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+    try:
+        future = pool.submit(call)
+    except RuntimeError as exc:
+        raise ClosedError("this client was closed; open a new one") from exc
+    return await wait_for(future)
+
+
+async def _batches(items: Iterable[Item] | AsyncIterable[Item], size: int) -> AsyncGenerator[list[Item]]:
+    batch = list[Item]()
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            batch.append(item)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    else:
+        for item in items:
+            batch.append(item)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,189 @@
+"""The border: every value from outside is checked here, once, before anything is embedded or written."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, cast
+
+from agentmem.types.checks import check_label, check_text
+from agentmem.types.clock import Micros
+from agentmem.types.enums import ALL, Layer, UserId
+from agentmem.types.errors import InvalidInputError, ScopeError, shown
+from agentmem.types.inputs import Item, Scope, is_new_memory
+
+if TYPE_CHECKING:
+    from agentmem.settings import Settings
+
+
+MAX_ID = 512
+MAX_BATCH = 10_000
+MAX_LIMIT = 10_000
+MAX_QUERY = 100_000
+MAX_LABELS = 1_000
+_LONGEST_TTL = 100 * 365 * 86_400
+_LAYERS = {layer.value: layer for layer in Layer}
+
+
+def check_content(value: object, settings: Settings, field: str = "content") -> str:
+    """Text worth remembering: not blank, not longer than the settings allow."""
+    text = check_text(value, field)
+    if not text or text.isspace():
+        raise InvalidInputError(f"{field} is empty; there is nothing to remember", field=field)
+    if len(text) * 4 > settings.max_content_bytes and (size := len(text.encode())) > settings.max_content_bytes:
+        raise InvalidInputError(
+            f"{field} has {size:,} bytes, more than max_content_bytes={settings.max_content_bytes:,}; "
+            "split it into passages and add each one",
+            field=field,
+        )
+    return text
+
+
+def check_query(value: object) -> str:
+    """Text to search with."""
+    text = check_text(value, "query")
+    if not text or text.isspace():
+        raise InvalidInputError("query is empty; to list records without a query use page()", field="query")
+    if len(text) > MAX_QUERY:
+        raise InvalidInputError(
+            f"query has {len(text):,} characters, more than {MAX_QUERY:,}; search with the question, not the document",
+            field="query",
+        )
+    return text
+
+
+def check_scope(user_id: object, agent_id: object, run_id: object, *, write: bool = False) -> Scope:
+    """A scope whose ids are non-empty text (or absent); ``ALL`` only as ``user_id`` and only in reads."""
+    if user_id is ALL and write:
+        raise ScopeError("user_id=ALL is for reads only; name the user to write for")
+    user: UserId = ALL if user_id is ALL else _scope_id(user_id, "user_id")
+    return Scope(user, _scope_id(agent_id, "agent_id"), _scope_id(run_id, "run_id"))
+
+
+def _scope_id(value: object, name: str) -> str | None:
+    if value is None:
+        return None
+    if value is ALL:
+        raise ScopeError(f"{name}=ALL has no meaning; leave {name} out to match every {name[:-3]}")
+    try:
+        return check_label(value, name, MAX_ID)
+    except InvalidInputError as exc:
+        raise ScopeError(str(exc)) from exc
+
+
+def check_id(value: object) -> str:
+    """A record's id."""
+    return check_label(value, "id", MAX_ID)
+
+
+def check_limit(value: object) -> int:
+    """How many results: 1 to 10,000."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LIMIT:
+        raise InvalidInputError(
+            f"limit must be an int from 1 to {MAX_LIMIT:,}, not {shown(value)}; to read everything use iterate()",
+            field="limit",
+        )
+    return value
+
+
+def check_ttl(value: object) -> Micros:
+    """A time to live, as a timedelta or seconds, in microseconds."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= _LONGEST_TTL:
+        raise InvalidInputError(
+            f"ttl must be a timedelta or seconds, more than 0 and up to 100 years, not {shown(value)}", field="ttl"
+        )
+    return max(1, round(seconds * 1_000_000))
+
+
+def check_layer(value: object, field: str = "layer") -> Layer:
+    """One of the three layers."""
+    layer = _LAYERS.get(value) if isinstance(value, str) else None
+    if layer is None:
+        names = ", ".join(_LAYERS)
+        raise InvalidInputError(f"{field}={shown(value)} is not a layer; the layers are {names}", field=field)
+    return layer
+
+
+def check_labels(value: object, field: str) -> list[str]:
+    """A non-empty list of names, for ``kinds`` and ``layers``."""
+    got = shown(value)
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not value:
+        raise InvalidInputError(f"{field} must be a non-empty list of names, not {got}", field=field)
+    labels = cast("Sequence[object]", value)
+    if len(labels) > MAX_LABELS:
+        raise InvalidInputError(f"{field} has {len(labels):,} names, more than {MAX_LABELS:,}", field=field)
+    return [check_label(item, field) for item in labels]
+
+
+def check_batch(items: object) -> Sequence[Item]:
+    """A sequence of at most 10,000 items."""
+    kind = type(items).__name__
+    if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Sequence):
+        raise InvalidInputError(
+            f"add_many takes a list of items, not {kind}; add() takes one, add_stream() any iterable",
+            field="items",
+        )
+    batch = cast("Sequence[Item]", items)
+    if len(batch) > MAX_BATCH:
+        raise InvalidInputError(
+            f"add_many takes at most {MAX_BATCH:,} items at once, got {len(batch):,}; use add_stream()", field="items"
+        )
+    return batch
+
+
+MAX_CHUNK = 10_000
+
+
+def check_stream(items: object) -> Iterator[Item] | AsyncIterable[Item]:
+    """What yields the items of a stream; refuses what is one item, or none."""
+    if isinstance(items, AsyncIterable):
+        return cast("AsyncIterable[Item]", items)
+    kind = type(items).__name__
+    if not is_new_memory(items) and not isinstance(items, (str, bytes, Mapping)) and isinstance(items, Iterable):
+        with suppress(TypeError):  # an array without dimensions, say
+            return iter(cast("Iterable[Item]", items))
+    raise InvalidInputError(f"add_stream takes an iterable of items, not {kind}; for one item use add()", field="items")
+
+
+def check_chunk(chunk: object) -> None:
+    if isinstance(chunk, bool) or not isinstance(chunk, int) or not 1 <= chunk <= MAX_CHUNK:
+        raise InvalidInputError(f"chunk must be an int from 1 to {MAX_CHUNK:,}, not {shown(chunk)}", field="chunk")
+
+
+def check_tokens(max_tokens: object) -> None:
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+        message = f"max_tokens must be an int of at least 1, not {shown(max_tokens)}"
+        raise InvalidInputError(message, field="max_tokens")
+
+
+def check_flag(value: object, field: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{field} must be True or False, not {shown(value)}", field=field)
+    return value
+
+
+def check_version(value: object, field: str) -> int | None:
+    """A record's version, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
+        raise InvalidInputError(f"{field} must be a record's version, an int, not {shown(value)}", field=field)
+    return value
+
+
+def token_counter(count_tokens: object) -> Callable[[str], int]:
+    """The caller's function, with what it returns checked."""
+    if not callable(count_tokens):
+        raise InvalidInputError(
+            f"count_tokens must be a function from text to int, not {type(count_tokens).__name__}", field="count_tokens"
+        )
+
+    def counted(text: str) -> int:
+        count = count_tokens(text)
+        if not isinstance(count, int):
+            raise InvalidInputError(f"count_tokens returned {shown(count)} instead of an int", field="count_tokens")
+        return count
+
+    return counted

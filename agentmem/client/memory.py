@@ -1,0 +1,559 @@
+"""``Memory``: the blocking client, and the one place that says what each operation takes and means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from agentmem.client.arguments import conditions, cursor_row, feedback_data, patch_of, search_request
+from agentmem.client.checks import (
+    check_chunk,
+    check_flag,
+    check_id,
+    check_limit,
+    check_scope,
+    check_stream,
+    check_tokens,
+    check_version,
+    token_counter,
+)
+from agentmem.client.drafts import add_results, draft_batch, draft_one, within
+from agentmem.client.handle import Handle
+from agentmem.client.lifecycle import LifecycleClient
+from agentmem.filters.sqlite import compile_filter
+from agentmem.retrieval.context import choose, estimate_tokens, render
+from agentmem.stores.rows import Created, not_found
+from agentmem.types.checks import check_number
+from agentmem.types.clock import Clock
+from agentmem.types.enums import UNSET, Instant, Layer, Mode, Order, Ttl, Unset, UserId
+from agentmem.types.errors import InvalidInputError, ScopeError, StoreCorruptError
+from agentmem.types.inputs import Draft, Item, NewMemoryFields, Scope
+from agentmem.types.ports import Embedder
+from agentmem.types.records import AddResult, HistoryEvent, MemoryRecord, Page, SearchResults
+from agentmem.types.reports import EraseReport, Health, ReembedReport, Stats, VerifyReport
+
+if TYPE_CHECKING:
+    from agentmem.settings import Settings
+
+STREAM_DEPTH = 2
+"""Chunks in flight: while one is embedded, the one before is committed."""
+_CONTEXT_CANDIDATES = 50
+
+
+class Memory:
+    """A memory for agents and chatbots, on local disk.
+
+    ``path`` is the store's folder (default ``.agentmem`` in the working directory), made on first use. ``embedder`` is
+    None for the bundled model, the name of a model that fastembed knows, the folder of an ONNX model, or an object with
+    the ``Embedder`` protocol. ``clock`` returns aware datetimes and replaces the system's time, for tests.
+
+    Opens on the first call; use it as a context manager, or ``close()`` it. Safe to share between threads; several
+    processes may open one store. All clients of one path in a process share one engine.
+
+    Whose memories: ``user_id`` is a wall. Given, only that user's records take part; left out, only records that were
+    stored without a user; ``ALL`` (reads only) means everybody's. ``agent_id`` and ``run_id`` narrow further.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        settings: Settings | None = None,
+        embedder: str | os.PathLike[str] | Embedder | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.handle = Handle(path, settings, embedder, clock)
+        self._bound: Scope | None = None
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish what is queued and release the store. A scoped view has nothing of its own to close."""
+        if self._bound is None:
+            self.handle.close()
+
+    def scoped(self, *, user_id: str | None = None, agent_id: str | None = None, run_id: str | None = None) -> Memory:
+        """A view of the same store with the scope bound: every call uses it, and a foreign id is absent to it.
+
+        Raises ``ScopeError`` for no scope at all, and later for calls that name another one.
+        """
+        if user_id is None and agent_id is None and run_id is None:
+            raise ScopeError("scoped() needs at least one of user_id, agent_id, run_id")
+        bound = self._scope(user_id, agent_id, run_id, write=True)
+        view = Memory.__new__(Memory)
+        view.handle, view._bound = self.handle, bound
+        return view
+
+    # -- adding ------------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        item: Item,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        role: str | None = None,
+        kind: str | None = None,
+        layer: Layer | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        importance: float | None = None,
+        ttl: Ttl | None = None,
+        occurred_at: Instant | None = None,
+        id: str | None = None,
+        dedupe: bool | None = None,
+    ) -> AddResult:
+        """Remember one thing; returns once it is durable, and the very next search finds it.
+
+        ``item`` is text, a chat message ``{"role": ..., "content": ...}``, or a ``NewMemory``; what it says itself goes
+        before the arguments. ``importance`` is in [0, 1]; ``ttl`` (seconds or a timedelta) is a promise: from then on
+        the record is invisible. ``occurred_at`` is when it happened, if not now.
+
+        A plain fact (no role, no run, no id of yours) that is already there is not stored again: the result has the
+        status ``"duplicate"``; ``dedupe`` overrides that. Adding the same content under the same ``id`` and scope again
+        is a duplicate too, so that a call with an id can be repeated safely.
+
+        Raises ``InvalidInputError``, ``ScopeError``, ``ConflictError`` (the id is taken), ``EmbeddingError``,
+        ``StoreError``.
+        """
+        fields = self.fields(
+            user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, id, dedupe
+        )
+        engine = self.handle.engine()
+        return add_results(engine.submit_add(self.check_one(item, fields)).result(), engine)[0]
+
+    def add_many(
+        self,
+        items: Sequence[Item],
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        role: str | None = None,
+        kind: str | None = None,
+        layer: Layer | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        importance: float | None = None,
+        ttl: Ttl | None = None,
+        occurred_at: Instant | None = None,
+        dedupe: bool | None = None,
+    ) -> list[AddResult]:
+        """Remember up to 10,000 things in one transaction: all of them or, if anything is wrong, none.
+
+        Arguments are as for ``add`` and serve as defaults for the items. A bad item raises with its position as
+        ``.index``.
+        """
+        fields = self.fields(
+            user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
+        )
+        engine = self.handle.engine()
+        return add_results(engine.submit_add(self.check_many(items, fields), 0).result(), engine)
+
+    def add_stream(
+        self,
+        items: Iterable[Item],
+        *,
+        chunk: int = 1_000,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        role: str | None = None,
+        kind: str | None = None,
+        layer: Layer | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        importance: float | None = None,
+        ttl: Ttl | None = None,
+        occurred_at: Instant | None = None,
+        dedupe: bool | None = None,
+    ) -> Iterator[list[AddResult]]:
+        """Remember any number of things in memory that does not grow; each yielded list is durable.
+
+        ``chunk`` items are committed at a time. An error ends the stream after the chunks before it were yielded; a bad
+        item raises with its position in the whole stream as ``.index``.
+        """
+        fields = self.fields(
+            user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
+        )
+        stream = check_stream(items)
+        check_chunk(chunk)
+        if not isinstance(stream, Iterator):
+            raise InvalidInputError("items is an async iterable; use AsyncMemory for it, or a plain one", field="items")
+        return self._stream(stream, chunk, fields)
+
+    def _stream(self, items: Iterator[Item], chunk: int, fields: NewMemoryFields) -> Iterator[list[AddResult]]:
+        engine = self.handle.engine()
+        waiting = list[Future[list[Created]]]()
+        start = 0
+        try:
+            while True:
+                try:
+                    batch = list(islice(items, chunk))
+                    if not batch:
+                        break
+                    drafts = self.check_many(batch, fields, start)
+                    waiting.append(engine.submit_add(drafts, start, waiting[-1] if waiting else None))
+                except Exception:
+                    # A bad item, or the caller's iterator failed: what is on its way is acknowledged first.
+                    while waiting:
+                        yield add_results(waiting.pop(0).result(), engine)
+                    raise
+                start += len(batch)
+                if len(waiting) >= STREAM_DEPTH:
+                    yield add_results(waiting.pop(0).result(), engine)
+            while waiting:
+                yield add_results(waiting.pop(0).result(), engine)
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    # -- finding -----------------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        query: str,
+        *,
+        user_id: UserId = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        limit: int = 10,
+        filters: Mapping[str, object] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[Layer | str] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        as_of: Instant | None = None,
+        mode: Mode = "hybrid",
+        min_similarity: float | None = None,
+        explain: bool = False,
+    ) -> SearchResults:
+        """The memories that answer a query best, best first: ``limit`` of them whenever the scope has that many.
+
+        ``mode`` is ``"hybrid"`` (meaning and words), ``"vector"`` or ``"keyword"`` (only records with a word of the
+        query). ``filters`` address metadata, Mongo style (see docs/filters.md); ``since`` (inclusive) and ``until``
+        (exclusive) compare with ``occurred_at``, or ``created_at`` where that is not set; ``as_of`` leaves out what was
+        added later and measures recency from then. ``min_similarity`` is the least cosine, in [-1, 1]. Scope and
+        filters hold before the cut to ``limit``. ``explain`` gives each hit ``details`` and the result its ``trace``.
+
+        Raises ``InvalidInputError``, ``FilterError``, ``ScopeError``, ``EmbeddingError``, ``StoreError``.
+        """
+        from agentmem.operations import search as searching
+
+        scope = self._scope(user_id, agent_id, run_id)
+        check_flag(explain, "explain")
+        request = search_request(query, scope, limit, filters, kinds, layers, since, until, as_of, mode, min_similarity)
+        return searching.run(self.handle.engine(), request, explain=explain)
+
+    def context(
+        self,
+        query: str,
+        *,
+        max_tokens: int,
+        user_id: UserId = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        filters: Mapping[str, object] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[Layer | str] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        mode: Mode = "hybrid",
+        min_similarity: float | None = None,
+        count_tokens: Callable[[str], int] | None = None,
+    ) -> str:
+        """What to paste into a prompt: the best memories for the query, without repetitions, oldest first.
+
+        The text has at most ``max_tokens`` tokens as ``count_tokens`` counts them; left out, a token is taken to be
+        three bytes of UTF-8, which overestimates. Empty if nothing was found or nothing fits.
+        """
+        from agentmem.operations import search as searching
+
+        check_tokens(max_tokens)
+        counter = estimate_tokens if count_tokens is None else token_counter(count_tokens)
+        scope, limit = self._scope(user_id, agent_id, run_id), _CONTEXT_CANDIDATES
+        request = search_request(query, scope, limit, filters, kinds, layers, since, until, None, mode, min_similarity)
+        # Only what is shown counts as used.
+        found = searching.run(
+            self.handle.engine(), request, explain=False, choose=lambda hits: choose(hits, max_tokens, counter)
+        )
+        return render([hit.record for hit in found])
+
+    def recent(
+        self, *, run_id: str, user_id: UserId = None, agent_id: str | None = None, limit: int = 20
+    ) -> list[MemoryRecord]:
+        """The last ``limit`` records of a conversation, oldest first."""
+        scope = self._scope(user_id, agent_id, run_id)
+        if scope.run_id is None:
+            raise ScopeError("recent() needs run_id, the conversation to continue")
+        page = self.handle.engine().page(scope, (), (), "newest", check_limit(limit), None)
+        return page.records[::-1]
+
+    def get(self, id: str) -> MemoryRecord | None:
+        """The record with this id, or None if there is none (here), or it is deleted or expired."""
+        engine = self.handle.engine()
+        stored = engine.find(check_id(id), self._bound)
+        return None if stored is None else engine.used(stored)
+
+    def page(
+        self,
+        *,
+        user_id: UserId = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        filters: Mapping[str, object] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[Layer | str] | None = None,
+        order: Order = "newest",
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page:
+        """Records of a scope by the time they were added; pass the page's ``cursor`` to get the next one.
+
+        Records that are added or deleted between two pages neither repeat nor hide others.
+        """
+        scope = self._scope(user_id, agent_id, run_id)
+        where, params = conditions(filters, kinds, layers)
+        after = cursor_row(order, cursor)
+        return self.handle.engine().page(scope, where, params, order, check_limit(limit), after)
+
+    def iterate(
+        self,
+        *,
+        user_id: UserId = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        filters: Mapping[str, object] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[Layer | str] | None = None,
+        order: Order = "newest",
+    ) -> Iterator[MemoryRecord]:
+        """Every record of a scope, read page by page."""
+        cursor: str | None = None
+        while True:
+            page = self.page(
+                user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+                order=order, limit=500, cursor=cursor,
+            )  # fmt: skip
+            yield from page.records
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    def update(
+        self,
+        id: str,
+        *,
+        content: str | Unset = UNSET,
+        metadata: Mapping[str, Any] | Unset | None = UNSET,
+        ttl: Ttl | Unset | None = UNSET,
+        importance: float | Unset | None = UNSET,
+        if_version: int | None = None,
+    ) -> MemoryRecord:
+        """Change a record; what is left out stays. Returns the record as it is now.
+
+        ``metadata`` is merged key by key (None removes a key; None for the whole removes all). ``ttl`` counts from now;
+        None removes the limit. ``if_version`` makes the change conditional on the version that was read.
+
+        Raises ``NotFoundError``, ``ConflictError`` (another version), ``InvalidInputError``, ``EmbeddingError``.
+        """
+        engine = self.handle.engine()
+        patch = patch_of(content, metadata, ttl, importance, if_version, engine.settings, engine.now())
+        return engine.update(check_id(id), patch, self._bound)
+
+    def delete(self, id: str) -> bool:
+        """Hide a record everywhere before this returns; False if there was none. ``restore`` brings it back."""
+        return self.handle.engine().delete(check_id(id), self._bound)
+
+    def delete_all(
+        self,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        filters: Mapping[str, object] | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Delete every record of a scope that passes the filters; returns how many (``dry_run``: would be).
+
+        At least one id is required. Runs in transactions of 2,000 records: interrupted, it has deleted a part.
+        """
+        check_flag(dry_run, "dry_run")
+        scope = self._scope(user_id, agent_id, run_id, write=True)
+        if scope == Scope():
+            raise ScopeError("delete_all() needs user_id, agent_id or run_id, so that nothing is wiped by accident")
+        return self.handle.engine().delete_matching(scope, compile_filter(filters, column="r.metadata"), dry_run)
+
+    def erase(self, id: str) -> EraseReport:
+        """Remove a record's text, metadata and embedding for good, deleted or not, from its history too.
+
+        Returns once libSQL's files hold nothing of it; ``pending`` names derived copies that are being rewritten in the
+        background (``flush`` waits for them). Raises ``NotFoundError``.
+        """
+        from agentmem.operations import maintenance
+
+        engine = self.handle.engine()
+        stored = engine.find(check_id(id), self._bound, any_state=True)
+        if stored is None:
+            raise not_found(id)
+        return maintenance.erase(engine, [[stored]])
+
+    def erase_all(self, *, user_id: str) -> EraseReport:
+        """Erase everything that was ever stored for a user, deleted records included."""
+        from agentmem.operations import maintenance
+
+        scope = self._scope(user_id, None, None, write=True)
+        if scope.user_id is None:
+            raise ScopeError("erase_all() needs the user_id whose records are to be erased")
+        engine = self.handle.engine()
+        return maintenance.erase(engine, engine.matching(scope, None, deleted_too=True))
+
+    def history(self, id: str) -> list[HistoryEvent]:
+        """Every change of a record, oldest first, also of one that was deleted. Raises ``NotFoundError``."""
+        return self.handle.engine().history(check_id(id), self._bound)
+
+    def restore(self, id: str, *, version: int | None = None) -> MemoryRecord:
+        """Undo a delete, or go back to what a record was at ``version``; either way as a new version.
+
+        A record that expired or was evicted can be restored for ``lifecycle.grace_days``; its time in its layer begins
+        anew. One whose own ``ttl`` has passed cannot.
+
+        Raises ``NotFoundError`` if there is no such record or version, or it was erased.
+        """
+        wanted = check_version(version, "version")
+        return self.handle.engine().restore(check_id(id), wanted, self._bound)
+
+    def feedback(
+        self, id: str, *, rating: float | None = None, accepted: bool | None = None, query: str | None = None
+    ) -> None:
+        """Say how good a memory was; all of it goes into its history.
+
+        ``rating`` from 1 to 5 moves its score in searches, ``accepted`` its relevance for promotion.
+        """
+        engine = self.handle.engine()
+        data = feedback_data(rating, accepted, query)
+        value = None if rating is None else check_number(rating, "rating", 1, 5)
+        engine.rate(check_id(id), value, data, self._bound)
+
+    # -- the store ---------------------------------------------------------------------------------------------------
+
+    @property
+    def lifecycle(self) -> LifecycleClient:
+        """Layers: ``sweep``, ``explain``, ``promote``, ``demote``, ``pin``, ``unpin``."""
+        return LifecycleClient(self.handle, self._bound)
+
+    def flush(self) -> None:
+        """Wait until LanceDB and the keyword index have everything that was committed before this call.
+
+        Raises ``StoreError`` if that fails again and again; nothing is lost then, and it goes on being tried.
+        """
+        self.handle.engine().follower.flush()
+
+    def warm_up(self) -> None:
+        """Load the model now instead of at the first add or search."""
+        engine = self.handle.engine()
+        engine.embed_query("warm up")
+
+    def stats(self) -> Stats:
+        """What the store holds: counts, sizes on disk, caches."""
+        from agentmem.operations import maintenance
+
+        return maintenance.stats(self.handle.engine())
+
+    def health(self) -> Health:
+        """How the background work is doing."""
+        from agentmem.operations import maintenance
+
+        return maintenance.health(self.handle.engine())
+
+    def verify(self) -> VerifyReport:
+        """Compare every store with every other: records, embeddings, history, LanceDB (vectors byte for byte), indexes.
+
+        Reads everything; meant for maintenance, not for every day.
+        """
+        from agentmem.operations import maintenance
+
+        return maintenance.verify(self.handle.engine())
+
+    def repair(self, *, salvage: bool = False) -> VerifyReport:
+        """Rebuild what is derived (LanceDB, indexes) if ``verify`` finds it wrong; returns what is wrong after that.
+
+        Damage inside the database itself cannot be mended from elsewhere. With ``salvage``, what can still be read of
+        it goes into a new database, and the damaged files are kept in a folder ``damaged-…`` of the store. The
+        report's ``counts`` then tell how many records were ``salvaged`` and ``lost``, and its ``problems`` which ones
+        are not as they were; the store itself is whole again. Nobody else may have the store open.
+
+        Raises ``StoreCorruptError`` if the database cannot be read, with ``salvage`` only if nothing of it can.
+        """
+        from agentmem.operations import maintenance
+
+        try:
+            report = maintenance.repair(self.handle.engine())
+        except StoreCorruptError:
+            if not salvage:
+                raise
+        else:
+            if report.ok or not salvage:
+                return report
+        rescued = self.handle.salvage()
+        report = maintenance.repair(self.handle.engine())
+        problems = rescued.problems + report.problems
+        return VerifyReport(not problems, {**report.counts, **rescued.counts}, problems)
+
+    def reembed(
+        self,
+        model: str | os.PathLike[str] | Embedder | None,
+        *,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> ReembedReport:
+        """Move the store to another model (as the constructor takes one), while it goes on serving.
+
+        Searches and writes use the old model until all vectors of the new one are there, then the new one. May be
+        interrupted or killed at any time: calling it again goes on where it was. ``progress`` is called with the
+        records done and their number. Other processes that have the store open must open it again afterwards
+        (``ModelMismatchError`` tells them).
+
+        The model that the store has need not be at hand if this is the client's first call: then nothing can be added
+        or found by meaning here until the store is moved. The model that the store has already is refused, but that
+        gives up an unfinished move to another one.
+
+        Raises ``InvalidInputError`` if the store uses this model already, ``StoreLockedError`` if it is being
+        reembedded by somebody else, ``EmbeddingError``.
+        """
+        from agentmem.operations.reembed import reembed
+
+        return reembed(self.handle.engine(any_model=True), model, progress)
+
+    def compact(self) -> None:
+        """Merge files and give space back to the disk."""
+        from agentmem.operations import maintenance
+
+        maintenance.compact(self.handle.engine())
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _scope(self, user_id: object, agent_id: object, run_id: object, *, write: bool = False) -> Scope:
+        """The scope of a call: what is bound, narrowed by what is given."""
+        given = check_scope(user_id, agent_id, run_id, write=write)
+        return given if self._bound is None else within(self._bound, given)
+
+    def fields(self, user_id: object, agent_id: object, run_id: object, *rest: object) -> NewMemoryFields:
+        scope = self._scope(user_id, agent_id, run_id, write=True)
+        values = (scope.user_id, scope.agent_id, scope.run_id, *rest)
+        return NewMemoryFields(**dict(zip(NewMemoryFields.__slots__, values, strict=True)))
+
+    def check_one(self, item: Item, fields: NewMemoryFields) -> list[Draft]:
+        return [draft_one(item, fields, self.handle.settings, self._bound)]
+
+    def check_many(self, items: object, fields: NewMemoryFields, first_index: int = 0) -> list[Draft]:
+        return draft_batch(items, fields, self.handle.settings, self._bound, first_index)

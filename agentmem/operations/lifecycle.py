@@ -1,0 +1,151 @@
+"""What callers do with single records: explain, promote, demote, pin, unpin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from agentmem.lifecycle import table
+from agentmem.lifecycle.expiry import due
+from agentmem.lifecycle.promotion import Criterion, judge
+from agentmem.lifecycle.subject import NEXT, PREVIOUS, Rules, Subject
+from agentmem.stores.repository import Repository
+from agentmem.stores.rows import Stored, not_found, visible
+from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE
+from agentmem.types.clock import Micros, to_datetime
+from agentmem.types.enums import EventType, Layer
+from agentmem.types.errors import InvalidInputError
+from agentmem.types.inputs import Scope
+from agentmem.types.records import HistoryEvent, MemoryRecord
+from agentmem.types.reports import Explanation, Requirement
+
+if TYPE_CHECKING:
+    from agentmem.engine.engine import Engine
+
+_STATE = {LIVE: "live", DELETED: "deleted", EXPIRED: "expired"}
+_PLACING = ("ADD", "PROMOTE", "DEMOTE", "DELETE", "EXPIRE", "EVICT", "RESTORE")
+"""Events that bring a record to where it is."""
+
+
+def explain(engine: Engine, id: str, scope: Scope | None) -> Explanation:
+    """See ``Memory.lifecycle.explain``. What this process has noted of its use is written down first."""
+    engine.lifecycle.write_down()
+    stored = engine.find(id, scope, any_state=True)
+    if stored is None or stored.state == ERASED:
+        raise not_found(id)
+    [subject] = table.subjects(engine.repository, [stored.row])
+    now, rules = engine.now(), engine.lifecycle.rules
+    event = [event for event in engine.repository.history(stored.row, id) if event.event in _PLACING][-1]
+    verdict = judge(subject, now, rules)
+    criteria = (*verdict.criteria, *verdict.required)
+    missing = verdict.required if rules.gate == "any" and any(c.met for c in verdict.criteria) else criteria
+    coming = due(subject, rules) if subject.state == LIVE else None
+    restorable = subject.state == EXPIRED and (subject.expires_at is None or subject.expires_at > now)
+    return Explanation(
+        id=id,
+        state=_STATE[subject.state] if subject.state != LIVE or visible(stored, now) else "expired",
+        layer=Layer(subject.layer),
+        kind=subject.kind,
+        pinned=bool(subject.pinned),
+        since=event.at,
+        because=_because(event),
+        accesses=subject.accesses,
+        first_access=None if subject.first_at is None else to_datetime(subject.first_at),
+        last_access=None if subject.last_at is None else to_datetime(subject.last_at),
+        score=verdict.score.total,
+        components=verdict.score.to_dict(),
+        target_layer=verdict.target,
+        target_kind=None if verdict.target is None else verdict.kind,
+        eligible=verdict.eligible and subject.state == LIVE,
+        gate=rules.gate,
+        requirements=tuple(Requirement(*criterion, criterion.met) for criterion in criteria),
+        lacks=_lacks(subject, missing),
+        due_at=None if coming is None else to_datetime(coming.at),
+        due_rule=None if coming is None else coming.rule,
+        restorable_until=to_datetime(subject.updated_at + rules.grace) if restorable else None,
+    )
+
+
+def _lacks(subject: Subject, criteria: tuple[Criterion, ...]) -> tuple[str, ...]:
+    names = dict.fromkeys(criterion.name for criterion in criteria if not criterion.met)
+    return (*names, *(["unpinned"] if subject.pinned and Layer(subject.layer) in NEXT else []))
+
+
+def _because(event: HistoryEvent) -> str:
+    data = event.data
+    if event.event == EventType.ADD:
+        return "added"
+    if event.event in (EventType.PROMOTE, EventType.DEMOTE):
+        return f"{event.event.lower()}d from {data.get('from')} by {data.get('rule')}, score {data.get('score')}"
+    if event.event in (EventType.EXPIRE, EventType.EVICT):
+        word = "expired" if event.event == EventType.EXPIRE else "evicted"
+        return f"{word} from {data.get('from')} by {data.get('rule')}, threshold {data.get('threshold')}"
+    return f"{event.event.lower()}d"
+
+
+def promote(engine: Engine, id: str, scope: Scope | None) -> MemoryRecord:
+    """Move a record up a layer, whatever its score."""
+    return _move(engine, id, scope, EventType.PROMOTE)
+
+
+def demote(engine: Engine, id: str, scope: Scope | None) -> MemoryRecord:
+    """Move a record down a layer."""
+    return _move(engine, id, scope, EventType.DEMOTE)
+
+
+def pin(engine: Engine, id: str, scope: Scope | None) -> MemoryRecord:
+    """Keep a record where it is."""
+    return _change(engine, id, scope, partial(_pin, pinned=True))
+
+
+def unpin(engine: Engine, id: str, scope: Scope | None) -> MemoryRecord:
+    """Let the rules have a record again."""
+    return _change(engine, id, scope, partial(_pin, pinned=False))
+
+
+def _change(
+    engine: Engine, id: str, scope: Scope | None, run: Callable[[Repository, Subject, Micros, Rules], object]
+) -> MemoryRecord:
+    engine.lifecycle.write_down()
+    key = engine.key(scope)
+
+    def write(repository: Repository) -> Stored:
+        now = engine.now()
+        stored = None if key is None else repository.find_by_id(id, key, now)
+        if stored is None:
+            raise not_found(id)
+        [subject] = table.subjects(repository, [stored.row])
+        run(repository, subject, now, engine.lifecycle.rules)
+        [changed] = repository.find_rows([stored.row])
+        return changed
+
+    return engine.record(engine.write(write))
+
+
+def _move(engine: Engine, id: str, scope: Scope | None, event: EventType) -> MemoryRecord:
+    def run(repository: Repository, subject: Subject, now: Micros, rules: Rules) -> None:
+        verdict = judge(subject, now, rules)
+        up = event is EventType.PROMOTE
+        target = (NEXT if up else PREVIOUS).get(Layer(subject.layer))
+        if target is None:
+            end = "highest" if up else "lowest"
+            raise InvalidInputError(f"record {id!r} is in the {end} layer already, {subject.layer}", field="id")
+        kind = verdict.kind if up else subject.kind
+        data: dict[str, Any] = {"from": subject.layer, "to": target, **verdict.data()}
+        if kind != subject.kind:
+            data |= {"kind": subject.kind, "new_kind": kind}
+        table.apply(repository, [table.Step(subject, event, "by hand", data, target, kind)], now)
+        table.renew(repository, subject.row, now)
+
+    return _change(engine, id, scope, run)
+
+
+def _pin(repository: Repository, subject: Subject, now: Micros, rules: Rules, *, pinned: bool) -> None:
+    if bool(subject.pinned) == pinned:
+        return
+    event = EventType.PIN if pinned else EventType.UNPIN
+    data = {"rule": "by hand", "layer": subject.layer, "components": judge(subject, now, rules).score.to_dict()}
+    table.renew(repository, subject.row, now, pinned=pinned)
+    table.note(repository, subject, event, now, data)
+    repository.touch([subject.row])

@@ -1,0 +1,418 @@
+"""Rescues what can be read of a damaged database into a new one.
+
+Everything else in a store derives from the database, so damage inside it has no second copy to heal from. Rows are read
+range by range, and around what cannot be read; what comes back is checked against whatever else is known of it. The
+damaged files are kept aside, untouched, and the new database takes their place in one step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from agentmem.embedding import fingerprint_of
+from agentmem.embedding.batcher import embed_documents
+from agentmem.engine.engine import DATABASE, OPEN_LOCK, Spec, open_model, with_model
+from agentmem.operations.maintenance import STATE_AFTER
+from agentmem.settings import Settings
+from agentmem.stores.connection import Connection, Row
+from agentmem.stores.locks import FileLock
+from agentmem.stores.log import truncate_wal
+from agentmem.stores.names import Names
+from agentmem.stores.repository import Repository
+from agentmem.stores.rows import fingerprint
+from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE, configure, migrate
+from agentmem.types.clock import now_micros, to_datetime
+from agentmem.types.enums import EventType, Layer
+from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError, StoreLockedError
+from agentmem.types.ports import Embedder
+from agentmem.types.reports import VerifyReport
+
+T = TypeVar("T")
+_WINDOW = 500
+_BATCH = 256
+_SHOWN = 100
+_MODEL = ("model", "dim", "fingerprint", "model_spec")
+
+
+@dataclass
+class _Tally:
+    """What became of the records; ``problems`` names the first of those that are not as they were."""
+
+    salvaged: int = 0
+    lost: int = 0
+    altered: int = 0
+    reembedded: int = 0
+    histories_lost: int = 0
+    problems: list[str] = field(default_factory=list[str])
+
+    def problem(self, text: str) -> None:
+        if len(self.problems) < _SHOWN:
+            self.problems.append(text)
+
+
+class _Chain(NamedTuple):
+    """A record's history in short."""
+
+    first: str
+    version: int
+    state: int
+
+
+def salvage(path: Path, settings: Settings, given: Spec) -> VerifyReport:
+    """Replace a store's damaged database by a new one with everything that can still be read.
+
+    ``counts`` tells the records ``salvaged`` and ``lost``, those whose text is ``altered``, those ``reembedded``
+    because their embedding was damaged, and the ``histories_lost``; ``problems`` names them. The damaged files are
+    copied to a folder ``damaged-…`` in the store first.
+
+    Raises ``StoreLockedError`` while anybody has the store open, ``StoreCorruptError`` if nothing can be read,
+    ``ModelMismatchError`` if ``given`` is not the store's model, ``DiskFullError``.
+    """
+    database, fresh = path / DATABASE, path / f"{DATABASE}.salvage"
+    with ExitStack() as stack:
+        alone = FileLock(path / OPEN_LOCK)
+        stack.callback(alone.close)
+        if not alone.try_acquire():
+            raise StoreLockedError(f"{path} is open in another client or process; close it there, then salvage")
+        _discard(fresh)  # what a killed one left
+        stack.callback(_discard, fresh)
+        aside = _copy_aside(path)
+        os.close(os.open(fresh, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        try:
+            with closing(Connection(database)) as old, closing(Connection(fresh)) as new:
+                old.execute("PRAGMA writable_schema=ON")  # a damaged table definition does not hide the others
+                truncate_wal(old)
+                configure(new)
+                migrate(new, path)
+                tally = _Transfer(old, new, settings, given).run()
+                new.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except ModelMismatchError:
+            shutil.rmtree(aside)
+            raise
+        except StoreCorruptError as exc:
+            raise StoreCorruptError(
+                f"nothing can be read of {database} ({exc}); it is as it was, with a copy in {aside}; "
+                "restore it from a backup"
+            ) from exc
+        for end in ("-wal", "-shm"):
+            for name in (database, fresh):
+                name.with_name(name.name + end).unlink(missing_ok=True)
+        _sync(fresh)
+        os.replace(fresh, database)
+        with suppress(FileNotFoundError):  # it followed another database
+            os.rename(path / "lance", aside / "lance")
+        _sync(path)
+    counts = {
+        name: getattr(tally, name) for name in ("salvaged", "lost", "altered", "reembedded", "histories_lost")
+    }  # fmt: skip
+    return VerifyReport(not tally.problems, counts, tally.problems)
+
+
+def _discard(fresh: Path) -> None:
+    for part in fresh.parent.glob(f"{fresh.name}*"):
+        part.unlink()
+
+
+def _copy_aside(path: Path) -> Path:
+    aside = path / f"damaged-{to_datetime(now_micros()):%Y%m%dT%H%M%S.%f}"
+    try:
+        aside.mkdir(mode=0o700)
+        for end in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                shutil.copy2(path / f"{DATABASE}{end}", aside)
+    except OSError as exc:
+        raise StoreError(f"the damaged database cannot be copied to {aside}: {exc.strerror or exc}") from exc
+    return aside
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+class _Transfer:
+    """Reads the old database and writes the new one, table by table."""
+
+    def __init__(self, old: Connection, new: Connection, settings: Settings, given: Spec) -> None:
+        self._old = old
+        self._new = new
+        self._names: set[int] = set()
+        self._tally = _Tally()
+        self._meta = dict(_whole(old, "SELECT key, value FROM meta"))
+        self._embedder = self._find_model(settings, given)
+        self._kept = dict[int, tuple[int, str]]()
+        self._broken = list[tuple[int, int, int]]()
+
+    def _find_model(self, settings: Settings, given: Spec) -> Embedder:
+        known = {key: self._meta[key] for key in _MODEL if key in self._meta}
+        repository = Repository(self._new, Names())
+        for key, value in known.items():
+            repository.set_meta(key, value)
+        embedder = open_model(repository, settings, given)
+        if "model" in known and (embedder.name, embedder.dim) != (known["model"], int(known["dim"])):
+            raise ModelMismatchError(
+                f"the damaged store holds embeddings of {known['model']!r} ({known['dim']} dimensions), "
+                f"not of {embedder.name!r} ({embedder.dim}); open it with the model it has to salvage it"
+            )
+        if "model" in known and known.get("fingerprint") != fingerprint_of(embedder):
+            raise ModelMismatchError(
+                f"the files of {embedder.name!r} are not those that the damaged store was made with"
+            )
+        with_model(repository, embedder, given if given is not None else known.get("model_spec") or None)
+        return embedder
+
+    def run(self) -> _Tally:
+        self._copy_names()
+        chains = self._read_chains()
+        last = self._last_row()
+        seen = self._copy_records(last, chains)
+        self._tally.lost += len(chains.keys() - seen)
+        if missing := len(chains.keys() - seen):
+            self._tally.problem(f"{missing} records could not be read at all; only their history names them")
+        self._copy_history()
+        self._copy_embeddings(last)
+        self._copy_use(last)
+        # Row numbers are never given out twice.
+        self._write("DELETE FROM sqlite_sequence WHERE name = ?", [("records",)])
+        self._write("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", [("records", last)])
+        return self._tally
+
+    def _write(self, sql: str, rows: Iterable[Row]) -> None:
+        for chunk in _chunks(rows, 2_000):
+            self._new.execute("BEGIN IMMEDIATE")
+            self._new.executemany(sql, [tuple(map(_bindable, row)) for row in chunk])
+            self._new.execute("COMMIT")
+
+    # -- the tables --------------------------------------------------------------------------------------------------
+
+    def _copy_names(self) -> None:
+        last = _number(self._old, "SELECT seq FROM sqlite_sequence WHERE name = 'names'", "SELECT max(n) FROM names")
+        names = [
+            (n, value)
+            for n, value in _ranges(self._old, "SELECT n, value FROM names WHERE n > ? AND n <= ?", last)
+            if isinstance(value, str) and value
+        ]
+        self._write("INSERT OR IGNORE INTO names VALUES (?, ?)", names)
+        self._names = {0} | {row[0] for row in self._new.execute("SELECT n FROM names")}
+
+    def _events(self) -> Iterator[Row]:
+        sql = "SELECT seq, row, event, at, version, data FROM history WHERE seq > ? AND seq <= ?"
+        events = {event.value for event in EventType}
+        for row in _ranges(self._old, sql, self._last_seq):
+            _, record, event, at, version, data = row
+            if event in events and all(isinstance(n, int) for n in (record, at, version)) and _is_json(data):
+                yield row
+
+    def _read_chains(self) -> dict[int, _Chain]:
+        self._last_seq = _number(
+            self._old, "SELECT seq FROM sqlite_sequence WHERE name = 'history'", "SELECT max(seq) FROM history"
+        )
+        chains = dict[int, _Chain]()
+        for _, record, event, _, version, _ in self._events():
+            if not record:
+                continue  # the store itself
+            before = chains.get(record, _Chain(event, 0, LIVE))
+            state = STATE_AFTER.get(event, before.state)
+            chains[record] = _Chain(before.first, max(version, before.version), state)
+        return chains
+
+    def _last_row(self) -> int:
+        return _number(
+            self._old,
+            "SELECT seq FROM sqlite_sequence WHERE name = 'records'",
+            "SELECT max(row) FROM records",
+            "SELECT max(row) FROM history",
+            f"SELECT max(row) FROM {self._embeddings}",
+        )
+
+    @property
+    def _embeddings(self) -> str:
+        return f"embeddings_{int(self._meta.get('generation') or 1)}"
+
+    def _copy_records(self, last: int, chains: dict[int, _Chain]) -> set[int]:
+        columns = [row[1] for row in self._new.execute("PRAGMA table_info(records)")]
+        there = {row[1] for row in _whole(self._old, "PRAGMA table_info(records)")} or set(columns)
+        columns = [name for name in columns if name in there]
+        # A text that is no longer UTF-8 can only be read as bytes.
+        chosen = ", ".join(f"CAST({name} AS BLOB)" if name == "content" else name for name in columns)
+        sql = f"SELECT {chosen} FROM records WHERE row > ? AND row <= ?"
+        ids, seen, kept = set[str](), set[int](), list[Row]()
+        for found in _ranges(self._old, sql, last):
+            record = dict(zip(columns, found, strict=True))
+            row = record["row"]
+            seen.add(row)
+            reason = self._unusable(record)
+            if reason is None and record["id"] in ids:
+                reason = "its id occurs twice"
+            if reason is not None:
+                self._tally.lost += 1
+                self._tally.problem(f"record {record['id']!r} (row {row}): {reason}")
+                continue
+            ids.add(record["id"])
+            self._mend(record, chains.get(row))
+            kept.append(tuple(record[name] for name in columns))
+            self._tally.salvaged += 1
+            if record["state"] != ERASED:
+                self._kept[row] = (record["state"], record["content"])
+        marks = ", ".join("?" * len(columns))
+        self._write(f"INSERT INTO records ({', '.join(columns)}) VALUES ({marks})", kept)
+        return seen
+
+    def _unusable(self, record: dict[str, Any]) -> str | None:
+        """Why a record cannot be kept: without its owner it might be shown to somebody else."""
+        numbers = ("user", "agent", "run", "state", "version", "created_at", "updated_at")
+        if not all(isinstance(record[name], int) for name in numbers) or not isinstance(record["id"], str):
+            return "its columns are damaged"
+        if not {record["user"], record["agent"], record["run"]} <= self._names:
+            return "whose it was could not be read"
+        if record["state"] not in (LIVE, DELETED, ERASED, EXPIRED) or record["layer"] not in {
+            layer.value for layer in Layer
+        }:
+            return "its columns are damaged"
+        if record["content"] is None and record["state"] != ERASED:
+            return "its text could not be read"
+        return None
+
+    def _mend(self, record: dict[str, Any], chain: _Chain | None) -> None:
+        """Bring a record in line with its history, and take note of a text that is not what was stored."""
+        row, altered = record["row"], False
+        try:
+            record["content"] = bytes(record["content"] or b"").decode()
+        except UnicodeDecodeError:
+            record["content"] = bytes(record["content"]).decode(errors="replace")
+            altered = True
+        if not _is_json(record["metadata"]):
+            record["metadata"], altered = None, True
+        if record.get("pinned") not in (0, 1):
+            record["pinned"] = 0
+        mark = record["fingerprint"]
+        if mark is not None and record["state"] == LIVE:
+            key = (record["user"], record["agent"], record["run"])
+            if altered or fingerprint(key, record["role"], record["kind"], record["content"]) != bytes(mark):
+                record["fingerprint"], altered = None, True
+        if altered:
+            self._tally.altered += 1
+            self._tally.problem(f"record {record['id']!r} (row {row}): its text or metadata is not what was stored")
+        if chain is None or chain.first != "ADD" or chain.version != record["version"]:
+            self._broken.append((row, record["created_at"], record["version"]))
+            self._tally.histories_lost += 1
+            self._tally.problem(f"record {record['id']!r} (row {row}): its history could not be read")
+        else:
+            record["state"] = chain.state
+
+    def _copy_history(self) -> None:
+        broken = {row for row, _, _ in self._broken}
+        known = {row[0] for row in self._new.execute("SELECT row FROM records")} - broken | {0}
+        self._write(
+            "INSERT INTO history (seq, row, event, at, version, data) VALUES (?,?,?,?,?,?)",
+            (event for event in self._events() if event[1] in known),
+        )
+        # One event in place of the lost ones, which says what it is.
+        states = dict(self._new.execute("SELECT row, state FROM records"))
+        sql = "INSERT INTO history (row, event, at, version, data) VALUES (?,?,?,?,?)"
+        self._write(sql, [(row, "ADD", at, version, '{"salvaged": true}') for row, at, version in self._broken])
+        after = {state: event for event, state in STATE_AFTER.items() if event in ("DELETE", "ERASE", "EXPIRE")}
+        hidden = [(row, after[states[row]], at, version) for row, at, version in self._broken if states[row] in after]
+        self._write(sql, [(row, event, at, version, None) for row, event, at, version in hidden])
+
+    def _copy_use(self, last: int) -> None:
+        """How records were used; where that is lost, it is counted anew."""
+        if not _whole(self._old, "PRAGMA table_info(accesses)"):
+            return
+        sql = "SELECT row, times, first_at, last_at, value, weight FROM accesses WHERE row > ? AND row <= ?"
+        self._write(
+            "INSERT OR IGNORE INTO accesses VALUES (?, ?, ?, ?, ?, ?, 1)",
+            (
+                use
+                for use in _ranges(self._old, sql, last)
+                if use[0] in self._kept and all(isinstance(number, (int, float)) for number in (use[1], *use[4:]))
+                if all(when is None or isinstance(when, int) for when in use[2:4])
+            ),
+        )
+
+    def _copy_embeddings(self, last: int) -> None:
+        size = self._embedder.dim * 4
+        sql = f"SELECT row, vector FROM {self._embeddings} WHERE row > ? AND row <= ?"
+        missing = dict(self._kept)
+
+        def usable() -> Iterator[Row]:
+            for row, vector in _ranges(self._old, sql, last):
+                if row in missing and isinstance(vector, bytes) and len(vector) == size and _has_length_one(vector):
+                    del missing[row]
+                    yield row, vector
+
+        self._write("INSERT INTO embeddings_1 VALUES (?, ?)", usable())
+        for chunk in _chunks(sorted(missing), _BATCH):
+            vectors = embed_documents(self._embedder, [missing[row][1] for row in chunk])
+            self._write("INSERT INTO embeddings_1 VALUES (?, ?)", zip(chunk, vectors, strict=True))
+            self._tally.reembedded += len(chunk)
+
+
+# -- reading around damage ---------------------------------------------------------------------------------------------
+
+
+def _ranges(db: Connection, sql: str, last: int) -> Iterator[Row]:
+    """Rows of a statement over ``low < key <= high``, without those that cannot be read."""
+    todo = [(low, min(low + _WINDOW, last)) for low in range(0, last, _WINDOW)][::-1]
+    while todo:
+        low, high = todo.pop()
+        try:
+            rows = db.execute(sql, (low, high))
+        except StoreError:
+            if high - low > 1:
+                middle = (low + high) // 2
+                todo += [(middle, high), (low, middle)]
+            continue
+        yield from rows
+
+
+def _whole(db: Connection, sql: str) -> Sequence[Row]:
+    try:
+        return db.execute(sql)
+    except StoreError:
+        return []
+
+
+def _number(db: Connection, *queries: str) -> int:
+    """The largest of what can be read."""
+    found = [rows[0][0] for rows in (_whole(db, sql) for sql in queries) if rows]
+    return max((n for n in found if isinstance(n, int)), default=0)
+
+
+def _is_json(text: object) -> bool:
+    if text is None:
+        return True
+    try:
+        return isinstance(json.loads(text), dict)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):
+        return False
+
+
+def _has_length_one(vector: bytes) -> bool:
+    values = np.frombuffer(vector, np.float32)
+    with np.errstate(all="ignore"):
+        return bool(abs(float(np.dot(values, values)) - 1) < 1e-3)
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    left = iter(items)
+    while chunk := list(islice(left, size)):
+        yield chunk
+
+
+def _bindable(value: Any) -> Any:
+    """The driver turns large ints into floats; as text they stay exact."""
+    return str(value) if isinstance(value, int) and abs(value) >= 2**31 else value

@@ -1,0 +1,250 @@
+"""Everything that can be tuned, with defaults that need no tuning.
+
+A setting has one path, its key in a TOML file: ``memory.performance.batch_size``. The same path is an environment
+variable (``AGENTMEM_MEMORY__PERFORMANCE__BATCH_SIZE``) and, without ``memory``, arguments of ``Settings``:
+``Settings(performance={"batch_size": 8})``. What is under ``performance`` may also be given flat:
+``Settings(batch_size=8)``. Code goes before the environment, that before the file, that before the defaults.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agentmem.settings import sources
+from agentmem.settings.sources import Values
+from agentmem.types.enums import Layer
+from agentmem.types.errors import InvalidInputError, shown
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class _Layer(_Section):
+    max_size_mb: float = Field(gt=0)
+    """Text, metadata and vectors that the layer may hold, in MiB."""
+
+
+class _Promoting(_Layer):
+    eviction_policy: Literal["importance", "lru", "never"] = "importance"
+    """What goes first when the layer is full: least importance * recency / size, least recently used, or nothing."""
+    promotion_threshold: float = Field(ge=0, le=1)
+    """The score must be above this."""
+    promotion_accesses: int = Field(ge=0)
+    """More accesses than this."""
+    promotion_span_hours: float = Field(ge=0)
+    """More hours than this between the first and the last access."""
+    promotion_rating: float = Field(ge=0, le=5)
+    """A rating above this, where there is one."""
+    promotion_relevance: float = Field(ge=0, le=1)
+    """Relevance above this."""
+
+
+class Interact(_Promoting):
+    """``[memory.layers.interact]``: what was said in passing."""
+
+    ttl_hours: float = Field(default=24, ge=0, le=876_000)
+    """Hours after which a record is promoted or expires; 0: never."""
+    max_size_mb: float = Field(default=512, gt=0)
+    promotion_threshold: float = Field(default=0.7, ge=0, le=1)
+    promotion_accesses: int = Field(default=3, ge=0)
+    promotion_span_hours: float = Field(default=12, ge=0)
+    promotion_rating: float = Field(default=4.0, ge=0, le=5)
+    promotion_relevance: float = Field(default=0.8, ge=0, le=1)
+
+
+class Insights(_Promoting):
+    """``[memory.layers.insights]``: what has proved useful."""
+
+    ttl_days: float = Field(default=90, ge=0, le=36_500)
+    """Days after which a record is promoted or expires; 0: never."""
+    max_size_mb: float = Field(default=2_048, gt=0)
+    promotion_threshold: float = Field(default=0.9, ge=0, le=1)
+    promotion_accesses: int = Field(default=10, ge=0)
+    promotion_span_hours: float = Field(default=720, ge=0)
+    promotion_rating: float = Field(default=4.5, ge=0, le=5)
+    promotion_relevance: float = Field(default=0.95, ge=0, le=1)
+
+
+class Assets(_Layer):
+    """``[memory.layers.assets]``: what is kept."""
+
+    ttl_days: float = Field(default=0, ge=0, le=36_500)
+    """Days after which a record expires; 0: never."""
+    max_size_mb: float = Field(default=8_192, gt=0)
+    eviction_policy: Literal["never"] = "never"
+    """Assets are never evicted: a full layer refuses what is added or promoted to it."""
+
+
+class Layers(_Section):
+    """``[memory.layers]``"""
+
+    interact: Interact = Interact()
+    insights: Insights = Insights()
+    assets: Assets = Assets()
+
+
+class Lifecycle(_Section):
+    """``[memory.lifecycle]``"""
+
+    sweep_interval_s: float = Field(default=60, ge=0, le=86_400)
+    """Seconds between two sweeps in the background; 0: none, call ``sweep`` yourself."""
+    promotion_gate: Literal["all", "any"] = "all"
+    """Whether a promotion needs every criterion or any one of them."""
+    grace_days: float = Field(default=30, ge=0, le=36_500)
+    """Days for which an expired or evicted record can be restored; then its text is erased."""
+    recency_half_life_days: float = Field(default=7, gt=0, le=36_500)
+    """Days without access after which recency has halved."""
+    frequent_accesses: int = Field(default=20, ge=1)
+    """Accesses at which frequency is 1."""
+    relevant_similarity: float = Field(default=0.5, gt=0, le=1)
+    """Similarity from which a first hit is as relevant as it gets; depends on the embedding model."""
+
+
+class Retrieval(_Section):
+    """``[memory.retrieval]``: what search looks at; docs/retrieval.md has what each part brings."""
+
+    vector_weight: float = Field(default=0.3, ge=0, le=1)
+    """Share of the similarity of meaning in hybrid scores; the rest is that of the words."""
+    stop_words: bool = True
+    """Function words in a question ("what", "did", "der") count a tenth of what their rarity would give them."""
+    similar_words: bool = True
+    """A word of a question also finds words that mean about the same (English)."""
+    neighbours: int = Field(default=4, ge=0, le=8)
+    """Turns before and after a memory in the same run whose words count for it too, less with each step; 0: none."""
+    weigh_questions: bool = True
+    """Memories count less as far as they are questions themselves, a little more where they answer one."""
+    question_dates: bool = True
+    """A date in a question favours memories from then."""
+    mend_typos: bool = True
+    """A word that no memory has also finds what is one letter away (in scopes that are searched in memory)."""
+
+
+class Performance(_Section):
+    """``[memory.performance]``"""
+
+    batch_size: int = Field(default=32, ge=1, le=10_000)
+    """Requests embedded together at most. None waits for company: only those that find every worker busy are joined."""
+    batch_timeout_ms: float = Field(default=100, ge=0, le=60_000)
+    """Longest that a request may wait for company; a bound that always holds, since none waits."""
+    embed_threads: int = Field(default=2, ge=1, le=64)
+    """Threads that embed at the same time."""
+    embedding_cache_size: int = Field(default=10_000, ge=0)
+    """Embeddings kept in memory, least recently used out first."""
+
+    query_cache_size: int = Field(default=1_000, ge=0)
+    """Search results kept in memory; each is dropped when its scope changes."""
+    query_cache_ttl_minutes: float = Field(default=30, ge=0)
+    """Longest that a cached search result is used."""
+    arena_limit: int = Field(default=50_000, ge=0)
+    """Records up to which a scope is searched exactly in memory."""
+    arena_budget_mb: int = Field(default=256, ge=1)
+    """Memory for the arenas of all scopes together, least recently used out first."""
+    hnsw_m: int = Field(default=16, ge=2, le=128)
+    """Links per record of an HNSW graph. No engine of this version builds one."""
+    hnsw_ef_construction: int = Field(default=200, ge=1, le=10_000)
+    """Candidates looked at when a record enters an HNSW graph. No engine of this version builds one."""
+    hnsw_ef_search: int = Field(default=100, ge=1, le=10_000)
+    """Candidates looked at when an HNSW graph is searched. No engine of this version builds one."""
+
+    lock_timeout_s: float = Field(default=30, gt=0)
+    """Longest wait for another process that is writing, then ``StoreLockedError``."""
+    follower_group: int = Field(default=5_000, ge=1, le=100_000)
+    """Changes after which LanceDB is brought up to date at once."""
+    follower_delay_s: float = Field(default=5, ge=0)
+    """Seconds after which LanceDB is brought up to date however few the changes."""
+
+
+class Settings(_Section):
+    """Settings of one store. Immutable; an unknown name or an impossible value raises ``InvalidInputError``.
+
+    What is not given comes from the environment, then from the TOML file that ``AGENTMEM_CONFIG`` names, else from
+    ``agentmem.toml`` in the working directory if there is one; see ``Settings.load`` to name a file.
+    """
+
+    default_layer: Layer = Layer.ASSETS
+    """Layer of plain facts that name none. Messages and session kinds go to ``interact``."""
+    max_content_bytes: int = Field(default=1_048_576, ge=1, le=16_777_216)
+    """Longest content accepted, in bytes of UTF-8. Longer text should be split into passages."""
+    max_metadata_bytes: int = Field(default=65_536, ge=2, le=1_048_576)
+    """Largest metadata accepted, in bytes of JSON."""
+    long_text: Literal["windows", "refuse"] = "windows"
+    """Text longer than the embedding model reads at once: embedded in parts and averaged, or refused."""
+    layers: Layers = Layers()
+    """How long records live in each layer, and what moves them to the next."""
+    lifecycle: Lifecycle = Lifecycle()
+    """Sweeps, and how scores are computed."""
+    retrieval: Retrieval = Retrieval()
+    """What search looks at beside vectors and words."""
+    performance: Performance = Performance()
+    """Batches, caches, locks."""
+
+    def __init__(self, **values: Any) -> None:
+        given = {name: _plain(value) for name, value in values.items()}
+        flat = {name: given.pop(name) for name in list(given) if name in Performance.model_fields}
+        if flat:
+            given = sources.merged(given, {"performance": flat})
+        _, from_file = sources.read_file()
+        environment = sources.read_environment(Settings.model_fields)
+        try:
+            super().__init__(**sources.merged(from_file, environment, given))
+        except ValidationError as exc:
+            raise _refused(exc, flat) from exc
+
+    @classmethod
+    def load(cls, file: str | os.PathLike[str] | None = None, **values: Any) -> Settings:
+        """Settings from a TOML file (None: the one that ``Settings()`` would read), the environment and ``values``."""
+        token = sources.chosen_file.set(None if file is None else Path(file))
+        try:
+            return cls(**values)
+        finally:
+            sources.chosen_file.reset(token)
+
+    def flat(self) -> Values:
+        """Every setting by its dotted key."""
+        return sources.leaves(self.model_dump(mode="json"))
+
+
+def _plain(value: Any) -> Any:
+    """A section that is given as a model counts for what was set in it."""
+    return value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value
+
+
+def _refused(exc: ValidationError, flat: Values) -> InvalidInputError:
+    """The first error as ours, naming the key as it was given."""
+    first = exc.errors(include_url=False)[0]
+    parts = [str(part) for part in first["loc"]]
+    if len(parts) == 2 and parts[0] == "performance" and parts[1] in flat:
+        parts = parts[1:]
+    name = ".".join(parts)
+    hint = ""
+    if first["type"] == "extra_forbidden":
+        hint = f"; there are: {', '.join(_siblings(parts[:-1]))}"
+    return InvalidInputError(f"setting {name!r}: {first['msg']} (got {shown(first['input'])}){hint}", field=name)
+
+
+def _siblings(path: list[str]) -> list[str]:
+    """The settings of a section."""
+    section: type[BaseModel] = Settings
+    for part in path:
+        section = cast("type[BaseModel]", section.model_fields[part].annotation)
+    return [*section.model_fields, *(Performance.model_fields if section is Settings else ())]
+
+
+def origins(file: str | os.PathLike[str] | None = None) -> dict[str, str]:
+    """Where each setting's value comes from, by dotted key: ``environment``, a file's path, or ``default``."""
+    token = sources.chosen_file.set(None if file is None else Path(file))
+    try:
+        path, table = sources.read_file()
+    finally:
+        sources.chosen_file.reset(token)
+    in_file = sources.leaves(table)
+    in_environment = sources.leaves(sources.read_environment(Settings.model_fields))
+    return {
+        key: "environment" if key in in_environment else str(path) if key in in_file else "default"
+        for key in Settings.load(file).flat()
+    }

@@ -1,0 +1,122 @@
+"""Every error that this library raises on purpose.
+
+::
+
+    AgentMemError
+    ├── ScopeError            also ValueError   a scope id is missing, malformed, or ALL where it may not be
+    ├── InvalidInputError     also ValueError   a value cannot be stored or searched; .field, .index
+    │   └── FilterError                         a filter is malformed or names an unknown operator
+    ├── NotFoundError         also LookupError  no record with this id (in this scope)
+    ├── ConflictError                           the id is taken, or the version moved on
+    ├── ModelMismatchError                      the store was written with another embedding model
+    ├── EmbeddingError                          the model failed or returned something unusable
+    ├── CapacityError                           a limit is reached
+    ├── ClosedError                             the client was closed
+    ├── MissingExtraError     also ImportError  an optional dependency is not installed
+    └── StoreError                              the store on disk
+        ├── StoreLockedError                    another process held the write lock for too long
+        ├── StoreCorruptError                   a file is damaged or is not one of ours
+        ├── StoreVersionError                   written by a newer version of this library
+        └── DiskFullError                       no space left; nothing of the request was kept
+
+Each message says what was wrong, with which value, and what to do about it. Errors of the libraries underneath
+are mapped where those libraries are called, and chained (``raise … from exc``).
+"""
+
+from __future__ import annotations
+
+import reprlib
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+
+
+def shown(value: object) -> str:
+    """A value as it appears in a message: never long, and never an error of its own."""
+    try:
+        return _SHORT.repr(value)
+    except Exception:
+        # An int of more than 4,300 digits, or an object whose __repr__ fails.
+        return f"<{type(value).__name__}>"
+
+
+class AgentMemError(Exception):
+    """Base of every error raised on purpose by this library."""
+
+
+class ScopeError(AgentMemError, ValueError):
+    """A scope id is missing, malformed, or ``ALL`` where it may not be.
+
+    ``index`` is the position in the sequence for calls that take many items.
+    """
+
+    def __init__(self, message: str, *, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class InvalidInputError(AgentMemError, ValueError):
+    """A value cannot be stored or searched for.
+
+    ``field`` names the argument; ``index`` is the position in the sequence for calls that take many items.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None, index: int | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        self.index = index
+
+
+class FilterError(InvalidInputError):
+    """A filter is malformed or uses an operator that does not exist."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, field="filters")
+
+
+class NotFoundError(AgentMemError, LookupError):
+    """There is no record with this id in this scope."""
+
+
+class ConflictError(AgentMemError):
+    """The id is already in use, or the record has moved on from the version that was expected."""
+
+
+class ModelMismatchError(AgentMemError):
+    """The store was written with another embedding model than the one it is opened with."""
+
+
+class EmbeddingError(AgentMemError):
+    """The embedding model could not be loaded, failed, or returned something that is not a usable vector."""
+
+
+class CapacityError(AgentMemError):
+    """A configured limit is reached."""
+
+
+class ClosedError(AgentMemError):
+    """The client was closed; open a new one."""
+
+
+class MissingExtraError(AgentMemError, ImportError):
+    """An optional dependency is needed and not installed; the message has the command that installs it."""
+
+
+class StoreError(AgentMemError):
+    """The store on disk cannot be used as asked."""
+
+
+class StoreLockedError(StoreError):
+    """Another process held the write lock for longer than ``Settings.lock_timeout_s``."""
+
+
+class StoreCorruptError(StoreError):
+    """A file of the store is damaged, or the path holds something that is not a store."""
+
+
+class StoreVersionError(StoreError):
+    """The store was written by a newer version of this library."""
+
+
+class DiskFullError(StoreError):
+    """No space is left on the device; nothing of the failed request was kept."""

@@ -1,0 +1,67 @@
+"""What is to be stored, before and after it was checked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+
+from agentmem.types.clock import Micros
+from agentmem.types.enums import Layer, UserId
+
+if TYPE_CHECKING:
+    from agentmem.types.newmemory import NewMemory
+
+
+Item: TypeAlias = "str | Mapping[str, Any] | NewMemory"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose records. ``user_id`` is a wall, the others narrow; see ``Memory.search``."""
+
+    user_id: UserId = None
+    agent_id: str | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A checked item, ready to be embedded and stored. ``id`` is None where the store is to choose one."""
+
+    content: str
+    scope: Scope
+    role: str | None
+    kind: str
+    layer: Layer
+    metadata: str | None
+    importance: float | None
+    ttl: Micros | None
+    occurred_at: Micros | None
+    id: str | None
+    dedupe: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMemoryFields:
+    """The keyword arguments of an add call: what an item that says nothing itself falls back to."""
+
+    user_id: object = None
+    agent_id: object = None
+    run_id: object = None
+    role: object = None
+    kind: object = None
+    layer: object = None
+    metadata: object = None
+    importance: object = None
+    ttl: object = None
+    occurred_at: object = None
+    id: object = None
+    dedupe: object = None
+
+
+def is_new_memory(item: object) -> TypeGuard[NewMemory]:
+    """Whether the item is a ``NewMemory``; without importing pydantic where nobody has made one."""
+    module = sys.modules.get("agentmem.types.newmemory")
+    return module is not None and isinstance(item, module.NewMemory)

@@ -1,0 +1,154 @@
+"""What reads return: plain, immutable values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from agentmem.types.enums import EventType, Layer, Metadata
+from agentmem.types.plain import Plain
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRecord(Plain):
+    """One memory as it is stored. Times are aware datetimes in UTC."""
+
+    id: str
+    content: str
+    user_id: str | None
+    agent_id: str | None
+    run_id: str | None
+    role: str | None
+    kind: str
+    layer: Layer
+    metadata: Metadata
+    importance: float | None
+    rating: float | None
+    created_at: datetime
+    updated_at: datetime
+    occurred_at: datetime | None
+    expires_at: datetime | None
+    version: int
+    pinned: bool = False
+
+
+class AddResult:
+    """What became of one added item.
+
+    ``status`` is ``"added"`` or ``"duplicate"``; for a duplicate, ``id`` and ``record`` are those of the memory that
+    was already there.
+    """
+
+    __slots__ = ("_build", "_record", "id", "status")
+
+    def __init__(self, id: str, status: Literal["added", "duplicate"], build: Callable[[], MemoryRecord]) -> None:
+        self.id = id
+        self.status: Literal["added", "duplicate"] = status
+        self._build = build
+        self._record: MemoryRecord | None = None
+
+    @property
+    def record(self) -> MemoryRecord:
+        """The stored record (built on first use: bulk loads rarely look at it)."""
+        if self._record is None:
+            self._record = self._build()
+        return self._record
+
+    def __repr__(self) -> str:
+        return f"AddResult(id={self.id!r}, status={self.status!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class HitDetails(Plain):
+    """Why a hit ranks where it does; the formula is in ``agentmem.retrieval.scoring``."""
+
+    vector: float
+    keyword: float
+    recency: float
+    importance: float
+    rating: float
+    matched_terms: tuple[str, ...]
+    windows: int | None = None
+    """In how many parts the model read the text, to average them; None in keyword mode and if the model cannot tell."""
+    exact: float = 0.0
+    """What the query's own words contribute to ``keyword``, which is the sum of ``exact``, ``similar``, ``context``."""
+    similar: float = 0.0
+    """What words of about the same meaning contribute."""
+    context: float = 0.0
+    """What the turns before and after contribute; negative where the query's words are rarer there than here."""
+    date: float | None = None
+    """How near the memory is to the date that the query names; None if it names none."""
+    telling: float = 1.0
+    """The factor for memories that ask rather than tell."""
+    similar_terms: tuple[str, ...] = ()
+    """Terms of the memory that stand for one of the query's."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit(Plain):
+    """One found memory.
+
+    ``score`` in [0, 1] ranks hits of one query; ``similarity`` is the cosine between query and memory and can be
+    compared between queries (``None`` in keyword mode, where nothing is embedded). ``details`` is set when
+    ``explain=True``.
+    """
+
+    score: float
+    similarity: float | None
+    record: MemoryRecord
+    details: HitDetails | None = None
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def content(self) -> str:
+        return self.record.content
+
+
+@dataclass(frozen=True, slots=True)
+class SearchTrace(Plain):
+    """How a search was done: the engines that proposed candidates, counts, and milliseconds per stage."""
+
+    engines: tuple[str, ...]
+    candidates: int
+    cached: bool
+    milliseconds: dict[str, float]
+
+
+class SearchResults(list[SearchHit]):
+    """Hits, best first. ``trace`` is set when ``explain=True``."""
+
+    def __init__(self, hits: Sequence[SearchHit] = (), trace: SearchTrace | None = None) -> None:
+        super().__init__(hits)
+        self.trace = trace
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvent(Plain):
+    """One change of one record.
+
+    ``seq`` orders all events of a store. ``version`` is the record's version after the event. ``data`` holds what the
+    event replaced (for UPDATE and RESTORE, the previous values) or recorded (for FEEDBACK); an ADD needs none.
+    """
+
+    seq: int
+    id: str
+    event: EventType
+    at: datetime
+    version: int
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Plain):
+    """A page of records; pass ``cursor`` to the next call, ``None`` means that this was the last one."""
+
+    records: list[MemoryRecord]
+    cursor: str | None

@@ -1,0 +1,156 @@
+"""What operations on the store report: plain, immutable values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from agentmem.types.enums import EventType, Layer, Pressure
+from agentmem.types.plain import Plain
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class EraseReport(Plain):
+    """What an erase removed, and which derived copies are still to be rewritten (``pending``)."""
+
+    erased: int
+    pending: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReembedReport(Plain):
+    """A move from one model to another; ``records`` counts embeddings made by this run (a resumed one makes fewer)."""
+
+    from_model: str
+    to_model: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class Move(Plain):
+    """What a sweep does with one record, and the rule behind it; ``to_layer`` is None for a record that goes."""
+
+    id: str
+    event: EventType
+    from_layer: Layer
+    to_layer: Layer | None
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport(Plain):
+    """What a sweep did, or would do.
+
+    ``blocked`` records are to be promoted to a layer that is full; ``erased`` ones can no longer be restored. ``moves``
+    is filled by a dry run only, up to 10,000.
+    """
+
+    at: datetime
+    promoted: int
+    expired: int
+    evicted: int
+    erased: int
+    blocked: int
+    examined: int
+    moves: tuple[Move, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement(Plain):
+    """One condition of a promotion: ``value`` has to exceed ``threshold``."""
+
+    name: str
+    value: float
+    threshold: float
+    met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation(Plain):
+    """Why a record is where it is, what it lacks to move up, and when it is due.
+
+    ``state`` is ``"live"``, ``"deleted"`` or ``"expired"``; ``since`` and ``because`` are those of the event that
+    brought it there. ``lacks`` names the requirements that are not met, where that keeps it from being promoted.
+    At ``due_at`` comes ``due_rule``: by ``"ttl"`` (the caller's) it is gone, by ``"layer ttl"`` it is promoted if it is
+    eligible then, else it expires. An expired record can be restored before ``restorable_until``.
+    """
+
+    id: str
+    state: str
+    layer: Layer
+    kind: str
+    pinned: bool
+    since: datetime
+    because: str
+    accesses: int
+    first_access: datetime | None
+    last_access: datetime | None
+    score: float
+    components: dict[str, float]
+    target_layer: Layer | None
+    target_kind: str | None
+    eligible: bool
+    gate: str
+    requirements: tuple[Requirement, ...]
+    lacks: tuple[str, ...]
+    due_at: datetime | None
+    due_rule: str | None
+    restorable_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStats(Plain):
+    """Live records of a layer, the bytes of their text, metadata and vectors, and the layer's limit in bytes."""
+
+    records: int
+    bytes: int
+    limit: int
+    pressure: Pressure
+
+
+@dataclass(frozen=True, slots=True)
+class Stats(Plain):
+    """What the store holds. ``bytes`` are sizes on disk by component."""
+
+    records: int
+    deleted: int
+    expired: int
+    events: int
+    by_layer: dict[str, int]
+    layers: dict[str, LayerStats]
+    pressure: Pressure
+    bytes: dict[str, int]
+    model: str
+    dim: int
+    arenas: dict[str, int]
+    query_cache: dict[str, int]
+    embedding_cache: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Health(Plain):
+    """How the store is doing. ``vectors_behind`` counts changes that LanceDB has yet to receive.
+
+    ``sweep_errors`` counts failures of the background sweeps and of recording accesses; both are tried again.
+    """
+
+    ok: bool
+    vectors_behind: int
+    vector_errors: int
+    vector_rebuilds: int
+    last_vector_error: str | None
+    sweep_errors: int
+    last_sweep_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport(Plain):
+    """What ``verify()`` compared, and every disagreement that it found."""
+
+    ok: bool
+    counts: dict[str, int]
+    problems: list[str] = field(default_factory=list[str])
