@@ -28,7 +28,7 @@ _FUNCTION_WORDS = frozenset(
     "what happened to who told me about where did i hear of is there any do you how much was why so by when are we "
     "the at in on a an her his up over from with and for s not has wants".split()
 ) - {"happened", "told", "hear", "wants"}
-_TABLE = Path(__file__).parent.parent / "agentmem" / "retrieval" / "similar_words.npz"
+_TABLE = Path(__file__).parent.parent / "agentmem" / "text" / "similar_words.npz"
 _HALF_LIFE_S = 30 * 86_400
 _STEM = SnowballStemmer("english").stem_word
 

@@ -35,13 +35,15 @@ _EXECUTE = "agentmem.stores.connection:Connection.execute"
 _MANY = "agentmem.stores.connection:Connection.executemany"
 _INSERT = "agentmem.stores.connection:Connection.insert"
 _LOG = "agentmem.stores.log:"
-_LIFE = "agentmem.lifecycle.table:"
+_ACCOUNTS = "agentmem.stores.accounting:"
+_MOVES = "agentmem.stores.transitions:"
 _LANCE = "agentmem.indexes.lance:"
+_DRIVER = "agentmem.indexes.driver:"
 _MERGE = "INSERT INTO keywords (keywords, rank) VALUES ('merge', "
 
 POINTS: dict[str, Point] = {
     # adding
-    "add: embedded": Point("agentmem.engine.engine:Engine._store", before=True),
+    "add: embedded": Point("agentmem.engine.adding:Adding._store", before=True),
     "add: records in, no embeddings": Point(_INSERT, sql="INSERT INTO records"),
     "add: embeddings in, no history": Point(_INSERT, sql="INSERT INTO embeddings_"),
     "add: before commit": Point(_COMMIT + "GroupCommit._patiently", before=True, sql="COMMIT"),
@@ -51,15 +53,15 @@ POINTS: dict[str, Point] = {
     "update: vector in, record not": Point(_EXECUTE, sql="UPDATE embeddings_"),
     "update: record in, history not": Point(_EXECUTE, sql="UPDATE records SET"),
     "delete: hidden, history not": Point(_MANY, sql="UPDATE records SET state = 1"),
-    "erase: in its transaction": Point("agentmem.stores.repository:Repository.erase_rows", most=8),
+    "erase: in its transaction": Point("agentmem.stores.writes:Repository.erase_rows", most=8),
     "erase: before the log is emptied": Point(_LOG + "truncate_wal", before=True, most=8),
     # LanceDB
-    "lancedb: deleted, not appended": Point(_LANCE + "_delete", most=8),
+    "lancedb: deleted, not appended": Point(_DRIVER + "delete", most=8),
     "lancedb: applied, before watermark": Point(_LANCE + "LanceIndex.apply", most=15),
-    "lancedb: after watermark": Point("agentmem.engine.follower:Follower._note", most=15),
-    "lancedb: compact, before": Point(_LANCE + "_compact", before=True, most=6, needs="compact"),
+    "lancedb: after watermark": Point("agentmem.indexes.vectors:LanceCopy._note", most=15),
+    "lancedb: compact, before": Point(_DRIVER + "compact", before=True, most=6, needs="compact"),
     "lancedb: compacted, not noted": Point(_LANCE + "LanceIndex.optimize", most=6, needs="compact"),
-    "lancedb: rewritten, before compact": Point(_LANCE + "_rewrite", most=1, needs="compact"),
+    "lancedb: rewritten, before compact": Point(_DRIVER + "rewrite", most=1, needs="compact"),
     "lancedb: before a reset": Point(_LANCE + "LanceIndex.reset", before=True, most=1, needs="damaged"),
     "lancedb: moved aside in a reset": Point(_LANCE + "LanceIndex._sweep", before=True, most=1, needs="damaged"),
     "lancedb: rebuilding": Point(_LANCE + "LanceIndex.apply", most=3, needs="damaged"),
@@ -70,23 +72,25 @@ POINTS: dict[str, Point] = {
     "keywords: in, watermark not": Point(_EXECUTE, sql=_MERGE + "200)", needs="keywords"),
     "keywords: merging in compact": Point(_EXECUTE, sql=_MERGE + "?)", most=4, needs="compact"),
     # lifecycle
-    "sweep: judged, nothing moved": Point(_LIFE + "apply", before=True, most=8, needs="sweep"),
+    "sweep: judged, nothing moved": Point(_MOVES + "apply", before=True, most=8, needs="sweep"),
     "sweep: promoted, no events": Point(_MANY, sql="UPDATE records SET layer", most=8, needs="sweep"),
     "sweep: hidden, no events": Point(_MANY, sql="UPDATE records SET state = 3", most=8, needs="sweep"),
-    "sweep: events in, sizes not": Point(_LIFE + "apply", most=8, needs="sweep"),
-    "sweep: moved, still queued": Point(_LIFE + "unqueue", before=True, most=8, needs="sweep"),
-    "sweep: moved, not committed": Point(_LIFE + "unqueue", most=8, needs="sweep"),
+    "sweep: events in, sizes not": Point(_MOVES + "apply", most=8, needs="sweep"),
+    "sweep: moved, still queued": Point(_ACCOUNTS + "unqueue", before=True, most=8, needs="sweep"),
+    "sweep: moved, not committed": Point(_ACCOUNTS + "unqueue", most=8, needs="sweep"),
     "settle: queued, not counted": Point(_EXECUTE, sql="INSERT OR IGNORE INTO due", most=5),
-    "settle: counted, not committed": Point(_LIFE + "settle", most=5),
-    "accesses: noted, not committed": Point("agentmem.stores.repository:Repository.note_accesses", most=5),
+    "settle: counted, not committed": Point(_ACCOUNTS + "settle", most=5),
+    "accesses: noted, not committed": Point(_ACCOUNTS + "note_accesses", most=5),
     # opening
     "migration: between tables": Point(_EXECUTE, sql="CREATE TABLE", most=8, needs="fresh"),
     "migration: made, not recorded": Point(_EXECUTE, sql="INSERT INTO migrations", before=True, most=1, needs="fresh"),
     "migration: recorded, not committed": Point(_EXECUTE, sql="INSERT INTO migrations", most=1, needs="fresh"),
-    "opening: model not noted": Point("agentmem.engine.engine:with_model", before=True, most=1, needs="fresh"),
+    "opening: model not noted": Point("agentmem.engine.opening:note_model", before=True, most=1, needs="fresh"),
     "opening: model noted in part": Point(_EXECUTE, sql="INSERT OR REPLACE INTO meta", most=4, needs="fresh"),
     # another model
-    "reembed: vectors in, progress not": Point("agentmem.operations.reembed:_put", most=4, needs="reembed"),
+    "reembed: vectors in, progress not": Point(
+        "agentmem.stores.writes:Repository.put_embeddings", most=4, needs="reembed"
+    ),
     "reembed: before the flip": Point("agentmem.operations.reembed:_record_flip", before=True, most=1, needs="reembed"),
     "reembed: in the flip": Point("agentmem.operations.reembed:_record_flip", most=1, needs="reembed"),
     "reembed: flipped, not adopted": Point("agentmem.engine.engine:Engine.adopt", before=True, most=1, needs="reembed"),

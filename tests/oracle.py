@@ -30,7 +30,7 @@ SIMILAR, TYPO, STOP = 0.6, 0.8, 0.1
 _ENDS = ".!?\n\u3002\uff01\uff1f\u061f"
 STOP_WORDS = frozenset("a in is not of or s she the to".split())
 """Those of the package's function words that occur in queries here; a test holds the queries to it."""
-SIMILAR_WORDS = Path(__file__).parent.parent / "agentmem" / "retrieval" / "similar_words.npz"
+SIMILAR_WORDS = Path(__file__).parent.parent / "agentmem" / "text" / "similar_words.npz"
 TTL = {"interact": timedelta(hours=24), "insights": timedelta(days=90)}
 GRACE = timedelta(days=30)
 NEXT = {"interact": "insights", "insights": "assets"}

@@ -287,7 +287,7 @@ def test_batches_that_wait_together_are_shared_by_the_workers(open_memory: Open)
 
 def while_queued(memory: Memory, jobs: int) -> None:
     """Wait until so many requests wait for the model."""
-    queue = memory.handle.engine()._batcher._queue
+    queue = memory.handle.engine().adding.batcher._queue
     deadline = time.monotonic() + PATIENCE
     while len(queue) < jobs:
         assert time.monotonic() < deadline

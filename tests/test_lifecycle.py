@@ -26,6 +26,7 @@ from agentmem import (
     ScopeError,
     Settings,
 )
+from agentmem.stores import accounting
 from stress import year
 from stress.victim import HashedWords
 
@@ -513,7 +514,7 @@ def test_verify_notices_a_wrong_count(memory: Memory) -> None:
     memory.lifecycle.sweep()
     assert memory.verify().ok
     write = memory.handle.engine().write
-    write(lambda repository: repository.resize([(1, "assets", 1, 5)]))
+    write(lambda repository: accounting.resize(repository.db, [(1, "assets", 1, 5)]))
     write(lambda repository: repository.db.execute("DELETE FROM due"))
     problems = memory.verify().problems
     assert any(problem.startswith("lifecycle: the layer assets") for problem in problems)

@@ -432,14 +432,14 @@ def test_async(store: Path) -> None:
 
 def obey(pipe: Connection, path: Path) -> None:
     """A second process with the store open under the model of before."""
-    from agentmem.retrieval import search
+    from agentmem.retrieval import residents
 
     with Memory(path, embedder=A) as memory:
         while (call := pipe.recv()) is not None:
             name, args, kwargs = call
             try:
                 if name == "forget the feed":
-                    search.BACKLOG = 0
+                    residents.BACKLOG = 0
                     pipe.send(None)
                     continue
                 outcome = getattr(memory, name)(*args, **kwargs)

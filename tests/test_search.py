@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import TOLERANCE, Oracle, Scope, check_hits, close
 
-from agentmem import ALL, InvalidInputError, Memory, NotFoundError, ScopeError, SearchResults, Settings
-from agentmem.engine.follower import Follower
+from agentmem import ALL, DiskFullError, InvalidInputError, Memory, NotFoundError, ScopeError, SearchResults, Settings
+from agentmem.indexes.keywords import KeywordIndex
 
 SMALL, LARGE = Settings(), Settings(arena_limit=0)
 
@@ -627,10 +627,13 @@ def test_small_and_large_scopes_and_the_oracle_agree(
 def test_words_that_the_index_has_not_seen_yet_are_found(
     open_memory: Callable[..., Memory], monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
+    def full(*_: object) -> None:
+        raise DiskFullError("no space left")
+
     memory = open_memory(settings=Settings(arena_limit=10))
     memory.add_many([f"the garden of number {n}" for n in range(40)], user_id="ada")
     memory.search("garden", user_id="ada", mode=mode)
-    monkeypatch.setattr(Follower, "index_keywords", lambda self, patience=0.0: False)  # as on a full disk
+    monkeypatch.setattr(KeywordIndex, "apply", full)
     late = memory.add("a zebra in the garden", user_id="ada").id
     memory.update(late, content="a zeppelin over the garden")
     memory.add("a zebra and a zeppelin", user_id="ben")

@@ -28,7 +28,7 @@ from agentmem.types.inputs import Scope
 from agentmem.types.metadata import metadata_json
 
 if TYPE_CHECKING:
-    from agentmem.operations.search import Search
+    from agentmem.retrieval.query import Search
     from agentmem.settings import Settings
 
 
@@ -50,7 +50,7 @@ def search_request(
     min_similarity: object,
 ) -> Search:
     """Check the arguments of a search."""
-    from agentmem.operations.search import Search
+    from agentmem.retrieval.query import Search
 
     if not isinstance(mode, str) or mode not in MODES:
         raise InvalidInputError(f"mode={shown(mode)} is not one of {', '.join(MODES)}", field="mode")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 
+from agentmem import operations
 from agentmem.client.checks import MAX_BATCH, check_chunk, check_stream
-from agentmem.client.drafts import add_results, is_light
+from agentmem.client.drafts import is_light
 from agentmem.client.lifecycle import AsyncLifecycleClient
 from agentmem.client.memory import STREAM_DEPTH, Memory
 from agentmem.client.waiting import in_thread, wait_for
@@ -98,7 +99,7 @@ class AsyncMemory:
         drafts = await self._checked(partial(self._blocking.check_one, item, fields), item, metadata)
         # Taken now: a client that is closed meanwhile still says what was stored.
         engine = self._blocking.handle.engine()
-        return add_results(await wait_for(engine.submit_add(drafts)), engine)[0]
+        return operations.add.results(engine, await wait_for(operations.add.add(engine, drafts)))[0]
 
     async def add_many(
         self,
@@ -123,7 +124,7 @@ class AsyncMemory:
         )
         engine = self._blocking.handle.engine()
         drafts = await self._batch(items, fields, 0)
-        return add_results(await wait_for(engine.submit_add(drafts, 0)), engine)
+        return operations.add.results(engine, await wait_for(operations.add.add(engine, drafts, 0)))
 
     async def add_stream(
         self,
@@ -160,16 +161,16 @@ class AsyncMemory:
                     if batch is None:
                         break
                     drafts = await self._batch(batch, fields, start)
-                    waiting.append(engine.submit_add(drafts, start, waiting[-1] if waiting else None))
+                    waiting.append(operations.add.add(engine, drafts, start, waiting[-1] if waiting else None))
                 except Exception:
                     while waiting:
-                        yield add_results(await wait_for(waiting.pop(0)), engine)
+                        yield operations.add.results(engine, await wait_for(waiting.pop(0)))
                     raise
                 start += len(batch)
                 if len(waiting) >= STREAM_DEPTH:
-                    yield add_results(await wait_for(waiting.pop(0)), engine)
+                    yield operations.add.results(engine, await wait_for(waiting.pop(0)))
             while waiting:
-                yield add_results(await wait_for(waiting.pop(0)), engine)
+                yield operations.add.results(engine, await wait_for(waiting.pop(0)))
         finally:
             for future in waiting:
                 future.cancel()

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from agentmem.client.checks import check_batch, check_content, check_id, check_layer, check_scope, check_ttl
-from agentmem.stores.rows import Created
 from agentmem.types.checks import check_instant, check_label, check_number
 from agentmem.types.enums import Layer
 from agentmem.types.errors import InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Draft, Item, NewMemoryFields, Scope, is_new_memory
 from agentmem.types.metadata import metadata_json
-from agentmem.types.records import AddResult
 
 if TYPE_CHECKING:
-    from agentmem.engine.engine import Engine
     from agentmem.settings import Settings
 
 
@@ -150,8 +146,3 @@ def draft_batch(
             except ScopeError as exc:
                 raise ScopeError(f"item {index}: {exc}", index=index) from exc
     return drafts
-
-
-def add_results(created: Sequence[Created], engine: Engine) -> list[AddResult]:
-    """The public form of what an add did."""
-    return [AddResult(c.stored.id, c.status, partial(engine.record, c.stored)) for c in created]

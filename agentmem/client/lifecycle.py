@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from agentmem import operations
 from agentmem.client.checks import check_flag, check_id
 from agentmem.types.checks import check_instant
 from agentmem.types.enums import Instant
@@ -46,42 +47,32 @@ class LifecycleClient:
 
         Also of a record that has expired or was deleted. Raises ``NotFoundError``.
         """
-        from agentmem.operations import lifecycle as operations
-
-        return operations.explain(self._handle.engine(), check_id(id), self._bound)
+        return operations.lifecycle.explain(self._handle.engine(), check_id(id), self._bound)
 
     def promote(self, id: str) -> MemoryRecord:
         """Move a record to the next layer, whatever its score; its time there begins now.
 
         Raises ``NotFoundError``, ``InvalidInputError`` for an asset, ``CapacityError`` if the assets are full.
         """
-        from agentmem.operations import lifecycle as operations
-
-        return operations.promote(self._handle.engine(), check_id(id), self._bound)
+        return operations.lifecycle.promote(self._handle.engine(), check_id(id), self._bound)
 
     def demote(self, id: str) -> MemoryRecord:
         """Move a record to the layer before; its time there begins now.
 
         Raises ``NotFoundError``, and ``InvalidInputError`` for a record in the lowest layer.
         """
-        from agentmem.operations import lifecycle as operations
-
-        return operations.demote(self._handle.engine(), check_id(id), self._bound)
+        return operations.lifecycle.demote(self._handle.engine(), check_id(id), self._bound)
 
     def pin(self, id: str) -> MemoryRecord:
         """Keep a record: no rule promotes, expires or evicts it. A ``ttl`` that its caller set is kept all the same.
 
         Raises ``NotFoundError``.
         """
-        from agentmem.operations import lifecycle as operations
-
-        return operations.pin(self._handle.engine(), check_id(id), self._bound)
+        return operations.lifecycle.pin(self._handle.engine(), check_id(id), self._bound)
 
     def unpin(self, id: str) -> MemoryRecord:
         """Undo ``pin``; the record's time in its layer begins now. Raises ``NotFoundError``."""
-        from agentmem.operations import lifecycle as operations
-
-        return operations.unpin(self._handle.engine(), check_id(id), self._bound)
+        return operations.lifecycle.unpin(self._handle.engine(), check_id(id), self._bound)
 
 
 class AsyncLifecycleClient:

@@ -9,6 +9,7 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from agentmem import operations
 from agentmem.client.arguments import conditions, cursor_row, feedback_data, patch_of, search_request
 from agentmem.client.checks import (
     check_chunk,
@@ -21,12 +22,12 @@ from agentmem.client.checks import (
     check_version,
     token_counter,
 )
-from agentmem.client.drafts import add_results, draft_batch, draft_one, within
+from agentmem.client.drafts import draft_batch, draft_one, within
 from agentmem.client.handle import Handle
 from agentmem.client.lifecycle import LifecycleClient
 from agentmem.filters.sqlite import compile_filter
 from agentmem.retrieval.context import choose, estimate_tokens, render
-from agentmem.stores.rows import Created, not_found
+from agentmem.stores.rows import Created
 from agentmem.types.checks import check_number
 from agentmem.types.clock import Clock
 from agentmem.types.enums import UNSET, Instant, Layer, Mode, Order, Ttl, Unset, UserId
@@ -130,7 +131,7 @@ class Memory:
             user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, id, dedupe
         )
         engine = self.handle.engine()
-        return add_results(engine.submit_add(self.check_one(item, fields)).result(), engine)[0]
+        return operations.add.results(engine, operations.add.add(engine, self.check_one(item, fields)).result())[0]
 
     def add_many(
         self,
@@ -157,7 +158,7 @@ class Memory:
             user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
         )
         engine = self.handle.engine()
-        return add_results(engine.submit_add(self.check_many(items, fields), 0).result(), engine)
+        return operations.add.results(engine, operations.add.add(engine, self.check_many(items, fields), 0).result())
 
     def add_stream(
         self,
@@ -201,17 +202,17 @@ class Memory:
                     if not batch:
                         break
                     drafts = self.check_many(batch, fields, start)
-                    waiting.append(engine.submit_add(drafts, start, waiting[-1] if waiting else None))
+                    waiting.append(operations.add.add(engine, drafts, start, waiting[-1] if waiting else None))
                 except Exception:
                     # A bad item, or the caller's iterator failed: what is on its way is acknowledged first.
                     while waiting:
-                        yield add_results(waiting.pop(0).result(), engine)
+                        yield operations.add.results(engine, waiting.pop(0).result())
                     raise
                 start += len(batch)
                 if len(waiting) >= STREAM_DEPTH:
-                    yield add_results(waiting.pop(0).result(), engine)
+                    yield operations.add.results(engine, waiting.pop(0).result())
             while waiting:
-                yield add_results(waiting.pop(0).result(), engine)
+                yield operations.add.results(engine, waiting.pop(0).result())
         finally:
             for future in waiting:
                 future.cancel()
@@ -246,12 +247,10 @@ class Memory:
 
         Raises ``InvalidInputError``, ``FilterError``, ``ScopeError``, ``EmbeddingError``, ``StoreError``.
         """
-        from agentmem.operations import search as searching
-
         scope = self._scope(user_id, agent_id, run_id)
         check_flag(explain, "explain")
         request = search_request(query, scope, limit, filters, kinds, layers, since, until, as_of, mode, min_similarity)
-        return searching.run(self.handle.engine(), request, explain=explain)
+        return operations.search.search(self.handle.engine(), request, explain=explain)
 
     def context(
         self,
@@ -275,14 +274,12 @@ class Memory:
         The text has at most ``max_tokens`` tokens as ``count_tokens`` counts them; left out, a token is taken to be
         three bytes of UTF-8, which overestimates. Empty if nothing was found or nothing fits.
         """
-        from agentmem.operations import search as searching
-
         check_tokens(max_tokens)
         counter = estimate_tokens if count_tokens is None else token_counter(count_tokens)
         scope, limit = self._scope(user_id, agent_id, run_id), _CONTEXT_CANDIDATES
         request = search_request(query, scope, limit, filters, kinds, layers, since, until, None, mode, min_similarity)
         # Only what is shown counts as used.
-        found = searching.run(
+        found = operations.search.search(
             self.handle.engine(), request, explain=False, choose=lambda hits: choose(hits, max_tokens, counter)
         )
         return render([hit.record for hit in found])
@@ -294,14 +291,12 @@ class Memory:
         scope = self._scope(user_id, agent_id, run_id)
         if scope.run_id is None:
             raise ScopeError("recent() needs run_id, the conversation to continue")
-        page = self.handle.engine().page(scope, (), (), "newest", check_limit(limit), None)
+        page = operations.page.page(self.handle.engine(), scope, limit=check_limit(limit))
         return page.records[::-1]
 
     def get(self, id: str) -> MemoryRecord | None:
         """The record with this id, or None if there is none (here), or it is deleted or expired."""
-        engine = self.handle.engine()
-        stored = engine.find(check_id(id), self._bound)
-        return None if stored is None else engine.used(stored)
+        return operations.read.get(self.handle.engine(), check_id(id), self._bound)
 
     def page(
         self,
@@ -323,7 +318,9 @@ class Memory:
         scope = self._scope(user_id, agent_id, run_id)
         where, params = conditions(filters, kinds, layers)
         after = cursor_row(order, cursor)
-        return self.handle.engine().page(scope, where, params, order, check_limit(limit), after)
+        return operations.page.page(
+            self.handle.engine(), scope, where=where, params=params, order=order, limit=check_limit(limit), after=after
+        )
 
     def iterate(
         self,
@@ -369,11 +366,11 @@ class Memory:
         """
         engine = self.handle.engine()
         patch = patch_of(content, metadata, ttl, importance, if_version, engine.settings, engine.now())
-        return engine.update(check_id(id), patch, self._bound)
+        return operations.change.update(engine, check_id(id), patch, self._bound)
 
     def delete(self, id: str) -> bool:
         """Hide a record everywhere before this returns; False if there was none. ``restore`` brings it back."""
-        return self.handle.engine().delete(check_id(id), self._bound)
+        return operations.change.delete(self.handle.engine(), check_id(id), self._bound)
 
     def delete_all(
         self,
@@ -392,7 +389,8 @@ class Memory:
         scope = self._scope(user_id, agent_id, run_id, write=True)
         if scope == Scope():
             raise ScopeError("delete_all() needs user_id, agent_id or run_id, so that nothing is wiped by accident")
-        return self.handle.engine().delete_matching(scope, compile_filter(filters, column="r.metadata"), dry_run)
+        condition = compile_filter(filters, column="r.metadata")
+        return operations.change.delete_matching(self.handle.engine(), scope, condition, dry_run=dry_run)
 
     def erase(self, id: str) -> EraseReport:
         """Remove a record's text, metadata and embedding for good, deleted or not, from its history too.
@@ -400,27 +398,18 @@ class Memory:
         Returns once libSQL's files hold nothing of it; ``pending`` names derived copies that are being rewritten in the
         background (``flush`` waits for them). Raises ``NotFoundError``.
         """
-        from agentmem.operations import maintenance
-
-        engine = self.handle.engine()
-        stored = engine.find(check_id(id), self._bound, any_state=True)
-        if stored is None:
-            raise not_found(id)
-        return maintenance.erase(engine, [[stored]])
+        return operations.erase.erase(self.handle.engine(), check_id(id), self._bound)
 
     def erase_all(self, *, user_id: str) -> EraseReport:
         """Erase everything that was ever stored for a user, deleted records included."""
-        from agentmem.operations import maintenance
-
         scope = self._scope(user_id, None, None, write=True)
         if scope.user_id is None:
             raise ScopeError("erase_all() needs the user_id whose records are to be erased")
-        engine = self.handle.engine()
-        return maintenance.erase(engine, engine.matching(scope, None, deleted_too=True))
+        return operations.erase.erase_all(self.handle.engine(), scope)
 
     def history(self, id: str) -> list[HistoryEvent]:
         """Every change of a record, oldest first, also of one that was deleted. Raises ``NotFoundError``."""
-        return self.handle.engine().history(check_id(id), self._bound)
+        return operations.read.history(self.handle.engine(), check_id(id), self._bound)
 
     def restore(self, id: str, *, version: int | None = None) -> MemoryRecord:
         """Undo a delete, or go back to what a record was at ``version``; either way as a new version.
@@ -431,7 +420,7 @@ class Memory:
         Raises ``NotFoundError`` if there is no such record or version, or it was erased.
         """
         wanted = check_version(version, "version")
-        return self.handle.engine().restore(check_id(id), wanted, self._bound)
+        return operations.change.restore(self.handle.engine(), check_id(id), wanted, self._bound)
 
     def feedback(
         self, id: str, *, rating: float | None = None, accepted: bool | None = None, query: str | None = None
@@ -443,7 +432,7 @@ class Memory:
         engine = self.handle.engine()
         data = feedback_data(rating, accepted, query)
         value = None if rating is None else check_number(rating, "rating", 1, 5)
-        engine.rate(check_id(id), value, data, self._bound)
+        operations.change.rate(engine, check_id(id), value, data, self._bound)
 
     # -- the store ---------------------------------------------------------------------------------------------------
 
@@ -461,29 +450,22 @@ class Memory:
 
     def warm_up(self) -> None:
         """Load the model now instead of at the first add or search."""
-        engine = self.handle.engine()
-        engine.embed_query("warm up")
+        self.handle.engine().embedder.embed_query("warm up")
 
     def stats(self) -> Stats:
         """What the store holds: counts, sizes on disk, caches."""
-        from agentmem.operations import maintenance
-
-        return maintenance.stats(self.handle.engine())
+        return operations.stats.stats(self.handle.engine())
 
     def health(self) -> Health:
         """How the background work is doing."""
-        from agentmem.operations import maintenance
-
-        return maintenance.health(self.handle.engine())
+        return operations.stats.health(self.handle.engine())
 
     def verify(self) -> VerifyReport:
         """Compare every store with every other: records, embeddings, history, LanceDB (vectors byte for byte), indexes.
 
         Reads everything; meant for maintenance, not for every day.
         """
-        from agentmem.operations import maintenance
-
-        return maintenance.verify(self.handle.engine())
+        return operations.verify.verify(self.handle.engine())
 
     def repair(self, *, salvage: bool = False) -> VerifyReport:
         """Rebuild what is derived (LanceDB, indexes) if ``verify`` finds it wrong; returns what is wrong after that.
@@ -495,10 +477,8 @@ class Memory:
 
         Raises ``StoreCorruptError`` if the database cannot be read, with ``salvage`` only if nothing of it can.
         """
-        from agentmem.operations import maintenance
-
         try:
-            report = maintenance.repair(self.handle.engine())
+            report = operations.repair.repair(self.handle.engine())
         except StoreCorruptError:
             if not salvage:
                 raise
@@ -506,7 +486,7 @@ class Memory:
             if report.ok or not salvage:
                 return report
         rescued = self.handle.salvage()
-        report = maintenance.repair(self.handle.engine())
+        report = operations.repair.repair(self.handle.engine())
         problems = rescued.problems + report.problems
         return VerifyReport(not problems, {**report.counts, **rescued.counts}, problems)
 
@@ -530,15 +510,11 @@ class Memory:
         Raises ``InvalidInputError`` if the store uses this model already, ``StoreLockedError`` if it is being
         reembedded by somebody else, ``EmbeddingError``.
         """
-        from agentmem.operations.reembed import reembed
-
-        return reembed(self.handle.engine(any_model=True), model, progress)
+        return operations.reembed.reembed(self.handle.engine(any_model=True), model, progress)
 
     def compact(self) -> None:
         """Merge files and give space back to the disk."""
-        from agentmem.operations import maintenance
-
-        maintenance.compact(self.handle.engine())
+        operations.compact.compact(self.handle.engine())
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib import import_module
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,10 +37,10 @@ class OnnxModel:
     """
 
     def __init__(self, folder: ModelFolder, *, threads: int | None, pooling: Pooling | None) -> None:
+        import onnxruntime as library  # pyright: ignore[reportMissingTypeStubs]
         from tokenizers import Tokenizer
 
-        # Its stubs leave most types open.
-        onnxruntime: Any = import_module("onnxruntime")
+        onnxruntime: Any = library  # its stubs leave most types open
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         # Idle pool threads must not burn the processor that the tokenizer and the store need.

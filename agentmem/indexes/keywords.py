@@ -9,51 +9,151 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
-from agentmem.retrieval.matching import Statistics
+from typing_extensions import override
+
+from agentmem.stores import meta
+from agentmem.stores.commit import GroupCommit, Task, Write
 from agentmem.stores.connection import Connection
-from agentmem.stores.repository import Repository
+from agentmem.stores.records import LIVE_ONLY, Records
 from agentmem.stores.rows import ScopeKey
+from agentmem.stores.schema import LIVE
+from agentmem.stores.writes import Repository
 from agentmem.text.question import Word
 from agentmem.text.terms import terms
+from agentmem.types.ports import FeedCopy, FeedEvent
 
 GROUP = 200
 """Changes indexed in one transaction: about 10 ms."""
 PROPOSAL_POSTINGS = 20_000
 """Ranking costs time per matching record, so proposals use the rarest terms until they match this many."""
-_APPLIED = "keywords_applied_seq"
 
 
-def applied_seq(repository: Repository) -> int:
-    """The last event that the index has seen."""
-    return int(repository.meta(_APPLIED) or 0)
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What BM25 must know of a scope: its records, their mean length in terms, how many have each of the query's terms,
+    and which of the terms that none has are there in a similar one."""
+
+    documents: int
+    mean_length: float
+    containing: dict[str, int]
+    similar: frozenset[str] = frozenset()
 
 
-def needed(repository: Repository, limit: int) -> bool:
-    """Whether the store is too large for every scope to be sure to fit into an arena."""
-    return repository.count("r.state = 0", (), limit + 1) > limit
+class KeywordIndex(FeedCopy):
+    """The index of one store. Reads on the reading connection, writes through the process's one writer."""
+
+    def __init__(self, records: Records, commits: GroupCommit) -> None:
+        self._records = records
+        self._commits = commits
+
+    @property
+    @override
+    def name(self) -> str:
+        return "keywords"
+
+    @property
+    @override
+    def group(self) -> int:
+        return GROUP
+
+    def needed(self, limit: int) -> bool:
+        """Whether the store is too large for every scope to be sure to fit into an arena."""
+        return self._records.count(LIVE_ONLY, (), limit + 1) > limit
+
+    @override
+    def applied_seq(self) -> int:
+        return _applied(self._records)
+
+    @override
+    def apply(self, events: Sequence[FeedEvent], after: int) -> None:
+        self._commits.submit(Write(partial(_index, events, after), rows=GROUP), background=True).result()
+
+    @override
+    def check(self) -> list[str]:
+        if not self.applied_seq():
+            return []
+        db = self._records.db
+        missing = db.execute(
+            f"SELECT count(*) FROM records WHERE state = {LIVE} AND row NOT IN (SELECT row FROM keyword_lengths)"
+        )[0][0]
+        extra = db.execute(
+            f"SELECT count(*) FROM keyword_lengths WHERE row NOT IN (SELECT row FROM records WHERE state = {LIVE})"
+        )[0][0]
+        return [f"{self.name}: {missing} records are missing and {extra} are left over"] if missing or extra else []
+
+    @override
+    def reset(self) -> None:
+        self._commits.submit(Write(_empty)).result()
+
+    def purge(self) -> None:
+        """Merge the whole index, a little at a time, so that nothing of a removed record's terms is left in it."""
+        self._commits.submit(Task(_merge)).result()
+
+    def statistics(self, scope: ScopeKey, words: Sequence[Word]) -> Statistics:
+        """What BM25 must know of a scope."""
+        conditions = [
+            f"{name} = {value}" for name, value in zip(scope._fields, scope, strict=True) if value is not None
+        ]
+        where = " AND ".join(conditions) or "1"
+        documents, length = self._records.db.execute(
+            f"SELECT coalesce(sum(documents), 0), coalesce(sum(terms), 0) FROM keyword_totals WHERE {where}"
+        )[0]
+        containing = {word.term: self._count(scope, word.term) for word in words}
+        similar = {
+            word.term
+            for word in words
+            if word.similar and not containing[word.term] and self._any(scope, [term for term, _ in word.similar])
+        }
+        return Statistics(documents, length / documents if documents else 0.0, containing, frozenset(similar))
+
+    def propose(self, scope: ScopeKey, containing: dict[str, int], wanted: int) -> tuple[list[int], bool]:
+        """Rows of the scope that match best by FTS5's own ranking, and whether they are all that match any word."""
+        chosen, postings = list[str](), 0
+        known = sorted((count, word) for word, count in containing.items() if count)
+        for count, word in known:
+            if postings < wanted or postings + count <= PROPOSAL_POSTINGS:
+                chosen.append(word)
+                postings += count
+        if not chosen:
+            return [], True
+        rows = self._records.db.execute(
+            "SELECT rowid FROM keywords WHERE keywords MATCH ? ORDER BY rank LIMIT ?", (_match(scope, chosen), wanted)
+        )
+        return [row[0] for row in rows], len(chosen) == len(known) and len(rows) < wanted
+
+    def _count(self, scope: ScopeKey, word: str) -> int:
+        sql = "SELECT count(*) FROM keywords WHERE keywords MATCH ?"
+        return self._records.db.execute(sql, (_match(scope, [word]),))[0][0]
+
+    def _any(self, scope: ScopeKey, words: Sequence[str]) -> bool:
+        sql = "SELECT 1 FROM keywords WHERE keywords MATCH ? LIMIT 1"
+        return bool(self._records.db.execute(sql, (_match(scope, words),)))
 
 
-def apply_next(repository: Repository) -> int:
-    """Index the next group of changes, inside a transaction; returns how many events that were."""
-    seq = applied_seq(repository)
-    events = repository.events_after(seq, GROUP)
-    if not events:
-        return 0
+def _applied(records: Records) -> int:
+    return int(records.meta(meta.KEYWORDS_APPLIED) or 0)
+
+
+def _index(events: Sequence[FeedEvent], after: int, repository: Repository) -> None:
+    """Index what changed, inside a transaction; nothing if the index is no longer where it was."""
+    if _applied(repository) != after:
+        return
     db = repository.db
-    rows = sorted({event[1] for event in events})
+    rows = sorted({event.row for event in events})
     totals: Counter[tuple[int, int, int]] = Counter()
     counts: Counter[tuple[int, int, int]] = Counter()
-    scopes = {event[1]: (event[2], event[3], event[4]) for event in events}
+    scopes = {event.row: (event.user, event.agent, event.run) for event in events}
     for row, length in list(db.select_in("SELECT row, terms FROM keyword_lengths WHERE row IN ({})", rows)):
         totals[scopes[row]] -= length
         counts[scopes[row]] -= 1
         db.execute("DELETE FROM keywords WHERE rowid = ?", (row,))
         db.execute("DELETE FROM keyword_lengths WHERE row = ?", (row,))
-    postings = list[tuple[int, str, str]]()
-    lengths = list[tuple[int, int]]()
+    postings, lengths = list[tuple[int, str, str]](), list[tuple[int, int]]()
     for stored in repository.find_rows(rows):
-        if stored.state == 0:
+        if stored.state == LIVE:
             words = terms(stored.content)
             scope = (stored.user, stored.agent, stored.run)
             postings.append((stored.row, " ".join(_scope_terms(ScopeKey(*scope))), " ".join(words)))
@@ -68,12 +168,17 @@ def apply_next(repository: Repository) -> int:
         [(*scope, counts[scope], totals[scope]) for scope in counts],
     )
     db.execute("INSERT INTO keywords (keywords, rank) VALUES ('merge', 200)")
-    repository.set_meta(_APPLIED, events[-1][0])
-    return len(events)
+    repository.set_meta(meta.KEYWORDS_APPLIED, events[-1].seq)
 
 
-def purge(db: Connection) -> None:
-    """Merge the whole index, a little at a time, so that nothing of a removed record's terms is left in it."""
+def _empty(repository: Repository) -> None:
+    repository.db.execute("INSERT INTO keywords (keywords) VALUES ('delete-all')")
+    repository.db.execute("DELETE FROM keyword_lengths")
+    repository.db.execute("DELETE FROM keyword_totals")
+    repository.set_meta(meta.KEYWORDS_APPLIED, 0)
+
+
+def _merge(db: Connection) -> None:
     pages = -500  # negative: begin a merge of everything, as 'optimize' would do in one go
     while True:
         before = db.execute("SELECT total_changes()")[0][0]
@@ -81,56 +186,6 @@ def purge(db: Connection) -> None:
         if db.execute("SELECT total_changes()")[0][0] - before < 2:
             return
         pages = 500
-
-
-def rebuild(repository: Repository) -> None:
-    """Empty the index, inside a transaction; it fills again from the start of the feed."""
-    repository.db.execute("INSERT INTO keywords (keywords) VALUES ('delete-all')")
-    repository.db.execute("DELETE FROM keyword_lengths")
-    repository.db.execute("DELETE FROM keyword_totals")
-    repository.set_meta(_APPLIED, 0)
-
-
-def statistics(repository: Repository, scope: ScopeKey, words: Sequence[Word]) -> Statistics:
-    """What BM25 must know of a scope."""
-    conditions = [f"{name} = {value}" for name, value in zip(scope._fields, scope, strict=True) if value is not None]
-    where = " AND ".join(conditions) or "1"
-    documents, length = repository.db.execute(
-        f"SELECT coalesce(sum(documents), 0), coalesce(sum(terms), 0) FROM keyword_totals WHERE {where}"
-    )[0]
-    containing = {word.term: _count(repository, scope, word.term) for word in words}
-    similar = {
-        word.term
-        for word in words
-        if word.similar and not containing[word.term] and _any(repository, scope, [term for term, _ in word.similar])
-    }
-    return Statistics(documents, length / documents if documents else 0.0, containing, frozenset(similar))
-
-
-def propose(repository: Repository, scope: ScopeKey, containing: dict[str, int], wanted: int) -> tuple[list[int], bool]:
-    """Rows of the scope that match best by FTS5's own ranking, and whether they are all that match any word."""
-    chosen = list[str]()
-    postings = 0
-    known = sorted((count, word) for word, count in containing.items() if count)
-    for count, word in known:
-        if postings < wanted or postings + count <= PROPOSAL_POSTINGS:
-            chosen.append(word)
-            postings += count
-    if not chosen:
-        return [], True
-    rows = repository.db.execute(
-        "SELECT rowid FROM keywords WHERE keywords MATCH ? ORDER BY rank LIMIT ?", (_match(scope, chosen), wanted)
-    )
-    return [row[0] for row in rows], len(chosen) == len(known) and len(rows) < wanted
-
-
-def _count(repository: Repository, scope: ScopeKey, word: str) -> int:
-    return repository.db.execute("SELECT count(*) FROM keywords WHERE keywords MATCH ?", (_match(scope, [word]),))[0][0]
-
-
-def _any(repository: Repository, scope: ScopeKey, words: Sequence[str]) -> bool:
-    sql = "SELECT 1 FROM keywords WHERE keywords MATCH ? LIMIT 1"
-    return bool(repository.db.execute(sql, (_match(scope, words),)))
 
 
 def _match(scope: ScopeKey, words: Sequence[str]) -> str:

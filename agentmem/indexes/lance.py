@@ -11,74 +11,30 @@ included. :meth:`LanceIndex.state` is there to be compared with what it was afte
 
 from __future__ import annotations
 
-import atexit
 import errno
 import os
-import re
 import shutil
-import sys
 import threading
-import time
 import uuid
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from agentmem.types.errors import ClosedError, DiskFullError, InvalidInputError, StoreCorruptError, StoreError
+from agentmem.indexes import driver
+from agentmem.indexes.driver import Table
+from agentmem.types.errors import ClosedError, InvalidInputError, StoreCorruptError, StoreError
 
 if TYPE_CHECKING:
     from agentmem.types.ports import Ints, Vector
 
 _T = TypeVar("_T")
 
-_KEYS = ("row", "user", "agent", "run")
-
 # A search loses its files when another process cleans up old versions under it; a fresh handle finds the new ones.
 _ATTEMPTS = 3
-
-# LanceDB parses the predicate at 4-25 µs per number, and each chunk is a commit of its own.
-_DELETE_CHUNK = 5_000
-
-# Below this many rows a scan of the scope columns is as fast as the index.
-_INDEX_FROM = 20_000
-
-# LanceDB's own limits are 6 GB and 1 GB.
-_INDEX_CACHE_BYTES = 256 * 2**20
-_METADATA_CACHE_BYTES = 64 * 2**20
-
-# Zero would do the same, with a warning on every call.
-_AT_ONCE = timedelta(milliseconds=1)
-
-# Seconds without a call before the interpreter may end, and the longest that it waits for that.
-_QUIET, _EXIT_WAIT = 0.1, 10.0
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_DAMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
-_OS_ERROR = re.compile(r"os error (\d+)")
-
-
-class _Table(Protocol):
-    """What is used of ``lancedb.table.LanceTable``, whose own types pyright cannot follow into pyarrow."""
-
-    @property
-    def version(self) -> int: ...
-    def count_rows(self) -> int: ...
-    def add(self, data: Any) -> object: ...
-    def delete(self, where: str) -> object: ...
-    def update(self, *, where: str, values_sql: dict[str, str]) -> object: ...
-    def optimize(self, *, cleanup_older_than: timedelta, delete_unverified: bool) -> object: ...
-    def search(self, query: Vector | None = None, vector_column_name: str | None = None) -> Any: ...
-    def list_indices(self) -> Iterable[Any]: ...
-    def create_index(self, column: str, *, config: Any) -> object: ...
-
-
-class TableCorruptError(StoreCorruptError):
-    """The vector table is damaged: reset it. The truth is elsewhere. Never leaves the package."""
 
 
 class LanceIndex:
@@ -100,7 +56,7 @@ class LanceIndex:
         self._name = table
         self._path = folder / f"{table}.lance"
         self._lock = threading.Lock()
-        self._handle: _Table | None = None
+        self._handle: Table | None = None
         self._closed = False
         self._top: tuple[tuple[int, int], int] | None = None
         self._sums = dict[str, tuple[tuple[int, int], int]]()
@@ -116,24 +72,16 @@ class LanceIndex:
         if not len(delete) and not len(rows):
             return
 
-        def work(table: _Table) -> None:
+        def work(table: Table) -> None:
             top = self._known_top(table)
             self._top = None
-            _delete(table, np.union1d(np.asarray(delete, dtype=np.int64), batch[0][batch[0] <= top]))
+            driver.delete(table, np.union1d(np.asarray(delete, dtype=np.int64), batch[0][batch[0] <= top]))
             if len(rows):
-                table.add(self._arrow(*batch))
+                table.add(driver.to_arrow(*batch))
             # Too high when the largest row was deleted, which only costs a needless look for a row number.
-            self._top = (_state(table), max(top, int(batch[0].max(initial=0))))
+            self._top = (driver.state(table), max(top, int(batch[0].max(initial=0))))
 
         self._run("apply changes to", work, None, create=len(rows) > 0)
-
-    def max_row(self) -> int:
-        """The largest row number present, 0 when there is none."""
-        return self._run("read", _max_row, 0)
-
-    def count(self) -> int:
-        """How many rows there are."""
-        return self._run("count", lambda table: table.count_rows(), 0)
 
     def state(self) -> tuple[int, int]:
         """The table's version and its number of rows, ``(0, 0)`` when there is no table. Takes under a millisecond.
@@ -143,7 +91,7 @@ class LanceIndex:
         count, means that commits were lost: reset. A larger version means that a writer died before it noted the
         pair: apply again from the watermark.
         """
-        return self._run("read the version of", _state, (0, 0))
+        return self._run("read the version of", driver.state, (0, 0))
 
     def checksums(self) -> dict[str, int]:
         """CRC-32 of each file of the table, by its name within it. Files never change: each is read once.
@@ -172,9 +120,16 @@ class LanceIndex:
         return [name for name, crc in found.items() if noted.get(name, crc) != crc] + gone
 
     def search(
-        self, vector: Vector, limit: int, *, user: int | None = None, agent: int | None = None, run: int | None = None
+        self,
+        vector: Vector,
+        limit: int,
+        *,
+        user: int | None = None,
+        agent: int | None = None,
+        run: int | None = None,
+        rows: Ints | None = None,
     ) -> tuple[Ints, Vector]:
-        """The ``limit`` rows nearest to ``vector`` among those whose columns equal the ids given.
+        """The ``limit`` rows nearest to ``vector`` among those whose columns equal the ids given, and among ``rows``.
 
         ``vector`` is float32 of shape ``(dim,)`` and of length one. Returns row numbers (int64) and cosine similarities
         (float32, in [-1, 1]), best first, ties by row number. Exact: every row of the scope is compared.
@@ -184,16 +139,16 @@ class LanceIndex:
         nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
         if limit <= 0:
             return nothing
-        where = _scope(user, agent, run)
+        scope = _scope(user, agent, run)
+        chunks = [""] if rows is None else driver.chunks_of(rows)
+        predicates = [" AND ".join(part for part in (scope, chunk) if part) for chunk in chunks]
 
-        def work(table: _Table) -> tuple[Ints, Vector]:
-            query = table.search(vector, "vector")
-            query = query.distance_type("dot").bypass_vector_index().select(["row", "_distance"]).limit(limit)
-            found = (query.where(where, prefilter=True) if where else query).to_arrow()
-            rows: Ints = found.column("row").to_numpy()
-            similarity: Vector = np.clip(np.float32(1) - found.column("_distance").to_numpy(), -1, 1)
-            order = np.lexsort((rows, -similarity))
-            return rows[order], similarity[order]
+        def work(table: Table) -> tuple[Ints, Vector]:
+            parts = [nothing, *(driver.nearest(table, vector, limit, where) for where in predicates)]
+            near = np.concatenate([part[0] for part in parts])
+            similarity: Vector = np.clip(np.float32(1) - np.concatenate([part[1] for part in parts]), -1, 1)
+            order = np.lexsort((near, -similarity))[:limit]
+            return near[order], similarity[order]
 
         return self._run("search", work, nothing)
 
@@ -217,11 +172,11 @@ class LanceIndex:
             return
         table, version = opened
         try:
-            query = table.search().select([*_KEYS, "vector"])
+            query = table.search().select([*driver.KEYS, "vector"])
             for block in (query.where(where) if where else query).to_batches(batch):
-                yield self._numpy(block)
+                yield driver.to_numpy(block, self._dim)
         except Exception as exc:
-            error = _mapped(exc, "scan", self._path)
+            error = driver.mapped(exc, "scan", self._path)
             self._drop(table)
             if isinstance(error, StoreCorruptError) and self.state()[0] != version:
                 error = StoreError(f"{self._path} was cleaned up while it was being scanned; scan it again")
@@ -236,14 +191,14 @@ class LanceIndex:
         index: a flat search is exact, and scopes that are searched here fit it.
         """
 
-        def work(table: _Table) -> None:
+        def work(table: Table) -> None:
             self._top = None
-            _compact(table)
+            driver.compact(table)
             marked = self._marked_fragments() if purge else []
             if marked:
-                _rewrite(table, marked)
-            if _ensure_indices(table) or marked:
-                _compact(table)
+                driver.rewrite(table, marked)
+            if driver.ensure_indices(table) or marked:
+                driver.compact(table)
 
         self._run("optimize", work, None)
         with self._border("remove what is left of old tables from"):
@@ -268,10 +223,6 @@ class LanceIndex:
                 if not name.startswith(f"{self._name}."):
                     shutil.rmtree(self._folder / name)
 
-    def files(self) -> int:
-        """How many files there are under the folder."""
-        return sum(len(names) for _, _, names in os.walk(self._folder))
-
     def close(self) -> None:
         """Release the table. Calls in progress finish; later ones raise ``ClosedError``."""
         with self._lock:
@@ -280,19 +231,19 @@ class LanceIndex:
 
     # -- the border to lancedb ------------------------------------------------------------------------------------
 
-    def _run(self, doing: str, work: Callable[[_Table], _T], absent: _T, *, create: bool = False) -> _T:
+    def _run(self, doing: str, work: Callable[[Table], _T], absent: _T, *, create: bool = False) -> _T:
         """Run ``work`` on the newest version; damage is believed when a handle opened afresh finds it again."""
         attempt = 1
         while True:
-            table: _Table | None = None
+            table: Table | None = None
             try:
-                with _calls:
+                with driver.calls:
                     table = self._open(create=create)
                     return absent if table is None else work(table)
             except (ClosedError, InvalidInputError):
                 raise
             except Exception as exc:
-                error = _mapped(exc, doing, self._path)
+                error = driver.mapped(exc, doing, self._path)
                 self._drop(table)
                 if attempt == _ATTEMPTS or not isinstance(error, StoreCorruptError):
                     raise error from exc
@@ -303,9 +254,9 @@ class LanceIndex:
         try:
             yield
         except OSError as exc:
-            raise _mapped(exc, doing, self._path) from exc
+            raise driver.mapped(exc, doing, self._path) from exc
 
-    def _open(self, *, create: bool) -> _Table | None:
+    def _open(self, *, create: bool) -> Table | None:
         """The shared handle; ``None`` where there is no table and none was asked for."""
         with self._lock:
             if self._closed:
@@ -313,10 +264,10 @@ class LanceIndex:
             if self._handle is None:
                 exists = self._exists()
                 if exists or create:
-                    self._handle = self._connect(exists)
+                    self._handle = driver.open_table(self._folder, self._name, self._dim, exists=exists)
             return self._handle
 
-    def _drop(self, table: _Table | None) -> None:
+    def _drop(self, table: Table | None) -> None:
         with self._lock:
             if table is None or self._handle is table:
                 self._handle = None
@@ -329,22 +280,13 @@ class LanceIndex:
             raise FileNotFoundError(errno.ENOENT, "data files without a manifest", str(self._path))
         return False
 
-    def _connect(self, exists: bool) -> _Table:
-        lancedb, schema = _lancedb(), self._schema()
-        session = lancedb.Session(_INDEX_CACHE_BYTES, _METADATA_CACHE_BYTES)
-        connection = lancedb.connect(self._folder, read_consistency_interval=timedelta(0), session=session)
-        table = connection.open_table(self._name) if exists else connection.create_table(self._name, schema=schema)
-        if not table.schema.equals(schema):
-            raise ValueError(f"its columns are {table.schema.to_string()!r}, expected {schema.to_string()!r}")
-        return table
-
     # -- arrays ---------------------------------------------------------------------------------------------------
 
     def _checked(
         self, rows: Ints, users: Ints, agents: Ints, runs: Ints, vectors: Vector
     ) -> tuple[Ints, Ints, Ints, Ints, Vector]:
         keys = [np.ascontiguousarray(column, dtype=np.int64) for column in (rows, users, agents, runs)]
-        for name, column in zip(_KEYS, keys, strict=True):
+        for name, column in zip(driver.KEYS, keys, strict=True):
             if column.shape != (len(rows),):
                 raise InvalidInputError(f"{name}s have shape {column.shape}, expected ({len(rows)},)", field=f"{name}s")
         if len(np.unique(keys[0])) != len(rows):
@@ -356,28 +298,13 @@ class LanceIndex:
             raise InvalidInputError("vectors has a value that is not finite", field="vectors")
         return keys[0], keys[1], keys[2], keys[3], np.ascontiguousarray(vectors, dtype=np.float32)
 
-    def _schema(self) -> Any:
-        pa = _pyarrow()
-        columns = [pa.field(name, pa.int64(), nullable=False) for name in _KEYS]
-        return pa.schema([*columns, pa.field("vector", pa.list_(pa.float32(), self._dim), nullable=False)])
-
-    def _arrow(self, rows: Ints, users: Ints, agents: Ints, runs: Ints, vectors: Vector) -> Any:
-        pa = _pyarrow()
-        keys = [pa.array(column) for column in (rows, users, agents, runs)]
-        flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), self._dim)
-        return pa.table([*keys, flat], schema=self._schema())
-
-    def _numpy(self, block: Any) -> tuple[Ints, Ints, Ints, Ints, Vector]:
-        rows, users, agents, runs = (block.column(name).to_numpy() for name in _KEYS)
-        return rows, users, agents, runs, block.column("vector").flatten().to_numpy().reshape(-1, self._dim)
-
     # -- upkeep ---------------------------------------------------------------------------------------------------
 
-    def _known_top(self, table: _Table) -> int:
+    def _known_top(self, table: Table) -> int:
         """At least the largest row number present, remembered while nobody else has written."""
-        if self._top is not None and self._top[0] == _state(table):
+        if self._top is not None and self._top[0] == driver.state(table):
             return self._top[1]
-        return _max_row(table)
+        return driver.max_row(table)
 
     def _marked_fragments(self) -> list[int]:
         """Fragments with deletion marks: after a clean-up, each file here is one of the newest version.
@@ -395,55 +322,6 @@ class LanceIndex:
                     shutil.rmtree(left)
                 else:
                     left.unlink()
-
-
-class _Calls:
-    """Counts the calls into lancedb, so that the interpreter does not end under one.
-
-    Its worker threads come back to Python for a moment after each call; where they find an interpreter that is shutting
-    down, the process aborts. Nothing would be lost, but it looks as if.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running = 0
-        self._quiet_since = 0.0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._running += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._running -= 1
-            self._quiet_since = time.monotonic()
-
-    def wait(self) -> None:
-        """Wait until there was no call for a moment, but not for one that hangs."""
-        deadline = time.monotonic() + _EXIT_WAIT
-        while time.monotonic() < deadline and (self._running or time.monotonic() - self._quiet_since < _QUIET):
-            time.sleep(0.01)
-
-
-_calls = _Calls()
-atexit.register(_calls.wait)
-
-
-def loaded() -> bool:
-    """Whether this process has loaded LanceDB, or is about to."""
-    return "lancedb" in sys.modules
-
-
-def _lancedb() -> Any:
-    import lancedb
-
-    return lancedb
-
-
-def _pyarrow() -> Any:
-    import pyarrow
-
-    return pyarrow
 
 
 def went_back(noted: str, found: tuple[int, int]) -> bool:
@@ -482,62 +360,3 @@ def _scope(user: int | None, agent: int | None, run: int | None) -> str:
     given = (("user", user), ("agent", agent), ("run", run))
     # int() keeps anything but a number out of the predicate.
     return " AND ".join(f"{name} = {int(value)}" for name, value in given if value is not None)
-
-
-def _state(table: _Table) -> tuple[int, int]:
-    while True:
-        version, count = table.version, table.count_rows()
-        if table.version == version:
-            return version, count
-
-
-def _max_row(table: _Table) -> int:
-    blocks = table.search().select(["row"]).to_batches(100_000)
-    return max((int(block.column("row").to_numpy().max(initial=0)) for block in blocks), default=0)
-
-
-def _delete(table: _Table, rows: Ints) -> None:
-    for start in range(0, len(rows), _DELETE_CHUNK):
-        table.delete(f"row IN ({','.join(map(str, rows[start : start + _DELETE_CHUNK].tolist()))})")
-
-
-def _compact(table: _Table) -> None:
-    # Files of unfinished commits are removed at any age: the caller's lock says that there is no other writer.
-    table.optimize(cleanup_older_than=_AT_ONCE, delete_unverified=True)
-
-
-def _rewrite(table: _Table, fragments: Sequence[int]) -> None:
-    """Move the live rows of these fragments to new ones, in one commit: an update that changes nothing does that.
-
-    Compaction would need a lower threshold for deletions, which LanceDB's Python API does not offer. A row id is the
-    fragment's number in the upper 32 bits and the offset in the lower.
-    """
-    where = " OR ".join(f"(_rowid >= {number << 32} AND _rowid < {(number + 1) << 32})" for number in fragments)
-    table.update(where=where, values_sql={"run": "run"})
-
-
-def _ensure_indices(table: _Table) -> bool:
-    """Index the columns that searches and deletes look up, once that pays; whether something was created."""
-    if table.count_rows() < _INDEX_FROM:
-        return False
-    missing = {"row", "user"} - {column for index in table.list_indices() for column in index.columns}
-    for column in sorted(missing):
-        table.create_index(column, config=_lancedb().index.BTree())
-    return bool(missing)
-
-
-def _mapped(exc: Exception, doing: str, path: Path) -> StoreError:
-    """The error of ours for one of the driver, which only tells them apart in its text.
-
-    What is neither a full disk, nor another trouble of the operating system, nor a second writer is damage.
-    """
-    text = str(exc).split(", /", 1)[0]
-    found = _OS_ERROR.search(str(exc))
-    code = exc.errno if isinstance(exc, OSError) else int(found[1]) if found else None
-    if code in _FULL:
-        return DiskFullError(f"no space left to {doing} {path}; free some and try again ({text})")
-    if code is not None and code not in _DAMAGE:
-        return StoreError(f"cannot {doing} {path}: {text}")
-    if "conflict" in text.lower() or "concurrent" in text.lower():
-        return StoreError(f"cannot {doing} {path}: something else wrote to it at the same time ({text})")
-    return TableCorruptError(f"cannot {doing} {path}: {text}; it is derived data, reset it and build it again")

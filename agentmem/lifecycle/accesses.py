@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentmem.lifecycle.promotion_score import observation
-from agentmem.stores.repository import Repository
+from agentmem.stores import accounting
+from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
 
 if TYPE_CHECKING:
-    from agentmem.retrieval.arena import Candidate
+    from agentmem.retrieval.query import Candidate
 
 GROUP = 200
 """Records per transaction: one or two milliseconds."""
@@ -52,7 +53,7 @@ class Accesses:
         for start in range(0, len(todo), GROUP):
             rows = todo[start : start + GROUP]
             uses = [(row, *self._sums[row]) for row in rows]
-            write(lambda repository, uses=uses: repository.note_accesses(uses), len(uses))
+            write(lambda repository, uses=uses: accounting.note_accesses(repository.db, uses), len(uses))
             for row in rows:
                 del self._sums[row]
             pause()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from agentmem.lifecycle.promotion_score import recency
-from agentmem.lifecycle.subject import Rules, Subject
+from agentmem.lifecycle.rules import Rules
+from agentmem.stores.rows import Subject
 from agentmem.types.clock import Micros
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from agentmem.lifecycle.promotion_score import PromotionScore, score
-from agentmem.lifecycle.subject import HOUR, NEXT, Rules, Subject
+from agentmem.lifecycle.rules import HOUR, NEXT, Rules
+from agentmem.stores.rows import Subject
 from agentmem.types.clock import Micros
 from agentmem.types.enums import Layer
 

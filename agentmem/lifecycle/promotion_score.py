@@ -19,7 +19,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from agentmem.lifecycle.subject import Rules, Subject
+from agentmem.lifecycle.rules import Rules
+from agentmem.stores.rows import Subject
 from agentmem.types.clock import Micros
 
 RELEVANCE_SHARE = 0.4

@@ -15,13 +15,15 @@ from enum import Enum
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
-from agentmem.lifecycle import table
 from agentmem.lifecycle.expiry import promise, review, worth
 from agentmem.lifecycle.pressure import EASED, HIGH, pressure
 from agentmem.lifecycle.promotion import Verdict, judge
-from agentmem.lifecycle.subject import Rules, Subject
-from agentmem.stores.repository import Repository
+from agentmem.lifecycle.rules import Rules
+from agentmem.stores import accounting, meta, transitions
+from agentmem.stores.records import Records
+from agentmem.stores.rows import Place, Subject, Transition
 from agentmem.stores.schema import EXPIRED, LIVE
+from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.enums import EventType, Layer, Pressure
 from agentmem.types.reports import Move, SweepReport
@@ -31,18 +33,16 @@ BATCH = 50
 SCAN = 2_000
 """Rows per read where a layer is searched for what to evict."""
 SHOWN = 10_000
-RULES = "lifecycle_rules"
-"""In ``meta``: the promotion rules of the last sweep; after a change everything used is looked at once more."""
 _DOWNWARDS = (Layer.ASSETS, Layer.INSIGHTS, Layer.INTERACT)
 
 
 class _Wait(Enum):
-    """In place of a step: the record has moved in this sweep; the next one looks at it again."""
+    """In place of a transition: the record has moved in this sweep; the next one looks at it again."""
 
     LATER = "later"
 
 
-Decision: TypeAlias = "table.Step | Literal[_Wait.LATER] | None"
+Decision: TypeAlias = "Transition | Literal[_Wait.LATER] | None"
 
 
 class Sweep:
@@ -50,16 +50,16 @@ class Sweep:
 
     def __init__(
         self,
-        repository: Repository,
+        records: Records,
         write: Callable[[Callable[[Repository], Any], int], Any],
         rules: Rules,
+        *,
         now: Micros,
         vector_bytes: int,
-        *,
         dry_run: bool = False,
         pause: Callable[[], object] = lambda: None,
     ) -> None:
-        self._repository = repository
+        self._records = records
         self._write = write
         self._rules = rules
         self._now = now
@@ -77,7 +77,7 @@ class Sweep:
         """Do it all; see the module."""
         self._notice_changed_rules()
         self._promote_used()
-        self._each(partial(table.promised, self._repository, self._now), self._keep_promise)
+        self._each(partial(transitions.promised, self._records.db, self._now), self._keep_promise)
         for layer in _DOWNWARDS:
             ttl = self._rules.ttl[layer]
             if ttl:
@@ -101,33 +101,33 @@ class Sweep:
 
     def _each(
         self,
-        find: Callable[[table.Place, int], list[table.Place]],
-        decide: Callable[[Repository, Subject], Decision],
+        find: Callable[[Place, int], list[Place]],
+        decide: Callable[[Records, Subject], Decision],
     ) -> None:
         """Walk through what is due, a transaction for each batch."""
-        at = table.START
+        at = transitions.START
         while found := find(at, BATCH):
             self._batch([row for _, row in found], decide)
             at = found[-1]
 
     def _review_all(self, layer: Layer, until: Micros) -> None:
         """Walk through a layer's queue, and take out what is dealt with or out of date."""
-        at = table.START
-        while found := table.aged(self._repository, layer, until, at, BATCH):
+        at = transitions.START
+        while found := accounting.aged(self._records.db, layer, until, at, BATCH):
             decide = partial(self._review, layer=layer)
             self._batch(list(dict.fromkeys(row for _, row in found)), decide, partial(_unqueue, layer, found))
             at = found[-1]
 
     def _promote_used(self) -> None:
         after = 0
-        while rows := table.touched(self._repository, after, BATCH):
+        while rows := accounting.touched(self._records.db, after, BATCH):
             self._batch(rows, self._promote, partial(_seen, rows))
             after = rows[-1]
 
     def _batch(
         self,
         rows: Sequence[int],
-        decide: Callable[[Repository, Subject], Decision],
+        decide: Callable[[Records, Subject], Decision],
         also: Callable[[Repository, set[int], set[int]], object] | None = None,
     ) -> None:
         """Decide about the rows and do it, in one transaction, and count it once that is durable.
@@ -135,43 +135,52 @@ class Sweep:
         ``also`` is told in that transaction which of the rows moved and which are to be looked at again.
         """
 
-        def run(repository: Repository) -> tuple[list[table.Step], set[int]]:
-            room = _Room(repository, self._rules, self._vector)
-            steps, blocked, later = list[table.Step](), set[int](), set[int]()
-            for subject in table.subjects(repository, rows):
-                step = decide(repository, subject) if subject.state == LIVE else None
-                if step is _Wait.LATER:
-                    later.add(subject.row)
-                elif step is not None and step.layer is not None and not room.take(step):
-                    blocked.add(subject.row)
-                elif step is not None:
-                    steps.append(step)
-            if not self._dry_run:
-                table.apply(repository, steps, self._now)
-                if also is not None:
-                    also(repository, {step.subject.row for step in steps}, blocked | later)
-            return steps, blocked
+        def run(repository: Repository) -> tuple[list[Transition], set[int]]:
+            chosen, blocked, later = self._decide(repository, rows, decide)
+            transitions.apply(repository, chosen, self._now)
+            if also is not None:
+                also(repository, {one.subject.row for one in chosen}, blocked | later)
+            return chosen, blocked
 
-        steps, blocked = run(self._repository) if self._dry_run else self._write(run, len(rows))
+        if self._dry_run:
+            chosen, blocked, _ = self._decide(self._records, rows, decide)
+        else:
+            chosen, blocked = self._write(run, len(rows))
         self._examined += len(rows)
         self._blocked.update(blocked)
-        for step in steps:
-            self._counts[step.event] += 1
+        for one in chosen:
+            self._counts[one.event] += 1
         if self._dry_run:
-            self._moved.update(step.subject.row for step in steps)
-            self._moves += [_move(step) for step in steps][: SHOWN - len(self._moves)]
+            self._moved.update(one.subject.row for one in chosen)
+            self._moves += [_move(one) for one in chosen][: SHOWN - len(self._moves)]
         self._pause()
+
+    def _decide(
+        self, records: Records, rows: Sequence[int], decide: Callable[[Records, Subject], Decision]
+    ) -> tuple[list[Transition], set[int], set[int]]:
+        """What is to happen to the rows; which of them find no room, and which have to wait for the next sweep."""
+        room = _Room(records, self._rules, self._vector)
+        chosen, blocked, later = list[Transition](), set[int](), set[int]()
+        for subject in transitions.subjects(records.db, rows):
+            decision = decide(records, subject) if subject.state == LIVE else None
+            if decision is _Wait.LATER:
+                later.add(subject.row)
+            elif decision is not None and decision.layer is not None and not room.take(decision):
+                blocked.add(subject.row)
+            elif decision is not None:
+                chosen.append(decision)
+        return chosen, blocked, later
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 
-    def _promote(self, repository: Repository, subject: Subject) -> Decision:
+    def _promote(self, records: Records, subject: Subject) -> Decision:
         promised = promise(subject)
         if promised is not None and promised.at <= self._now:
             return None
         verdict = judge(subject, self._now, self._rules)
         if not verdict.eligible or verdict.target is None:
             return None
-        if subject.updated_at >= self._now and table.promoted_since(repository, subject.row, self._now):
+        if subject.updated_at >= self._now and transitions.promoted_since(records.db, subject.row, self._now):
             return _Wait.LATER
         data = {
             "from": subject.layer,
@@ -180,25 +189,25 @@ class Sweep:
             **verdict.data(),
             **_kinds(subject, verdict),
         }
-        return table.Step(subject, EventType.PROMOTE, "promotion", data, verdict.target, verdict.kind)
+        return Transition(subject, EventType.PROMOTE, "promotion", data, verdict.target, verdict.kind)
 
-    def _keep_promise(self, repository: Repository, subject: Subject) -> Decision:
+    def _keep_promise(self, records: Records, subject: Subject) -> Decision:
         at = promise(subject)
         if at is None or at.at > self._now:
             return None
-        return table.Step(subject, EventType.EXPIRE, at.rule, self._because(subject, at.at))
+        return Transition(subject, EventType.EXPIRE, at.rule, self._because(subject, at.at))
 
-    def _review(self, repository: Repository, subject: Subject, layer: Layer) -> Decision:
+    def _review(self, records: Records, subject: Subject, layer: Layer) -> Decision:
         at = review(subject, self._rules)
         if at is None or at.at > self._now or subject.layer != layer or subject.row in self._moved:
             return None
-        decision = self._promote(repository, subject)
+        decision = self._promote(records, subject)
         if decision is not None:
             return decision
         # Promoted in this very sweep, maybe by another process.
-        if subject.updated_at >= self._now and table.promoted_since(repository, subject.row, self._now):
+        if subject.updated_at >= self._now and transitions.promoted_since(records.db, subject.row, self._now):
             return _Wait.LATER
-        return table.Step(subject, EventType.EXPIRE, at.rule, self._because(subject, at.at))
+        return Transition(subject, EventType.EXPIRE, at.rule, self._because(subject, at.at))
 
     def _because(self, subject: Subject, due_at: Micros) -> dict[str, Any]:
         verdict = judge(subject, self._now, self._rules)
@@ -213,17 +222,17 @@ class Sweep:
 
     def _relieve(self, layer: Layer) -> None:
         """Note a layer's pressure; where it is high, evict what is worth least until it is not."""
-        records, used, before = table.sizes(self._repository)[layer]
+        records, used, before = accounting.sizes(self._records.db)[layer]
         limit = self._rules.limit[layer]
         total = used + records * self._vector
         level = pressure(total / limit, Pressure(before))
         if level is Pressure.HIGH and self._rules.policy[layer] != "never":
             # Down to where the level ends, so that the layer is not searched again for each record added.
             self._evict(layer, total - round(limit * EASED[level]), total / limit)
-            records, used, _ = table.sizes(self._repository)[layer]
+            records, used, _ = accounting.sizes(self._records.db)[layer]
             level = pressure((used + records * self._vector) / limit, level)
         if level != before and not self._dry_run:
-            self._write(lambda repository: table.note_pressure(repository, layer, level), 1)
+            self._write(lambda repository: accounting.note_pressure(repository.db, layer, level), 1)
 
     def _evict(self, layer: Layer, excess: int, share: float) -> None:
         chosen = self._least_worthy(layer, excess)
@@ -245,11 +254,11 @@ class Sweep:
         return sorted((-value, -row) for value, row, _ in kept)
 
     def _all_of(self, layer: Layer) -> Iterator[Subject]:
-        at = table.START
-        while found := table.aged(self._repository, layer, self._now, at, SCAN):
+        at = transitions.START
+        while found := accounting.aged(self._records.db, layer, self._now, at, SCAN):
             for start in range(0, len(found), BATCH):
                 part = {row: begun for begun, row in found[start : start + BATCH]}
-                for subject in table.subjects(self._repository, part):
+                for subject in transitions.subjects(self._records.db, part):
                     here = subject.state == LIVE and not subject.pinned and subject.layer == layer
                     if here and subject.aged_from == part[subject.row] and subject.row not in self._moved:
                         yield subject
@@ -258,7 +267,7 @@ class Sweep:
             self._pause()
 
     def _evicted(
-        self, repository: Repository, subject: Subject, layer: Layer, worths: dict[int, float], share: float
+        self, records: Records, subject: Subject, layer: Layer, worths: dict[int, float], share: float
     ) -> Decision:
         if subject.layer != layer or subject.pinned:
             return None
@@ -270,12 +279,12 @@ class Sweep:
             "threshold": HIGH,
             "components": judge(subject, self._now, self._rules).score.to_dict(),
         }
-        return table.Step(subject, EventType.EVICT, "layer size", data)
+        return Transition(subject, EventType.EVICT, "layer size", data)
 
     def _erase_what_is_past_grace(self) -> None:
         until = self._now - self._rules.grace
-        at = table.START
-        while found := table.past_grace(self._repository, until, at, BATCH):
+        at = transitions.START
+        while found := transitions.past_grace(self._records.db, until, at, BATCH):
             rows = [row for _, row in found]
             if self._dry_run:
                 self._counts[EventType.ERASE] += len(rows)
@@ -288,36 +297,36 @@ class Sweep:
     def _notice_changed_rules(self) -> None:
         """Have everything that was ever used looked at again if other rules apply than in the last sweep."""
         noted = repr((self._rules.thresholds, self._rules.gate, self._rules.half_life, self._rules.frequent))
-        before = self._repository.meta(RULES)
+        before = self._records.meta(meta.LIFECYCLE_RULES)
         if before == noted or self._dry_run:
             return
         after: int | None = 0 if before is not None else None
         while after is not None:
-            after = self._write(partial(table.touch_all, after=after, most=BATCH), BATCH)
+            after = self._write(partial(_touch_all, after), BATCH)
             self._pause()
-        self._write(lambda repository: repository.set_meta(RULES, noted), 1)
+        self._write(lambda repository: repository.set_meta(meta.LIFECYCLE_RULES, noted), 1)
 
 
 class _Room:
     """What fits into layers that evict nothing, within one transaction."""
 
-    def __init__(self, repository: Repository, rules: Rules, vector: int) -> None:
+    def __init__(self, records: Records, rules: Rules, vector: int) -> None:
         self._vector = vector
         self._left = {
             layer: rules.limit[layer] - used - records * vector
-            for layer, (records, used, _) in table.sizes(repository).items()
+            for layer, (records, used, _) in accounting.sizes(records.db).items()
             if rules.policy[layer] == "never"
         }
 
-    def take(self, step: table.Step) -> bool:
+    def take(self, transition: Transition) -> bool:
         """Whether there is room for a record that moves; if so it is taken."""
-        left = self._left.get(str(step.layer))
+        left = self._left.get(str(transition.layer))
         if left is None:
             return True
-        left -= step.subject.size + self._vector
+        left -= transition.subject.size + self._vector
         if left < 0:
             return False
-        self._left[str(step.layer)] = left
+        self._left[str(transition.layer)] = left
         return True
 
 
@@ -327,23 +336,23 @@ def _erase(rows: Sequence[int], until: Micros, now: Micros, repository: Reposito
     return len(found)
 
 
-def _unqueue(
-    layer: Layer, found: Sequence[table.Place], repository: Repository, moved: set[int], left: set[int]
-) -> None:
-    table.unqueue(repository, layer, [place for place in found if place[1] not in left])
+def _unqueue(layer: Layer, found: Sequence[Place], repository: Repository, moved: set[int], left: set[int]) -> None:
+    accounting.unqueue(repository.db, layer, [place for place in found if place[1] not in left])
 
 
 def _seen(rows: Sequence[int], repository: Repository, moved: set[int], left: set[int]) -> None:
     # What has moved may move on at once.
-    table.seen(repository, [row for row in rows if row not in moved and row not in left])
+    accounting.seen(repository.db, [row for row in rows if row not in moved and row not in left])
 
 
 def _kinds(subject: Subject, verdict: Verdict) -> dict[str, Any]:
     return {} if verdict.kind == subject.kind else {"kind": subject.kind, "new_kind": verdict.kind}
 
 
-def _move(step: table.Step) -> Move:
-    subject = step.subject
-    return Move(
-        subject.id, step.event, Layer(subject.layer), None if step.layer is None else Layer(step.layer), step.rule
-    )
+def _touch_all(after: int, repository: Repository) -> int | None:
+    return accounting.touch_all(repository.db, after, BATCH)
+
+
+def _move(one: Transition) -> Move:
+    layer = None if one.layer is None else Layer(one.layer)
+    return Move(one.subject.id, one.event, Layer(one.subject.layer), layer, one.rule)

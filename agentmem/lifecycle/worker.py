@@ -6,17 +6,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 
-from agentmem.lifecycle import table
 from agentmem.lifecycle.accesses import Accesses
 from agentmem.lifecycle.pressure import HIGH
-from agentmem.lifecycle.subject import MB, Rules
+from agentmem.lifecycle.rules import MB, Rules
 from agentmem.lifecycle.sweep import Sweep
+from agentmem.stores import accounting
 from agentmem.stores.commit import GroupCommit, Write
 from agentmem.stores.locks import FileLock
-from agentmem.stores.repository import Repository
+from agentmem.stores.records import Records
+from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
 from agentmem.types.errors import CapacityError, ClosedError, ModelMismatchError
 from agentmem.types.patience import Pace
@@ -37,28 +37,21 @@ class Stopped(Exception):
     """A background sweep ends early, because the store is being closed; what it has done stays done."""
 
 
-class Lifecycle:
+class LifecycleWorker:
     """One store's lifecycle in this process. Thread-safe."""
 
     def __init__(
-        self,
-        repository: Callable[[], Repository],
-        dim: Callable[[], int],
-        rules: Rules,
-        interval: float,
-        lock: FileLock,
-        now: Callable[[], Micros],
+        self, commits: GroupCommit, rules: Rules, *, interval: float, lock: FileLock, now: Callable[[], Micros]
     ) -> None:
+        """``interval``: seconds between two sweeps in the background, 0: none; ``lock``: held during one of those."""
         self.rules = rules
         self.accesses = Accesses(rules.similar)
         self.errors = 0
         self.last_error: str | None = None
-        self._repository = repository
-        self._dim = dim
+        self._commits = commits
         self._interval = interval
         self._lock = lock
         self._now = now
-        self._commits: GroupCommit | None = None
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._crowded = False
@@ -66,10 +59,14 @@ class Lifecycle:
         self._closing = False
         self._thread = threading.Thread(target=self._loop, name="agentmem-lifecycle", daemon=True)
 
-    def start(self, commits: GroupCommit) -> None:
-        """Begin the background work; ``commits`` is the writer that it shares."""
-        self._commits = commits
-        self._count(self._repository())
+    def switch(self, records: Records, dim: int) -> None:
+        """Go on with another model; called once before ``start``."""
+        self._records = records
+        self.vector_bytes = 4 * dim
+
+    def start(self) -> None:
+        """Begin the background work."""
+        self._count(self._records)
         self._thread.start()
 
     def stop(self) -> None:
@@ -107,10 +104,6 @@ class Lifecycle:
                 f"{total / MB:.2f} MB; delete some of its memories, or raise layers.{layer}.max_size_mb"
             )
 
-    @property
-    def vector_bytes(self) -> int:
-        return 4 * self._dim()
-
     def write_down(self, pause: Callable[[], object] = lambda: None) -> None:
         """Write down what was used until now."""
         with self._writing:
@@ -118,15 +111,14 @@ class Lifecycle:
 
     def _settle(self, pause: Callable[[], object]) -> None:
         """Count and queue what was added."""
-        repository = self._repository()
-        if table.unsettled(repository):
-            while self._write(partial(table.settle, most=table.SETTLE), table.SETTLE):
+        if accounting.settled(self._records.db) < self._records.last_row():
+            while self._write(_settle, accounting.SETTLE):
                 pause()
-        self._count(repository)
+        self._count(self._records)
 
-    def _count(self, repository: Repository) -> None:
-        for layer, (records, used, _) in table.sizes(repository).items():
-            self._estimate[layer] = used + records * self.vector_bytes
+    def _count(self, records: Records) -> None:
+        for layer, (count, used, _) in accounting.sizes(records.db).items():
+            self._estimate[layer] = used + count * self.vector_bytes
 
     def sweep(self, now: Micros | None = None, *, dry_run: bool = False) -> SweepReport:
         """Sweep at ``now``, by default the clock's; see ``Memory.lifecycle``."""
@@ -136,19 +128,24 @@ class Lifecycle:
         return self._sweep(self._now() if now is None else now, dry_run, pause)
 
     def _sweep(self, now: Micros, dry_run: bool, pause: Callable[[], object]) -> SweepReport:
-        sweep = Sweep(self._repository(), self._write, self.rules, now, self.vector_bytes, dry_run=dry_run, pause=pause)
+        sweep = Sweep(
+            self._records,
+            self._write,
+            self.rules,
+            now=now,
+            vector_bytes=self.vector_bytes,
+            dry_run=dry_run,
+            pause=pause,
+        )
         return sweep.run()
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _write(self, run: Callable[[Repository], T], rows: int) -> T:
-        if self._commits is None:
-            raise ClosedError("the store is not open")
         return self._commits.submit(Write(run, rows), background=True).result()
 
     def _activity(self) -> Any:
         """Changes whenever somebody else searches or writes."""
-        assert self._commits is not None
         return self.accesses.searches, self._commits.requests
 
     def _pausing(self, rest: float) -> Callable[[], None]:
@@ -190,3 +187,7 @@ class Lifecycle:
                 self.last_error = f"{type(exc).__name__}: {exc}"
                 swept_at = time.monotonic()
                 log.warning("the lifecycle's background work failed and will be tried again: %s", exc)
+
+
+def _settle(repository: Repository) -> bool:
+    return accounting.settle(repository.db, repository.last_row(), accounting.SETTLE)

@@ -1,5 +1,50 @@
 """What can be done with an open store, one verb per file: functions of the engine and checked arguments.
 
 No operation checks what a caller gave (``client`` did), and none keeps state between calls. May import ``engine`` and
-below.
+below. The files are imported when they are first used, as ``operations.search`` and so on: with them comes the engine,
+and a client that is only constructed needs none.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentmem.operations import (
+        add,
+        change,
+        compact,
+        erase,
+        lifecycle,
+        page,
+        read,
+        reembed,
+        repair,
+        salvage,
+        search,
+        stats,
+        verify,
+    )
+
+__all__ = [
+    "add",
+    "change",
+    "compact",
+    "erase",
+    "lifecycle",
+    "page",
+    "read",
+    "reembed",
+    "repair",
+    "salvage",
+    "search",
+    "stats",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return import_module(f"agentmem.operations.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

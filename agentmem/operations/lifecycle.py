@@ -6,13 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agentmem.lifecycle import table
 from agentmem.lifecycle.expiry import due
 from agentmem.lifecycle.promotion import Criterion, judge
-from agentmem.lifecycle.subject import NEXT, PREVIOUS, Rules, Subject
-from agentmem.stores.repository import Repository
-from agentmem.stores.rows import Stored, not_found, visible
+from agentmem.lifecycle.rules import NEXT, PREVIOUS, Rules
+from agentmem.operations.read import must_find
+from agentmem.stores import accounting, transitions
+from agentmem.stores.rows import Stored, Subject, Transition, not_found, visible
 from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE
+from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.enums import EventType, Layer
 from agentmem.types.errors import InvalidInputError
@@ -31,10 +32,10 @@ _PLACING = ("ADD", "PROMOTE", "DEMOTE", "DELETE", "EXPIRE", "EVICT", "RESTORE")
 def explain(engine: Engine, id: str, scope: Scope | None) -> Explanation:
     """See ``Memory.lifecycle.explain``. What this process has noted of its use is written down first."""
     engine.lifecycle.write_down()
-    stored = engine.find(id, scope, any_state=True)
-    if stored is None or stored.state == ERASED:
+    stored = must_find(engine, id, scope, any_state=True)
+    if stored.state == ERASED:
         raise not_found(id)
-    [subject] = table.subjects(engine.repository, [stored.row])
+    [subject] = transitions.subjects(engine.repository.db, [stored.row])
     now, rules = engine.now(), engine.lifecycle.rules
     event = [event for event in engine.repository.history(stored.row, id) if event.event in _PLACING][-1]
     verdict = judge(subject, now, rules)
@@ -115,7 +116,7 @@ def _change(
         stored = None if key is None else repository.find_by_id(id, key, now)
         if stored is None:
             raise not_found(id)
-        [subject] = table.subjects(repository, [stored.row])
+        [subject] = transitions.subjects(repository.db, [stored.row])
         run(repository, subject, now, engine.lifecycle.rules)
         [changed] = repository.find_rows([stored.row])
         return changed
@@ -135,8 +136,8 @@ def _move(engine: Engine, id: str, scope: Scope | None, event: EventType) -> Mem
         data: dict[str, Any] = {"from": subject.layer, "to": target, **verdict.data()}
         if kind != subject.kind:
             data |= {"kind": subject.kind, "new_kind": kind}
-        table.apply(repository, [table.Step(subject, event, "by hand", data, target, kind)], now)
-        table.renew(repository, subject.row, now)
+        transitions.apply(repository, [Transition(subject, event, "by hand", data, target, kind)], now)
+        transitions.renew(repository.db, subject.row, now)
 
     return _change(engine, id, scope, run)
 
@@ -146,6 +147,6 @@ def _pin(repository: Repository, subject: Subject, now: Micros, rules: Rules, *,
         return
     event = EventType.PIN if pinned else EventType.UNPIN
     data = {"rule": "by hand", "layer": subject.layer, "components": judge(subject, now, rules).score.to_dict()}
-    table.renew(repository, subject.row, now, pinned=pinned)
-    table.note(repository, subject, event, now, data)
-    repository.touch([subject.row])
+    transitions.renew(repository.db, subject.row, now, pinned=pinned)
+    transitions.note(repository, subject, event, now, data)
+    accounting.touch(repository.db, [subject.row])

@@ -16,18 +16,25 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
+from typing_extensions import override
+
 from agentmem.embedding import fingerprint_of, open_embedder
 from agentmem.embedding.batcher import embed_documents
-from agentmem.engine.engine import Engine, Spec, with_model
+from agentmem.engine.engine import Engine
+from agentmem.engine.opening import Spec, note_model
+from agentmem.indexes.feed import follow
+from agentmem.stores import meta
 from agentmem.stores.commit import Write
+from agentmem.stores.folder import REEMBED_LOCK
 from agentmem.stores.locks import FileLock
-from agentmem.stores.repository import NEXT_GENERATION, Repository
+from agentmem.stores.records import Records
 from agentmem.stores.schema import ERASED
 from agentmem.stores.upkeep import remove_old_generations
+from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
 from agentmem.types.enums import EventType
 from agentmem.types.errors import InvalidInputError, StoreError, StoreLockedError
-from agentmem.types.ports import Embedder
+from agentmem.types.ports import Embedder, FeedEvent, FeedFollower
 from agentmem.types.reports import ReembedReport
 
 GROUP = 500
@@ -56,7 +63,7 @@ class _Plan:
     seq: int
 
     def save(self, repository: Repository) -> None:
-        repository.set_meta(NEXT_GENERATION, json.dumps(asdict(self)))
+        repository.set_meta(meta.NEXT_GENERATION, json.dumps(asdict(self)))
 
 
 def reembed(
@@ -66,32 +73,33 @@ def reembed(
     engine.check_process()
     # No cache while all records pass through once; what is erased meanwhile must not stay in one either.
     embedder = open_embedder(model, cache_size=0)
-    lock = FileLock(engine.path / "reembed.lock")
+    lock = FileLock(engine.path / REEMBED_LOCK)
     try:
         if not lock.try_acquire():
             raise StoreLockedError(f"{engine.path} is being reembedded already; wait for that to end")
         engine.check_model()
         old = engine.embedder.name
-        plan = _begin(engine, embedder)
-        plan, embedded = _copy(engine, embedder, plan, progress)
-        embedded += _finish(engine, embedder, model, plan)
+        move = _MoveToModel(engine, embedder, model, _begin(engine, embedder))
+        move.copy(progress)
+        move.finish()
         with suppress(StoreError):  # the store has moved by now; the follower removes what is left
             remove_old_generations(engine.commits)
         engine.follower.poke()
     finally:
         lock.close()
-    return ReembedReport(from_model=old, to_model=embedder.name, records=embedded)
+    return ReembedReport(from_model=old, to_model=embedder.name, records=move.embedded)
 
 
 def _begin(engine: Engine, embedder: Embedder) -> _Plan:
     """Take up the plan for this model, or make one; vectors of a plan for another model are dropped."""
     repository = engine.repository
     wanted = (embedder.name, embedder.dim, fingerprint_of(embedder))
-    saved = repository.meta(NEXT_GENERATION)
+    saved = repository.meta(meta.NEXT_GENERATION)
     plan = None if saved is None else _Plan(**json.loads(saved))
-    if wanted == (repository.meta("model"), int(repository.meta("dim")), repository.meta("fingerprint")):
+    held = (repository.meta(meta.MODEL), int(repository.meta(meta.DIM)), repository.meta(meta.MODEL_FINGERPRINT))
+    if wanted == held:
         if plan is not None:
-            engine.write(lambda repository: repository.set_meta(NEXT_GENERATION, None))
+            engine.write(lambda repository: repository.set_meta(meta.NEXT_GENERATION, None))
             remove_old_generations(engine.commits)
         raise InvalidInputError(f"the store already uses {embedder.name!r}", field="model")
     if plan is None or (plan.model, plan.dim, plan.fingerprint) != wanted:
@@ -101,120 +109,125 @@ def _begin(engine: Engine, embedder: Embedder) -> _Plan:
 
 
 def _make_plan(repository: Repository, model: str, dim: int, fingerprint: str | None) -> _Plan:
-    generation = 1 + max(int(table.rpartition("_")[2]) for table in repository.embedding_tables())
-    repository.db.execute(f"CREATE TABLE embeddings_{generation} (row INTEGER PRIMARY KEY, vector BLOB NOT NULL)")
     last, seq = repository.last_row(), repository.last_seq()
-    plan = _Plan(generation, model, dim, fingerprint, row=0, last=last, seq=seq)
+    plan = _Plan(repository.new_generation(), model, dim, fingerprint, row=0, last=last, seq=seq)
     plan.save(repository)
     return plan
 
 
-def _copy(engine: Engine, embedder: Embedder, plan: _Plan, progress: Progress | None) -> tuple[_Plan, int]:
-    """Embed all records by row number, from where the plan is."""
-    embedded = 0
-    while plan.row < plan.last:
-        high = min(plan.row + GROUP, plan.last)
-        rows = engine.repository.rows_between("1", (), plan.row, high)
-        plan = replace(plan, row=high)
-        embedded += _embed(engine, embedder, plan, rows)
-        if progress is not None:
-            progress(plan.row, plan.last)
-    return plan, embedded
+class _MoveToModel(FeedFollower):
+    """One run of a move to another model. Follows the feed by embedding what has changed."""
 
+    def __init__(self, engine: Engine, embedder: Embedder, given: Spec, plan: _Plan) -> None:
+        self.embedded = 0
+        """Embeddings made by this run."""
+        self._engine = engine
+        self._embedder = embedder
+        self._given = given
+        self._plan = plan
+        self._waiting = False
+        """Whether embeddings are made inside of transactions, so that writers wait for them."""
+        self._inside: Repository | None = None
+        """The transaction that all of it belongs to, while there is one."""
 
-def _finish(engine: Engine, embedder: Embedder, given: Spec, plan: _Plan) -> int:
-    """Embed what changed meanwhile, and move the store to the new model; returns how many embeddings that took.
+    def copy(self, progress: Progress | None) -> None:
+        """Embed all records by row number, from where the plan is."""
+        while self._plan.row < self._plan.last:
+            high = min(self._plan.row + GROUP, self._plan.last)
+            rows = self._engine.repository.rows_between("1", (), self._plan.row, high)
+            self._plan = replace(self._plan, row=high)
+            self._embed(rows)
+            if progress is not None:
+                progress(self._plan.row, self._plan.last)
 
-    Each round has what was written during the one before, so the rounds get shorter, unless writers outpace the model.
-    Then they are made to wait: at first a little for every few changes, and if even that is not enough, for all that
-    is left.
-    """
-    embedded, before, waiting, everything = 0, math.inf, False, False
-    while True:
-        left = engine.repository.last_seq() - plan.seq
-        if left > before / 2:
-            waiting, everything = True, waiting
-        before = left
-        if left <= FINAL or everything:
-            changed = _flip(engine, embedder, given, plan, math.inf if everything else FINAL)
-            if changed is not None:
-                return embedded + changed
+    def finish(self) -> None:
+        """Embed what changed meanwhile, and move the store to the new model.
+
+        Each round has what was written during the one before, so the rounds get shorter, unless writers outpace the
+        model. Then they are made to wait: at first a little for every few changes, and if even that is not enough, for
+        all that is left.
+        """
+        before, everything, records = math.inf, False, self._engine.repository
+        while True:
+            left = records.last_seq() - self._plan.seq
+            if left > before / 2:
+                self._waiting, everything = True, self._waiting
+            before = left
+            if left > FINAL and not everything:
+                follow(self, records, records.last_seq())
+            elif self._flip(math.inf if everything else FINAL):
+                return
+
+    # -- following the feed ------------------------------------------------------------------------------------------
+
+    @property
+    @override
+    def group(self) -> int:
+        return FINAL if self._waiting else GROUP
+
+    @override
+    def applied_seq(self) -> int:
+        return self._plan.seq
+
+    @override
+    def apply(self, events: Sequence[FeedEvent], after: int) -> None:
+        self._plan = replace(self._plan, seq=events[-1].seq)
+        rows = sorted({event.row for event in events})
+        if self._inside is None:
+            self._embed(rows)
         else:
-            plan, changed = _catch_up(engine, embedder, plan, waiting)
-            embedded += changed
+            self._put(self._inside, self._vectors(self._inside, rows))
 
+    # -- inside ------------------------------------------------------------------------------------------------------
 
-def _catch_up(engine: Engine, embedder: Embedder, plan: _Plan, waiting: bool) -> tuple[_Plan, int]:
-    """Embed what has changed until now, with ``waiting`` inside of transactions."""
-    embedded, end = 0, engine.repository.last_seq()
-    while plan.seq < end:
-        events = engine.repository.events_after(plan.seq, FINAL if waiting else GROUP)
-        plan = replace(plan, seq=events[-1][0])
-        embedded += _embed(engine, embedder, plan, sorted({event[1] for event in events}), waiting)
-    return plan, embedded
+    def _embed(self, rows: Sequence[int]) -> None:
+        """Embed records as they are now and store their vectors together with the plan's progress."""
+        made = None if self._waiting else self._vectors(self._engine.repository, rows)
 
+        def store(repository: Repository) -> int:
+            vectors = self._vectors(repository, rows) if made is None else made
+            repository.put_embeddings(self._plan.generation, vectors)
+            self._plan.save(repository)
+            return len(vectors)
 
-def _embed(engine: Engine, embedder: Embedder, plan: _Plan, rows: Sequence[int], waiting: bool = False) -> int:
-    """Embed records as they are now and store their vectors together with the plan's progress."""
-    made = None if waiting else _vectors(engine.repository, embedder, rows)
+        self.embedded += self._engine.write(store, rows=len(rows))
 
-    def store(repository: Repository) -> int:
-        vectors = _vectors(repository, embedder, rows) if made is None else made
-        _put(repository, plan, vectors)
-        plan.save(repository)
-        return len(vectors)
+    def _vectors(self, records: Records, rows: Sequence[int]) -> dict[int, bytes]:
+        texts = {stored.row: stored.content for stored in records.find_rows(rows) if stored.state != ERASED}
+        return dict(zip(texts, embed_documents(self._embedder, list(texts.values())), strict=True))
 
-    return engine.write(store, rows=len(rows))
+    def _put(self, repository: Repository, vectors: dict[int, bytes]) -> None:
+        repository.put_embeddings(self._plan.generation, vectors)
+        self.embedded += len(vectors)
 
+    def _flip(self, most: float) -> bool:
+        """Make the new generation the current one, with what changed meanwhile; False if that is more than ``most``."""
+        engine, opened = self._engine, list[Embedder]()
 
-def _vectors(repository: Repository, embedder: Embedder, rows: Sequence[int]) -> dict[int, bytes]:
-    texts = {stored.row: stored.content for stored in repository.find_rows(rows) if stored.state != ERASED}
-    return dict(zip(texts, embed_documents(embedder, list(texts.values())), strict=True))
+        def flip(repository: Repository) -> bool:
+            last = repository.last_seq()
+            if last - self._plan.seq > most:
+                return False
+            self._inside = repository
+            follow(self, repository, last)
+            _record_flip(repository, engine.embedder.name, self._embedder.name, engine.now())
+            repository.set_meta(meta.GENERATION, self._plan.generation)
+            note_model(repository.db, self._embedder, self._given)
+            repository.set_meta(meta.NEXT_GENERATION, None)
+            repository.set_meta(meta.LANCE_APPLIED, 0)
+            repository.set_meta(meta.LANCE_STATE, None)
+            size = engine.settings.performance.embedding_cache_size
+            opened.append(open_embedder(self._embedder, cache_size=size))
+            return True
 
+        def adopt() -> None:
+            for embedder in opened:
+                engine.adopt(self._plan.generation, embedder, self._given)
 
-def _put(repository: Repository, plan: _Plan, vectors: dict[int, bytes]) -> None:
-    """Store vectors. A text that has changed since is in the feed and is done again; of an erased one nothing is kept.
-
-    (Erasing removes vectors from all generations, so none of an erased record can be there before.)
-    """
-    repository.db.executemany(
-        f"INSERT OR REPLACE INTO embeddings_{plan.generation} SELECT ?, ? FROM records WHERE row = ? AND state != ?",
-        [(row, vector, row, ERASED) for row, vector in vectors.items()],
-    )
-
-
-def _flip(engine: Engine, embedder: Embedder, given: Spec, plan: _Plan, most: float) -> int | None:
-    """Make the new generation the current one, with what changed in between; None if that is more than ``most``."""
-
-    def flip(repository: Repository) -> int | None:
-        if repository.last_seq() - plan.seq > most:
-            return None
-        embedded, seq = 0, plan.seq
-        while events := repository.events_after(seq, GROUP):
-            vectors = _vectors(repository, embedder, sorted({event[1] for event in events}))
-            _put(repository, plan, vectors)
-            embedded, seq = embedded + len(vectors), events[-1][0]
-        _record_flip(repository, engine.embedder.name, embedder.name, engine.now())
-        repository.set_meta("generation", plan.generation)
-        with_model(repository, embedder, given)
-        repository.set_meta(NEXT_GENERATION, None)
-        repository.set_meta("lance_applied_seq", 0)
-        repository.set_meta("lance_state", None)
-        flipped.append(open_embedder(embedder, cache_size=engine.settings.performance.embedding_cache_size))
-        return embedded
-
-    def adopt() -> None:
-        for opened in flipped:
-            engine.adopt(plan.generation, opened, given)
-
-    flipped = list[Embedder]()
-    with engine.moving:
-        return engine.commits.submit(Write(flip, committed=adopt)).result()
+        with engine.moving:
+            return engine.commits.submit(Write(flip, committed=adopt)).result()
 
 
 def _record_flip(repository: Repository, old: str, new: str, now: Micros) -> None:
     data = json.dumps({"from": old, "to": new})
-    repository.db.execute(
-        "INSERT INTO history (row, event, at, version, data) VALUES (0, ?, ?, 0, ?)",
-        (EventType.REEMBED.value, now, data),
-    )
+    repository.note_events([(0, EventType.REEMBED, now, 0, data)])

@@ -21,27 +21,25 @@ import numpy as np
 
 from agentmem.embedding import fingerprint_of
 from agentmem.embedding.batcher import embed_documents
-from agentmem.engine.engine import DATABASE, OPEN_LOCK, Spec, open_model, with_model
-from agentmem.operations.maintenance import STATE_AFTER
+from agentmem.engine.opening import Spec, note_model, open_model
 from agentmem.settings import Settings
+from agentmem.stores import meta
 from agentmem.stores.connection import Connection, Row
+from agentmem.stores.folder import DATABASE, LANCE, OPEN_LOCK
 from agentmem.stores.locks import FileLock
 from agentmem.stores.log import truncate_wal
-from agentmem.stores.names import Names
-from agentmem.stores.repository import Repository
-from agentmem.stores.rows import fingerprint
-from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE, configure, migrate
+from agentmem.stores.rows import fact_digest
+from agentmem.stores.schema import ERASED, LIVE, STATE_AFTER, STATES, configure, migrate
 from agentmem.types.clock import now_micros, to_datetime
 from agentmem.types.enums import EventType, Layer
 from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError, StoreLockedError
 from agentmem.types.ports import Embedder
+from agentmem.types.problems import Problems
 from agentmem.types.reports import VerifyReport
 
 T = TypeVar("T")
 _WINDOW = 500
 _BATCH = 256
-_SHOWN = 100
-_MODEL = ("model", "dim", "fingerprint", "model_spec")
 
 
 @dataclass
@@ -53,11 +51,7 @@ class _Tally:
     altered: int = 0
     reembedded: int = 0
     histories_lost: int = 0
-    problems: list[str] = field(default_factory=list[str])
-
-    def problem(self, text: str) -> None:
-        if len(self.problems) < _SHOWN:
-            self.problems.append(text)
+    problems: Problems = field(default_factory=Problems)
 
 
 class _Chain(NamedTuple):
@@ -110,12 +104,12 @@ def salvage(path: Path, settings: Settings, given: Spec) -> VerifyReport:
         _sync(fresh)
         os.replace(fresh, database)
         with suppress(FileNotFoundError):  # it followed another database
-            os.rename(path / "lance", aside / "lance")
+            os.rename(path / LANCE, aside / LANCE)
         _sync(path)
     counts = {
         name: getattr(tally, name) for name in ("salvaged", "lost", "altered", "reembedded", "histories_lost")
     }  # fmt: skip
-    return VerifyReport(not tally.problems, counts, tally.problems)
+    return VerifyReport(not tally.problems, counts, tally.problems.listed())
 
 
 def _discard(fresh: Path) -> None:
@@ -157,21 +151,20 @@ class _Transfer:
         self._broken = list[tuple[int, int, int]]()
 
     def _find_model(self, settings: Settings, given: Spec) -> Embedder:
-        known = {key: self._meta[key] for key in _MODEL if key in self._meta}
-        repository = Repository(self._new, Names())
+        known = {key: self._meta[key] for key in meta.MODEL_KEYS if key in self._meta}
         for key, value in known.items():
-            repository.set_meta(key, value)
-        embedder = open_model(repository, settings, given)
-        if "model" in known and (embedder.name, embedder.dim) != (known["model"], int(known["dim"])):
+            meta.put(self._new, key, value)
+        embedder = open_model(self._new, settings, given)
+        if meta.MODEL in known and (embedder.name, embedder.dim) != (known[meta.MODEL], int(known[meta.DIM])):
             raise ModelMismatchError(
-                f"the damaged store holds embeddings of {known['model']!r} ({known['dim']} dimensions), "
+                f"the damaged store holds embeddings of {known[meta.MODEL]!r} ({known[meta.DIM]} dimensions), "
                 f"not of {embedder.name!r} ({embedder.dim}); open it with the model it has to salvage it"
             )
-        if "model" in known and known.get("fingerprint") != fingerprint_of(embedder):
+        if meta.MODEL in known and known.get(meta.MODEL_FINGERPRINT) != fingerprint_of(embedder):
             raise ModelMismatchError(
                 f"the files of {embedder.name!r} are not those that the damaged store was made with"
             )
-        with_model(repository, embedder, given if given is not None else known.get("model_spec") or None)
+        note_model(self._new, embedder, given if given is not None else known.get(meta.MODEL_SPEC) or None)
         return embedder
 
     def run(self) -> _Tally:
@@ -181,7 +174,7 @@ class _Transfer:
         seen = self._copy_records(last, chains)
         self._tally.lost += len(chains.keys() - seen)
         if missing := len(chains.keys() - seen):
-            self._tally.problem(f"{missing} records could not be read at all; only their history names them")
+            self._tally.problems.add(f"{missing} records could not be read at all; only their history names them")
         self._copy_history()
         self._copy_embeddings(last)
         self._copy_use(last)
@@ -240,7 +233,7 @@ class _Transfer:
 
     @property
     def _embeddings(self) -> str:
-        return f"embeddings_{int(self._meta.get('generation') or 1)}"
+        return f"embeddings_{int(self._meta.get(meta.GENERATION) or 1)}"
 
     def _copy_records(self, last: int, chains: dict[int, _Chain]) -> set[int]:
         columns = [row[1] for row in self._new.execute("PRAGMA table_info(records)")]
@@ -259,7 +252,7 @@ class _Transfer:
                 reason = "its id occurs twice"
             if reason is not None:
                 self._tally.lost += 1
-                self._tally.problem(f"record {record['id']!r} (row {row}): {reason}")
+                self._tally.problems.add(f"record {record['id']!r} (row {row}): {reason}")
                 continue
             ids.add(record["id"])
             self._mend(record, chains.get(row))
@@ -278,9 +271,7 @@ class _Transfer:
             return "its columns are damaged"
         if not {record["user"], record["agent"], record["run"]} <= self._names:
             return "whose it was could not be read"
-        if record["state"] not in (LIVE, DELETED, ERASED, EXPIRED) or record["layer"] not in {
-            layer.value for layer in Layer
-        }:
+        if record["state"] not in STATES or record["layer"] not in {layer.value for layer in Layer}:
             return "its columns are damaged"
         if record["content"] is None and record["state"] != ERASED:
             return "its text could not be read"
@@ -298,18 +289,20 @@ class _Transfer:
             record["metadata"], altered = None, True
         if record.get("pinned") not in (0, 1):
             record["pinned"] = 0
-        mark = record["fingerprint"]
-        if mark is not None and record["state"] == LIVE:
+        digest = record["fingerprint"]
+        if digest is not None and record["state"] == LIVE:
             key = (record["user"], record["agent"], record["run"])
-            if altered or fingerprint(key, record["role"], record["kind"], record["content"]) != bytes(mark):
+            if altered or fact_digest(key, record["role"], record["kind"], record["content"]) != bytes(digest):
                 record["fingerprint"], altered = None, True
         if altered:
             self._tally.altered += 1
-            self._tally.problem(f"record {record['id']!r} (row {row}): its text or metadata is not what was stored")
+            self._tally.problems.add(
+                f"record {record['id']!r} (row {row}): its text or metadata is not what was stored"
+            )
         if chain is None or chain.first != "ADD" or chain.version != record["version"]:
             self._broken.append((row, record["created_at"], record["version"]))
             self._tally.histories_lost += 1
-            self._tally.problem(f"record {record['id']!r} (row {row}): its history could not be read")
+            self._tally.problems.add(f"record {record['id']!r} (row {row}): its history could not be read")
         else:
             record["state"] = chain.state
 

@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from agentmem.embedding import windows_of
 from agentmem.embedding.batcher import embed_query
 from agentmem.engine.engine import Engine, Model
-from agentmem.filters.sqlite import CompiledFilter
-from agentmem.retrieval.arena import Candidate, Query
-from agentmem.retrieval.search import Found
+from agentmem.retrieval.query import Candidate, Found, Query, Search
 from agentmem.retrieval.walls import wall_of
 from agentmem.stores.rows import ScopeKey, Stored, visible
 from agentmem.text.dates import ranges_of
 from agentmem.text.question import Word, words_of
 from agentmem.text.terms import terms
 from agentmem.types.clock import Micros
-from agentmem.types.enums import Mode
 from agentmem.types.errors import ModelMismatchError, StoreError
-from agentmem.types.inputs import Scope
 from agentmem.types.records import HitDetails, SearchHit, SearchResults, SearchTrace
 
 _ATTEMPTS = 3
 
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """A checked search. Hashable, so that it is its own key in the query cache."""
-
-    query: str
-    scope: Scope
-    limit: int
-    condition: CompiledFilter | None
-    kinds: tuple[str, ...] | None
-    layers: tuple[str, ...] | None
-    since: Micros | None
-    until: Micros | None
-    as_of: Micros | None
-    mode: Mode
-    min_similarity: float | None
+Choose = Callable[[SearchResults], list[int]]
+"""Which of the hits are of use, as positions."""
 
 
 @dataclass(slots=True)
@@ -56,18 +39,16 @@ class _Watch:
         self._at = now
 
 
-def run(
-    engine: Engine, search: Search, *, explain: bool, choose: Callable[[SearchResults], list[int]] | None = None
-) -> SearchResults:
+def search(engine: Engine, request: Search, *, explain: bool, choose: Choose | None = None) -> SearchResults:
     """Search; see ``Memory.search``. With ``choose``, only the hits at these positions count as found and come back."""
     engine.check_process()
     watch = _Watch()
     while True:
         model = engine.model
         try:
-            results = _run(engine, model, search, watch, explain, choose)
+            results = _Searching(engine, model, request, watch).run(explain, choose)
         except (ModelMismatchError, StoreError):
-            if model.repository.is_current():
+            if model.records.is_current():
                 raise
         else:
             if results is not None:
@@ -76,85 +57,94 @@ def run(
         engine.check_model()
 
 
-def _run(
-    engine: Engine,
-    model: Model,
-    search: Search,
-    watch: _Watch,
-    explain: bool,
-    choose: Callable[[SearchResults], list[int]] | None,
-) -> SearchResults | None:
-    """Search with this model; None if the store has moved to another one meanwhile."""
-    now = engine.now()
-    model.retriever.follow()
-    key = engine.key(search.scope)
-    watch.lap("follow")
-    if key is None:
-        return SearchResults([], SearchTrace((), 0, False, watch.spent) if explain else None)
-    cached = engine.cache.get(search, now)
-    if cached is not None and now < cached.found.valid_until:
-        found, stored = cached.found, cached.stored
-    else:
-        cached = None
-        drops = engine.cache.drops
-        found, stored = _search(engine, model, search, key, now, watch)
-        if not model.repository.is_current():
-            return None
-        engine.cache.put(search, found, stored, wall_of(key), drops, now)
-    words = _words(engine, search) if explain else ()
-    windows = None
-    if explain and search.mode != "keyword":
-        windows = windows_of(model.embedder, [stored[candidate.row].content for candidate in found.candidates])
-    hits = [
-        _hit(engine, candidate, stored[candidate.row], words, explain, None if windows is None else windows[n])
-        for n, candidate in enumerate(found.candidates)
-    ]
-    watch.lap("build")
-    trace = SearchTrace(found.engines, found.considered, cached is not None, watch.spent) if explain else None
-    results = SearchResults(hits, trace)
-    chosen = None if choose is None else choose(results)
-    engine.lifecycle.accesses.found(now, found.candidates, chosen)
-    return results if chosen is None else SearchResults([results[at] for at in chosen], trace)
+class _Searching:
+    """One search with one model, at one reading of the clock."""
 
+    def __init__(self, engine: Engine, model: Model, request: Search, watch: _Watch) -> None:
+        self._engine = engine
+        self._model = model
+        self._request = request
+        self._watch = watch
+        self._now = engine.now()
 
-def _search(
-    engine: Engine, model: Model, search: Search, key: ScopeKey, now: Micros, watch: _Watch
-) -> tuple[Found, dict[int, Stored]]:
-    needs_vector = search.mode != "keyword" or search.min_similarity is not None
-    measured_from = now if search.as_of is None else min(now, search.as_of)
-    settings = engine.settings.retrieval
-    query = Query(
-        mode=search.mode,
-        vector=embed_query(model.embedder, search.query) if needs_vector else None,
-        words=_words(engine, search),
-        limit=search.limit,
-        now=now,
-        measured_from=measured_from,
-        kinds=search.kinds,
-        layers=search.layers,
-        since=search.since,
-        until=search.until,
-        as_of=search.as_of,
-        min_similarity=search.min_similarity,
-        dates=ranges_of(search.query, measured_from) if settings.question_dates and search.mode != "vector" else (),
-        vector_weight=settings.vector_weight,
-        neighbours=settings.neighbours,
-        weigh_questions=settings.weigh_questions,
-        mend_typos=settings.mend_typos,
-    )
-    watch.lap("embed")
-    attempt = 1
-    while True:
-        found = model.retriever.search(key, query, search.condition)
-        watch.lap("search")
-        stored = {item.row: item for item in engine.repository.find_rows(c.row for c in found.candidates)}
-        fresh = [c for c in found.candidates if _is_current(c, stored.get(c.row), key, now)]
-        watch.lap("hydrate")
-        if len(fresh) == len(found.candidates) or attempt == _ATTEMPTS:
-            # Records that keep changing under the search are left out rather than shown with another text's score.
-            return replace(found, candidates=fresh), {c.row: stored[c.row] for c in fresh}
-        model.retriever.follow()
-        attempt += 1
+    def run(self, explain: bool, choose: Choose | None) -> SearchResults | None:
+        """The results; None if the store has moved to another model meanwhile."""
+        engine, request, watch = self._engine, self._request, self._watch
+        self._model.retriever.residents.catch_up()
+        key = self._model.records.scope_key(request.scope)
+        watch.lap("follow")
+        if key is None:
+            return SearchResults([], SearchTrace((), 0, False, watch.spent) if explain else None)
+        cached = engine.cache.get(request, self._now)
+        if cached is not None and self._now < cached.found.valid_until:
+            found, stored = cached.found, cached.stored
+        else:
+            cached = None
+            drops = engine.cache.drops
+            found, stored = self._search(key)
+            if not self._model.records.is_current():
+                return None
+            engine.cache.put(request, found, stored, wall_of(key), drops, self._now)
+        hits = self._hits(found.candidates, stored, explain)
+        watch.lap("build")
+        trace = SearchTrace(found.engines, found.considered, cached is not None, watch.spent) if explain else None
+        results = SearchResults(hits, trace)
+        chosen = None if choose is None else choose(results)
+        engine.lifecycle.accesses.found(self._now, found.candidates, chosen)
+        return results if chosen is None else SearchResults([results[at] for at in chosen], trace)
+
+    @cached_property
+    def _words(self) -> tuple[Word, ...]:
+        if self._request.mode == "vector":
+            return ()
+        tuning = self._engine.settings.retrieval
+        return words_of(self._request.query, stop_words=tuning.stop_words, similar_words=tuning.similar_words)
+
+    def _query(self, key: ScopeKey) -> Query:
+        request, now, tuning = self._request, self._now, self._engine.settings.retrieval
+        measured_from = now if request.as_of is None else min(now, request.as_of)
+        dated = tuning.question_dates and request.mode != "vector"
+        return Query(
+            search=request,
+            scope=key,
+            tuning=tuning,
+            vector=embed_query(self._model.embedder, request.query) if request.needs_vector else None,
+            words=self._words,
+            dates=ranges_of(request.query, measured_from) if dated else (),
+            now=now,
+            measured_from=measured_from,
+            limit=request.limit,
+        )
+
+    def _search(self, key: ScopeKey) -> tuple[Found, dict[int, Stored]]:
+        query, records, retriever = self._query(key), self._model.records, self._model.retriever
+        self._watch.lap("embed")
+        attempt = 1
+        while True:
+            found = retriever.search(query)
+            self._watch.lap("search")
+            stored = {item.row: item for item in records.find_rows(c.row for c in found.candidates)}
+            fresh = [c for c in found.candidates if _is_current(c, stored.get(c.row), key, self._now)]
+            self._watch.lap("hydrate")
+            if len(fresh) == len(found.candidates) or attempt == _ATTEMPTS:
+                # Records that keep changing under the search are left out rather than shown with another text's score.
+                return replace(found, candidates=fresh), {c.row: stored[c.row] for c in fresh}
+            retriever.residents.catch_up()
+            attempt += 1
+
+    def _hits(self, candidates: Sequence[Candidate], stored: dict[int, Stored], explain: bool) -> list[SearchHit]:
+        details: Sequence[HitDetails | None] = [None] * len(candidates)
+        if explain:
+            contents = [stored[candidate.row].content for candidate in candidates]
+            windows = None if self._request.mode == "keyword" else windows_of(self._model.embedder, contents)
+            details = [
+                _details(candidate, content, self._words, None if windows is None else windows[n])
+                for n, (candidate, content) in enumerate(zip(candidates, contents, strict=True))
+            ]
+        return [
+            SearchHit(candidate.score, candidate.similarity, self._engine.record(stored[candidate.row]), detail)
+            for candidate, detail in zip(candidates, details, strict=True)
+        ]
 
 
 def _is_current(candidate: Candidate, stored: Stored | None, key: ScopeKey, now: Micros) -> bool:
@@ -167,33 +157,20 @@ def _is_current(candidate: Candidate, stored: Stored | None, key: ScopeKey, now:
     )
 
 
-def _words(engine: Engine, search: Search) -> tuple[Word, ...]:
-    if search.mode == "vector":
-        return ()
-    settings = engine.settings.retrieval
-    return words_of(search.query, stop_words=settings.stop_words, similar_words=settings.similar_words)
-
-
-def _hit(
-    engine: Engine, candidate: Candidate, stored: Stored, words: tuple[Word, ...], explain: bool, windows: int | None
-) -> SearchHit:
-    details = None
-    if explain:
-        present = set(terms(stored.content))
-        parts = candidate.parts
-        details = HitDetails(
-            candidate.vector,
-            candidate.keyword,
-            candidate.recency,
-            candidate.importance,
-            candidate.rating,
-            tuple(word.term for word in words if word.term in present),
-            windows,
-            exact=parts.exact if parts else 0.0,
-            similar=parts.similar if parts else 0.0,
-            context=parts.context if parts else 0.0,
-            date=parts.date if parts else None,
-            telling=parts.telling if parts else 1.0,
-            similar_terms=tuple(dict.fromkeys(term for word in words for term, _ in word.similar if term in present)),
-        )
-    return SearchHit(candidate.score, candidate.similarity, engine.record(stored), details)
+def _details(candidate: Candidate, content: str, words: tuple[Word, ...], windows: int | None) -> HitDetails:
+    present, parts = set(terms(content)), candidate.parts
+    return HitDetails(
+        candidate.vector,
+        candidate.keyword,
+        candidate.recency,
+        candidate.importance,
+        candidate.rating,
+        tuple(word.term for word in words if word.term in present),
+        windows,
+        exact=parts.exact if parts else 0.0,
+        similar=parts.similar if parts else 0.0,
+        context=parts.context if parts else 0.0,
+        date=parts.date if parts else None,
+        telling=parts.telling if parts else 1.0,
+        similar_terms=tuple(dict.fromkeys(term for word in words for term, _ in word.similar if term in present)),
+    )

@@ -11,88 +11,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
 from agentmem.retrieval.conversation import Links
-from agentmem.retrieval.matching import Matcher, Matches, Statistics
+from agentmem.retrieval.matching import Matcher, Matches
 from agentmem.retrieval.postings import Postings, grown
-from agentmem.text.dates import Range, closeness
-from agentmem.text.question import Word
+from agentmem.retrieval.query import NEVER, Candidate, Parts, Query
+from agentmem.text.dates import closeness
 from agentmem.text.terms import asking, terms
 from agentmem.types.clock import Micros
-from agentmem.types.enums import Mode
 from agentmem.types.ports import Entry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agentmem.types.ports import Ints, Vector
-
-NEVER = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A search as the engines see it: vectors, terms and numbers; the caller's filters are resolved to ``rows``.
-
-    What expired before ``now`` is gone; recency is measured from ``measured_from``.
-    """
-
-    mode: Mode
-    vector: Vector | None
-    words: tuple[Word, ...]
-    limit: int
-    now: Micros
-    measured_from: Micros
-    agent: int | None = None
-    run: int | None = None
-    kinds: tuple[str, ...] | None = None
-    layers: tuple[str, ...] | None = None
-    since: Micros | None = None
-    until: Micros | None = None
-    as_of: Micros | None = None
-    min_similarity: float | None = None
-    rows: Ints | None = None
-    dates: tuple[Range, ...] = ()
-    vector_weight: float = scoring.VECTOR_WEIGHT
-    neighbours: int = 0
-    weigh_questions: bool = False
-    mend_typos: bool = False
-
-
-class Parts(NamedTuple):
-    """What a hit's keyword part is made of, and what moved its score besides.
-
-    ``exact``, ``similar`` and ``context`` (which may be negative) add up to the keyword part; ``date`` is None where
-    the query named none.
-    """
-
-    exact: float
-    similar: float
-    context: float
-    date: float | None
-    telling: float
-
-
-class Candidate(NamedTuple):
-    """A scored record. ``version`` is the one that was scored."""
-
-    score: float
-    id: str
-    row: int
-    version: int
-    similarity: float | None
-    vector: float
-    keyword: float
-    recency: float
-    importance: float
-    rating: float
-    parts: Parts | None = None
-
+    from agentmem.types.ports import Vector
 
 _SLOT = np.dtype(
     [
@@ -197,27 +134,26 @@ class Arena:
         present = self._present(query)
         allowed = self._allowed(query, present)
         similarity = None if query.vector is None else self._vectors[: self._used] @ query.vector
-        matches = None if query.mode == "vector" else self._matches(query, present, statistics)
-        if matches is not None and query.mode == "keyword":
+        matches = None if not query.lexical else self._matches(query, present, statistics)
+        if matches is not None and query.search.mode == "keyword":
             allowed &= matches.has_word
-        if similarity is not None and query.min_similarity is not None:
-            allowed &= similarity >= query.min_similarity
+        if similarity is not None and query.search.min_similarity is not None:
+            allowed &= similarity >= query.search.min_similarity
         slots = np.flatnonzero(allowed)
         when = self._column("when")[slots]
-        lexical = query.mode != "vector"
-        date = closeness(when, query.dates) if query.dates and lexical else None
-        telling = self._telling(slots, present) if query.weigh_questions and lexical else None
+        date = closeness(when, query.dates) if query.dates and query.lexical else None
+        telling = self._telling(slots, present) if query.weigh_questions and query.lexical else None
         scores = scoring.score(
-            query.mode,
-            None if similarity is None else similarity[slots],
-            None if matches is None else matches.keyword[slots],
-            date,
-            telling,
-            when,
-            self._column("importance")[slots],
-            self._column("rating")[slots],
-            query.measured_from,
-            query.vector_weight,
+            query.search.mode,
+            similarity=None if similarity is None else similarity[slots],
+            keyword=None if matches is None else matches.keyword[slots],
+            date=date,
+            telling=telling,
+            when=when,
+            importance=self._column("importance")[slots],
+            rating=self._column("rating")[slots],
+            now=query.measured_from,
+            vector_weight=query.tuning.vector_weight,
         )
         chosen = _top(scores.score, query.limit)
         shares = None if matches is None else matches.shares(slots[chosen])
@@ -255,22 +191,22 @@ class Arena:
     def _present(self, query: Query) -> NDArray[np.bool_]:
         """Records that were there at the time that is searched; only these have a say as neighbours."""
         present = self._column("live") & (self._column("expires") > query.now)
-        if query.as_of is not None:
-            present &= self._column("created") <= query.as_of
+        if query.search.as_of is not None:
+            present &= self._column("created") <= query.search.as_of
         return present
 
     def _allowed(self, query: Query, present: NDArray[np.bool_]) -> NDArray[np.bool_]:
         column, allowed = self._column, present.copy()
-        for name, value in (("agent", query.agent), ("run", query.run)):
+        for name, value in (("agent", query.scope.agent), ("run", query.scope.run)):
             if value is not None:
                 allowed &= column(name) == value
-        for name, labels in (("kind", query.kinds), ("layer", query.layers)):
+        for name, labels in (("kind", query.search.kinds), ("layer", query.search.layers)):
             if labels is not None:
                 allowed &= np.isin(column(name), [self._codes.get(label, -1) for label in labels])
-        if query.since is not None:
-            allowed &= column("when") >= query.since
-        if query.until is not None:
-            allowed &= column("when") < query.until
+        if query.search.since is not None:
+            allowed &= column("when") >= query.search.since
+        if query.search.until is not None:
+            allowed &= column("when") < query.search.until
         if query.rows is not None:
             allowed &= np.isin(column("row"), query.rows)
         return allowed
@@ -282,7 +218,7 @@ class Arena:
         )
         if statistics is None:
             statistics = matcher.statistics(query.words)
-        return matcher.match(query.words, statistics, mend_typos=query.mend_typos)
+        return matcher.match(query.words, statistics, mend_typos=query.tuning.mend_typos)
 
     def _telling(self, slots: NDArray[np.intp], present: NDArray[np.bool_]) -> Vector:
         asks = np.append(np.where(present, self._column("asks"), np.float32(0)), np.float32(0))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
 from agentmem.retrieval.conversation import Step
 from agentmem.retrieval.postings import Postings, ranges
@@ -20,17 +20,6 @@ if TYPE_CHECKING:
 
 _CELLS = 400_000
 """Words times slots that are scored in one go: a few megabytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What BM25 must know of a scope: its records, their mean length in terms, how many have each of the query's terms,
-    and which of the terms that none has are there in a similar one."""
-
-    documents: int
-    mean_length: float
-    containing: dict[str, int]
-    similar: frozenset[str] = frozenset()
 
 
 class _Found(NamedTuple):

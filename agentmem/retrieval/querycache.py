@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
-from agentmem.retrieval.search import Found
+from agentmem.retrieval.query import Found
 from agentmem.retrieval.walls import Wall
 from agentmem.stores.rows import Stored
 from agentmem.types.clock import Micros
@@ -63,7 +63,10 @@ class QueryCache:
             self._by_wall.setdefault(wall, set()).add(key)
             while len(self._entries) > self._size:
                 old, entry = self._entries.popitem(last=False)
-                self._by_wall.get(entry.wall, set()).discard(old)
+                keys = self._by_wall[entry.wall]
+                keys.discard(old)
+                if not keys:
+                    del self._by_wall[entry.wall]
 
     def drop(self, walls: Iterable[Wall] | None) -> None:
         """Forget what was found behind these walls; None: everything."""

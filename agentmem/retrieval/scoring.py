@@ -80,6 +80,7 @@ def telling(asks: Vector, asked: Vector) -> Vector:
 
 def score(
     mode: Mode,
+    *,
     similarity: Vector | None,
     keyword: Vector | None,
     date: Vector | None,

@@ -6,12 +6,12 @@ group, so a lone request never waits for company and a busy store pays for one f
 
 from __future__ import annotations
 
+import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -21,18 +21,22 @@ from agentmem.stores.forks import transaction_lock
 from agentmem.stores.locks import FileLock
 from agentmem.stores.log import UnsyncedError, WriteAheadLog, truncate_wal
 from agentmem.stores.names import Names
-from agentmem.stores.repository import Grown, Repository
 from agentmem.stores.rows import Created
 from agentmem.stores.schema import configure
+from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
 from agentmem.types.errors import ClosedError, StoreError
+from agentmem.types.events import Event
 from agentmem.types.inputs import Draft
+from agentmem.types.patience import attempts
 from agentmem.types.waking import together
 
 T = TypeVar("T")
 GROUP_ROWS = 2_000
 """Rows after which a group is closed, so that a flood of small requests still commits often."""
 WAL_LIMIT = 64 * 1_048_576
+
+log = logging.getLogger("agentmem")
 
 
 @dataclass(slots=True, eq=False)
@@ -92,10 +96,10 @@ class GroupCommit:
         path: Path,
         gate: FileLock,
         names: Names,
+        *,
         generation: int,
         timeout: float,
         now: Callable[[], Micros],
-        grown: Grown | None = None,
     ) -> None:
         self._path = path
         self._gate = gate
@@ -107,10 +111,13 @@ class GroupCommit:
         configure(self._db)
         self._log = WriteAheadLog(path)
         self._db.execute("PRAGMA synchronous=NORMAL")  # the log is synced here instead
-        self._repository = Repository(self._db, names, generation, grown)
+        self.grown = Event[[Repository, str, int, int]]()
+        """A layer has grown by so many records and bytes of text. Called inside the transaction; may refuse it."""
+        self._repository = Repository(self._db, names, generation, self.grown)
         self._queue: deque[Work] = deque()
         self._ready = threading.Condition()
         self._closing = False
+        self._stuck = False
         self.requests = 0
         """Of callers, so far; background work does not count."""
         self._thread = threading.Thread(target=self._loop, name="agentmem-commit", daemon=True)
@@ -180,7 +187,7 @@ class GroupCommit:
         except UnsyncedError as exc:
             # It is committed, so that a replay would do it twice, or the disk does not let anything be.
             for work in group:
-                work.future.set_exception(UnsyncedError(str(exc)))
+                work.future.set_exception(exc.copy())
             return
         except BaseException as exc:
             # Also what is no Exception, such as a panic of the driver: without this thread nobody could write again.
@@ -252,23 +259,25 @@ class GroupCommit:
 
     def _patiently(self, sql: str) -> None:
         """Run a statement that may find the database busy (a checkpoint elsewhere), waiting outside of libSQL."""
-        deadline = time.monotonic() + self._timeout
-        pause = 0.0002
-        while True:
+        error: BusyError | None = None
+        for _ in attempts(self._timeout):
             try:
                 self._db.execute(sql, patience=0)
                 return
             except BusyError as exc:
-                if time.monotonic() >= deadline:
-                    raise locked_out(self._path, self._timeout) from exc
-                time.sleep(pause)
-                pause = min(pause * 1.5, 0.01)
+                error = exc
+        raise locked_out(self._path, self._timeout) from error
 
     def _limit_wal(self) -> None:
         if self._log.size() > WAL_LIMIT:
-            # If it fails, because the disk is full for one, the log stays as it is: nobody asked for this.
-            with suppress(StoreError):
+            try:
                 self._maintain(Task(truncate_wal))
+                self._stuck = False
+            except StoreError as exc:
+                # The disk is full, for one: the log stays as it is, and the next commit tries again.
+                if not self._stuck:
+                    log.warning("the write-ahead log could not be emptied, and will be tried again: %s", exc)
+                self._stuck = True
 
     @contextmanager
     def _locked(self) -> Generator[None]:

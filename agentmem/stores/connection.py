@@ -8,7 +8,6 @@ in chunks of a few milliseconds.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
@@ -17,6 +16,7 @@ from typing import Any, TypeAlias
 
 from agentmem.stores.forks import statement_lock
 from agentmem.types.errors import ClosedError, DiskFullError, StoreCorruptError, StoreError, StoreLockedError
+from agentmem.types.patience import attempts
 
 Value: TypeAlias = str | int | float | bytes | None
 Row: TypeAlias = tuple[Any, ...]
@@ -54,17 +54,18 @@ class Connection:
         recovers the write-ahead log, or removes it. Waits up to ``patience`` seconds, outside of libSQL; with 0 it
         raises ``BusyError``.
         """
-        deadline, pause = time.monotonic() + patience, 0.0002
-        while True:
+        try:
+            return self._execute(sql, params)
+        except BusyError:
+            if not patience:
+                raise
+        error: BusyError | None = None
+        for _ in attempts(patience):
             try:
                 return self._execute(sql, params)
             except BusyError as exc:
-                if not patience:
-                    raise
-                if time.monotonic() >= deadline:
-                    raise locked_out(self._path, patience) from exc
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.01)
+                error = exc
+        raise locked_out(self._path, patience) from error
 
     def _execute(self, sql: str, params: Sequence[Value]) -> list[Row]:
         try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import time
 import weakref
 from pathlib import Path
 from types import TracebackType
 
 from agentmem.types.errors import StoreError
+from agentmem.types.patience import attempts
 
 _NETWORK = frozenset(
     "nfs nfs4 cifs smb smb3 smbfs afs ncpfs 9p ceph lustre glusterfs beegfs gpfs fuse.sshfs fuse.glusterfs "
@@ -46,14 +46,7 @@ class FileLock:
 
     def acquire(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for the lock; the pauses grow from 0.1 to 5 ms."""
-        deadline = time.monotonic() + timeout
-        pause = 0.0001
-        while not self.try_acquire():
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.005)
-        return True
+        return any(self.try_acquire() for _ in attempts(timeout, first=0.0001, longest=0.005))
 
     def release(self) -> None:
         """Let the next process in."""

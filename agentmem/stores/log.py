@@ -17,6 +17,12 @@ _PART = 1_048_576
 class UnsyncedError(StoreError):
     """Something is committed, but the disk could not confirm it: a power cut may take it away."""
 
+    def copy(self) -> UnsyncedError:
+        """The same for another waiter, with its cause: one raised object must not be raised by several threads."""
+        copied = UnsyncedError(*self.args)
+        copied.__cause__ = self.__cause__
+        return copied
+
 
 class WriteAheadLog:
     """The ``-wal`` file of a database whose writing connection has ``synchronous=NORMAL``.

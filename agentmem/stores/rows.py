@@ -7,13 +7,17 @@ from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 from agentmem.stores.connection import Value
-from agentmem.stores.schema import EXPIRED, LIVE
+from agentmem.stores.schema import ERASED, EXPIRED, LIVE
 from agentmem.types.clock import Micros
+from agentmem.types.enums import EventType, Layer
 from agentmem.types.errors import ConflictError, NotFoundError
+
+Place = tuple[int, int]
+"""Where a walk through an index of times is: the time and the row it has come to."""
 
 
 class Stored(NamedTuple):
-    """A row of ``records``, in the order of ``COLUMNS``."""
+    """A row of ``records``, in the order in which it is read."""
 
     row: int
     id: str
@@ -42,9 +46,48 @@ class Stored(NamedTuple):
         return size_of(self.content) + (0 if self.metadata is None else size_of(self.metadata))
 
 
-def size_of(text: str) -> int:
-    """Bytes of UTF-8."""
-    return len(text) if text.isascii() else len(text.encode())
+class Subject(NamedTuple):
+    """A record without its text, and its use, as the rules of the lifecycle look at it.
+
+    ``aged_from`` is when its layer's time to live began: when it was added, or was last restored, moved or unpinned by
+    hand. ``size`` is that of text and metadata in bytes. ``value`` and ``weight`` are the sums behind its relevance.
+    """
+
+    row: int
+    id: str
+    kind: str
+    layer: str
+    importance: float | None
+    rating: float | None
+    created_at: Micros
+    aged_from: Micros
+    expires_at: Micros | None
+    updated_at: Micros
+    version: int
+    state: int
+    pinned: int
+    size: int
+    accesses: int
+    first_at: Micros | None
+    last_at: Micros | None
+    value: float
+    weight: float
+
+    @property
+    def used_at(self) -> Micros:
+        """When it was last of use: its last access, else its birth."""
+        return self.created_at if self.last_at is None else self.last_at
+
+
+class Transition(NamedTuple):
+    """A decision about a record: what happens to it, why, and where it is then (``layer`` None: it goes)."""
+
+    subject: Subject
+    event: EventType
+    rule: str
+    data: dict[str, Any]
+    layer: Layer | None = None
+    kind: str | None = None
 
 
 class ScopeKey(NamedTuple):
@@ -62,12 +105,14 @@ class ScopeKey(NamedTuple):
             and (self.run is None or self.run == run)
         )
 
-    def where(self) -> tuple[str, tuple[int, ...]]:
+    def where(self, *, erased_apart: bool = False) -> tuple[str, tuple[int, ...]]:
         """An SQL condition on ``records r`` for live records of the scope, driven by its most selective index.
+
+        With ``erased_apart``, for its records in any state but that one.
 
         A leading ``+`` keeps SQLite from choosing another index; ``!= 0`` is what the partial indexes ask for.
         """
-        terms, params = ["r.state = 0"], list[int]()
+        terms, params = [f"r.state != {ERASED}" if erased_apart else f"r.state = {LIVE}"], list[int]()
         driver = "run" if self.run else "user" if self.user else "agent" if self.agent else "user"
         for column, value in zip(("user", "agent", "run"), self, strict=True):
             if value is None:
@@ -102,8 +147,16 @@ class Patch:
     if_version: int | None = None
 
 
-def fingerprint(key: tuple[int, int, int], role: str | None, kind: str, content: str) -> bytes:
-    """What makes two plain facts the same: exact scope, role, kind and content (BLAKE2b, 128 bits)."""
+def size_of(text: str) -> int:
+    """Bytes of UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def fact_digest(key: tuple[int, int, int], role: str | None, kind: str, content: str) -> bytes:
+    """What makes two plain facts the same: exact scope, role, kind and content (BLAKE2b, 128 bits).
+
+    Stored in the column ``fingerprint``.
+    """
     text = f"{key[0]} {key[1]} {key[2]} {len(role or '')} {role} {len(kind)} {kind} "
     return blake2b((text + content).encode(), digest_size=16).digest()
 

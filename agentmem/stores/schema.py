@@ -19,14 +19,20 @@ from agentmem.types.clock import now_micros
 from agentmem.types.errors import StoreCorruptError, StoreVersionError
 
 LIVE, DELETED, ERASED, EXPIRED = 0, 1, 2, 3
+"""The values of ``records.state``. Written into statements as they are: partial indexes are found by the number."""
+STATES = (LIVE, DELETED, ERASED, EXPIRED)
+STATE_AFTER = {
+    "ADD": LIVE, "UPDATE": LIVE, "RESTORE": LIVE,
+    "DELETE": DELETED, "EXPIRE": EXPIRED, "EVICT": EXPIRED, "ERASE": ERASED,
+}  # fmt: skip
+"""Events that decide a record's state, and the state after each."""
 
-SETTLED = "settled_row"
-"""In ``meta``: up to this row, records are counted in ``layers`` and queued in ``due``; the rest is yet to be."""
-_COUNTED = f"state = 0 AND row <= (SELECT value FROM meta WHERE key = '{SETTLED}')"
-RECOUNT = f"""UPDATE layers SET (records, bytes) = (
+# As they were when the migration that runs them was written; what runs them today is in ``accounting``.
+_COUNTED = "state = 0 AND row <= (SELECT value FROM meta WHERE key = 'settled_row')"
+_RECOUNT = f"""UPDATE layers SET (records, bytes) = (
     SELECT count(*), coalesce(sum(octet_length(content) + coalesce(octet_length(metadata), 0)), 0)
     FROM records WHERE {_COUNTED} AND records.layer = layers.layer)"""
-REQUEUE = f"""INSERT OR IGNORE INTO due SELECT layer, coalesce(aged_from, created_at), row
+_REQUEUE = f"""INSERT OR IGNORE INTO due SELECT layer, coalesce(aged_from, created_at), row
     FROM records WHERE {_COUNTED} AND pinned = 0"""
 
 
@@ -92,9 +98,9 @@ def _lifecycle(db: Connection) -> None:
             layer TEXT PRIMARY KEY, records INTEGER NOT NULL, bytes INTEGER NOT NULL,
             pressure TEXT NOT NULL DEFAULT 'low') WITHOUT ROWID""",
         "INSERT INTO layers (layer, records, bytes) VALUES ('interact', 0, 0), ('insights', 0, 0), ('assets', 0, 0)",
-        f"INSERT INTO meta SELECT '{SETTLED}', coalesce(max(row), 0) FROM records",
-        RECOUNT,
-        REQUEUE,
+        "INSERT INTO meta SELECT 'settled_row', coalesce(max(row), 0) FROM records",
+        _RECOUNT,
+        _REQUEUE,
     ):
         db.execute(statement)
 

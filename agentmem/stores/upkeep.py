@@ -7,6 +7,7 @@ from collections.abc import Callable
 from agentmem.stores.commit import GroupCommit, Task, Write
 from agentmem.stores.connection import CHUNK, Connection
 from agentmem.stores.log import truncate_wal
+from agentmem.types.patience import attempts
 
 VACUUM_PAGES = 100
 """Unused pages given back to the file system at a time: about 6 ms."""
@@ -46,3 +47,8 @@ def give_space_back(
         given = True
     if given:
         commits.submit(Task(truncate_wal)).result()
+
+
+def empty_wal(commits: GroupCommit, patience: float = 2.0) -> bool:
+    """Empty the write-ahead log; False if readers do not let go of it within ``patience`` seconds."""
+    return any(commits.submit(Task(truncate_wal)).result() for _ in attempts(patience, first=0.01))

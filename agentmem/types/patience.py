@@ -1,11 +1,28 @@
-"""Waiting without a clock of one's own: rests between batches of background work."""
+"""Waiting outside of the libraries underneath: attempts with growing pauses, and rests between background batches."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 _LONGEST_REST = 0.2
+_GROWTH = 1.5
+
+
+def attempts(seconds: float, *, first: float = 0.0002, longest: float = 0.01) -> Iterator[None]:
+    """Turns of a loop that tries something until it succeeds: one at once, then more for as long as ``seconds``.
+
+    Between two turns the thread sleeps, ``first`` seconds to begin with, half as long again each time, ``longest`` at
+    most. The last turn comes after the time is up, so that whoever was held up for that long has tried once more.
+    """
+    deadline, pause = time.monotonic() + seconds, first
+    while True:
+        late = time.monotonic() >= deadline
+        yield
+        if late:
+            return
+        time.sleep(pause)
+        pause = min(pause * _GROWTH, longest)
 
 
 class Pace:

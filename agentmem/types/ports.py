@@ -1,6 +1,7 @@
-"""The ports: what the engine needs from an embedding model and from a vector index.
+"""The ports: what is needed of an embedding model, of a copy that follows the records, and of a vector index.
 
-An adapter can be written from these docstrings alone.
+An adapter can be written from these docstrings alone; ``tests/contracts`` has a suite for each, which an adapter's own
+test inherits.
 """
 
 from __future__ import annotations
@@ -77,4 +78,113 @@ class Windowed(Protocol):
 
     def windows(self, texts: Sequence[str]) -> list[int]:
         """In how many parts ``embed_documents`` embeds each text; 1 for a text that fits."""
+        ...
+
+
+class Feed(Protocol):
+    """Where a copy learns what has changed: the history, whose numbers only grow."""
+
+    def last_seq(self) -> int:
+        """The newest event's number; 0 if nothing ever happened."""
+        ...
+
+    def events_after(self, seq: int, limit: int) -> Sequence[FeedEvent]:
+        """The next events, ascending, at most ``limit``."""
+        ...
+
+
+class FeedEvent(NamedTuple):
+    """An event of the feed: its number, the row that changed (0: the store itself), and whose that is.
+
+    ``user``, ``agent`` and ``run`` are the numbers of scope ids, 0 for none.
+    """
+
+    seq: int
+    row: int
+    user: int
+    agent: int
+    run: int
+
+
+class FeedFollower(Protocol):
+    """The part of a copy that ``indexes.feed.follow`` needs."""
+
+    @property
+    def group(self) -> int:
+        """Events that ``apply`` takes at once, at most."""
+        ...
+
+    def applied_seq(self) -> int:
+        """The last event that this has; 0: none, so that everything is to be applied."""
+        ...
+
+    def apply(self, events: Sequence[FeedEvent], after: int) -> None:
+        """Bring the records of these events, which come next ``after`` that one, to their current state.
+
+        What counts is the state of the records *now*, not the event, so that applying events again does no harm. On
+        return, ``applied_seq`` is the last of them, unless the copy is no longer at ``after``: somebody else was
+        faster, or it was reset meanwhile. Then it stays where it is, and the loop goes on from there.
+        """
+        ...
+
+
+class FeedCopy(FeedFollower, Protocol):
+    """Something that is derived from the records, follows them by the feed, and can be made anew from them at any time.
+
+    LanceDB's table, the keyword index, the scopes held in memory. It may be behind, and a crash may leave it so; it is
+    never ahead of what is committed, and losing it costs time, not answers.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        ...
+
+    def check(self) -> list[str]:
+        """What it holds that the records do not, or the other way round; empty if it is right.
+
+        Each problem begins with ``name``. May bring the copy up to date first.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget everything; ``applied_seq`` is 0 from then on."""
+        ...
+
+
+class Mask(NamedTuple):
+    """Which vectors may be found: those of a scope, by the numbers of its ids; None is any.
+
+    ``rows``, where it is given, limits them further: row numbers, int64, ascending, each once.
+    """
+
+    user: int | None = None
+    agent: int | None = None
+    run: int | None = None
+    rows: Ints | None = None
+
+
+class Nearest(NamedTuple):
+    """Vectors near to a query, nearest first, ties by row and part.
+
+    ``rows`` and ``parts`` are int64, ``similarities`` float32 cosines in [-1, 1], each of shape ``(n,)``. A record may
+    have several vectors: part 0, 1, ... of it. ``applied`` is the event of the feed up to which the index was complete
+    when it was searched; 0 says that it cannot be relied on, and then there are none.
+    """
+
+    rows: Ints
+    parts: Ints
+    similarities: Vector
+    applied: int
+
+
+class VectorIndex(FeedCopy, Protocol):
+    """A copy of the embeddings that finds the nearest ones. It proposes; scores are computed from the records."""
+
+    def search(self, vector: Vector, k: int, mask: Mask) -> Nearest:
+        """The ``k`` vectors most similar to ``vector`` among those that ``mask`` allows; fewer only if there are fewer.
+
+        ``vector`` is float32 of shape ``(dim,)`` and of length one. The mask holds before the cut to ``k``. Damage and
+        trouble of the engine underneath are not raised but told by ``applied == 0``.
+        """
         ...

@@ -1,12 +1,9 @@
-"""What the rules look at: a record as it stands and how it was used, and the settings as plain numbers.
-
-Every rule of this package is a pure function of (record, now, rules).
-"""
+"""The settings of the lifecycle as plain numbers. Every rule is a pure function of (subject, now, these)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from agentmem.types.clock import Micros
 from agentmem.types.enums import Layer
@@ -20,39 +17,6 @@ MB = 1_048_576
 NEXT = {Layer.INTERACT: Layer.INSIGHTS, Layer.INSIGHTS: Layer.ASSETS}
 """Where a record is promoted to."""
 PREVIOUS = {after: before for before, after in NEXT.items()}
-
-
-class Subject(NamedTuple):
-    """A record without its text, and its use; in the order in which it is read.
-
-    ``aged_from`` is when its layer's time to live began: when it was added, or was last restored, moved or unpinned by
-    hand. ``size`` is that of text and metadata in bytes. ``value`` and ``weight`` are the sums behind its relevance.
-    """
-
-    row: int
-    id: str
-    kind: str
-    layer: str
-    importance: float | None
-    rating: float | None
-    created_at: Micros
-    aged_from: Micros
-    expires_at: Micros | None
-    updated_at: Micros
-    version: int
-    state: int
-    pinned: int
-    size: int
-    accesses: int
-    first_at: Micros | None
-    last_at: Micros | None
-    value: float
-    weight: float
-
-    @property
-    def used_at(self) -> Micros:
-        """When it was last of use: its last access, else its birth."""
-        return self.created_at if self.last_at is None else self.last_at
 
 
 @dataclass(frozen=True, slots=True)

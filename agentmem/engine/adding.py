@@ -1,0 +1,108 @@
+"""The way of an add: embedded together with whatever waits, then committed together, then its future completes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from agentmem.embedding import refuse_long
+from agentmem.embedding.batcher import Batcher, Job, embed_documents
+from agentmem.stores.commit import Add, GroupCommit
+from agentmem.stores.rows import Created
+from agentmem.types.errors import ClosedError, InvalidInputError
+from agentmem.types.inputs import Draft
+from agentmem.types.ports import Embedder
+
+
+class Adding:
+    """Takes drafts through the embedding workers to the commit thread. Thread-safe.
+
+    ``model()`` gives the number and the embedder of the model in use; with ``refuse`` texts that are too long for it
+    are refused.
+    """
+
+    def __init__(
+        self,
+        commits: GroupCommit,
+        model: Callable[[], tuple[int, Embedder]],
+        *,
+        refuse: bool,
+        threads: int,
+        batch_size: int,
+    ) -> None:
+        self._commits = commits
+        self._model = model
+        self._refuse = refuse
+        self.batcher = Batcher(model, self._embed_new, threads, batch_size)
+
+    def submit(
+        self, drafts: Sequence[Draft], first_index: int | None = None, after: Future[Any] | None = None
+    ) -> Future[list[Created]]:
+        """Embed and store drafts, all or none. The future can be cancelled until its commit begins.
+
+        ``first_index`` is the position of the first among the caller's items, for errors; None for one item.
+        With ``after`` they are stored once that add is, and dropped if it fails: a stream keeps its order, however
+        its chunks overtake each other in the model.
+        """
+        future = Future[list[Created]]()
+        if not drafts:
+            future.set_result([])
+            return future
+        self.batcher.submit(
+            Job(
+                texts=[draft.content for draft in drafts],
+                deliver=lambda number, vectors: self._store(Add(drafts, vectors, number, self._embed, future), after),
+                fail=lambda exc: _fail(future, placed(exc, first_index)),
+                cancelled=future.cancelled,
+            )
+        )
+        return future
+
+    def check_length(self, text: str) -> None:
+        """Refuse a new text that is too long for the model, if that is wanted."""
+        try:
+            self._check(self._model()[1], [text])
+        except InvalidInputError as exc:
+            raise placed(exc, None) from None
+
+    def close(self) -> None:
+        """Finish what is queued for the model, then stop."""
+        self.batcher.close()
+
+    def _embed(self, texts: Sequence[str]) -> list[bytes]:
+        """Embed texts that are accepted already: what was refused by length is not refused anew by another model."""
+        return embed_documents(self._model()[1], texts)
+
+    def _embed_new(self, embedder: Embedder, texts: Sequence[str]) -> list[bytes]:
+        self._check(embedder, texts)
+        return embed_documents(embedder, texts)
+
+    def _check(self, embedder: Embedder, texts: Sequence[str]) -> None:
+        if self._refuse:
+            refuse_long(embedder, texts)
+
+    def _store(self, add: Add, after: Future[Any] | None = None) -> None:
+        if after is not None:
+            after.add_done_callback(lambda done: self._store(add) if _succeeded(done) else add.future.cancel())
+            return
+        try:
+            self._commits.submit_add(add)
+        except ClosedError as exc:
+            _fail(add.future, exc)
+
+
+def placed(exc: Exception, first_index: int | None) -> Exception:
+    """The error with the position of its text among the caller's items."""
+    if isinstance(exc, InvalidInputError) and exc.index is not None:
+        exc.index = None if first_index is None else first_index + exc.index
+    return exc
+
+
+def _succeeded(done: Future[Any]) -> bool:
+    return not done.cancelled() and done.exception() is None
+
+
+def _fail(future: Future[Any], exc: Exception) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(exc)

@@ -1,0 +1,212 @@
+"""The border to LanceDB: the one file that imports it, what is asked of its tables, and its errors as ours."""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from agentmem.types.errors import DiskFullError, StoreCorruptError, StoreError
+
+if TYPE_CHECKING:
+    from agentmem.types.ports import Ints, Vector
+
+KEYS = ("row", "user", "agent", "run")
+
+# LanceDB parses a predicate at 4-25 µs per number; each chunk of a delete is a commit of its own.
+_CHUNK = 5_000
+
+# Below this many rows a scan of the scope columns is as fast as the index.
+_INDEX_FROM = 20_000
+
+# LanceDB's own limits are 6 GB and 1 GB.
+_INDEX_CACHE_BYTES = 256 * 2**20
+_METADATA_CACHE_BYTES = 64 * 2**20
+
+# Zero would do the same, with a warning on every call.
+_AT_ONCE = timedelta(milliseconds=1)
+
+# Seconds without a call before the interpreter may end, and the longest that it waits for that.
+_QUIET, _EXIT_WAIT = 0.1, 10.0
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DAMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
+_OS_ERROR = re.compile(r"os error (\d+)")
+
+
+class Table(Protocol):
+    """What is used of ``lancedb.table.LanceTable``, whose own types pyright cannot follow into pyarrow."""
+
+    @property
+    def version(self) -> int: ...
+    def count_rows(self) -> int: ...
+    def add(self, data: Any) -> object: ...
+    def delete(self, where: str) -> object: ...
+    def update(self, *, where: str, values_sql: dict[str, str]) -> object: ...
+    def optimize(self, *, cleanup_older_than: timedelta, delete_unverified: bool) -> object: ...
+    def search(self, query: Vector | None = None, vector_column_name: str | None = None) -> Any: ...
+    def list_indices(self) -> Iterable[Any]: ...
+    def create_index(self, column: str, *, config: Any) -> object: ...
+
+
+class TableCorruptError(StoreCorruptError):
+    """The vector table is damaged: reset it. The truth is elsewhere. Never leaves the package."""
+
+
+class Calls:
+    """Counts the calls into lancedb, so that the interpreter does not end under one.
+
+    Its worker threads come back to Python for a moment after each call; where they find an interpreter that is shutting
+    down, the process aborts. Nothing would be lost, but it looks as if.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+        self._quiet_since = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._running -= 1
+            self._quiet_since = time.monotonic()
+
+    def wait(self) -> None:
+        """Wait until there was no call for a moment, but not for one that hangs."""
+        deadline = time.monotonic() + _EXIT_WAIT
+        while time.monotonic() < deadline and (self._running or time.monotonic() - self._quiet_since < _QUIET):
+            time.sleep(0.01)
+
+
+calls = Calls()
+atexit.register(calls.wait)
+
+
+def loaded() -> bool:
+    """Whether this process has loaded LanceDB, or is about to."""
+    return "lancedb" in sys.modules
+
+
+def open_table(folder: Path, name: str, dim: int, *, exists: bool) -> Table:
+    """The table with the columns that are expected of it, made if it does not exist."""
+    import lancedb
+
+    schema = _schema(dim)
+    session = lancedb.Session(_INDEX_CACHE_BYTES, _METADATA_CACHE_BYTES)
+    connection: Any = lancedb.connect(folder, read_consistency_interval=timedelta(0), session=session)
+    table = connection.open_table(name) if exists else connection.create_table(name, schema=schema)
+    if not table.schema.equals(schema):
+        raise ValueError(f"its columns are {table.schema.to_string()!r}, expected {schema.to_string()!r}")
+    return table
+
+
+def to_arrow(rows: Ints, users: Ints, agents: Ints, runs: Ints, vectors: Vector) -> Any:
+    """Arrays of shape ``(n,)`` and vectors of shape ``(n, dim)`` as an Arrow table with the columns of ours."""
+    pa, dim = _pyarrow(), vectors.shape[1]
+    keys = [pa.array(column) for column in (rows, users, agents, runs)]
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim)
+    return pa.table([*keys, flat], schema=_schema(dim))
+
+
+def to_numpy(block: Any, dim: int) -> tuple[Ints, Ints, Ints, Ints, Vector]:
+    """The other way round, for a block of a scan; read-only arrays."""
+    rows, users, agents, runs = (block.column(name).to_numpy() for name in KEYS)
+    return rows, users, agents, runs, block.column("vector").flatten().to_numpy().reshape(-1, dim)
+
+
+def nearest(table: Table, vector: Vector, limit: int, where: str) -> tuple[Ints, Vector]:
+    """The ``limit`` rows of a predicate (empty: all) with the smallest distance ``1 - cosine``, and that; unordered."""
+    query = table.search(vector, "vector")
+    query = query.distance_type("dot").bypass_vector_index().select(["row", "_distance"]).limit(limit)
+    found = (query.where(where, prefilter=True) if where else query).to_arrow()
+    return found.column("row").to_numpy(), found.column("_distance").to_numpy()
+
+
+def _schema(dim: int) -> Any:
+    pa = _pyarrow()
+    columns = [pa.field(name, pa.int64(), nullable=False) for name in KEYS]
+    return pa.schema([*columns, pa.field("vector", pa.list_(pa.float32(), dim), nullable=False)])
+
+
+def _pyarrow() -> Any:
+    import pyarrow
+
+    return pyarrow
+
+
+def state(table: Table) -> tuple[int, int]:
+    while True:
+        version, count = table.version, table.count_rows()
+        if table.version == version:
+            return version, count
+
+
+def max_row(table: Table) -> int:
+    blocks = table.search().select(["row"]).to_batches(100_000)
+    return max((int(block.column("row").to_numpy().max(initial=0)) for block in blocks), default=0)
+
+
+def chunks_of(rows: Ints) -> Iterator[str]:
+    """Predicates that together mean these rows."""
+    for start in range(0, len(rows), _CHUNK):
+        yield f"row IN ({','.join(map(str, rows[start : start + _CHUNK].tolist()))})"
+
+
+def delete(table: Table, rows: Ints) -> None:
+    for chunk in chunks_of(rows):
+        table.delete(chunk)
+
+
+def compact(table: Table) -> None:
+    # Files of unfinished commits are removed at any age: the caller's lock says that there is no other writer.
+    table.optimize(cleanup_older_than=_AT_ONCE, delete_unverified=True)
+
+
+def rewrite(table: Table, fragments: Sequence[int]) -> None:
+    """Move the live rows of these fragments to new ones, in one commit: an update that changes nothing does that.
+
+    Compaction would need a lower threshold for deletions, which LanceDB's Python API does not offer. A row id is the
+    fragment's number in the upper 32 bits and the offset in the lower.
+    """
+    where = " OR ".join(f"(_rowid >= {number << 32} AND _rowid < {(number + 1) << 32})" for number in fragments)
+    table.update(where=where, values_sql={"run": "run"})
+
+
+def ensure_indices(table: Table) -> bool:
+    """Index the columns that searches and deletes look up, once that pays; whether something was created."""
+    if table.count_rows() < _INDEX_FROM:
+        return False
+    import lancedb
+
+    library: Any = lancedb
+    missing = {"row", "user"} - {column for index in table.list_indices() for column in index.columns}
+    for column in sorted(missing):
+        table.create_index(column, config=library.index.BTree())
+    return bool(missing)
+
+
+def mapped(exc: Exception, doing: str, path: Path) -> StoreError:
+    """The error of ours for one of the driver, which only tells them apart in its text.
+
+    What is neither a full disk, nor another trouble of the operating system, nor a second writer is damage.
+    """
+    text = str(exc).split(", /", 1)[0]
+    found = _OS_ERROR.search(str(exc))
+    code = exc.errno if isinstance(exc, OSError) else int(found[1]) if found else None
+    if code in _FULL:
+        return DiskFullError(f"no space left to {doing} {path}; free some and try again ({text})")
+    if code is not None and code not in _DAMAGE:
+        return StoreError(f"cannot {doing} {path}: {text}")
+    if "conflict" in text.lower() or "concurrent" in text.lower():
+        return StoreError(f"cannot {doing} {path}: something else wrote to it at the same time ({text})")
+    return TableCorruptError(f"cannot {doing} {path}: {text}; it is derived data, reset it and build it again")

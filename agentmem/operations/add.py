@@ -1,0 +1,26 @@
+"""Adding: from checked drafts to acknowledgements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from agentmem.engine.engine import Engine
+from agentmem.stores.rows import Created
+from agentmem.types.inputs import Draft
+from agentmem.types.records import AddResult
+
+
+def add(
+    engine: Engine, drafts: Sequence[Draft], first_index: int | None = None, after: Future[Any] | None = None
+) -> Future[list[Created]]:
+    """Begin to store drafts, all or none; see ``Adding.submit``."""
+    engine.check_process()
+    return engine.adding.submit(drafts, first_index, after)
+
+
+def results(engine: Engine, created: Sequence[Created]) -> list[AddResult]:
+    """The public form of what an add did."""
+    return [AddResult(one.stored.id, one.status, partial(engine.record, one.stored)) for one in created]

@@ -1,0 +1,107 @@
+"""Changing records: update, delete, restore, rate. Every change is an event, and can be undone until it is erased."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from agentmem.embedding.batcher import embed_documents
+from agentmem.engine.engine import Engine
+from agentmem.filters.sqlite import CompiledFilter
+from agentmem.lifecycle.promotion_score import feedback
+from agentmem.operations.page import matching
+from agentmem.operations.read import must_find
+from agentmem.stores.connection import Value
+from agentmem.stores.rows import Patch, ScopeKey, Stored, not_found, visible
+from agentmem.stores.writes import Repository, StaleVectorError
+from agentmem.types.clock import Micros
+from agentmem.types.errors import NotFoundError
+from agentmem.types.inputs import Scope
+from agentmem.types.records import MemoryRecord
+
+
+def update(engine: Engine, id: str, patch: Patch, scope: Scope | None) -> MemoryRecord:
+    """Apply a patch to a live record; a new content is embedded first."""
+    content = patch.values.get("content")
+    if isinstance(content, str):
+        must_find(engine, id, scope)
+        engine.adding.check_length(content)
+    return _change(engine, patch, lambda r, ready: r.update(id, ready, _guard(engine, id, scope), engine.now()))
+
+
+def delete(engine: Engine, id: str, scope: Scope | None) -> bool:
+    """Hide a record; False if there was none."""
+    key = engine.key(scope)
+    return key is not None and engine.write(lambda repository: repository.delete(id, key, engine.now()))
+
+
+def delete_matching(engine: Engine, scope: Scope, condition: CompiledFilter | None, *, dry_run: bool) -> int:
+    """Delete what the scope holds now and the condition admits, a window per transaction; returns how many."""
+    count = 0
+    for found in matching(engine, scope, condition):
+        count += len(found) if dry_run else engine.write(partial(_delete_current, found, engine.now))
+    return count
+
+
+def restore(engine: Engine, id: str, version: int | None, scope: Scope | None) -> MemoryRecord:
+    """Bring a deleted record back, or a record back to an earlier version, as a new version."""
+    current = must_find(engine, id, scope, any_state=True)
+    if version is None and visible(current, engine.now()):
+        return engine.record(current)
+    values = {} if version is None else _values_at(engine, current, version)
+    patch = Patch({k: v for k, v in values.items() if v != getattr(current, k)}, if_version=current.version)
+    grace = engine.lifecycle.rules.grace
+    return _change(engine, patch, lambda r, ready: r.restore(id, ready, _guard(engine, id, scope), engine.now(), grace))
+
+
+def rate(engine: Engine, id: str, rating: float | None, data: dict[str, Any], scope: Scope | None) -> None:
+    """Store feedback."""
+    accepted = data.get("accepted")
+    verdict = (0.0, 0.0) if accepted is None else feedback(accepted)
+    engine.write(lambda r: r.rate(id, rating, data, _guard(engine, id, scope), engine.now(), verdict))
+
+
+def _change(engine: Engine, patch: Patch, run: Callable[[Repository, Patch], Stored]) -> MemoryRecord:
+    """Run a change with the embedding that its new content needs, made again if the model changes meanwhile."""
+    content = patch.values.get("content")
+    while True:
+        model = engine.model
+        if isinstance(content, str):
+            vector = embed_documents(model.embedder, [content])[0]
+            patch = replace(patch, vector=vector, generation=model.number)
+        try:
+            return engine.record(engine.write(partial(_apply, run, patch)))
+        except StaleVectorError:
+            continue
+
+
+def _apply(run: Callable[[Repository, Patch], Stored], patch: Patch, repository: Repository) -> Stored:
+    return run(repository, patch)
+
+
+def _guard(engine: Engine, id: str, scope: Scope | None) -> ScopeKey:
+    key = engine.key(scope)
+    if key is None:
+        raise not_found(id)
+    return key
+
+
+def _delete_current(found: Sequence[Stored], now: Callable[[], Micros], repository: Repository) -> int:
+    """Delete those of the records that are still there now that the transaction has begun."""
+    instant = now()
+    current = [item for item in repository.find_rows(item.row for item in found) if visible(item, instant)]
+    repository.delete_rows(current, instant)
+    return len(current)
+
+
+def _values_at(engine: Engine, current: Stored, version: int) -> dict[str, Value]:
+    """A record's values as of one of its versions: today's, undone event by event."""
+    if not 1 <= version <= current.version:
+        raise NotFoundError(f"record {current.id!r} has the versions 1 to {current.version}, not {version}")
+    values = dict[str, Value]()
+    for event in reversed(engine.repository.history(current.row, current.id)):
+        if event.version > version and event.event in ("UPDATE", "RESTORE"):
+            values.update(event.data)
+    return values

@@ -1,0 +1,55 @@
+"""Reading by id: a record, and its history."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from agentmem.engine.engine import Engine
+from agentmem.stores.rows import Stored, not_found
+from agentmem.types.clock import to_datetime
+from agentmem.types.inputs import Scope
+from agentmem.types.records import HistoryEvent, MemoryRecord
+
+
+def find(engine: Engine, id: str, scope: Scope | None, *, any_state: bool = False) -> Stored | None:
+    """The record with this id inside the scope (None: any); unless ``any_state``, only if it is live."""
+    engine.check()
+    key = engine.key(scope)
+    if key is None:
+        return None
+    return engine.repository.find_by_id(id, key, None if any_state else engine.now())
+
+
+def must_find(engine: Engine, id: str, scope: Scope | None, *, any_state: bool = False) -> Stored:
+    """The same; raises ``NotFoundError``."""
+    stored = find(engine, id, scope, any_state=any_state)
+    if stored is None:
+        raise not_found(id)
+    return stored
+
+
+def get(engine: Engine, id: str, scope: Scope | None) -> MemoryRecord | None:
+    """The live record that somebody asks for by its id, which counts as an access."""
+    stored = find(engine, id, scope)
+    if stored is None:
+        return None
+    engine.lifecycle.accesses.read(engine.now(), stored.row)
+    return engine.record(stored)
+
+
+def history(engine: Engine, id: str, scope: Scope | None) -> list[HistoryEvent]:
+    """Every event of a record, deleted or not, oldest first. Raises ``NotFoundError``."""
+    stored = must_find(engine, id, scope, any_state=True)
+    return [replace(event, data=_readable(event.data)) for event in engine.repository.history(stored.row, id)]
+
+
+def _readable(data: dict[str, Any]) -> dict[str, Any]:
+    """An event's data as a caller knows the fields: metadata as a dict, times as ISO 8601 text."""
+    readable = dict(data)
+    if isinstance(data.get("metadata"), str):
+        readable["metadata"] = json.loads(data["metadata"])
+    if isinstance(data.get("expires_at"), int):
+        readable["expires_at"] = to_datetime(data["expires_at"]).isoformat()
+    return readable

@@ -1,0 +1,80 @@
+"""What the store says about itself: counts, sizes, health."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from contextlib import suppress
+
+from agentmem.embedding.cache import CachedEmbedder
+from agentmem.engine.engine import Engine
+from agentmem.lifecycle.pressure import pressure
+from agentmem.stores import accounting
+from agentmem.stores.folder import DATABASE, LANCE
+from agentmem.stores.schema import DELETED, EXPIRED, LIVE
+from agentmem.types.enums import Layer, Pressure
+from agentmem.types.reports import Health, LayerStats, Stats
+
+
+def stats(engine: Engine) -> Stats:
+    """Counts and sizes. Reads an index entry per record, so it is not for every request."""
+    engine.check()
+    by_layer = dict.fromkeys((layer.value for layer in Layer), 0)
+    by_state = Counter[int]()
+    for layer, state, count in engine.repository.census():
+        by_state[state] += count
+        if state == LIVE:
+            by_layer[layer] += count
+    cached = engine.embedder if isinstance(engine.embedder, CachedEmbedder) else None
+    layers = layer_stats(engine)
+    return Stats(
+        records=by_state[LIVE],
+        deleted=by_state[DELETED],
+        expired=by_state[EXPIRED],
+        events=engine.repository.last_seq(),
+        by_layer=by_layer,
+        layers=layers,
+        pressure=max((layer.pressure for layer in layers.values()), key=list(Pressure).index),
+        bytes=_sizes(engine),
+        model=engine.embedder.name,
+        dim=engine.embedder.dim,
+        arenas=engine.retriever.residents.usage(),
+        query_cache=engine.cache.usage(),
+        embedding_cache={"hits": cached.hits, "misses": cached.misses} if cached else {},
+    )
+
+
+def layer_stats(engine: Engine) -> dict[str, LayerStats]:
+    """How full each layer is; the pressure is as of now, with the slack that it has since the last sweep."""
+    found = dict[str, LayerStats]()
+    for layer, (records, used, before) in accounting.sizes(engine.repository.db).items():
+        total, limit = used + records * engine.lifecycle.vector_bytes, engine.lifecycle.rules.limit[layer]
+        found[layer] = LayerStats(records, total, limit, pressure(total / limit, Pressure(before)))
+    return {layer.value: found[layer] for layer in Layer}
+
+
+def health(engine: Engine) -> Health:
+    """Whether the derived stores keep up. A store that is behind or rebuilding still answers everything."""
+    engine.check_process()
+    follower, lifecycle = engine.follower, engine.lifecycle
+    return Health(
+        ok=follower.last_error is None and lifecycle.last_error is None,
+        vectors_behind=follower.behind(),
+        vector_errors=follower.errors,
+        vector_rebuilds=follower.rebuilds,
+        last_vector_error=follower.last_error,
+        sweep_errors=lifecycle.errors,
+        last_sweep_error=lifecycle.last_error,
+    )
+
+
+def _sizes(engine: Engine) -> dict[str, int]:
+    sizes = {"libsql": 0, "wal": 0, "lancedb": 0}
+    for name, part in ((DATABASE, "libsql"), (f"{DATABASE}-wal", "wal")):
+        with suppress(FileNotFoundError):
+            sizes[part] = (engine.path / name).stat().st_size
+    for folder, _, names in os.walk(engine.path / LANCE):
+        for name in names:
+            with suppress(FileNotFoundError):  # LanceDB may just have cleaned it up
+                sizes["lancedb"] += os.stat(os.path.join(folder, name)).st_size
+    return sizes

@@ -1,0 +1,66 @@
+"""Comparing every store with every other."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from agentmem.engine.engine import Engine
+from agentmem.stores.connection import Connection
+from agentmem.stores.folder import DATABASE
+from agentmem.stores.integrity import check_accounts, check_records
+from agentmem.types.errors import StoreCorruptError, StoreError
+from agentmem.types.problems import Problems
+from agentmem.types.reports import VerifyReport
+
+_ATTEMPTS = 5
+
+
+def verify(engine: Engine) -> VerifyReport:
+    """Compare every store with every other: see ``Memory.verify``."""
+    engine.check_process()
+    while True:
+        engine.check_model()
+        model = engine.model
+        try:
+            report = _verify(engine)
+        except StoreError:
+            if engine.model is model:
+                raise
+        else:
+            if engine.model is model:
+                return report
+        # The store moved to another model meanwhile: half of what was compared was of the old one.
+
+
+def _verify(engine: Engine) -> VerifyReport:
+    counts = {"records": 0, "embeddings": 0, "history": 0, "lancedb": 0}
+    problems = Problems()
+    # A connection that read the keyword index before its last change would check it against what it remembers of it.
+    with closing(Connection(engine.path / DATABASE)) as fresh:
+        problems.extend(f"libsql: {row[0]}" for row in fresh.execute("PRAGMA quick_check(20)") if row[0] != "ok")
+    try:
+        problems.extend(check_records(engine.repository, engine.embedder.dim * 4, counts))
+    except StoreCorruptError as exc:
+        problems.add(f"libsql: {exc}")
+        return VerifyReport(False, counts, problems.listed())
+    problems.extend(check_accounts(engine.repository))
+    problems.extend(_check_vectors(engine, counts))
+    if engine.keywords.applied_seq():
+        engine.follower.index_keywords()
+    problems.extend(engine.keywords.check())
+    problems.extend(engine.retriever.residents.check())
+    return VerifyReport(not problems, counts, problems.listed())
+
+
+def _check_vectors(engine: Engine, counts: dict[str, int]) -> list[str]:
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            engine.follower.flush()
+            problems = engine.model.vectors.check()
+            counts["lancedb"] = engine.model.vectors.count()
+            return problems
+        except StoreError as exc:
+            # Fragments that have been merged may be removed while they are being read.
+            if not left or isinstance(exc, StoreCorruptError):
+                return [f"lancedb: {exc}"]
+    raise AssertionError("the last attempt returns")

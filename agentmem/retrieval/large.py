@@ -1,0 +1,227 @@
+"""Scopes too large for memory: LanceDB, the keyword index, and what those have yet to receive propose; then one score.
+
+Proposals are scored from the records themselves. Where filters leave too few of them, the scope is scanned.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from agentmem.indexes.feed import follow
+from agentmem.indexes.keywords import KeywordIndex, Statistics
+from agentmem.retrieval.arena import Arena
+from agentmem.retrieval.query import Candidate, Found, Query
+from agentmem.retrieval.residents import READ
+from agentmem.retrieval.walls import wall_of
+from agentmem.stores.connection import Value
+from agentmem.stores.records import UNEXPIRED, WINDOW, Records
+from agentmem.stores.rows import ScopeKey
+from agentmem.types.errors import StoreError
+from agentmem.types.ports import Entry, Mask, VectorIndex
+
+KEYWORD_PATIENCE = 0.5
+"""Seconds for which a search helps the keyword index along. After a bulk load it may be further behind: what it has not
+seen by then is scored from the records, and the trace says so."""
+_ROUNDING = 1e-5
+"""How far LanceDB's similarities may be from the ones that are computed here."""
+BEST = 20
+"""Proposals by words whose neighbours are proposed as well."""
+FINALISTS = 100
+"""Proposals that are scored with their neighbours: the best without them, 5 for each hit that is wanted if that is
+more. Each costs reading and taking apart the texts around it."""
+EXACT_ROWS = 100_000
+"""Filtered rows up to which a large scope is scanned exactly at once."""
+
+log = logging.getLogger("agentmem")
+
+
+class _Proposed(NamedTuple):
+    """Rows to score; ``complete`` if no other row of the scope could be a hit.
+
+    ``for_neighbours`` are those that were proposed because of the words around them.
+    """
+
+    rows: set[int]
+    engines: tuple[str, ...]
+    complete: bool
+    for_neighbours: set[int]
+
+
+class LargeScopes:
+    """Searches one store's large scopes. Safe to call from many threads."""
+
+    def __init__(self, records: Records, vectors: VectorIndex, keywords: KeywordIndex, dim: int) -> None:
+        self._records = records
+        self._vectors = vectors
+        self._keywords = keywords
+        self._dim = dim
+
+    def search(self, query: Query, seq: int) -> Found:
+        """The best candidates of the query's scope as of the event ``seq``."""
+        if query.lexical:
+            self._help_keywords(seq)
+        statistics = self._statistics(query, seq)
+        restricted = query.search.restricted
+        where, params = conditions(query)
+        if restricted:
+            rows = list(islice(self.matching(query), EXACT_ROWS + 1))
+            if len(rows) <= EXACT_ROWS:
+                return self._scan_rows(rows, query, statistics)
+        wanted = max(200, 10 * query.limit)
+        for _ in range(2):
+            proposed = self._propose(query, statistics, wanted, seq)
+            if len(proposed.rows) > EXACT_ROWS:
+                break  # derived stores are far behind
+            scored = _Best(self._records, query, statistics, self._dim)
+            scored.add(self._records.entries_of(proposed.rows, where, params), proposed.for_neighbours)
+            found = scored.found(proposed.engines, len(proposed.rows))
+            if len(found.candidates) >= query.limit or (proposed.complete and not restricted):
+                return found
+            wanted *= 20
+        return self._scan(query, where, params, statistics)
+
+    def matching(self, query: Query) -> Iterator[int]:
+        """Rows that the caller's filters allow, in windows so that no single statement takes long."""
+        where, params = conditions(query)
+        for low, high in self._records.windows(*query.scope.where()):
+            yield from self._records.rows_between(where, params, low, high)
+
+    def _help_keywords(self, seq: int) -> None:
+        deadline = time.monotonic() + KEYWORD_PATIENCE
+        try:
+            follow(self._keywords, self._records, seq, lambda: time.monotonic() < deadline)
+        except StoreError as exc:
+            # Where nothing can be written, because the disk is full, words propose from what is indexed so far.
+            log.warning("the keyword index could not be brought up to date by a search: %s", exc)
+
+    def _statistics(self, query: Query, seq: int) -> Statistics | None:
+        if not query.lexical:
+            return None
+        behind = self._keywords.applied_seq() < seq
+        found = self._keywords.statistics(wall_of(query.scope).key(), query.words)
+        if not behind:
+            return found
+        # A word that the index has not seen yet is taken for a rare one.
+        containing = {word: count or 1 for word, count in found.containing.items()}
+        return replace(found, documents=max(found.documents, *containing.values(), 1), containing=containing)
+
+    def _propose(self, query: Query, statistics: Statistics | None, wanted: int, seq: int) -> _Proposed:
+        rows, engines, complete, for_neighbours = set[int](), list[str](), True, set[int]()
+        scope, floor, beyond = query.scope, query.search.min_similarity, False
+        if query.vector is not None:
+            near = self._vectors.search(query.vector, wanted, Mask(scope.user, scope.agent, scope.run))
+            if near.applied:
+                rows.update(near.rows.tolist())
+                engines.append("lance")
+                last = float(near.similarities[-1]) if len(near.rows) == wanted else None
+                beyond = last is not None and (floor is None or last >= floor - _ROUNDING)
+            tail = set(self._changed_after(near.applied, scope))
+            rows |= tail
+            engines += ["tail"] * bool(tail)
+            # Proposals come in order of similarity: once they fall below a similarity floor, nothing else passes it.
+            complete = floor is not None and not beyond
+        if statistics is not None:
+            indexed = self._keywords.applied_seq()
+            matched, every = self._keywords.propose(scope, statistics.containing, wanted)
+            rows.update(matched)
+            # What an index that cannot keep up has not seen yet is scored as well.
+            rows.update(self._changed_after(indexed, scope))
+            if query.neighbours:
+                # A turn may be the answer because of what was said before it.
+                best = self._records.entries_of(matched[:BEST])
+                for_neighbours = {row for entry in best if entry.run for row in self._records.neighbours(entry, 1)}
+                rows |= for_neighbours
+            current = indexed >= seq
+            engines.append("keywords" if current else "keywords (catching up)")
+            complete = complete and current and (every or query.vector is not None)
+        return _Proposed(rows, tuple(engines), complete, for_neighbours)
+
+    def _changed_after(self, seq: int, scope: ScopeKey) -> Iterator[int]:
+        while events := self._records.events_after(seq, READ):
+            for _, row, user, agent, run in events:
+                if row and scope.admits(user, agent, run):
+                    yield row
+            seq = events[-1].seq
+
+    def _scan(self, query: Query, where: str, params: tuple[Value, ...], statistics: Statistics | None) -> Found:
+        """Score every record of the scope, however many; the answer where proposals were not enough."""
+        scored, considered = _Best(self._records, query, statistics, self._dim), 0
+        for low, high in self._records.windows(*query.scope.where()):
+            entries = self._records.entries(f"{where} AND r.row <= ?", (*params, high), low, WINDOW)
+            considered += len(entries)
+            scored.add(entries)
+        return scored.found(("scan",), considered)
+
+    def _scan_rows(self, rows: list[int], query: Query, statistics: Statistics | None) -> Found:
+        scored = _Best(self._records, query, statistics, self._dim)
+        for start in range(0, len(rows), WINDOW):
+            scored.add(self._records.entries_of(rows[start : start + WINDOW]))
+        return scored.found(("scan",), len(rows))
+
+
+class _Best:
+    """The best of records that are scored a part at a time: first each alone, then the best of them in context."""
+
+    def __init__(self, records: Records, query: Query, statistics: Statistics | None, dim: int) -> None:
+        self._records = records
+        self._query = query
+        self._statistics = statistics
+        self._dim = dim
+        self._entries = dict[int, Entry]()
+        self._best = list[Candidate]()
+        self._for_neighbours = set[int]()
+
+    def add(self, entries: list[Entry], for_neighbours: Iterable[int] = ()) -> None:
+        """Consider records; those that are ``for_neighbours`` are scored in context whatever they are alone."""
+        arena = Arena(self._dim)
+        arena.upsert(entries)
+        alone = self._query.each_alone(max(FINALISTS, 5 * self._query.limit))
+        best = sorted(self._best + arena.search(alone, self._statistics), key=lambda c: (-c.score, c.id))
+        self._best = best[: alone.limit]
+        self._for_neighbours.update(for_neighbours)
+        kept = {candidate.row for candidate in self._best} | self._for_neighbours
+        self._entries.update((entry.row, entry) for entry in entries)
+        self._entries = {row: entry for row, entry in self._entries.items() if row in kept}
+
+    def found(self, engines: tuple[str, ...], considered: int) -> Found:
+        """The best of all that was considered."""
+        query, entries = self._query, list(self._entries.values())
+        most = max(query.neighbours, 1 if query.weigh_questions else 0)
+        arena = Arena(self._dim)
+        if query.lexical and most:
+            around = {row for entry in entries if entry.run for row in self._records.neighbours(entry, most)}
+            context = self._records.entries_of(around - self._entries.keys())
+            query = query.among(np.array([entry.row for entry in entries], np.int64))
+            entries = sorted([*entries, *context], key=lambda entry: entry.row)
+        arena.upsert(entries)
+        return Found(arena.search(query, self._statistics), engines, considered, arena.next_expiry(query.now))
+
+
+def conditions(query: Query) -> tuple[str, tuple[Value, ...]]:
+    """Everything that limits the records of a query, as a condition on ``records r``."""
+    search = query.search
+    sql, scope_params = query.scope.where()
+    terms, params = [sql, UNEXPIRED], list[Value]([*scope_params, query.now])
+    for column, labels in (("kind", search.kinds), ("layer", search.layers)):
+        if labels is not None:
+            terms.append(f"r.{column} IN ({','.join('?' * len(labels))})")
+            params += labels
+    for test, value in (
+        ("coalesce(r.occurred_at, r.created_at) >= ?", search.since),
+        ("coalesce(r.occurred_at, r.created_at) < ?", search.until),
+        ("r.created_at <= ?", search.as_of),
+    ):
+        if value is not None:
+            terms.append(test)
+            params.append(value)
+    if search.condition is not None:
+        terms.append(f"({search.condition.sql})")
+        params += search.condition.params
+    return " AND ".join(terms), tuple(params)

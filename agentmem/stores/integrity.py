@@ -1,0 +1,88 @@
+"""What must hold inside libSQL: records, embeddings and history agree, and so do the counts beside them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, MutableMapping
+
+from agentmem.stores import accounting
+from agentmem.stores.records import LIVE_ONLY, Records
+from agentmem.stores.rows import fact_digest
+from agentmem.stores.schema import ERASED, LIVE, STATE_AFTER
+
+_ATTEMPTS = 5
+_DECISIVE = ", ".join(f"'{event}'" for event in STATE_AFTER)
+
+
+def check_records(records: Records, size: int, counts: MutableMapping[str, int]) -> Iterator[str]:
+    """Problems of records: each has an embedding of ``size`` bytes, and a history from ADD to its version and state.
+
+    Adds what it sees to ``counts``: ``records``, ``embeddings`` and ``history``.
+    """
+    db, table = records.db, records.embeddings
+    for low, high in records.windows("1", ()):
+        found = db.execute(
+            "SELECT r.id, r.state, r.version, length(e.vector), "
+            "(SELECT event FROM history h WHERE h.row = r.row ORDER BY seq LIMIT 1), "
+            "(SELECT max(version) FROM history h WHERE h.row = r.row), "
+            "(SELECT count(*) FROM history h WHERE h.row = r.row), "
+            f"(SELECT event FROM history h WHERE h.row = r.row AND event IN ({_DECISIVE}) ORDER BY seq DESC LIMIT 1), "
+            "(SELECT i.row FROM records i WHERE i.id = r.id) = r.row "
+            f"FROM records r LEFT JOIN {table} e ON e.row = r.row WHERE r.row > ? AND r.row <= ?",
+            (low, high),
+        )
+        for id, state, version, length, first, last, events, decisive, indexed in found:
+            counts["records"] += state == LIVE
+            counts["embeddings"] += length is not None
+            counts["history"] += events
+            if length != (None if state == ERASED else size):
+                yield f"record {id!r}: its embedding has {length} bytes instead of {size}"
+            if first != "ADD" or last != version:
+                yield f"record {id!r}: at version {version}, but its history runs from {first} to {last}"
+            if state != STATE_AFTER.get(decisive, LIVE):
+                yield f"record {id!r}: its state is {state} after {decisive}"
+            if not indexed:
+                yield f"record {id!r} is not found by its id"
+        yield from _check_digests(records, low, high)
+    orphans = db.execute(f"SELECT count(*) FROM {table} WHERE row NOT IN (SELECT row FROM records)")[0][0]
+    if orphans:
+        yield f"libsql: {orphans} embeddings belong to no record"
+
+
+def _check_digests(records: Records, low: int, high: int) -> Iterator[str]:
+    """Plain facts have the content that their digest was made of."""
+    sql = (
+        "SELECT id, user, agent, run, role, kind, content, fingerprint FROM records "
+        f"WHERE row > ? AND row <= ? AND state = {LIVE} AND fingerprint IS NOT NULL"
+    )
+    for id, user, agent, run, role, kind, content, digest in records.db.execute(sql, (low, high)):
+        if fact_digest((user, agent, run), role, kind, content) != digest:
+            yield f"record {id!r}: its content or scope is not what was stored"
+
+
+def check_accounts(records: Records) -> list[str]:
+    """The layers' running totals are what counting anew gives, and use is known of records that exist only."""
+    differences = list[str]()
+    for _ in range(_ATTEMPTS):
+        seq = records.last_seq()
+        differences = _differences(records)
+        if not differences or records.last_seq() == seq:
+            break  # else somebody was writing meanwhile
+    if orphans := accounting.used_by_nobody(records.db):
+        differences.append(f"lifecycle: accesses of {orphans} records that do not exist")
+    return differences
+
+
+def _differences(records: Records) -> list[str]:
+    noted = {layer: found[:2] for layer, found in accounting.sizes(records.db).items()}
+    counts, sizes, lost = Counter(dict.fromkeys(noted, 0)), Counter[str](), list[str]()
+    for low, high in records.windows(LIVE_ONLY, ()):
+        for layer, (count, used) in accounting.counted_anew(records.db, low, high).items():
+            counts[layer] += count
+            sizes[layer] += used
+        lost += accounting.unqueued(records.db, low, high)
+    return [
+        f"lifecycle: the layer {layer} is taken for {noted.get(layer)} (records, bytes) and has {(count, sizes[layer])}"
+        for layer, count in counts.items()
+        if noted.get(layer) != (count, sizes[layer])
+    ] + [f"lifecycle: record {id!r} is in no queue" for id in lost]

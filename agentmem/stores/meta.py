@@ -1,0 +1,45 @@
+"""The store's own bookkeeping: every key of the table ``meta``, and what it holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentmem.stores.connection import Connection, Value
+
+MODEL = "model"
+"""The name of the embedding model whose vectors the store uses."""
+DIM = "dim"
+MODEL_FINGERPRINT = "fingerprint"
+"""What tells two versions of that model apart; NULL where it cannot be told."""
+MODEL_SPEC = "model_spec"
+"""How to open the model again: empty for the bundled one, a name, a folder; NULL for an object of the caller's."""
+MODEL_KEYS = (MODEL, DIM, MODEL_FINGERPRINT, MODEL_SPEC)
+GENERATION = "generation"
+"""The number of the model's vectors, absent for 1: each model that the store ever had has a table of its own."""
+NEXT_GENERATION = "next_generation"
+"""The plan of a generation in the making, as JSON; its number is ``generation``."""
+SETTLED = "settled_row"
+"""Up to this row, records are counted in ``layers`` and queued in ``due``; the rest is yet to be."""
+LIFECYCLE_RULES = "lifecycle_rules"
+"""The promotion rules of the last sweep; after a change everything used is looked at once more."""
+LANCE_APPLIED = "lance_applied_seq"
+"""The last event of the feed that LanceDB has received."""
+LANCE_STATE = "lance_state"
+"""The table's version and row count after the last write, ``version,count``."""
+LANCE_FILES = "lance_files"
+"""Checksums of the table's files after the last write, as JSON."""
+LANCE_PURGE = "lance_purge"
+"""Set in the transaction of an erase: LanceDB's old versions must leave the disk."""
+KEYWORDS_APPLIED = "keywords_applied_seq"
+"""The last event of the feed that the keyword index has seen."""
+
+
+def get(db: Connection, key: str) -> Any:
+    """The value, or None."""
+    rows = db.execute("SELECT value FROM meta WHERE key = ?", (key,))
+    return rows[0][0] if rows else None
+
+
+def put(db: Connection, key: str, value: Value) -> None:
+    """Set the value. Only inside a transaction, or with the store to oneself."""
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))

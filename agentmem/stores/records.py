@@ -1,0 +1,254 @@
+"""Reading: records, their embeddings, their history and the feed, one statement away.
+
+Every method runs on one connection and takes a few milliseconds, since libSQL lets no other thread run meanwhile;
+what may be long goes in windows. Conditions are SQL on ``records r``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from agentmem.stores import meta
+from agentmem.stores.connection import Connection, Value
+from agentmem.stores.names import Names
+from agentmem.stores.rows import ScopeKey, Stored, visible
+from agentmem.stores.schema import LIVE
+from agentmem.types.clock import Micros, to_datetime
+from agentmem.types.enums import ALL, EventType, Layer
+from agentmem.types.errors import ModelMismatchError
+from agentmem.types.inputs import Scope
+from agentmem.types.ports import Entry, FeedEvent
+from agentmem.types.records import HistoryEvent, MemoryRecord
+
+COLUMNS = ", ".join(f"r.{name}" for name in Stored._fields)
+WINDOW = 2_000
+"""Records whose filter is tested by one statement."""
+UNEXPIRED = "(r.expires_at IS NULL OR r.expires_at > ?)"
+LIVE_ONLY = f"r.state = {LIVE}"
+_LAST_ROW = 2**62
+_EVENTS = 500
+_ENTRY = ", ".join(("e." if name == "vector" else "r.") + name for name in Entry._fields)
+
+
+class Records:
+    """What the store holds. ``generation`` numbers the embedding model whose vectors are read."""
+
+    def __init__(self, db: Connection, names: Names, generation: int = 1) -> None:
+        self.db = db
+        self.names = names
+        self.generation = generation
+
+    # -- models ------------------------------------------------------------------------------------------------------
+
+    @property
+    def embeddings(self) -> str:
+        """The table with this generation's vectors."""
+        return f"embeddings_{self.generation}"
+
+    def is_current(self) -> bool:
+        """Whether the store still uses this generation."""
+        return int(self.meta(meta.GENERATION) or 1) == self.generation
+
+    def check_generation(self) -> None:
+        """Raise ``ModelMismatchError`` if another process moved the store on to another model."""
+        if not self.is_current():
+            raise ModelMismatchError(
+                f"this store was moved to the model {self.meta(meta.MODEL)!r} while it was open here; "
+                "close the client and open it again"
+            )
+
+    def embedding_tables(self) -> list[str]:
+        """The tables of all generations: the current one, one in the making, old ones that are yet to be removed."""
+        found = self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'embeddings_*'")
+        return [row[0] for row in found]
+
+    def old_embedding_tables(self) -> list[str]:
+        """The tables of models that the store no longer uses. Only inside a transaction is that more than a hint."""
+        plan = self.meta(meta.NEXT_GENERATION)
+        making = f"embeddings_{json.loads(plan)['generation']}" if plan else None
+        return [table for table in self.embedding_tables() if table not in (self.embeddings, making)]
+
+    def meta(self, key: str) -> Any:
+        """A value of the store's own bookkeeping, or None; the keys are in ``stores.meta``."""
+        return meta.get(self.db, key)
+
+    # -- scopes ------------------------------------------------------------------------------------------------------
+
+    def scope_key(self, scope: Scope) -> ScopeKey | None:
+        """The scope's numbers, or None if one of its ids was never stored (so that nothing can match)."""
+        user = None if scope.user_id is ALL else self._known(scope.user_id) if scope.user_id is not None else 0
+        agent = None if scope.agent_id is None else self._known(scope.agent_id)
+        run = None if scope.run_id is None else self._known(scope.run_id)
+        return None if -1 in (user, agent, run) else ScopeKey(user, agent, run)
+
+    def _known(self, name: str) -> int:
+        found = self.names.find(self.db, name)
+        return -1 if found is None else found
+
+    # -- records -----------------------------------------------------------------------------------------------------
+
+    def find_by_id(self, id: str, scope: ScopeKey | None = None, now: Micros | None = None) -> Stored | None:
+        """The record in any state; with ``scope`` only inside it, with ``now`` only if live and not expired."""
+        rows = self.db.execute(f"SELECT {COLUMNS} FROM records r WHERE r.id = ?", (id,))
+        if not rows:
+            return None
+        stored = Stored._make(rows[0])
+        if scope is not None and not scope.admits(stored.user, stored.agent, stored.run):
+            return None
+        return None if now is not None and not visible(stored, now) else stored
+
+    def find_rows(self, rows: Iterable[int]) -> Iterator[Stored]:
+        """Records by row number, in any state and no particular order."""
+        return map(Stored._make, self.db.select_in(f"SELECT {COLUMNS} FROM records r WHERE r.row IN ({{}})", rows))
+
+    def record(self, stored: Stored) -> MemoryRecord:
+        """The public form of a row."""
+        name = self.names.name
+        return MemoryRecord(
+            id=stored.id,
+            content=stored.content,
+            user_id=name(self.db, stored.user),
+            agent_id=name(self.db, stored.agent),
+            run_id=name(self.db, stored.run),
+            role=stored.role,
+            kind=stored.kind,
+            layer=Layer(stored.layer),
+            metadata=json.loads(stored.metadata) if stored.metadata else {},
+            importance=stored.importance,
+            rating=stored.rating,
+            created_at=to_datetime(stored.created_at),
+            updated_at=to_datetime(stored.updated_at),
+            occurred_at=None if stored.occurred_at is None else to_datetime(stored.occurred_at),
+            expires_at=None if stored.expires_at is None else to_datetime(stored.expires_at),
+            version=stored.version,
+            pinned=bool(stored.pinned),
+        )
+
+    def last_row(self) -> int:
+        """The newest record's row number."""
+        rows = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'")
+        return rows[0][0] if rows else 0
+
+    def windows(
+        self, where: str, params: Sequence[Value], *, newest_first: bool = False, start: int | None = None
+    ) -> Iterator[tuple[int, int]]:
+        """Ranges ``low < row <= high`` that together hold every record of a condition, ``WINDOW`` records each.
+
+        ``start`` is a row number to go on after.
+
+        A statement that tests a filter on one window takes a few milliseconds, however rarely the filter is met.
+        """
+        compare, order, edge = ("<", "DESC", "min") if newest_first else (">", "", "max")
+        sql = (
+            f"SELECT {edge}(row) FROM (SELECT r.row FROM records r WHERE {where} AND r.row {compare} ? "
+            f"ORDER BY r.row {order} LIMIT {WINDOW})"
+        )
+        at = start if start is not None else _LAST_ROW if newest_first else 0
+        while (found := self.db.execute(sql, (*params, at))[0][0]) is not None:
+            yield (found - 1, at - 1) if newest_first else (at, found)
+            at = found
+
+    def rows_between(self, where: str, params: Sequence[Value], low: int, high: int) -> list[int]:
+        """Row numbers in ``low < row <= high`` that satisfy a condition, ascending."""
+        sql = f"SELECT r.row FROM records r WHERE {where} AND r.row > ? AND r.row <= ? ORDER BY r.row"
+        return [row[0] for row in self.db.execute(sql, (*params, low, high))]
+
+    def count(self, where: str, params: Sequence[Value], stop: int) -> int:
+        """How many records satisfy a condition, counting up to ``stop``."""
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM records r WHERE {where} LIMIT ?)"
+        return self.db.execute(sql, (*params, stop))[0][0]
+
+    def census(self) -> Iterator[tuple[str, int, int]]:
+        """``(layer, state, records)`` of all records, a window at a time; add up what comes several times."""
+        for low, high in self.windows("1", ()):
+            sql = "SELECT layer, state, count(*) FROM records WHERE row > ? AND row <= ? GROUP BY layer, state"
+            yield from ((layer, state, count) for layer, state, count in self.db.execute(sql, (low, high)))
+
+    # -- for indexes -------------------------------------------------------------------------------------------------
+
+    @property
+    def _entry(self) -> str:
+        return f"SELECT {_ENTRY} FROM records r JOIN {self.embeddings} e ON e.row = r.row"
+
+    def entries(self, where: str, params: Sequence[Value], after: int, limit: int) -> list[Entry]:
+        """The next records that satisfy a condition, as indexes see them, by row number."""
+        sql = f"{self._entry} WHERE {where} AND r.row > ? ORDER BY r.row LIMIT ?"
+        return list(map(Entry._make, self.db.execute(sql, (*params, after, limit))))
+
+    def entries_of(self, rows: Iterable[int], where: str = LIVE_ONLY, params: Sequence[Value] = ()) -> list[Entry]:
+        """Those of the rows that satisfy a condition."""
+        return list(
+            map(Entry._make, self.db.select_in(f"{self._entry} WHERE r.row IN ({{}}) AND {where}", rows, params))
+        )
+
+    def neighbours(self, entry: Entry, most: int) -> list[int]:
+        """Row numbers of the up to ``most`` live records before this one in its run, and of those after it."""
+        found = list[int]()
+        for compare, order in (("<", "DESC"), (">", "")):
+            # The index of runs leads straight to them, unless many users give their runs the same name.
+            rows = self.db.execute(
+                f"SELECT r.row, r.user, r.agent FROM records r WHERE r.run = ? AND r.run != 0 AND {LIVE_ONLY} "
+                f"AND r.row {compare} ? ORDER BY r.row {order} LIMIT ?",
+                (entry.run, entry.row, 8 * most),
+            )
+            near = [row for row, user, agent in rows if (user, agent) == (entry.user, entry.agent)][:most]
+            if len(near) < most and len(rows) == 8 * most:
+                where, params = ScopeKey(entry.user, None, None).where()
+                if not entry.user:
+                    where, params = ScopeKey(0, None, entry.run).where()
+                rows = self.db.execute(
+                    f"SELECT r.row FROM records r WHERE {where} AND +r.agent = ? AND +r.run = ? "
+                    f"AND r.row {compare} ? ORDER BY r.row {order} LIMIT ?",
+                    (*params, entry.agent, entry.run, entry.row, most),
+                )
+                near = [row[0] for row in rows]
+            found += near
+        return found
+
+    def live_vectors(self, rows: Iterable[int]) -> dict[int, bytes]:
+        """Embeddings of those of the rows that are live."""
+        sql = f"SELECT e.row, e.vector FROM {self.embeddings} e JOIN records r ON r.row = e.row "
+        return dict(self.db.select_in(f"{sql}WHERE e.row IN ({{}}) AND {LIVE_ONLY}", rows))
+
+    def owned_vectors(self, rows: Iterable[int]) -> dict[int, tuple[tuple[int, int, int], bytes]]:
+        """The same with the numbers of user, agent and run."""
+        sql = (
+            f"SELECT r.row, r.user, r.agent, r.run, e.vector FROM records r JOIN {self.embeddings} e ON e.row = r.row "
+        )
+        found = self.db.select_in(f"{sql}WHERE r.row IN ({{}}) AND {LIVE_ONLY}", rows)
+        return {row[0]: (row[1:4], row[4]) for row in found}
+
+    # -- the history, which is the feed ------------------------------------------------------------------------------
+
+    def last_seq(self) -> int:
+        """The newest event's number; one row, so that every call can afford to ask."""
+        rows = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'history'")
+        return rows[0][0] if rows else 0
+
+    def events_after(self, seq: int, limit: int) -> list[FeedEvent]:
+        """The next events of the feed. Row 0 is the store: a new model; it belongs to nobody (its numbers are NULL)."""
+        rows = self.db.execute(
+            "SELECT h.seq, h.row, r.user, r.agent, r.run FROM history h LEFT JOIN records r ON r.row = h.row "
+            "WHERE h.seq > ? ORDER BY h.seq LIMIT ?",
+            (seq, limit),
+        )
+        return list(map(FeedEvent._make, rows))
+
+    def history(self, row: int, id: str) -> list[HistoryEvent]:
+        """All events of one record, oldest first."""
+        found, last = list[HistoryEvent](), 0
+        while True:
+            rows = self.db.execute(
+                "SELECT seq, event, at, version, data FROM history WHERE row = ? AND seq > ? ORDER BY seq "
+                f"LIMIT {_EVENTS}",
+                (row, last),
+            )
+            found += [
+                HistoryEvent(seq, id, EventType(event), to_datetime(at), version, json.loads(data) if data else {})
+                for seq, event, at, version, data in rows
+            ]
+            if len(rows) < _EVENTS:
+                return found
+            last = rows[-1][0]
