@@ -17,6 +17,8 @@ import pytest
 
 from agentmem import Memory
 
+ROOT = Path(__file__).resolve().parent.parent
+"""The repository."""
 START = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 hypothesis.settings.register_profile("short", derandomize=True, deadline=None, database=None, print_blob=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FakeClock
+from conftest import ROOT, FakeClock
 from lancedb.table import LanceTable
 
 from agentmem import ALL, DiskFullError, Memory, ModelMismatchError, Settings, StoreCorruptError, StoreError
@@ -29,7 +29,6 @@ from stress import crash, damage
 from stress.points import POINTS
 from stress.victim import HashedWords, text_of
 
-ROOT = Path(__file__).parents[1]
 ATTEMPTS = 5
 EAGER = {"follower_delay_s": 0.02, "follower_group": 50}
 

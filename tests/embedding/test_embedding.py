@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +27,6 @@ from agentmem.embedding.runtime import OnnxModel
 from agentmem.types.errors import EmbeddingError, InvalidInputError
 from agentmem.types.ports import Embedder
 
-ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 MINILM = SHARED / "models" / "minilm-int8"
 LOCOMO = SHARED / "data" / "locomo_dev.json"

@@ -18,12 +18,11 @@ from typing import Any
 
 import pytest
 import trio
-from conftest import START, FakeClock, HashEmbedder
+from conftest import ROOT, START, FakeClock, HashEmbedder
 
 from agentmem import AgentMemError, AsyncMemory, ClosedError, InvalidInputError, Memory, ScopeError, Settings
 from agentmem.client.lifecycle import AsyncLifecycleClient, LifecycleClient
 
-ROOT = Path(__file__).resolve().parent.parent
 Open = Callable[..., Memory]
 # What the async client takes from the blocking one; not for users.
 INSIDE = {"fields", "check_one", "check_many", "handle"}

@@ -15,8 +15,8 @@ from pathlib import Path
 from runpy import run_path
 
 import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECONDS = 60
 

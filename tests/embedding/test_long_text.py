@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import HashEmbedder
+from conftest import ROOT, HashEmbedder
 
 from agentmem import InvalidInputError, Memory, Settings
 from agentmem.embedding import open_embedder, windows_of
 
-MINILM = Path(__file__).resolve().parents[2] / "shared" / "models" / "minilm-int8"
+MINILM = ROOT.parent / "shared" / "models" / "minilm-int8"
 needs_minilm = pytest.mark.skipif(not MINILM.is_dir(), reason="needs ../shared/models/minilm-int8")
 REFUSE = Settings(long_text="refuse")
 LONG = "one two three four five six seven eight nine ten eleven"

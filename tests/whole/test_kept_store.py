@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FakeClock
+from conftest import ROOT, FakeClock
 
 from agentmem import ALL, Memory, Settings
 
-DATA = Path(__file__).resolve().parent / "data"
+DATA = ROOT / "tests" / "data"
 VERSIONS = [file.name.removesuffix(".tar.gz") for file in sorted(DATA.glob("store-*.tar.gz"))]
 
 

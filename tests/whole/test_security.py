@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from agentmem import ALL, Memory, Settings
 
-ROOT = Path(__file__).parents[1]
 COUNT = 10_000
 PIECES = [
     "'", '"', "''", "';", "`", "\\", "\\'", ";", "--", "/*", "*/", "%", "_", "?", "??", ":1", "$1", "@x", "(", ")",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import START, FakeClock
+from conftest import ROOT, START, FakeClock
 
 from agentmem import (
     ALL,
@@ -30,7 +30,6 @@ from agentmem.stores import accounting
 from stress import year
 from stress.victim import HashedWords
 
-ROOT = Path(__file__).resolve().parent.parent
 Open = Callable[..., Memory]
 HOUR, DAY = 3_600, 86_400
 KB = 1 / 1_024

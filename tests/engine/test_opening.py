@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FakeClock, HashEmbedder
+from conftest import ROOT, FakeClock, HashEmbedder
 
 from agentmem import (
     InvalidInputError,
@@ -25,7 +25,6 @@ from agentmem import (
 )
 from agentmem.stores.locks import refuse_network_filesystem
 
-ROOT = Path(__file__).resolve().parent.parent
 Open = Callable[..., Memory]
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import HashEmbedder
+from conftest import ROOT, HashEmbedder
 
 from agentmem import ALL, AsyncMemory, EmbeddingError, InvalidInputError, Memory, ModelMismatchError, StoreLockedError
 from agentmem.embedding import open_embedder
@@ -30,7 +30,7 @@ from agentmem.operations import reembed as reembedding
 from agentmem.stores import commit
 from agentmem.types.ports import Embedder
 
-MINILM = Path(__file__).resolve().parents[2] / "shared" / "models" / "minilm-int8"
+MINILM = ROOT.parent / "shared" / "models" / "minilm-int8"
 
 
 class Words(HashEmbedder):

@@ -11,6 +11,7 @@ from typing import Any
 
 import lancedb
 import pytest
+from conftest import ROOT
 from typer.testing import CliRunner
 
 from agentmem import Memory, Settings
@@ -20,7 +21,7 @@ from stress.limits import measure
 from stress.oracle import Oracle
 from stress.texts import Profile, maker, question
 
-DOCS = Path(__file__).parent.parent / "docs" / "performance.md"
+DOCS = ROOT / "docs" / "performance.md"
 TINY = {
     "throughput": ["--mode", "all", "--duration", "0.1", "--num-batches", "2", "--batch-size", "10", "--limits"],
     "search": ["--users", "3", "--records", "30", "--queries", "4", "--checked", "3"],
