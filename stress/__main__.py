@@ -10,6 +10,7 @@ from stress.damage import damage
 from stress.disk import disk
 from stress.lifecycle import lifecycle
 from stress.mixed import mixed
+from stress.pairs import pairs
 from stress.processes import processes
 from stress.quality import quality
 from stress.reembed import reembed
@@ -40,6 +41,7 @@ app.command()(search)
 app.command()(mixed)
 app.command()(soak)
 app.command()(compare)
+app.command()(pairs)
 app.command()(report)
 app.command()(crash)
 app.command()(damage)

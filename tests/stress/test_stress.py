@@ -15,10 +15,12 @@ from conftest import ROOT
 from typer.testing import CliRunner
 
 from agentmem import Memory, Settings
+from stress import pair_run
 from stress.__main__ import app
 from stress.ledger import Checks, Ledger, check
 from stress.limits import measure
 from stress.oracle import Oracle
+from stress.pairs import AMOUNTS, Measurement, Trio
 from stress.texts import Profile, maker, question
 
 DOCS = ROOT / "docs" / "performance.md"
@@ -89,6 +91,59 @@ def test_a_peer_that_is_not_there_is_named_with_the_reason(tmp_path: Path) -> No
         "--queries", "1", "--json", str(file))  # fmt: skip
     peer = json.loads(file.read_text())["notes"]["peers"]["mem0"]
     assert "figures" in peer or "not installed" in peer["unavailable"]
+
+
+# -- pairs -------------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_compares_a_checkout_with_itself(tmp_path: Path) -> None:
+    file, chosen = tmp_path / "pairs.json", ("search", "import")
+    only = [argument for name in chosen for argument in ("--only", name)]
+    run("pairs", "--base", str(ROOT), *only, "--rounds", "1", "--scale", "0.01", "--tolerance", "1000",
+        "--json", str(file))  # fmt: skip
+    found = json.loads(file.read_text())
+    assert found["ok"]
+    assert found["options"]["only"] == ", ".join(chosen)
+    assert found["notes"]["verdict"] == "not slower"
+    assert tuple(found["notes"]["pairs"]) == chosen
+    for one in found["notes"]["pairs"].values():
+        assert list(one) == ["what", "base_ms", "current_ms", "ratio", "spread", "excess", "rounds_ms"]
+        [base], [current], [again] = (one["rounds_ms"][name] for name in ("base", "current", "again"))
+        assert one["current_ms"] == current > 0
+        assert one["base_ms"] == pytest.approx((base + again) / 2, abs=0.001)
+        assert one["ratio"] == pytest.approx(current / (base * again) ** 0.5, rel=0.01)
+        assert one["excess"] == pytest.approx(max(0, one["ratio"] - 1 - one["spread"]), abs=0.001)
+
+
+def test_each_way_of_adding_in_pairs_adds_every_text(tmp_path: Path) -> None:
+    for work in ("batch", "single", "concurrent"):
+        assert pair_run.WORK[work]({"folder": str(tmp_path / work), "texts": TEXTS}) > 0
+    with pytest.raises(RuntimeError, match="40 texts became 20 records"):
+        pair_run.batch({"folder": str(tmp_path / "twice"), "texts": TEXTS * 2})
+
+
+def test_what_chance_explains_is_not_slower() -> None:
+    amount = AMOUNTS[Measurement.BATCH]
+    steady = Trio(amount, base=[1.0, 2.0, 1.0], current=[1.2, 2.4, 1.2], again=[1.0, 2.0, 1.0])
+    assert (steady.ratio, steady.spread, steady.excess) == pytest.approx((1.2, 0, 0.2))
+    busy = Trio(amount, base=[1.0, 1.5, 1.0], current=[1.2, 1.2, 1.2], again=[1.5, 1.0, 0.9])
+    assert busy.ratio == pytest.approx(1.2 / 1.5**0.5)
+    assert busy.spread == pytest.approx(0.5)
+    assert busy.excess == 0
+
+
+def test_pairs_wants_a_checkout(tmp_path: Path) -> None:
+    run("pairs", "--base", str(tmp_path), code=2)
+
+
+def test_pairs_says_which_side_failed(tmp_path: Path) -> None:
+    (tmp_path / "agentmem").mkdir()
+    (tmp_path / "agentmem" / "__init__.py").write_text("raise ImportError('half a checkout')\n")
+    output = run("pairs", "--base", str(tmp_path), "--only", "import", "--scale", "0.01", code=1)
+    assert "problem: fill with base: ImportError: half a checkout" in output
+
+
+# -- report ------------------------------------------------------------------------------------------------------------
 
 
 def test_report_is_one_page_that_needs_nothing_else(results: dict[str, Path], tmp_path: Path) -> None:
