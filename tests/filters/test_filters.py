@@ -16,6 +16,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentmem.filters.language import (
+    AllOf,
+    AnyOf,
+    Compared,
+    Condition,
+    Contains,
+    Exists,
+    Node,
+    OneOf,
+    Test,
+    parse_filter,
+)
 from agentmem.filters.sqlite import compile_filter
 from agentmem.stores.connection import Connection
 from agentmem.types.errors import FilterError
@@ -274,6 +286,44 @@ def test_one_condition_agrees_with_the_oracle(
 ) -> None:
     database.store(documents)
     assert database.evaluate({path: condition}) == [matches({path: condition}, document) for document in documents]
+
+
+@settings(max_examples=500, deadline=None)
+@given(filters=FILTERS, documents=st.lists(DOCUMENTS, min_size=1, max_size=6))
+def test_the_tree_says_all_that_a_target_needs(filters: dict[str, Any], documents: list[Any]) -> None:
+    tree = parse_filter(filters)
+    assert tree is not None
+    assert [_tree_holds(tree, document) for document in documents] == [matches(filters, each) for each in documents]
+
+
+def _tree_holds(node: Node, document: Any) -> bool:
+    """What the docstrings of the tree say, as one more target."""
+    match node:
+        case AllOf(parts):
+            assert len(parts) > 1
+            assert not any(isinstance(part, AllOf) for part in parts)
+            return all(_tree_holds(part, document) for part in parts)
+        case AnyOf(parts):
+            assert len(parts) > 1
+            assert not any(isinstance(part, AnyOf) for part in parts)
+            return any(_tree_holds(part, document) for part in parts)
+        case Condition(path, test, negated):
+            return any(_passes(test, value) for value in _reach(document, list(path))) != negated
+
+
+def _passes(test: Test, value: Any) -> bool:
+    elements = value if isinstance(value, list) else []
+    match test:
+        case OneOf(values):
+            wanted = [None if value is MISSING else value, *elements]
+            return any(_same(one, other) for one in wanted for other in values)
+        case Compared(operator, operand):
+            name = {">": "$gt", ">=": "$gte", "<": "$lt", "<=": "$lte"}[operator]
+            return any(_compare(name, one, operand) for one in [value, *elements])
+        case Contains(operand):
+            return _contains(value, operand)
+        case Exists():
+            return value is not MISSING
 
 
 @settings(max_examples=100, deadline=None)
