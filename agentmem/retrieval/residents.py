@@ -89,6 +89,8 @@ class Residents(FeedCopy):
 
     @override
     def apply(self, events: Sequence[FeedEvent], after: int) -> None:
+        if self._seq != after:
+            return
         changed = set[Wall]()
         for _, row, user, agent, run in events:
             if not row:

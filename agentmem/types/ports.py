@@ -148,7 +148,8 @@ class FeedCopy(FeedFollower, Protocol):
         ...
 
     def reset(self) -> None:
-        """Forget everything; ``applied_seq`` is 0 from then on."""
+        """Forget everything. What the copy holds after that is made anew from the records: by the feed, from its
+        beginning, or from the records as they are when they are first asked for."""
         ...
 
 

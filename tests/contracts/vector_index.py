@@ -1,0 +1,100 @@
+"""What every vector index must do, beside following the records: the nearest under a mask, compared with numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from contracts.feed_copy import FeedCopyContract
+
+from agentmem.engine.engine import Engine
+from agentmem.types.ports import Mask, Nearest, VectorIndex
+
+WORDS = "harbour lantern copper meadow winter engine paper violin garden river market silver".split()
+TOLERANCE = 1e-5
+
+
+class VectorIndexContract(FeedCopyContract):
+    """Inherit it as ``FeedCopyContract``. ``RECALL`` is what an approximate index promises of the first ten."""
+
+    RECALL = 1.0
+
+    def copy_of(self, engine: Engine) -> VectorIndex:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def filled(self, engine: Engine) -> Engine:
+        for user, agent, run in (
+            ("ana", None, None),
+            ("ana", "cook", None),
+            ("ben", "cook", "chat"),
+            (None, None, "chat"),
+        ):
+            texts = [f"{WORDS[n % 12]} {WORDS[(n * 5 + 1) % 12]} {n % 7}" for n in range(40)]
+            self.memory.add_many(texts, user_id=user, agent_id=agent, run_id=run, dedupe=False)
+        self.follow(engine)
+        return engine
+
+    def truth(self, engine: Engine, query: np.ndarray, mask: Mask) -> list[tuple[float, int]]:
+        """Similarity and row of everything that the mask allows, best first."""
+        found = engine.repository.owned_vectors(self.live(engine))
+        return sorted(
+            (-float(np.frombuffer(vector, np.float32) @ query), row)
+            for row, (scope, vector) in found.items()
+            if all(want in (None, have) for want, have in zip(mask[:3], scope, strict=True))
+            if mask.rows is None or row in mask.rows
+        )
+
+    def agree(self, engine: Engine, text: str, k: int, mask: Mask) -> Nearest:
+        query = engine.embedder.embed_query(text)
+        query = (query / np.linalg.norm(query)).astype(np.float32)
+        found, truth = self.copy_of(engine).search(query, k, mask), self.truth(engine, query, mask)
+        assert found.applied == engine.repository.last_seq()
+        assert len(found.rows) == min(k, len(truth))
+        assert (found.rows.dtype, found.parts.dtype, found.similarities.dtype) == (np.int64, np.int64, np.float32)
+        assert not found.parts.any()
+        assert len(set(found.rows.tolist())) == len(found.rows)
+        by_row = {row: -negative for negative, row in truth}
+        for row, similarity in zip(found.rows.tolist(), found.similarities.tolist(), strict=True):
+            assert similarity == pytest.approx(by_row[row], abs=TOLERANCE)
+        assert (np.diff(found.similarities) <= TOLERANCE).all()
+        if truth[:10]:
+            worst = -truth[: min(10, k)][-1][0]
+            hits = sum(similarity >= worst - TOLERANCE for similarity in found.similarities[:10].tolist())
+            assert hits >= self.RECALL * min(10, k, len(truth))
+        return found
+
+    @pytest.mark.parametrize("k", [1, 10, 1_000])
+    def test_the_nearest_of_a_scope(self, filled: Engine, k: int) -> None:
+        number = filled.repository.names.find
+        ana, cook, chat = (number(filled.repository.db, name) for name in ("ana", "cook", "chat"))
+        for mask in (Mask(), Mask(user=ana), Mask(user=ana, agent=cook), Mask(run=chat), Mask(user=0, run=chat)):
+            self.agree(filled, "lantern harbour 3", k, mask)
+
+    def test_rows_limit_before_the_cut(self, filled: Engine) -> None:
+        far = [row for _, row in self.truth(filled, filled.embedder.embed_query("violin 2"), Mask())[-30:]]
+        rows = np.array(sorted(far), np.int64)
+        assert set(self.agree(filled, "violin 2", 10, Mask(rows=rows)).rows.tolist()) <= set(far)
+        some = Mask(user=filled.repository.names.find(filled.repository.db, "ana"), rows=rows)
+        self.agree(filled, "violin 2", 10, some)
+        assert not len(self.agree(filled, "violin 2", 10, Mask(rows=np.empty(0, np.int64))).rows)
+
+    def test_what_is_gone_is_not_found_and_what_changed_is(self, filled: Engine) -> None:
+        record = self.memory.search("copper", user_id="ana", limit=1)[0].record
+        self.memory.delete(record.id)
+        changed = self.memory.page(user_id="ben", limit=1).records[0]
+        self.memory.update(changed.id, content="copper copper copper")
+        self.follow(filled)
+        self.agree(filled, "copper", 200, Mask())
+
+    def test_nothing_is_found_where_nothing_is(self, engine: Engine) -> None:
+        query = np.zeros(engine.embedder.dim, np.float32)
+        query[0] = 1
+        found = self.copy_of(engine).search(query, 5, Mask())
+        assert (len(found.rows), len(found.parts), len(found.similarities), found.applied) == (0, 0, 0, 0)
+
+    def test_it_says_how_far_it_has_come(self, filled: Engine) -> None:
+        before = filled.repository.last_seq()
+        self.memory.add("a lighthouse", user_id="ana")
+        query = filled.embedder.embed_query("lighthouse")
+        found = self.copy_of(filled).search((query / np.linalg.norm(query)).astype(np.float32), 5, Mask())
+        assert found.applied == before

@@ -1,0 +1,24 @@
+"""Scopes held in memory as copies that follow the records."""
+
+from __future__ import annotations
+
+from contracts.feed_copy import FeedCopyContract
+
+from agentmem.engine.engine import Engine
+from agentmem.retrieval.residents import Residents
+from agentmem.retrieval.walls import EVERYBODY
+
+
+class TestResidents(FeedCopyContract):
+    def copy_of(self, engine: Engine) -> Residents:
+        return engine.retriever.residents
+
+    def rows_of(self, engine: Engine) -> set[int]:
+        with engine.retriever.residents.arena(EVERYBODY) as arena:
+            assert arena is not None
+            return set(arena.versions())
+
+    def spoil(self, engine: Engine, row: int) -> None:
+        with engine.retriever.residents.arena(EVERYBODY) as arena:
+            assert arena is not None
+            arena.remove(row)
