@@ -204,7 +204,7 @@ class Settings(_Section):
         finally:
             sources.chosen_file.reset(token)
 
-    def flat(self) -> Values:
+    def flat(self) -> dict[str, Any]:
         """Every setting by its dotted key."""
         return sources.leaves(self.model_dump(mode="json"))
 

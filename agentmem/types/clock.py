@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 Micros: TypeAlias = int
 Clock: TypeAlias = Callable[[], datetime]
+"""Returns the present as an aware datetime."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

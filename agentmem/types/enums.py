@@ -26,20 +26,30 @@ UNSET: Final = _Sentinel.UNSET
 """Default of ``update``'s arguments: leave this field as it is."""
 AllUsers: TypeAlias = Literal[_Sentinel.ALL]
 Unset: TypeAlias = Literal[_Sentinel.UNSET]
+"""``UNSET``."""
 UserId: TypeAlias = str | AllUsers | None
+"""Whose memories: a user's, those of no user (None), or everybody's (``ALL``)."""
 Mode: TypeAlias = Literal["hybrid", "vector", "keyword"]
+"""How to search: by meaning and words, by meaning, or by words."""
 Order: TypeAlias = Literal["newest", "oldest"]
+"""By the time they were added."""
 Metadata: TypeAlias = dict[str, Any]
+"""A JSON object: text keys; text, numbers, booleans, None, lists and dicts as values."""
 Instant: TypeAlias = datetime | str
+"""A point in time: an aware datetime, or ISO 8601 text with an offset."""
 Ttl: TypeAlias = timedelta | float
+"""A span of time: a timedelta, or seconds."""
 
 
 class Layer(StrEnum):
     """How long a record lives and what it is worth."""
 
     INTERACT = "interact"
+    """What is said in passing: 24 hours, unless the settings say otherwise."""
     INSIGHTS = "insights"
+    """What proved useful: 90 days."""
     ASSETS = "assets"
+    """What is kept for good."""
 
 
 class Pressure(StrEnum):
@@ -54,17 +64,30 @@ class EventType(StrEnum):
     """What can happen to a record."""
 
     ADD = "ADD"
+    """It was added."""
     UPDATE = "UPDATE"
+    """Its content, metadata, ttl or importance changed."""
     DELETE = "DELETE"
+    """It was hidden; a restore brings it back."""
     RESTORE = "RESTORE"
+    """It is back after a delete or an expiry, or as it was at an earlier version."""
     ERASE = "ERASE"
+    """Its text, metadata and embedding are gone for good."""
     PROMOTE = "PROMOTE"
+    """It moved up a layer."""
     DEMOTE = "DEMOTE"
+    """It moved down a layer."""
     EXPIRE = "EXPIRE"
+    """Its time was over: its layer's, or that which its caller gave it."""
     EVICT = "EVICT"
+    """It had to go because its layer was too full."""
     PIN = "PIN"
+    """It was pinned: the rules leave it where it is."""
     UNPIN = "UNPIN"
+    """The rules have it again."""
     ARCHIVE = "ARCHIVE"
     REHYDRATE = "REHYDRATE"
     FEEDBACK = "FEEDBACK"
+    """Somebody said how good it was."""
     REEMBED = "REEMBED"
+    """The store moved to another embedding model."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 Item: TypeAlias = "str | Mapping[str, Any] | NewMemory"
+"""What can be added: a text, a mapping with the fields of ``NewMemory``, such as a chat message, or one of those."""
 
 
 @dataclass(frozen=True, slots=True)

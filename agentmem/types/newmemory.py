@@ -22,18 +22,29 @@ class NewMemory(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     content: str
+    """The text to remember."""
     user_id: str | None = None
+    """Whose memory it is."""
     agent_id: str | None = None
     run_id: str | None = None
     role: str | None = None
+    """Who said it, for messages: ``user``, ``assistant``, ..."""
     kind: str | None = None
+    """Left out: ``message`` with a role, else ``fact``."""
     layer: Layer | None = None
+    """Left out: ``interact`` for messages and session kinds, else ``Settings.default_layer``."""
     metadata: Mapping[str, Any] | None = None
+    """What filters look at: text keys, JSON values; dates become ISO 8601 text."""
     importance: float | None = None
+    """In [0, 1]."""
     ttl: timedelta | float | None = None
+    """Seconds, or a timedelta, after which it is invisible."""
     occurred_at: datetime | None = None
+    """When it happened, if not now; aware."""
     id: str | None = None
+    """One of your own, at most 512 characters, so that adding again is safe."""
     dedupe: bool | None = None
+    """Whether a fact that is already there is not stored again; left out, see ``Memory.add``."""
 
     if not TYPE_CHECKING:  # where the fields are the signature
 

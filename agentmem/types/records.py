@@ -19,22 +19,37 @@ class MemoryRecord(Plain):
     """One memory as it is stored. Times are aware datetimes in UTC."""
 
     id: str
+    """Yours, or a UUID that the store made."""
     content: str
     user_id: str | None
+    """Whose memory it is; None: stored without a user."""
     agent_id: str | None
     run_id: str | None
+    """The conversation that it belongs to."""
     role: str | None
+    """Who said it, for messages: ``user``, ``assistant``, ..."""
     kind: str
+    """What it is: ``message`` with a role, else ``fact``, unless something else was said."""
     layer: Layer
+    """How long it lives, see docs/lifecycle.md."""
     metadata: Metadata
+    """What filters look at; empty where there are none."""
     importance: float | None
+    """As given, in [0, 1]; None counts as 0.5."""
     rating: float | None
+    """The last rating by ``Memory.feedback``, from 1 to 5."""
     created_at: datetime
+    """When it was added."""
     updated_at: datetime
+    """When its version last changed."""
     occurred_at: datetime | None
+    """When it happened, if that was said."""
     expires_at: datetime | None
+    """The end of the ``ttl`` that its caller set; from then on it is invisible."""
     version: int
+    """1 when added; one more with each change but pins and feedback."""
     pinned: bool = False
+    """Whether the rules of the lifecycle leave it where it is."""
 
 
 class AddResult:
@@ -46,9 +61,12 @@ class AddResult:
 
     __slots__ = ("_build", "_record", "id", "status")
 
+    id: str
+    status: Literal["added", "duplicate"]
+
     def __init__(self, id: str, status: Literal["added", "duplicate"], build: Callable[[], MemoryRecord]) -> None:
         self.id = id
-        self.status: Literal["added", "duplicate"] = status
+        self.status = status
         self._build = build
         self._record: MemoryRecord | None = None
 
@@ -65,14 +83,20 @@ class AddResult:
 
 @dataclass(frozen=True, slots=True)
 class HitDetails(Plain):
-    """Why a hit ranks where it does; the formula is in ``agentmem.retrieval.scoring``."""
+    """Why a hit ranks where it does; the formula is in docs/design.md."""
 
     vector: float
+    """What the meaning contributes: the cosine, 0 where it is negative."""
     keyword: float
+    """The share of the query's words that the memory has, rare ones counting more."""
     recency: float
+    """1 for now, halved every 30 days."""
     importance: float
+    """As given, 0.5 where it was not."""
     rating: float
+    """From 0 for a rating of 1 to 1 for one of 5; 0.5 where there is none."""
     matched_terms: tuple[str, ...]
+    """The query's terms that the memory has."""
     windows: int | None = None
     """In how many parts the model read the text, to average them; None in keyword mode and if the model cannot tell."""
     exact: float = 0.0
@@ -117,13 +141,19 @@ class SearchTrace(Plain):
     """How a search was done: the engines that proposed candidates, counts, and milliseconds per stage."""
 
     engines: tuple[str, ...]
+    """Who proposed: ``arena`` or ``scan`` for all records of the scope, else ``lance``, ``tail``, ``keywords``."""
     candidates: int
+    """How many records were scored."""
     cached: bool
+    """Whether the result came from the query cache."""
     milliseconds: dict[str, float]
+    """Time by stage: ``follow``, ``embed``, ``search``, ``hydrate``, ``build``."""
 
 
 class SearchResults(list[SearchHit]):
     """Hits, best first. ``trace`` is set when ``explain=True``."""
+
+    trace: SearchTrace | None
 
     def __init__(self, hits: Sequence[SearchHit] = (), trace: SearchTrace | None = None) -> None:
         super().__init__(hits)
@@ -140,8 +170,10 @@ class HistoryEvent(Plain):
 
     seq: int
     id: str
+    """The record's."""
     event: EventType
     at: datetime
+    """When it happened."""
     version: int
     data: dict[str, Any]
 

@@ -18,6 +18,7 @@ class EraseReport(Plain):
     """What an erase removed, and which derived copies are still to be rewritten (``pending``)."""
 
     erased: int
+    """How many records."""
     pending: tuple[str, ...]
 
 
@@ -50,12 +51,14 @@ class SweepReport(Plain):
     """
 
     at: datetime
+    """The instant that it went by."""
     promoted: int
     expired: int
     evicted: int
     erased: int
     blocked: int
     examined: int
+    """How many records it looked at."""
     moves: tuple[Move, ...] = ()
 
 
@@ -64,6 +67,7 @@ class Requirement(Plain):
     """One condition of a promotion: ``value`` has to exceed ``threshold``."""
 
     name: str
+    """``score``, ``accesses``, ``span_hours``, ``relevance`` or ``rating``."""
     value: float
     threshold: float
     met: bool
@@ -87,14 +91,21 @@ class Explanation(Plain):
     since: datetime
     because: str
     accesses: int
+    """How often it was found by a search, shown in a context, or read."""
     first_access: datetime | None
     last_access: datetime | None
     score: float
+    """What it is worth for promotion, in [0, 1]."""
     components: dict[str, float]
+    """The parts of the score: ``relevance``, ``recency``, ``frequency``, ``importance``."""
     target_layer: Layer | None
+    """The next layer; None for an asset."""
     target_kind: str | None
+    """What its kind would become there."""
     eligible: bool
+    """Whether the next sweep would promote it."""
     gate: str
+    """The setting ``lifecycle.promotion_gate``: ``all`` or ``any`` of the requirements."""
     requirements: tuple[Requirement, ...]
     lacks: tuple[str, ...]
     due_at: datetime | None
@@ -117,18 +128,30 @@ class Stats(Plain):
     """What the store holds. ``bytes`` are sizes on disk by component."""
 
     records: int
+    """Live ones."""
     deleted: int
+    """Hidden by a delete; ``restore`` brings them back."""
     expired: int
+    """Expired or evicted."""
     events: int
+    """Changes so far: the last event's ``seq``."""
     by_layer: dict[str, int]
+    """Live records of each layer."""
     layers: dict[str, LayerStats]
     pressure: Pressure
+    """That of the fullest layer."""
     bytes: dict[str, int]
+    """``libsql``, ``wal`` (its write-ahead log) and ``lancedb``."""
     model: str
+    """The embedding model's name."""
     dim: int
+    """The length of its vectors."""
     arenas: dict[str, int]
+    """Scopes kept in memory: ``arenas``, their ``records`` and ``bytes``."""
     query_cache: dict[str, int]
+    """``entries``, ``hits``, ``misses``."""
     embedding_cache: dict[str, int]
+    """``hits``, ``misses``; empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +162,17 @@ class Health(Plain):
     """
 
     ok: bool
+    """Whether the last attempts of the background work succeeded."""
     vectors_behind: int
     vector_errors: int
+    """Failures to bring LanceDB up to date since the store was opened."""
     vector_rebuilds: int
+    """How often it was made anew since then."""
     last_vector_error: str | None
+    """None once it has worked again."""
     sweep_errors: int
     last_sweep_error: str | None
+    """None once it has worked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,4 +181,6 @@ class VerifyReport(Plain):
 
     ok: bool
     counts: dict[str, int]
+    """What was looked at: ``records``, ``embeddings``, ``history``, ``lancedb``."""
     problems: list[str] = field(default_factory=list[str])
+    """One line each."""
