@@ -5,52 +5,36 @@ A part lies between ``<!-- generated: NAME -->`` and ``<!-- end -->``; a test co
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import reference
 from pydantic import BaseModel
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from agentmem import Settings
-from agentmem import settings as module
 from agentmem.cli.app import app
-from agentmem.lifecycle import scoring as promotion_scoring
+from agentmem.lifecycle import promotion_score
 from agentmem.retrieval import scoring
 
 DOCS = Path(__file__).parent
-COMMANDS = (
-    "", "add", "search", "get", "history", "stats", "explain", "sweep", "config show", "config check", "verify",
-    "repair", "compact", "reembed", "demo",
-)  # fmt: skip
 _PART = re.compile(r"(<!-- generated: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def settings() -> str:
-    """A table of the settings: key, default, and the docstring below the field, maybe that of a parent class."""
-    described: dict[str, dict[str, str]] = {}
-    for cls in ast.parse(inspect.getsource(module)).body:
-        if isinstance(cls, ast.ClassDef):
-            described[cls.name] = {
-                field.target.id: " ".join(doc.value.value.split())
-                for field, doc in zip(cls.body, cls.body[1:], strict=False)
-                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-                if isinstance(doc, ast.Expr)
-                and isinstance(doc.value, ast.Constant)
-                and isinstance(doc.value.value, str)
-            }
+    """A table of the settings: key, default, and the docstring below the field."""
     lines = ["| setting | default | meaning |", "|---|---|---|"]
     for prefix, section in _sections(Settings):
+        described = reference.fields(section)
         for name, field in section.model_fields.items():
-            if isinstance(field.default, BaseModel):
-                continue
-            default = str(field.default) if isinstance(field.default, str) else f"{field.default!r}"
-            [meaning, *_] = [
-                described[c.__name__][name] for c in section.__mro__ if name in described.get(c.__name__, {})
-            ]
-            lines.append(f"| `{prefix}{name}` | `{default}` | {meaning.replace('``', '`')} |")
+            if not isinstance(field.default, BaseModel):
+                default = str(field.default) if isinstance(field.default, str) else f"{field.default!r}"
+                meaning = " ".join(described[name].doc.split()).replace("``", "`")
+                lines.append(f"| `{prefix}{name}` | `{default}` | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
@@ -62,14 +46,23 @@ def _sections(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
 
 
 def help_texts() -> str:
-    """What ``--help`` prints, for the program and for each command."""
+    """What ``--help`` prints, for the program and for each command, in the order of the source."""
     sections = list[str]()
-    for command in COMMANDS:
-        result = CliRunner(env={"COLUMNS": "90"}).invoke(app, [*command.split(), "--help"], prog_name="agentmem")
+    for words in ([], *(words for _, words in sorted(_commands(get_command(app))))):
+        result = CliRunner(env={"COLUMNS": "90"}).invoke(app, [*words, "--help"], prog_name="agentmem")
         assert result.exit_code == 0, result.output
-        title = f"## agentmem {command}".rstrip()
+        title = " ".join(["## agentmem", *words])
         sections.append(f"{title}\n\n```text\n{result.stdout.rstrip()}\n```\n")
     return "\n".join(sections)
+
+
+def _commands(command: Any, *words: str) -> Iterator[tuple[int, list[str]]]:
+    """Each command below this one that is not a group: the line of its function, and the words that call it."""
+    for name, inner in getattr(command, "commands", {}).items():
+        if hasattr(inner, "commands"):
+            yield from _commands(inner, *words, name)
+        else:
+            yield inspect.unwrap(inner.callback).__code__.co_firstlineno, [*words, name]
 
 
 def formulas() -> str:
@@ -83,7 +76,7 @@ def formulas() -> str:
 
 def promotion() -> str:
     """The docstring of the module that scores records for promotion."""
-    return f"```text\n{inspect.cleandoc(promotion_scoring.__doc__ or '')}\n```\n"
+    return f"```text\n{inspect.cleandoc(promotion_score.__doc__ or '')}\n```\n"
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -96,7 +89,11 @@ PARTS: dict[str, Callable[[], str]] = {
 
 def regenerated(text: str) -> str:
     """A document with its generated parts made anew."""
-    return _PART.sub(lambda part: part[1] + PARTS[part["name"]]() + part[3], text)
+    return _PART.sub(lambda part: part[1] + _made(part["name"]) + part[3], text)
+
+
+def _made(name: str) -> str:
+    return PARTS[name]() if name in PARTS else reference.parts()[name]
 
 
 def main() -> None:

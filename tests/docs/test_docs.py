@@ -17,13 +17,17 @@ from runpy import run_path
 import pytest
 from conftest import ROOT
 
+import agentmem
+from agentmem import errors, ports, settings
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECONDS = 60
 
 _FENCE = re.compile(
     r"(?:<!-- test: (?P<mark>[^>]*?) -->\s*)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
 )
-_LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+_LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,31 @@ def test_readme_begins_with_what_a_newcomer_needs() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    missing = [link for link in _LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
-    assert not missing
+    for link, part in _LINK.findall(page.read_text(encoding="utf-8")):
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        assert not part or part in anchors_of(target), f"{link}#{part}"
 
 
-@pytest.mark.parametrize("name", ["cli.md", "design.md", "lifecycle.md", "operations.md"])
-def test_generated_parts_are_current(name: str) -> None:
+def anchors_of(page: Path) -> set[str]:
+    """The fragments that GitHub gives the headings of a page."""
+    headings = _HEADING.findall(page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_reference_has_every_public_name() -> None:
+    headings = {
+        heading.strip("`").rpartition(".")[2]
+        for heading in _HEADING.findall((ROOT / "docs" / "reference.md").read_text(encoding="utf-8"))
+    }
+    sections = {name for name, value in vars(settings).items() if getattr(value, "__module__", "") == settings.__name__}
+    public = {*agentmem.__all__, *errors.__all__, *ports.__all__, *sections, "open_embedder"}
+    assert {name for name in public if not name.startswith("_")} <= headings
+
+
+@pytest.mark.parametrize("name", ["cli.md", "design.md", "lifecycle.md", "operations.md", "reference.md"])
+def test_generated_parts_are_current(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))  # as it is for `python docs/generate.py`
     page = ROOT / "docs" / name
     text = page.read_text(encoding="utf-8")
     regenerated = run_path(str(ROOT / "docs" / "generate.py"))["regenerated"]
