@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from agentmem.types.errors import EmbeddingError
 
-Pooling: TypeAlias = Literal["mean", "cls", "last", "none", "sum"]
+Pooling: TypeAlias = Literal["mean", "cls", "last", "none"]
 
 BUNDLED = Path(__file__).parent / "bundled"
 

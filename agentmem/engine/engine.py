@@ -153,11 +153,9 @@ class Engine:
             )
             stack.callback(self.adding.close)
             # Apart, so that a model that hangs, or a LanceDB that does, keeps nobody from reading.
-            self.reads = ThreadPoolExecutor(READERS, thread_name_prefix="agentmem-read")
-            self.searches = ThreadPoolExecutor(READERS, thread_name_prefix="agentmem-search")
-            self.waits = ThreadPoolExecutor(WAITERS, thread_name_prefix="agentmem-wait")
-            for pool in (self.reads, self.searches, self.waits):
-                stack.callback(pool.shutdown)
+            self.reads = _pool(stack, READERS, "agentmem-read")
+            self.searches = _pool(stack, READERS, "agentmem-search")
+            self.waits = _pool(stack, WAITERS, "agentmem-wait")
             self.lifecycle.start()
             stack.callback(self.lifecycle.close)
             stack.callback(self.lifecycle.stop)
@@ -253,3 +251,10 @@ class Engine:
         """Run something in a transaction and wait until it is durable."""
         self.check_process()
         return self.commits.submit(Write(run, rows)).result()
+
+
+def _pool(stack: ExitStack, threads: int, name: str) -> ThreadPoolExecutor:
+    """Threads for calls of async clients, ended with the stack."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    stack.callback(pool.shutdown)
+    return pool

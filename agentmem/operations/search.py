@@ -84,7 +84,7 @@ class _Searching:
             found, stored = self._search(key)
             if not self._model.records.is_current():
                 return None
-            engine.cache.put(request, found, stored, wall_of(key), drops, self._now)
+            engine.cache.put(request, found, stored, wall=wall_of(key), drops=drops, now=self._now)
         hits = self._hits(found.candidates, stored, explain)
         watch.lap("build")
         trace = SearchTrace(found.engines, found.considered, cached is not None, watch.spent) if explain else None

@@ -52,7 +52,9 @@ class QueryCache:
         """Changes heard of so far; read before a search and given to ``put`` after it."""
         return self._drops
 
-    def put(self, key: Hashable, found: Found, stored: dict[int, Stored], wall: Wall, drops: int, now: Micros) -> None:
+    def put(
+        self, key: Hashable, found: Found, stored: dict[int, Stored], *, wall: Wall, drops: int, now: Micros
+    ) -> None:
         """Keep a result, unless the store changed since the search began: it may have missed the change."""
         if not self._size:
             return

@@ -90,11 +90,19 @@ def unqueue(db: Connection, layer: str, places: Iterable[Place]) -> None:
 
 def aged(db: Connection, layer: str, until: Micros, after: Place, most: int) -> list[Place]:
     """The next entries of a layer's queue whose time began at ``until`` or before; some may be out of date."""
-    return walk(db, "due", "at", "layer = ?", (layer,), until, after, most)
+    return walk(db, "due", "at", "layer = ?", params=(layer,), until=until, after=after, most=most)
 
 
 def walk(
-    db: Connection, table: str, time: str, where: str, params: tuple[str, ...], until: Micros, after: Place, most: int
+    db: Connection,
+    table: str,
+    time: str,
+    where: str,
+    *,
+    params: tuple[str, ...] = (),
+    until: Micros,
+    after: Place,
+    most: int,
 ) -> list[Place]:
     """The next ``(time, row)`` of a table in the order of an index that begins with the column ``time``."""
     sql = (

@@ -38,12 +38,14 @@ def subjects(db: Connection, rows: Iterable[int]) -> list[Subject]:
 
 def promised(db: Connection, now: Micros, after: Place, most: int) -> list[Place]:
     """The next records whose ``ttl`` has passed."""
-    return walk(db, "records", "expires_at", f"state = {LIVE} AND expires_at IS NOT NULL", (), now, after, most)
+    return walk(
+        db, "records", "expires_at", f"state = {LIVE} AND expires_at IS NOT NULL", until=now, after=after, most=most
+    )
 
 
 def past_grace(db: Connection, until: Micros, after: Place, most: int) -> list[Place]:
     """The next records that expired at ``until`` or before."""
-    return walk(db, "records", "updated_at", f"state = {EXPIRED}", (), until, after, most)
+    return walk(db, "records", "updated_at", f"state = {EXPIRED}", until=until, after=after, most=most)
 
 
 def promoted_since(db: Connection, row: int, instant: Micros) -> bool:
