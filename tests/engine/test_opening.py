@@ -329,7 +329,8 @@ with Memory() as memory:
 def test_lancedb_is_loaded_in_a_pause_of_those_who_add(tmp_path: Path) -> None:
     code = """
 import sys, time
-from agentmem import Memory, Settings, follower
+from agentmem import Memory, Settings
+from agentmem.engine import follower
 follower._PAUSE, follower._LOAD_WITHIN = {pause}, {within}
 deadline = time.monotonic() + 60
 with Memory(settings=Settings(follower_group=1, follower_delay_s=0)) as memory:
