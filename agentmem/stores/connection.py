@@ -176,5 +176,5 @@ def locked_out(path: Path, seconds: float) -> StoreLockedError:
     """The error for a wait that took too long."""
     return StoreLockedError(
         f"{path}: another process kept the write lock for more than {seconds:g} s; "
-        "look for a process that hangs, or raise Settings.lock_timeout_s"
+        "look for a process that hangs, or raise the setting performance.lock_timeout_s"
     )

@@ -107,7 +107,7 @@ class StoreError(AgentMemError):
 
 
 class StoreLockedError(StoreError):
-    """Another process held the write lock for longer than ``Settings.lock_timeout_s``."""
+    """Another process held the write lock for longer than the setting ``performance.lock_timeout_s``."""
 
 
 class StoreCorruptError(StoreError):
