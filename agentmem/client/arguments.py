@@ -18,8 +18,6 @@ from agentmem.client.checks import (
     check_version,
 )
 from agentmem.filters.sqlite import compile_filter
-from agentmem.stores.connection import Value
-from agentmem.stores.rows import Patch
 from agentmem.types.checks import check_instant, check_number, check_text
 from agentmem.types.clock import Micros
 from agentmem.types.enums import UNSET, Mode, Order
@@ -28,54 +26,46 @@ from agentmem.types.inputs import Scope
 from agentmem.types.metadata import metadata_json
 
 if TYPE_CHECKING:
+    from agentmem.client.options import SearchOptions
     from agentmem.retrieval.query import Search
     from agentmem.settings import Settings
+    from agentmem.stores.connection import Value
+    from agentmem.stores.rows import Patch
 
 
 MODES: tuple[str, ...] = get_args(Mode)
 ORDERS: tuple[str, ...] = get_args(Order)
 
 
-def search_request(
-    query: object,
-    scope: Scope,
-    limit: object,
-    filters: Mapping[str, object] | None,
-    kinds: object,
-    layers: object,
-    since: object,
-    until: object,
-    as_of: object,
-    mode: object,
-    min_similarity: object,
-) -> Search:
-    """Check the arguments of a search."""
+def search_request(query: object, scope: Scope, options: SearchOptions) -> Search:
+    """Check the arguments of a search; its scope was checked before."""
     from agentmem.retrieval.query import Search
 
-    if not isinstance(mode, str) or mode not in MODES:
-        raise InvalidInputError(f"mode={shown(mode)} is not one of {', '.join(MODES)}", field="mode")
-    first = None if since is None else check_instant(since, "since")
-    end = None if until is None else check_instant(until, "until")
+    mode = _one_of(MODES, options.mode, "mode")
+    first = None if options.since is None else check_instant(options.since, "since")
+    end = None if options.until is None else check_instant(options.until, "until")
+    kinds, layers, as_of, least = options.kinds, options.layers, options.as_of, options.min_similarity
     if first is not None and end is not None and first > end:
         raise InvalidInputError("since is after until, so that nothing could match; swap them", field="since")
     return Search(
         query=check_query(query),
         scope=scope,
-        limit=check_limit(limit),
-        condition=compile_filter(filters, column="r.metadata"),
+        limit=check_limit(options.limit),
+        condition=compile_filter(options.filters, column="r.metadata"),
         kinds=None if kinds is None else tuple(check_labels(kinds, "kinds")),
         layers=None if layers is None else tuple(_layers(layers)),
         since=first,
         until=end,
         as_of=None if as_of is None else check_instant(as_of, "as_of"),
         mode=cast("Mode", mode),
-        min_similarity=None if min_similarity is None else check_number(min_similarity, "min_similarity", -1, 1),
+        min_similarity=None if least is None else check_number(least, "min_similarity", -1, 1),
     )
 
 
 def conditions(filters: Mapping[str, object] | None, kinds: object, layers: object) -> tuple[list[str], list[Value]]:
     """Filters of ``page`` as SQL conditions on ``records r``."""
-    where, params = list[str](), list[Value]()
+    where = list[str]()
+    params: list[Value] = []
     compiled = compile_filter(filters, column="r.metadata")
     if compiled is not None:
         where.append(f"({compiled.sql})")
@@ -94,10 +84,15 @@ def _layers(layers: object) -> list[str]:
     return [check_layer(label, "layers").value for label in check_labels(layers, "layers")]
 
 
+def _one_of(choices: tuple[str, ...], value: object, field: str) -> str:
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidInputError(f"{field}={shown(value)} is not one of {', '.join(choices)}", field=field)
+    return value
+
+
 def cursor_row(order: object, cursor: object) -> int | None:
     """The row number after which a page goes on."""
-    if not isinstance(order, str) or order not in ORDERS:
-        raise InvalidInputError(f"order={shown(order)} is not one of {', '.join(ORDERS)}", field="order")
+    _one_of(ORDERS, order, "order")
     if cursor is None:
         return None
     direction, _, row = cursor.partition(":") if isinstance(cursor, str) else ("", "", "")
@@ -111,16 +106,19 @@ def cursor_row(order: object, cursor: object) -> int | None:
 
 
 def patch_of(
+    settings: Settings,
+    now: Micros,
+    *,
     content: object,
     metadata: object,
     ttl: object,
     importance: object,
     if_version: object,
-    settings: Settings,
-    now: Micros,
 ) -> Patch:
     """Check the arguments of an update."""
-    values = dict[str, Value]()
+    from agentmem.stores.rows import Patch
+
+    values: dict[str, Value] = {}
     merge: dict[str, Any] | None = None
     if content is not UNSET:
         values["content"] = check_content(content, settings)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -13,16 +14,18 @@ import anyio
 import anyio.to_thread
 
 from agentmem import operations
+from agentmem.client.border import ITERATED, Border, words_only
 from agentmem.client.checks import MAX_BATCH, check_chunk, check_stream
 from agentmem.client.drafts import is_light
 from agentmem.client.lifecycle import AsyncLifecycleClient
-from agentmem.client.memory import STREAM_DEPTH, Memory
+from agentmem.client.memory import Memory
+from agentmem.client.options import AddOptions, PageOptions, SearchOptions
+from agentmem.client.streaming import AddStream, batches
 from agentmem.client.waiting import in_thread, wait_for
-from agentmem.stores.rows import Created
 from agentmem.types.clock import Clock
 from agentmem.types.enums import UNSET, Instant, Layer, Mode, Order, Ttl, Unset, UserId
 from agentmem.types.errors import ClosedError
-from agentmem.types.inputs import Draft, Item, NewMemoryFields
+from agentmem.types.inputs import Draft, Item
 from agentmem.types.ports import Embedder
 from agentmem.types.records import AddResult, HistoryEvent, MemoryRecord, Page, SearchResults
 from agentmem.types.reports import EraseReport, Health, ReembedReport, Stats, VerifyReport
@@ -51,6 +54,7 @@ class AsyncMemory:
         clock: Clock | None = None,
     ) -> None:
         self._blocking = Memory(path, settings=settings, embedder=embedder, clock=clock)
+        self._border = Border(self._blocking.handle)
 
     async def __aenter__(self) -> AsyncMemory:
         return self
@@ -70,6 +74,7 @@ class AsyncMemory:
         """See ``Memory.scoped``."""
         view = AsyncMemory.__new__(AsyncMemory)
         view._blocking = self._blocking.scoped(user_id=user_id, agent_id=agent_id, run_id=run_id)
+        view._border = self._border.scoped(user_id, agent_id, run_id)
         return view
 
     # -- adding ------------------------------------------------------------------------------------------------------
@@ -93,13 +98,15 @@ class AsyncMemory:
     ) -> AddResult:
         """See ``Memory.add``."""
         await self._open()
-        fields = self._blocking.fields(
-            user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, id, dedupe
-        )
-        drafts = await self._checked(partial(self._blocking.check_one, item, fields), item, metadata)
+        options = AddOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
+            importance=importance, ttl=ttl, occurred_at=occurred_at, id=id, dedupe=dedupe,
+        )  # fmt: skip
+        check = partial(self._border.draft, item, self._border.defaults(options))
+        drafts = await self._checked(check, item, metadata)
         # Taken now: a client that is closed meanwhile still says what was stored.
-        engine = self._blocking.handle.engine()
-        return operations.add.results(engine, await wait_for(operations.add.add(engine, drafts)))[0]
+        engine = self._border.handle.engine()
+        return operations.add.results(engine, await wait_for(operations.add.submit(engine, drafts)))[0]
 
     async def add_many(
         self,
@@ -119,12 +126,14 @@ class AsyncMemory:
     ) -> list[AddResult]:
         """See ``Memory.add_many``."""
         await self._open()
-        fields = self._blocking.fields(
-            user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
-        )
-        engine = self._blocking.handle.engine()
-        drafts = await self._batch(items, fields, 0)
-        return operations.add.results(engine, await wait_for(operations.add.add(engine, drafts, 0)))
+        options = AddOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
+            importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+        )  # fmt: skip
+        defaults = self._border.defaults(options)
+        engine = self._border.handle.engine()
+        drafts = await self._drafts(items, defaults, 0)
+        return operations.add.results(engine, await wait_for(operations.add.submit(engine, drafts, 0)))
 
     async def add_stream(
         self,
@@ -144,37 +153,29 @@ class AsyncMemory:
         dedupe: bool | None = None,
     ) -> AsyncIterator[list[AddResult]]:
         """See ``Memory.add_stream``; ``items`` may be an async iterable. Close it (``aclosing``) to stop early."""
-        fields = self._blocking.fields(
-            user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
-        )
-        stream = check_stream(items)
+        options = AddOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
+            importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+        )  # fmt: skip
+        defaults = self._border.defaults(options)
+        source = check_stream(items)
         check_chunk(chunk)
         await self._open()
-        engine = self._blocking.handle.engine()
-        waiting = list[Future[list[Created]]]()
-        start = 0
-        batches = _batches(stream, chunk)
+        engine = self._border.handle.engine()
+        stream = AddStream(engine)
+        chunks = batches(source, chunk)
         try:
-            while True:
+            while not stream.ended:
                 try:
-                    batch = await anext(batches, None)
-                    if batch is None:
-                        break
-                    drafts = await self._batch(batch, fields, start)
-                    waiting.append(operations.add.add(engine, drafts, start, waiting[-1] if waiting else None))
-                except Exception:
-                    while waiting:
-                        yield operations.add.results(engine, await wait_for(waiting.pop(0)))
-                    raise
-                start += len(batch)
-                if len(waiting) >= STREAM_DEPTH:
-                    yield operations.add.results(engine, await wait_for(waiting.pop(0)))
-            while waiting:
-                yield operations.add.results(engine, await wait_for(waiting.pop(0)))
+                    batch = await anext(chunks, list[Item]())
+                    stream.push(await self._drafts(batch, defaults, stream.position))
+                except Exception as exc:
+                    stream.fail(exc)
+                while (future := stream.due()) is not None:
+                    yield operations.add.results(engine, await wait_for(future))
         finally:
-            for future in waiting:
-                future.cancel()
-            await batches.aclose()
+            stream.cancel()
+            await chunks.aclose()
 
     # -- finding -----------------------------------------------------------------------------------------------------
 
@@ -197,23 +198,11 @@ class AsyncMemory:
         explain: bool = False,
     ) -> SearchResults:
         """See ``Memory.search``."""
-        return await self._search(
-            self._blocking.search,
-            query,
-            user_id=user_id,
-            agent_id=agent_id,
-            run_id=run_id,
-            limit=limit,
-            filters=filters,
-            kinds=kinds,
-            layers=layers,
-            since=since,
-            until=until,
-            as_of=as_of,
-            mode=mode,
-            min_similarity=min_similarity,
-            explain=explain,
-        )
+        options = SearchOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, limit=limit, filters=filters, kinds=kinds, layers=layers,
+            since=since, until=until, as_of=as_of, mode=mode, min_similarity=min_similarity, explain=explain,
+        )  # fmt: skip
+        return await self._search(options, partial(self._border.search, query, options))
 
     async def context(
         self,
@@ -233,22 +222,12 @@ class AsyncMemory:
         count_tokens: Callable[[str], int] | None = None,
     ) -> str:
         """See ``Memory.context``."""
-        return await self._search(
-            self._blocking.context,
-            query,
-            max_tokens=max_tokens,
-            user_id=user_id,
-            agent_id=agent_id,
-            run_id=run_id,
-            filters=filters,
-            kinds=kinds,
-            layers=layers,
-            since=since,
-            until=until,
-            mode=mode,
-            min_similarity=min_similarity,
-            count_tokens=count_tokens,
-        )
+        options = SearchOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            since=since, until=until, mode=mode, min_similarity=min_similarity,
+        )  # fmt: skip
+        call = partial(self._border.context, query, options, max_tokens=max_tokens, count_tokens=count_tokens)
+        return await self._search(options, call)
 
     async def recent(
         self, *, run_id: str, user_id: UserId = None, agent_id: str | None = None, limit: int = 20
@@ -274,18 +253,11 @@ class AsyncMemory:
         cursor: str | None = None,
     ) -> Page:
         """See ``Memory.page``."""
-        return await self._run(
-            self._blocking.page,
-            user_id=user_id,
-            agent_id=agent_id,
-            run_id=run_id,
-            filters=filters,
-            kinds=kinds,
-            layers=layers,
-            order=order,
-            limit=limit,
-            cursor=cursor,
-        )
+        options = PageOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            order=order, limit=limit, cursor=cursor,
+        )  # fmt: skip
+        return await self._run(self._border.page, options)
 
     async def iterate(
         self,
@@ -299,24 +271,17 @@ class AsyncMemory:
         order: Order = "newest",
     ) -> AsyncIterator[MemoryRecord]:
         """See ``Memory.iterate``."""
-        cursor: str | None = None
+        options = PageOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            order=order, limit=ITERATED,
+        )  # fmt: skip
         while True:
-            page = await self.page(
-                user_id=user_id,
-                agent_id=agent_id,
-                run_id=run_id,
-                filters=filters,
-                kinds=kinds,
-                layers=layers,
-                order=order,
-                limit=500,
-                cursor=cursor,
-            )
+            page = await self._run(self._border.page, options)
             for record in page.records:
                 yield record
-            cursor = page.cursor
-            if cursor is None:
+            if page.cursor is None:
                 return
+            options = replace(options, cursor=page.cursor)
 
     # -- changing ------------------------------------------------------------------------------------------------------
 
@@ -436,36 +401,34 @@ class AsyncMemory:
 
     async def _open(self, *, any_model: bool = False) -> None:
         """Open the store off the loop if this is the first call."""
-        if not self._blocking.handle.is_open:
-            await wait_for(self._blocking.handle.opening(any_model=any_model))
+        if not self._border.handle.is_open:
+            await wait_for(self._border.handle.opening(any_model=any_model))
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A call that reads, on one of the engine's threads."""
         await self._open()
-        return await _on(self._blocking.handle.engine().reads, partial(call, *args, **kwargs))
+        return await _on(self._border.handle.engine().reads, partial(call, *args, **kwargs))
 
-    async def _search(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _search(self, options: SearchOptions, call: Callable[[], T]) -> T:
         """A call that reads, after it has waited for the model unless it looks for words only."""
         await self._open()
-        engine = self._blocking.handle.engine()
-        mode = kwargs.get("mode")
-        words_only = isinstance(mode, str) and mode == "keyword" and kwargs.get("min_similarity") is None
-        return await _on(engine.reads if words_only else engine.searches, partial(call, *args, **kwargs))
+        engine = self._border.handle.engine()
+        return await _on(engine.reads if words_only(options) else engine.searches, call)
 
     async def _wait(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A call that waits for a commit, or for what goes on in the background."""
         await self._open()
-        return await _on(self._blocking.handle.engine().waits, partial(call, *args, **kwargs))
+        return await _on(self._border.handle.engine().waits, partial(call, *args, **kwargs))
 
     async def _checked(self, check: Callable[[], list[Draft]], *weights: object) -> list[Draft]:
         """Drafts of items; where that is much work, off the loop."""
         return check() if is_light(*weights) else await self._run(check)
 
-    async def _batch(self, items: Sequence[Item], fields: NewMemoryFields, first_index: int) -> list[Draft]:
-        check = partial(self._blocking.check_many, items, fields, first_index)
+    async def _drafts(self, items: Sequence[Item], defaults: AddOptions, first_index: int) -> list[Draft]:
+        check = partial(self._border.drafts, items, defaults, first_index)
         # The common metadata are checked for each item.
         count = len(items) if isinstance(items, Sequence) else 0  # pyright: ignore[reportUnnecessaryIsInstance]
-        repeated = None if fields.metadata is None else [fields.metadata] * min(count, MAX_BATCH)
+        repeated = None if defaults.metadata is None else [defaults.metadata] * min(count, MAX_BATCH)
         return await self._checked(check, items, repeated)
 
 
@@ -475,21 +438,3 @@ async def _on(pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
     except RuntimeError as exc:
         raise ClosedError("this client was closed; open a new one") from exc
     return await wait_for(future)
-
-
-async def _batches(items: Iterable[Item] | AsyncIterable[Item], size: int) -> AsyncGenerator[list[Item]]:
-    batch = list[Item]()
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            batch.append(item)
-            if len(batch) == size:
-                yield batch
-                batch = []
-    else:
-        for item in items:
-            batch.append(item)
-            if len(batch) == size:
-                yield batch
-                batch = []
-    if batch:
-        yield batch

@@ -1,48 +1,37 @@
-"""``Memory``: the blocking client, and the one place that says what each operation takes and means."""
+"""``Memory``: the blocking client, and the one place that says what each operation takes and means.
+
+Most of its lines are signatures and their documentation, which belong together; what the calls do is elsewhere.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from dataclasses import replace
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from agentmem import operations
-from agentmem.client.arguments import conditions, cursor_row, feedback_data, patch_of, search_request
-from agentmem.client.checks import (
-    check_chunk,
-    check_flag,
-    check_id,
-    check_limit,
-    check_scope,
-    check_stream,
-    check_tokens,
-    check_version,
-    token_counter,
-)
-from agentmem.client.drafts import draft_batch, draft_one, within
+from agentmem.client.arguments import feedback_data, patch_of
+from agentmem.client.border import ITERATED, Border
+from agentmem.client.checks import check_chunk, check_flag, check_id, check_limit, check_stream, check_version
 from agentmem.client.handle import Handle
 from agentmem.client.lifecycle import LifecycleClient
+from agentmem.client.options import AddOptions, PageOptions, SearchOptions
+from agentmem.client.streaming import AddStream
 from agentmem.filters.sqlite import compile_filter
-from agentmem.retrieval.context import choose, estimate_tokens, render
-from agentmem.stores.rows import Created
 from agentmem.types.checks import check_number
 from agentmem.types.clock import Clock
 from agentmem.types.enums import UNSET, Instant, Layer, Mode, Order, Ttl, Unset, UserId
 from agentmem.types.errors import InvalidInputError, ScopeError, StoreCorruptError
-from agentmem.types.inputs import Draft, Item, NewMemoryFields, Scope
+from agentmem.types.inputs import Item, Scope
 from agentmem.types.ports import Embedder
 from agentmem.types.records import AddResult, HistoryEvent, MemoryRecord, Page, SearchResults
 from agentmem.types.reports import EraseReport, Health, ReembedReport, Stats, VerifyReport
 
 if TYPE_CHECKING:
     from agentmem.settings import Settings
-
-STREAM_DEPTH = 2
-"""Chunks in flight: while one is embedded, the one before is committed."""
-_CONTEXT_CANDIDATES = 50
 
 
 class Memory:
@@ -68,7 +57,7 @@ class Memory:
         clock: Clock | None = None,
     ) -> None:
         self.handle = Handle(path, settings, embedder, clock)
-        self._bound: Scope | None = None
+        self._border = Border(self.handle)
 
     def __enter__(self) -> Memory:
         return self
@@ -80,7 +69,7 @@ class Memory:
 
     def close(self) -> None:
         """Finish what is queued and release the store. A scoped view has nothing of its own to close."""
-        if self._bound is None:
+        if self._border.bound is None:
             self.handle.close()
 
     def scoped(self, *, user_id: str | None = None, agent_id: str | None = None, run_id: str | None = None) -> Memory:
@@ -88,11 +77,9 @@ class Memory:
 
         Raises ``ScopeError`` for no scope at all, and later for calls that name another one.
         """
-        if user_id is None and agent_id is None and run_id is None:
-            raise ScopeError("scoped() needs at least one of user_id, agent_id, run_id")
-        bound = self._scope(user_id, agent_id, run_id, write=True)
+        border = self._border.scoped(user_id, agent_id, run_id)
         view = Memory.__new__(Memory)
-        view.handle, view._bound = self.handle, bound
+        view.handle, view._border = self.handle, border
         return view
 
     # -- adding ------------------------------------------------------------------------------------------------------
@@ -127,11 +114,15 @@ class Memory:
         Raises ``InvalidInputError``, ``ScopeError``, ``ConflictError`` (the id is taken), ``EmbeddingError``,
         ``StoreError``.
         """
-        fields = self.fields(
-            user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, id, dedupe
-        )
+        options = AddOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
+            importance=importance, ttl=ttl, occurred_at=occurred_at, id=id, dedupe=dedupe,
+        )  # fmt: skip
+        defaults = self._border.defaults(options)
         engine = self.handle.engine()
-        return operations.add.results(engine, operations.add.add(engine, self.check_one(item, fields)).result())[0]
+        return operations.add.results(
+            engine, operations.add.submit(engine, self._border.draft(item, defaults)).result()
+        )[0]
 
     def add_many(
         self,
@@ -154,11 +145,15 @@ class Memory:
         Arguments are as for ``add`` and serve as defaults for the items. A bad item raises with its position as
         ``.index``.
         """
-        fields = self.fields(
-            user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
-        )
+        options = AddOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
+            importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+        )  # fmt: skip
+        defaults = self._border.defaults(options)
         engine = self.handle.engine()
-        return operations.add.results(engine, operations.add.add(engine, self.check_many(items, fields), 0).result())
+        return operations.add.results(
+            engine, operations.add.submit(engine, self._border.drafts(items, defaults), 0).result()
+        )
 
     def add_stream(
         self,
@@ -182,40 +177,30 @@ class Memory:
         ``chunk`` items are committed at a time. An error ends the stream after the chunks before it were yielded; a bad
         item raises with its position in the whole stream as ``.index``.
         """
-        fields = self.fields(
-            user_id, agent_id, run_id, role, kind, layer, metadata, importance, ttl, occurred_at, None, dedupe
-        )
+        options = AddOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
+            importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+        )  # fmt: skip
+        defaults = self._border.defaults(options)
         stream = check_stream(items)
         check_chunk(chunk)
         if not isinstance(stream, Iterator):
             raise InvalidInputError("items is an async iterable; use AsyncMemory for it, or a plain one", field="items")
-        return self._stream(stream, chunk, fields)
+        return self._stream(stream, chunk, defaults)
 
-    def _stream(self, items: Iterator[Item], chunk: int, fields: NewMemoryFields) -> Iterator[list[AddResult]]:
+    def _stream(self, items: Iterator[Item], chunk: int, defaults: AddOptions) -> Iterator[list[AddResult]]:
         engine = self.handle.engine()
-        waiting = list[Future[list[Created]]]()
-        start = 0
+        stream = AddStream(engine)
         try:
-            while True:
+            while not stream.ended:
                 try:
-                    batch = list(islice(items, chunk))
-                    if not batch:
-                        break
-                    drafts = self.check_many(batch, fields, start)
-                    waiting.append(operations.add.add(engine, drafts, start, waiting[-1] if waiting else None))
-                except Exception:
-                    # A bad item, or the caller's iterator failed: what is on its way is acknowledged first.
-                    while waiting:
-                        yield operations.add.results(engine, waiting.pop(0).result())
-                    raise
-                start += len(batch)
-                if len(waiting) >= STREAM_DEPTH:
-                    yield operations.add.results(engine, waiting.pop(0).result())
-            while waiting:
-                yield operations.add.results(engine, waiting.pop(0).result())
+                    stream.push(self._border.drafts(list(islice(items, chunk)), defaults, stream.position))
+                except Exception as exc:
+                    stream.fail(exc)
+                while (future := stream.due()) is not None:
+                    yield operations.add.results(engine, future.result())
         finally:
-            for future in waiting:
-                future.cancel()
+            stream.cancel()
 
     # -- finding -----------------------------------------------------------------------------------------------------
 
@@ -247,10 +232,11 @@ class Memory:
 
         Raises ``InvalidInputError``, ``FilterError``, ``ScopeError``, ``EmbeddingError``, ``StoreError``.
         """
-        scope = self._scope(user_id, agent_id, run_id)
-        check_flag(explain, "explain")
-        request = search_request(query, scope, limit, filters, kinds, layers, since, until, as_of, mode, min_similarity)
-        return operations.search.search(self.handle.engine(), request, explain=explain)
+        options = SearchOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, limit=limit, filters=filters, kinds=kinds, layers=layers,
+            since=since, until=until, as_of=as_of, mode=mode, min_similarity=min_similarity, explain=explain,
+        )  # fmt: skip
+        return self._border.search(query, options)
 
     def context(
         self,
@@ -274,21 +260,17 @@ class Memory:
         The text has at most ``max_tokens`` tokens as ``count_tokens`` counts them; left out, a token is taken to be
         three bytes of UTF-8, which overestimates. Empty if nothing was found or nothing fits.
         """
-        check_tokens(max_tokens)
-        counter = estimate_tokens if count_tokens is None else token_counter(count_tokens)
-        scope, limit = self._scope(user_id, agent_id, run_id), _CONTEXT_CANDIDATES
-        request = search_request(query, scope, limit, filters, kinds, layers, since, until, None, mode, min_similarity)
-        # Only what is shown counts as used.
-        found = operations.search.search(
-            self.handle.engine(), request, explain=False, choose=lambda hits: choose(hits, max_tokens, counter)
-        )
-        return render([hit.record for hit in found])
+        options = SearchOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            since=since, until=until, mode=mode, min_similarity=min_similarity,
+        )  # fmt: skip
+        return self._border.context(query, options, max_tokens=max_tokens, count_tokens=count_tokens)
 
     def recent(
         self, *, run_id: str, user_id: UserId = None, agent_id: str | None = None, limit: int = 20
     ) -> list[MemoryRecord]:
         """The last ``limit`` records of a conversation, oldest first."""
-        scope = self._scope(user_id, agent_id, run_id)
+        scope = self._border.scope(user_id, agent_id, run_id)
         if scope.run_id is None:
             raise ScopeError("recent() needs run_id, the conversation to continue")
         page = operations.page.page(self.handle.engine(), scope, limit=check_limit(limit))
@@ -296,7 +278,7 @@ class Memory:
 
     def get(self, id: str) -> MemoryRecord | None:
         """The record with this id, or None if there is none (here), or it is deleted or expired."""
-        return operations.read.get(self.handle.engine(), check_id(id), self._bound)
+        return operations.read.get(self.handle.engine(), check_id(id), self._border.bound)
 
     def page(
         self,
@@ -315,12 +297,11 @@ class Memory:
 
         Records that are added or deleted between two pages neither repeat nor hide others.
         """
-        scope = self._scope(user_id, agent_id, run_id)
-        where, params = conditions(filters, kinds, layers)
-        after = cursor_row(order, cursor)
-        return operations.page.page(
-            self.handle.engine(), scope, where=where, params=params, order=order, limit=check_limit(limit), after=after
-        )
+        options = PageOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            order=order, limit=limit, cursor=cursor,
+        )  # fmt: skip
+        return self._border.page(options)
 
     def iterate(
         self,
@@ -334,16 +315,16 @@ class Memory:
         order: Order = "newest",
     ) -> Iterator[MemoryRecord]:
         """Every record of a scope, read page by page."""
-        cursor: str | None = None
+        options = PageOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            order=order, limit=ITERATED,
+        )  # fmt: skip
         while True:
-            page = self.page(
-                user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
-                order=order, limit=500, cursor=cursor,
-            )  # fmt: skip
+            page = self._border.page(options)
             yield from page.records
-            cursor = page.cursor
-            if cursor is None:
+            if page.cursor is None:
                 return
+            options = replace(options, cursor=page.cursor)
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
@@ -365,12 +346,15 @@ class Memory:
         Raises ``NotFoundError``, ``ConflictError`` (another version), ``InvalidInputError``, ``EmbeddingError``.
         """
         engine = self.handle.engine()
-        patch = patch_of(content, metadata, ttl, importance, if_version, engine.settings, engine.now())
-        return operations.change.update(engine, check_id(id), patch, self._bound)
+        patch = patch_of(
+            engine.settings, engine.now(),
+            content=content, metadata=metadata, ttl=ttl, importance=importance, if_version=if_version,
+        )  # fmt: skip
+        return operations.change.update(engine, check_id(id), patch, self._border.bound)
 
     def delete(self, id: str) -> bool:
         """Hide a record everywhere before this returns; False if there was none. ``restore`` brings it back."""
-        return operations.change.delete(self.handle.engine(), check_id(id), self._bound)
+        return operations.change.delete(self.handle.engine(), check_id(id), self._border.bound)
 
     def delete_all(
         self,
@@ -386,7 +370,7 @@ class Memory:
         At least one id is required. Runs in transactions of 2,000 records: interrupted, it has deleted a part.
         """
         check_flag(dry_run, "dry_run")
-        scope = self._scope(user_id, agent_id, run_id, write=True)
+        scope = self._border.scope(user_id, agent_id, run_id, write=True)
         if scope == Scope():
             raise ScopeError("delete_all() needs user_id, agent_id or run_id, so that nothing is wiped by accident")
         condition = compile_filter(filters, column="r.metadata")
@@ -398,18 +382,19 @@ class Memory:
         Returns once libSQL's files hold nothing of it; ``pending`` names derived copies that are being rewritten in the
         background (``flush`` waits for them). Raises ``NotFoundError``.
         """
-        return operations.erase.erase(self.handle.engine(), check_id(id), self._bound)
+
+        return operations.erase.erase(self.handle.engine(), check_id(id), self._border.bound)
 
     def erase_all(self, *, user_id: str) -> EraseReport:
         """Erase everything that was ever stored for a user, deleted records included."""
-        scope = self._scope(user_id, None, None, write=True)
+        scope = self._border.scope(user_id, None, None, write=True)
         if scope.user_id is None:
             raise ScopeError("erase_all() needs the user_id whose records are to be erased")
         return operations.erase.erase_all(self.handle.engine(), scope)
 
     def history(self, id: str) -> list[HistoryEvent]:
         """Every change of a record, oldest first, also of one that was deleted. Raises ``NotFoundError``."""
-        return operations.read.history(self.handle.engine(), check_id(id), self._bound)
+        return operations.read.history(self.handle.engine(), check_id(id), self._border.bound)
 
     def restore(self, id: str, *, version: int | None = None) -> MemoryRecord:
         """Undo a delete, or go back to what a record was at ``version``; either way as a new version.
@@ -420,7 +405,7 @@ class Memory:
         Raises ``NotFoundError`` if there is no such record or version, or it was erased.
         """
         wanted = check_version(version, "version")
-        return operations.change.restore(self.handle.engine(), check_id(id), wanted, self._bound)
+        return operations.change.restore(self.handle.engine(), check_id(id), wanted, self._border.bound)
 
     def feedback(
         self, id: str, *, rating: float | None = None, accepted: bool | None = None, query: str | None = None
@@ -432,14 +417,14 @@ class Memory:
         engine = self.handle.engine()
         data = feedback_data(rating, accepted, query)
         value = None if rating is None else check_number(rating, "rating", 1, 5)
-        operations.change.rate(engine, check_id(id), value, data, self._bound)
+        operations.change.rate(engine, check_id(id), value, data, self._border.bound)
 
     # -- the store ---------------------------------------------------------------------------------------------------
 
     @property
     def lifecycle(self) -> LifecycleClient:
         """Layers: ``sweep``, ``explain``, ``promote``, ``demote``, ``pin``, ``unpin``."""
-        return LifecycleClient(self.handle, self._bound)
+        return LifecycleClient(self.handle, self._border.bound)
 
     def flush(self) -> None:
         """Wait until LanceDB and the keyword index have everything that was committed before this call.
@@ -515,21 +500,3 @@ class Memory:
     def compact(self) -> None:
         """Merge files and give space back to the disk."""
         operations.compact.compact(self.handle.engine())
-
-    # -- inside ------------------------------------------------------------------------------------------------------
-
-    def _scope(self, user_id: object, agent_id: object, run_id: object, *, write: bool = False) -> Scope:
-        """The scope of a call: what is bound, narrowed by what is given."""
-        given = check_scope(user_id, agent_id, run_id, write=write)
-        return given if self._bound is None else within(self._bound, given)
-
-    def fields(self, user_id: object, agent_id: object, run_id: object, *rest: object) -> NewMemoryFields:
-        scope = self._scope(user_id, agent_id, run_id, write=True)
-        values = (scope.user_id, scope.agent_id, scope.run_id, *rest)
-        return NewMemoryFields(**dict(zip(NewMemoryFields.__slots__, values, strict=True)))
-
-    def check_one(self, item: Item, fields: NewMemoryFields) -> list[Draft]:
-        return [draft_one(item, fields, self.handle.settings, self._bound)]
-
-    def check_many(self, items: object, fields: NewMemoryFields, first_index: int = 0) -> list[Draft]:
-        return draft_batch(items, fields, self.handle.settings, self._bound, first_index)

@@ -13,7 +13,7 @@ from agentmem.types.inputs import Draft
 from agentmem.types.records import AddResult
 
 
-def add(
+def submit(
     engine: Engine, drafts: Sequence[Draft], first_index: int | None = None, after: Future[Any] | None = None
 ) -> Future[list[Created]]:
     """Begin to store drafts, all or none; see ``Adding.submit``."""

@@ -22,6 +22,14 @@ REEMBED_LOCK = "reembed.lock"
 """Held by the process that moves the store to another model."""
 
 
+def is_store(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds a store, or what is left of one: the memories, or vectors without them.
+
+    Opens nothing and makes nothing. Raises ``OSError`` where the folder may not be looked into.
+    """
+    return (Path(path) / DATABASE).exists() or (Path(path) / LANCE).exists()
+
+
 def prepare_folder(path: Path) -> None:
     """Make the store's folder, for its owner alone, or say why it cannot be one."""
     try:

@@ -44,24 +44,6 @@ class Draft:
     dedupe: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewMemoryFields:
-    """The keyword arguments of an add call: what an item that says nothing itself falls back to."""
-
-    user_id: object = None
-    agent_id: object = None
-    run_id: object = None
-    role: object = None
-    kind: object = None
-    layer: object = None
-    metadata: object = None
-    importance: object = None
-    ttl: object = None
-    occurred_at: object = None
-    id: object = None
-    dedupe: object = None
-
-
 def is_new_memory(item: object) -> TypeGuard[NewMemory]:
     """Whether the item is a ``NewMemory``; without importing pydantic where nobody has made one."""
     module = sys.modules.get("agentmem.types.newmemory")

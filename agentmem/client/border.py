@@ -1,0 +1,125 @@
+"""From the arguments of a call to what it does, for both clients; each value is checked here, once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from agentmem import operations
+from agentmem.client.arguments import conditions, cursor_row, search_request
+from agentmem.client.checks import check_batch, check_flag, check_limit, check_scope, check_tokens, token_counter
+from agentmem.client.drafts import draft, draft_many
+from agentmem.client.options import AddOptions, PageOptions, SearchOptions
+from agentmem.retrieval.context import choose, estimate_tokens, render
+from agentmem.types.errors import ScopeError
+from agentmem.types.inputs import Draft, Item, Scope
+from agentmem.types.records import Page, SearchResults
+
+if TYPE_CHECKING:
+    from agentmem.client.handle import Handle
+
+ITERATED = 500
+"""Records that ``iterate`` reads at a time."""
+_CONTEXT_CANDIDATES = 50
+
+
+class Border:
+    """One store's handle and the scope that ``scoped`` bound (None: none). Belongs to no event loop.
+
+    What reads runs to its end here; what adds is checked here and submitted by the client, which waits in its own way.
+    """
+
+    def __init__(self, handle: Handle, bound: Scope | None = None) -> None:
+        self.handle = handle
+        self.bound = bound
+
+    def scoped(self, user_id: object, agent_id: object, run_id: object) -> Border:
+        """The same store with a scope bound. Raises ``ScopeError`` for no scope at all, or not in this one."""
+        if user_id is None and agent_id is None and run_id is None:
+            raise ScopeError("scoped() needs at least one of user_id, agent_id, run_id")
+        return Border(self.handle, self.scope(user_id, agent_id, run_id, write=True))
+
+    def scope(self, user_id: object, agent_id: object, run_id: object, *, write: bool = False) -> Scope:
+        """The scope of a call: what is bound, narrowed by what is given."""
+        given = check_scope(user_id, agent_id, run_id, write=write)
+        return given if self.bound is None else within(self.bound, given)
+
+    # -- adding ------------------------------------------------------------------------------------------------------
+
+    def defaults(self, options: AddOptions) -> AddOptions:
+        """The arguments of an add call, with the bound scope in them. Only the scope is checked by now."""
+        scope = self.scope(options.user_id, options.agent_id, options.run_id, write=True)
+        if self.bound is None:
+            return options
+        return replace(options, user_id=scope.user_id, agent_id=scope.agent_id, run_id=scope.run_id)
+
+    def draft(self, item: Item, defaults: AddOptions) -> list[Draft]:
+        """Check one item; a list of it, as the engine takes it."""
+        made = draft(item, defaults, self.handle.settings)
+        if self.bound is not None:
+            within(self.bound, made.scope)
+        return [made]
+
+    def drafts(self, items: object, defaults: AddOptions, first_index: int = 0) -> list[Draft]:
+        """Check a batch; ``first_index`` is the position of its first item for the caller."""
+        drafts = draft_many(check_batch(items), defaults, self.handle.settings, first_index)
+        if self.bound is not None:
+            for index, made in enumerate(drafts, first_index):
+                try:
+                    within(self.bound, made.scope)
+                except ScopeError as exc:
+                    raise ScopeError(f"item {index}: {exc}", index=index) from exc
+        return drafts
+
+    # -- finding -----------------------------------------------------------------------------------------------------
+
+    def search(self, query: object, options: SearchOptions) -> SearchResults:
+        """See ``Memory.search``."""
+        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        check_flag(options.explain, "explain")
+        request = search_request(query, scope, options)
+        return operations.search.search(self.handle.engine(), request, explain=options.explain)
+
+    def context(self, query: object, options: SearchOptions, *, max_tokens: int, count_tokens: object) -> str:
+        """See ``Memory.context``; ``limit`` is not the caller's to choose."""
+        check_tokens(max_tokens)
+        counter = estimate_tokens if count_tokens is None else token_counter(count_tokens)
+        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        request = search_request(query, scope, replace(options, limit=_CONTEXT_CANDIDATES))
+        # Only what is shown counts as used.
+        found = operations.search.search(
+            self.handle.engine(), request, explain=False, choose=lambda hits: choose(hits, max_tokens, counter)
+        )
+        return render([hit.record for hit in found])
+
+    def page(self, options: PageOptions) -> Page:
+        """See ``Memory.page``."""
+        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        where, params = conditions(options.filters, options.kinds, options.layers)
+        after = cursor_row(options.order, options.cursor)
+        return operations.page.page(
+            self.handle.engine(),
+            scope,
+            where=where,
+            params=params,
+            order=options.order,
+            limit=check_limit(options.limit),
+            after=after,
+        )
+
+
+def words_only(options: SearchOptions) -> bool:
+    """Whether the search needs no embedding of its query, as far as unchecked arguments tell."""
+    mode = cast("object", options.mode)
+    return isinstance(mode, str) and mode == "keyword" and options.min_similarity is None
+
+
+def within(bound: Scope, given: Scope) -> Scope:
+    """The bound scope, narrowed by the ids that were given. Raises ``ScopeError`` where they contradict it."""
+    merged = list[Any]()
+    for name in ("user_id", "agent_id", "run_id"):
+        fixed, wanted = getattr(bound, name), getattr(given, name)
+        if wanted is not None and wanted != fixed and (fixed is not None or name == "user_id"):
+            raise ScopeError(f"{name} is bound by scoped() and cannot be {wanted!r}; use the unbound memory for that")
+        merged.append(fixed if wanted is None else wanted)
+    return Scope(*merged)

@@ -1,0 +1,84 @@
+"""The arguments of a call as one value, made once and passed on as a whole.
+
+Names, types and defaults are those of the keyword parameters of ``Memory``'s methods, which say what each means.
+Nothing is checked here: the border does that, once, whoever made the value.
+
+A surface (a command line, a server) puts its input into one of these and hands on what was given::
+
+    options = AddOptions(user_id=user, metadata=metadata)
+    memory.add(text, **options.arguments())
+
+A name that does not exist is a ``TypeError`` where the value is made, one that the method does not take where it is
+called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, fields
+from typing import Any, ClassVar
+
+from agentmem.types.enums import Instant, Layer, Mode, Order, Ttl, UserId
+
+
+class _Options:
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def arguments(self) -> dict[str, Any]:
+        """What was given, by name, for a call with ``**``; what is as it would be anyway is left out."""
+        values = ((field, getattr(self, field.name)) for field in fields(self))
+        return {field.name: value for field, value in values if value is not field.default}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddOptions(_Options):
+    """Of ``add``, ``add_many`` and ``add_stream``: what an item that says nothing itself falls back to."""
+
+    user_id: str | None = None
+    agent_id: str | None = None
+    run_id: str | None = None
+    role: str | None = None
+    kind: str | None = None
+    layer: Layer | str | None = None
+    metadata: Mapping[str, Any] | None = None
+    importance: float | None = None
+    ttl: Ttl | None = None
+    occurred_at: Instant | None = None
+    id: str | None = None
+    """For ``add`` alone; a batch has an id for each item, in the item."""
+    dedupe: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions(_Options):
+    """Of ``search``, and of ``context`` without ``limit``, ``as_of`` and ``explain``."""
+
+    user_id: UserId = None
+    agent_id: str | None = None
+    run_id: str | None = None
+    limit: int = 10
+    filters: Mapping[str, object] | None = None
+    kinds: Sequence[str] | None = None
+    layers: Sequence[Layer | str] | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    as_of: Instant | None = None
+    mode: Mode = "hybrid"
+    min_similarity: float | None = None
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageOptions(_Options):
+    """Of ``page``, and of ``iterate`` without ``limit`` and ``cursor``."""
+
+    user_id: UserId = None
+    agent_id: str | None = None
+    run_id: str | None = None
+    filters: Mapping[str, object] | None = None
+    kinds: Sequence[str] | None = None
+    layers: Sequence[Layer | str] | None = None
+    order: Order = "newest"
+    limit: int = 100
+    cursor: str | None = None

@@ -1,0 +1,87 @@
+"""What a stream of adds does next, without waiting for anything: both clients drive it, each waits in its own way."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from agentmem import operations
+from agentmem.types.inputs import Draft, Item
+
+if TYPE_CHECKING:
+    from agentmem.engine.engine import Engine
+    from agentmem.stores.rows import Created
+
+STREAM_DEPTH = 2
+"""Chunks in flight: while one is embedded, the one before is committed."""
+
+
+class AddStream:
+    """Chunks on their way into the store, in order; used by one task at a time.
+
+    Until it has ``ended``, fill it: ``push`` the next chunk, or say with ``fail`` why there is none; then wait for each
+    future that ``due`` gives, and pass its result on. In the end ``cancel``, whatever happened.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.position = 0
+        """Of the next item among all of the stream, from 0."""
+        self.ended = False
+        """Whether everything is submitted that ever will be."""
+        self._engine = engine
+        self._waiting: deque[Future[list[Created]]] = deque()
+        self._error: Exception | None = None
+
+    def push(self, drafts: Sequence[Draft]) -> None:
+        """Submit the next chunk, to be stored after the one before; an empty one is the end."""
+        if not drafts:
+            self.ended = True
+            return
+        before = self._waiting[-1] if self._waiting else None
+        self._waiting.append(operations.add.submit(self._engine, drafts, self.position, before))
+        self.position += len(drafts)
+
+    def fail(self, error: Exception) -> None:
+        """End the stream: a bad item, or the caller's iterator failed. What is on its way is acknowledged first."""
+        self.ended, self._error = True, error
+
+    def due(self) -> Future[list[Created]] | None:
+        """What to wait for before the next chunk, oldest first; None if that can come, or nothing is left.
+
+        Raises the error that ended the stream, once nothing is left.
+        """
+        if self._waiting and (self.ended or len(self._waiting) >= STREAM_DEPTH):
+            return self._waiting.popleft()
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # else the error and this frame, which is in its traceback, keep each other alive
+        return None
+
+    def cancel(self) -> None:
+        """Drop what nobody has waited for and whose commit has not begun."""
+        for future in self._waiting:
+            future.cancel()
+
+
+async def batches(items: Iterable[Item] | AsyncIterable[Item], size: int) -> AsyncGenerator[list[Item]]:
+    """The items in lists of ``size``, as they come; the last one may be shorter."""
+    batch = list[Item]()
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            batch.append(item)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    else:
+        for item in items:
+            batch.append(item)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
