@@ -7,20 +7,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, cast
 
 import typer
 
+from agentmem import ALL, AgentMemError, Layer, Memory, NotFoundError, StoreError, VerifyReport
 from agentmem.cli import values
 from agentmem.cli.output import Output, error_text
-from agentmem.types.enums import ALL, Layer
-from agentmem.types.errors import AgentMemError, NotFoundError, StoreError
+from agentmem.client import AddOptions, is_store
 
-if TYPE_CHECKING:
-    from agentmem import Memory
-    from agentmem.types.reports import VerifyReport
-
-DATABASE = "agentmem.db"
 INTERRUPTED = 130
 """Exit code of a command that was stopped with Ctrl-C, as shells report it."""
 
@@ -90,6 +85,7 @@ def add(
     text: Annotated[
         str | None, typer.Argument(metavar="TEXT", help="What to remember; - reads standard input, a memory a line.")
     ] = None,
+    *,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -129,31 +125,33 @@ def add(
     many = text == "-" or file is not None
     if many and id is not None:
         raise typer.BadParameter("--id belongs to one memory; in a JSON Lines file, give each line an 'id'")
-    fields: dict[str, Any] = {
-        "user_id": user,
-        "agent_id": agent,
-        "run_id": run,
-        "role": role,
-        "kind": kind,
-        "layer": layer,
-        "metadata": values.json_object(metadata, "--metadata"),
-        "importance": importance,
-        "ttl": values.duration(ttl),
-        "occurred_at": values.instant(occurred_at, "--occurred-at"),
-    }
+    options = AddOptions(
+        user_id=user,
+        agent_id=agent,
+        run_id=run,
+        role=role,
+        kind=kind,
+        layer=layer,
+        metadata=values.json_object(metadata, "--metadata"),
+        importance=importance,
+        ttl=values.duration(ttl),
+        occurred_at=values.instant(occurred_at, "--occurred-at"),
+        id=id,
+    )
     output = Output(table)
     with _reporting():
         if not many:
             with _open(path, create=True) as memory:
-                output.added([memory.add(cast("str", text), id=id, **fields)], single=True)
+                output.added([memory.add(cast("str", text), **options.arguments())], single=True)
             return
         with values.items(file) as items, _open(path, create=True) as memory:
-            output.added_stream(memory.add_stream(items, **fields))
+            output.added_stream(memory.add_stream(items, **options.arguments()))
 
 
 @app.command()
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="A question, or words.")],
+    *,
     path: StorePath = Path(".agentmem"),
     user: User = None,
     agent: Agent = None,
@@ -209,6 +207,7 @@ def search(
 @app.command()
 def get(
     id: RecordId,
+    *,
     path: StorePath = Path(".agentmem"),
     user: User = None,
     agent: Agent = None,
@@ -232,6 +231,7 @@ def get(
 @app.command()
 def history(
     id: RecordId,
+    *,
     path: StorePath = Path(".agentmem"),
     user: User = None,
     agent: Agent = None,
@@ -255,6 +255,7 @@ def stats(path: StorePath = Path(".agentmem"), table: AsTable = None) -> None:
 @app.command()
 def explain(
     id: RecordId,
+    *,
     path: StorePath = Path(".agentmem"),
     user: User = None,
     agent: Agent = None,
@@ -377,12 +378,10 @@ def _report(output: Output, report: VerifyReport) -> None:
 @contextmanager
 def _open(path: Path, *, create: bool = False) -> Generator[Memory]:
     """The store. Reading does not create one: a mistyped path would look like an empty memory."""
-    if not create and path.is_dir() and not (path / DATABASE).exists() and not (path / "lance").exists():
+    if not create and path.is_dir() and not is_store(path):
         raise StoreError(f"{path} holds no store; `agentmem add` makes one, --path names another")
     if not create and not path.exists():
         raise StoreError(f"there is no store at {path}; `agentmem add` makes one, --path names another")
-    from agentmem import Memory
-
     with Memory(path) as memory:
         yield memory
 

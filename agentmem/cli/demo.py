@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from agentmem import Memory, SearchHit
-from agentmem.retrieval.scoring import BONUS, VECTOR_WEIGHT
+from agentmem import Memory, SearchHit, Settings
 
+BONUS = 0.1
+"""How far age, importance and rating move a score; a part of the formula in docs/design.md."""
 BEGAN = datetime(2026, 3, 9, 9, tzinfo=UTC)
 """The demo's clock starts here, the morning after the conversation, so that every run shows the same."""
 QUESTIONS = (
@@ -77,8 +78,9 @@ class _Demo:
             self._say(f"? {question}", "bold")
             for hit in self._search(question, "maya", limit=2):
                 self._hit(hit)
+        meaning = Settings().retrieval.vector_weight
         self._say(
-            f"score: {VECTOR_WEIGHT:.0%} meaning, {1 - VECTOR_WEIGHT:.0%} words; "
+            f"score: {meaning:.0%} meaning, {1 - meaning:.0%} words; "
             f"age, importance and rating move it by at most {BONUS:.0%}",
             "dim",
         )

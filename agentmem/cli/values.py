@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 
-from agentmem.types.errors import InvalidInputError
+from agentmem import InvalidInputError
 
 if TYPE_CHECKING:
-    from agentmem.types.inputs import Item
+    from agentmem.client import Item
 
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
