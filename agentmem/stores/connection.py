@@ -65,7 +65,9 @@ class Connection:
                 return self._execute(sql, params)
             except BusyError as exc:
                 error = exc
-        raise locked_out(self._path, patience) from error
+        raise StoreLockedError(
+            f"{self._path}: another process kept the database locked for more than {patience:g} s; look for one that hangs"
+        ) from error
 
     def _execute(self, sql: str, params: Sequence[Value]) -> list[Row]:
         try:
