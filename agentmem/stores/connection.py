@@ -66,7 +66,7 @@ class Connection:
             except BusyError as exc:
                 error = exc
         raise StoreLockedError(
-            f"{self._path}: the database was locked by another process for more than {patience:g} s; find one that hangs"
+            f"{self._path}: the database was locked elsewhere for more than {patience:g} s; find one that hangs"
         ) from error
 
     def _execute(self, sql: str, params: Sequence[Value]) -> list[Row]:
