@@ -20,7 +20,8 @@ class Point(NamedTuple):
     """Kill ``before`` or after a call of ``target``; with ``sql`` only one whose statement begins so.
 
     ``most``: which of the first so many calls kills is random. ``needs``: a ``fresh`` store, one with ``damaged``
-    vectors, one with ``keywords``; or a child that also calls ``compact``, ``reembed`` or ``sweep``.
+    vectors, one with ``keywords``; or a child that also calls ``compact``, ``reembed`` or ``sweep``, or one that leaves
+    nothing but ``marks`` of deleted rows for LanceDB to clean up.
     """
 
     target: str
@@ -61,7 +62,7 @@ POINTS: dict[str, Point] = {
     "lancedb: after watermark": Point("agentmem.indexes.vectors:LanceCopy._note", most=15),
     "lancedb: compact, before": Point(_DRIVER + "compact", before=True, most=6, needs="compact"),
     "lancedb: compacted, not noted": Point(_LANCE + "LanceIndex.optimize", most=6, needs="compact"),
-    "lancedb: rewritten, before compact": Point(_DRIVER + "rewrite", most=1, needs="compact"),
+    "lancedb: rewritten, before compact": Point(_DRIVER + "rewrite", most=3, needs="marks"),
     "lancedb: before a reset": Point(_LANCE + "LanceIndex.reset", before=True, most=1, needs="damaged"),
     "lancedb: moved aside in a reset": Point(_LANCE + "LanceIndex._sweep", before=True, most=1, needs="damaged"),
     "lancedb: rebuilding": Point(_LANCE + "LanceIndex.apply", most=3, needs="damaged"),

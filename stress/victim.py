@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Any
 
@@ -206,6 +206,17 @@ class Victim:
     def compact(self, pick: random.Random) -> None:
         self.memory.compact()
 
+    def marks(self, pick: random.Random) -> None:
+        """Have one merged table in which a few rows are marked as deleted, and nothing to merge them with."""
+        n = self.begin("add", user="batch", size=SWEPT)
+        items = [_item(n, i, SWEPT) for i in range(SWEPT)]
+        added = self.attempt(n, lambda: {"ids": [one.id for one in self.memory.add_many(items, user_id="batch")]})
+        self.memory.compact()
+        for id in pick.sample(added["ids"], 3) if added else []:
+            n = self.begin("delete", id=id)
+            self.attempt(n, partial(lambda id: {"found": self.memory.delete(id)}, id))
+        self.memory.compact()
+
     def sweep(self, pick: random.Random) -> None:
         """Add messages, then let their time be over."""
         n = self.begin("add", user="sweep", size=SWEPT)
@@ -228,6 +239,7 @@ class Victim:
         self.say(ready=True)
         work = [self.add_singly, self.add_batch, self.add_stream, self.add_together, self.change, self.look]
         work += {"reembed": [self.reembed], "compact": [self.compact], "sweep": [self.sweep]}.get(self.task.also, [])
+        work = [self.marks] if self.task.also == "marks" else work
         threads = [
             threading.Thread(target=self._forever, args=(one, random.Random(f"{self.task.seed} {one.__name__}")))
             for one in work
