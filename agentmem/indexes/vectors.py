@@ -87,6 +87,9 @@ class LanceCopy(VectorIndex):
         scopes = np.array([numbers[row] for row in order], np.int64).reshape(-1, 3)
         vectors = np.frombuffer(b"".join(found[row] for row in order), np.float32).reshape(-1, self._dim)
         gone = [row for row in numbers if row not in found]
+        if not self.applied_seq():
+            # A repair may have had everything forgotten since ``inspect``: what is left over must not stay.
+            self.table.reset()
         self.table.apply(gone, rows, scopes[:, 0], scopes[:, 1], scopes[:, 2], vectors)
         self.writes += 1
 
@@ -129,7 +132,7 @@ class LanceCopy(VectorIndex):
         self._note(purged)
 
     def forget(self) -> None:
-        """Have everything applied again: the watermark goes back, the table stays until the next ``inspect``."""
+        """Have everything applied again: the watermark goes back, and the next ``inspect`` or ``apply`` begins anew."""
         forgotten = Write(lambda repository: repository.set_meta(meta.LANCE_APPLIED, 0))
         self._commits.submit(forgotten, background=True).result()
 
