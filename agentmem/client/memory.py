@@ -435,7 +435,7 @@ class Memory:
 
     def warm_up(self) -> None:
         """Load the model now instead of at the first add or search."""
-        self.handle.engine().embedder.embed_query("warm up")
+        operations.search.warm_up(self.handle.engine())
 
     def stats(self) -> Stats:
         """What the store holds: counts, sizes on disk, caches."""

@@ -57,6 +57,11 @@ def search(engine: Engine, request: Search, *, explain: bool, choose: Choose | N
         engine.check_model()
 
 
+def warm_up(engine: Engine) -> None:
+    """Load the model. Raises ``EmbeddingError`` if that fails, as the first search would."""
+    embed_query(engine.embedder, "warm up")
+
+
 class _Searching:
     """One search with one model, at one reading of the clock."""
 

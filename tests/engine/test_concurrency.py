@@ -341,6 +341,22 @@ def test_vectors_that_are_none_are_not_stored_and_not_kept(
     assert memory.verify().ok
 
 
+@pytest.mark.parametrize("cache", [0, 100])
+def test_a_model_that_cannot_be_loaded_is_an_embedding_error(open_memory: Open, moody: Moody, cache: int) -> None:
+    memory = open_memory(embedder=moody, settings=Settings(embedding_cache_size=cache))
+    moody.spoil = SPOILED["nan"]
+    with pytest.raises(EmbeddingError, match="hashed-words-32"):
+        memory.warm_up()
+
+    def missing(text: str) -> np.ndarray:
+        raise OSError("no such weights")
+
+    moody.embed_query = missing
+    with pytest.raises(EmbeddingError, match="no such weights") as raised:
+        memory.warm_up()
+    assert isinstance(raised.value.__cause__, OSError)
+
+
 def test_a_model_that_hangs_keeps_nobody_else(store: Path, moody: Moody) -> None:
     async def main() -> None:
         async with AsyncMemory(store, embedder=moody) as memory:
