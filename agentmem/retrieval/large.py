@@ -62,6 +62,7 @@ class LargeScopes:
         self._vectors = vectors
         self._keywords = keywords
         self._dim = dim
+        self._stuck = False
 
     def search(self, query: Query, seq: int) -> Found:
         """The best candidates of the query's scope as of the event ``seq``."""
@@ -97,9 +98,12 @@ class LargeScopes:
         deadline = time.monotonic() + KEYWORD_PATIENCE
         try:
             follow(self._keywords, self._records, seq, lambda: time.monotonic() < deadline)
+            self._stuck = False
         except StoreError as exc:
             # Where nothing can be written, because the disk is full, words propose from what is indexed so far.
-            log.warning("the keyword index could not be brought up to date by a search: %s", exc)
+            if not self._stuck:  # said once: the next search meets the same
+                log.warning("the keyword index could not be brought up to date by a search: %s", exc)
+            self._stuck = True
 
     def _statistics(self, query: Query, seq: int) -> Statistics | None:
         if not query.lexical:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from oracle import TOLERANCE, Oracle, Scope, check_hits, close
 
 from agentmem import ALL, DiskFullError, InvalidInputError, Memory, NotFoundError, ScopeError, SearchResults, Settings
 from agentmem.indexes.keywords import KeywordIndex
+from agentmem.stores.folder import WRITE_LOCK
+from agentmem.stores.locks import FileLock
 
 SMALL, LARGE = Settings(), Settings(arena_limit=0)
 
@@ -641,3 +644,25 @@ def test_words_that_the_index_has_not_seen_yet_are_found(
     assert memory.search("zeppelin garden", user_id="ada", mode=mode, limit=5)[0].id == late
     assert not memory.search("zebra", user_id="ada", mode="keyword")
     assert late in [hit.id for hit in memory.search("garden", user_id="ada", mode="keyword", limit=41)]
+
+
+def test_a_keyword_index_that_cannot_be_written_is_told_of_once(
+    open_memory: Callable[..., Memory], store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = open_memory(settings=Settings(arena_limit=0, lock_timeout_s=0.05, query_cache_size=0))
+    memory.handle.engine().follower.close()  # which would index, too
+    lock = FileLock(store / WRITE_LOCK)
+
+    def told() -> int:
+        return sum("by a search" in record.message for record in caplog.records)
+
+    for times in (1, 2):
+        memory.add(f"a ferry to island {times}", user_id="ada")
+        assert lock.acquire(10)
+        for _ in range(3):
+            assert len(memory.search("ferry", user_id="ada", mode="keyword")) == times
+        assert told() == times
+        lock.release()
+        memory.search("ferry", user_id="ada", mode="keyword")  # it catches up
+        assert told() == times
+    lock.close()
