@@ -1,4 +1,8 @@
-"""Text to vectors: the bundled model, any model that fastembed knows, a folder with an ONNX model, or your own."""
+"""Text to vectors: the bundled model, any model that fastembed knows, a folder with an ONNX model, or your own.
+
+Also what calls the models: workers that share a call among callers, and a cache. Nothing here knows records or stores.
+May import ``types``.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ variable (``AGENTMEM_MEMORY__PERFORMANCE__BATCH_SIZE``) and, without ``memory``,
 ``Settings(performance={"batch_size": 8})``. What is under ``performance`` may also be given flat:
 ``Settings(batch_size=8)``. Code goes before the environment, that before the file, that before the defaults.
 """
+# What a setting does belongs to whoever reads it; here it has its name, its limits and its default. Imports ``types``.
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What is counted beside the records: their use, the layers' sizes, and the queues of what is due.
 
-The one home of the tables ``accesses``, ``layers`` and ``due``. An add touches none of them: new records are counted
-and queued in the background (``settle``), and until then what asks counts them on the way. Functions that write expect
-to be inside a transaction.
+Nothing else changes the tables ``accesses``, ``layers`` and ``due`` of an open store. An add touches none of them: new
+records are counted and queued in the background (``settle``), and until then what asks counts them on the way.
+Functions that write expect to be inside a transaction.
 """
 
 from __future__ import annotations
