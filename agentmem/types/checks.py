@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from agentmem.types.clock import Micros, to_micros
 from agentmem.types.errors import InvalidInputError, shown
-
-if TYPE_CHECKING:
-    pass
-
 
 MAX_LABEL = 128
 
