@@ -8,6 +8,7 @@ from stress.compare import compare
 from stress.crash import crash
 from stress.damage import damage
 from stress.disk import disk
+from stress.languages import languages
 from stress.lifecycle import lifecycle
 from stress.mixed import mixed
 from stress.pairs import pairs
@@ -50,6 +51,7 @@ app.command()(disk)
 app.command()(reembed)
 app.command()(lifecycle)
 app.command()(quality)
+app.command()(languages)
 
 if __name__ == "__main__":
     app()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from py_rust_stemmers import SnowballStemmer
+from oracle_words import forms, length, stemmed, terms
 
 EVERYBODY = object()
 """As ``user``: every user's records."""
@@ -26,9 +25,9 @@ K1, B = 0.6, 0.5
 VECTOR_WEIGHT, KEYWORD_WEIGHT = 0.3, 0.7
 ASKING, UNASKED = 0.2, 0.05
 BEFORE, AFTER, DECAY, NEIGHBOURS = 0.6, 0.4, 0.6, 4
-SIMILAR, TYPO, STOP = 0.6, 0.8, 0.1
+SIMILAR, TYPO, STOP, SPELLED = 0.6, 0.8, 0.1, 0.3
 _ENDS = ".!?\n\u3002\uff01\uff1f\u061f"
-STOP_WORDS = frozenset("a in is not of or s she the to".split())
+STOP_WORDS = frozenset("a in is not of or s she the to für".split())
 """Those of the package's function words that occur in queries here; a test holds the queries to it."""
 SIMILAR_WORDS = Path(__file__).parent.parent / "agentmem" / "text" / "similar_words.npz"
 TTL = {"interact": timedelta(hours=24), "insights": timedelta(days=90)}
@@ -45,8 +44,6 @@ BECOMES = {
     ("insights", "solution"): "core_concept",
 }
 SESSION_KINDS = ("session_data", "recent_query", "temporary_context", "interaction")
-_STEM = SnowballStemmer("english").stem_word
-_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 
 
 class Refused(Exception):
@@ -405,21 +402,36 @@ class Oracle:
         self, query: str, scope: Scope, as_of: datetime | None, mend_typos: bool
     ) -> Callable[[Row], tuple[float, bool]]:
         """A row's keyword part, and whether it has a word of the query; statistics are those of the scope's wall."""
-        behind = [words(row.state.content) for row in self.rows if row.life == "live" and admits(wall(scope), row)]
-        total = len(behind)
-        mean = sum(map(len, behind)) / total if total else 1.0
-        weights, alike = dict[str, float](), dict[str, dict[str, float]]()
-        for word, spelling in {stemmed(each): each for each in reversed(runs(query))}.items():
-            containing = sum(word in text for text in behind)
-            alike[word] = {} if word in STOP_WORDS else dict(similar(word))
-            known = containing or any(other in text for text in behind for other in alike[word])
-            if not known and mend_typos and may_be_misspelled(spelling, word):
-                alike[word] |= dict.fromkeys(one_edit_away(spelling), TYPO)
-                known = any(other in text for text in behind for other in alike[word])
-            if known:
-                weights[word] = math.log(1 + (total - containing + 0.5) / (containing + 0.5))
-                weights[word] *= STOP if word in STOP_WORDS else 1.0
-        bound = sum(weights.values())
+        behind = [row.state.content for row in self.rows if row.life == "live" and admits(wall(scope), row)]
+        total, terms = len(behind), [words(text) for text in behind]
+        mean = sum(map(length, behind)) / total if total else 1.0
+
+        def containing(word: str) -> int:
+            return sum(word in text for text in terms)
+
+        def rarity(word: str) -> float:
+            return math.log(1 + (total - containing(word) + 0.5) / (containing(word) + 0.5))
+
+        asked = list[_Asked]()
+        for form in forms(query):
+            accented = bool(form.spelled) and not form.spelled.isascii()
+            stop = form.light or (form.spelled if accented else form.term) in STOP_WORDS
+            if all(form.term != each.word for each in asked):
+                own = {form.term: 1.0} | form.others
+                alike = {} if stop else dict(similar(form.term))
+                known = any(containing(other) for other in own | alike)
+                if not known and mend_typos and may_be_misspelled(form.folded, form.term):
+                    own |= dict.fromkeys(one_edit_away(form.folded), TYPO)
+                    known = any(containing(other) for other in own)
+                asked.append(_Asked(form.term, rarity(form.term) if known else 0.0, stop, own, alike))
+            if form.spelled and all(form.spelled != each.word for each in asked):
+                worth = SPELLED * rarity(form.spelled) if containing(form.spelled) else 0.0
+                asked.append(_Asked(form.spelled, worth, stop, {form.spelled: 1.0}, {}, form.term))
+        for each in asked:
+            each.worth *= STOP if each.stop else 1.0
+            if any(other.spells == each.word and containing(other.word) for other in asked):
+                each.worth *= 1 - SPELLED
+        bound = sum(each.worth for each in asked)
 
         def scored(row: Row) -> tuple[float, bool]:
             near = [(row, 1.0)]
@@ -427,22 +439,32 @@ class Oracle:
                 turns = self._beside(row, direction, as_of)
                 near += [(turn, weight * DECAY**steps) for steps, turn in enumerate(turns) if turn is not None]
             texts = [(words(turn.state.content), weight) for turn, weight in near]
-            damping = K1 * (1 - B + B * sum(weight * len(text) for text, weight in texts) / (mean or 1.0))
+            heard_length = sum(weight * length(turn.state.content) for turn, weight in near)
+            damping = K1 * (1 - B + B * heard_length / (mean or 1.0))
             found = 0.0
-            for word, worth in weights.items():
-                counts = {word: 1.0} | alike[word]
-                heard = texts[:1] if word in STOP_WORDS else texts
+            for each in asked:
+                heard = texts[:1] if each.stop else texts
+                counts = each.alike | each.own
                 frequency = sum(
                     weight * factor * text.count(other) for text, weight in heard for other, factor in counts.items()
                 )
-                found += worth * frequency / (frequency + damping) if frequency else 0.0
-            own = texts[0][0]
-            has_word = any(
-                other in own for word in weights for other, factor in alike[word].items() if factor == TYPO
-            ) or any(word in own for word in weights)
+                found += each.worth * frequency / (frequency + damping) if frequency else 0.0
+            has_word = any(word in texts[0][0] for each in asked for word in each.own)
             return (found / bound if bound else 0.0), has_word
 
         return scored
+
+
+@dataclass
+class _Asked:
+    """A word of a query: what it is worth, the terms that are the word itself, those that mean about the same."""
+
+    word: str
+    worth: float
+    stop: bool
+    own: dict[str, float]
+    alike: dict[str, float]
+    spells: str = ""
 
 
 def admits(scope: Scope | None, row: Row) -> bool:
@@ -465,29 +487,10 @@ def wall(scope: Scope) -> Scope:
     return Scope(None, None, scope.run)
 
 
+@cache
 def words(text: str) -> list[str]:
-    """The terms of a text: its words, ASCII ones stemmed."""
-    return [stemmed(word) for word in runs(text)]
-
-
-def stemmed(word: str) -> str:
-    return _STEM(word[:64]) if word.isascii() else word[:64]
-
-
-def runs(text: str) -> list[str]:
-    """Runs of letters and digits, case-folded; unspaced scripts character by character."""
-    found, run = [], ""
-    for char in unicodedata.normalize("NFKC", text).casefold() + " ":
-        alone = unicodedata.name(char, "").startswith(_UNSPACED)
-        if char.isalnum() and not alone:
-            run += char
-            continue
-        if run:
-            found.append(run)
-            run = ""
-        if alone:
-            found.append(char)
-    return found
+    """The terms of a text."""
+    return terms(text)
 
 
 @cache
@@ -513,7 +516,8 @@ def may_be_misspelled(spelling: str, word: str) -> bool:
 
 def one_edit_away(spelling: str) -> set[str]:
     """Terms of every string that differs by one letter added, left out or changed, or by two swapped."""
-    letters = set(spelling) | (set("abcdefghijklmnopqrstuvwxyz") if spelling.isascii() else set())
+    alphabets = ("abcdefghijklmnopqrstuvwxyz", "абвгдежзийклмнопрстуфхцчшщъыьэюяіїєґ", "αβγδεζηθικλμνξοπρστυφχψω")
+    letters = set(spelling).union(*(alphabet for alphabet in alphabets if set(spelling) & set(alphabet)))
     found = set[str]()
     for n in range(len(spelling) + 1):
         found |= {spelling[:n] + letter + spelling[n:] for letter in letters}

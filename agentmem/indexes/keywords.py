@@ -22,13 +22,15 @@ from agentmem.stores.rows import ScopeKey
 from agentmem.stores.schema import LIVE
 from agentmem.stores.writes import Repository
 from agentmem.text.question import Word
-from agentmem.text.terms import terms
+from agentmem.text.terms import VERSION, terms_and_length
 from agentmem.types.ports import FeedCopy, FeedEvent
 
 GROUP = 200
 """Changes indexed in one transaction: about 10 ms."""
 PROPOSAL_POSTINGS = 20_000
 """Ranking costs time per matching record, so proposals use the rarest terms until they match this many."""
+_WIDE = tuple((sign, chr(ord(sign) + 0xFEE0)) for sign in "+#.$-")
+"""Signs are indexed at full width, which no term has: FTS5 would take the plain ones for blanks, and C++ for c."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,11 @@ class KeywordIndex(FeedCopy):
     def applied_seq(self) -> int:
         return _applied(self._records)
 
+    def drop_outdated(self) -> None:
+        """Empty the index if an older version of the package made it; it is made again where it is needed."""
+        if _is_outdated(self._records) and self._records.meta(meta.KEYWORDS_APPLIED):
+            self.reset()
+
     @override
     def apply(self, events: Sequence[FeedEvent], after: int) -> None:
         self._commits.submit(Write(partial(_index, events, after), rows=GROUP), background=True).result()
@@ -101,11 +108,16 @@ class KeywordIndex(FeedCopy):
         documents, length = self._records.db.execute(
             f"SELECT coalesce(sum(documents), 0), coalesce(sum(terms), 0) FROM keyword_totals WHERE {where}"
         )[0]
-        containing = {word.term: self._count(scope, word.term) for word in words}
+        wanted = dict.fromkeys(term for word in words for term in (word.term, *(other for other, _ in word.variants)))
+        containing = {term: self._count(scope, term) for term in wanted}
         similar = {
             word.term
             for word in words
-            if word.similar and not containing[word.term] and self._any(scope, [term for term, _ in word.similar])
+            if not containing[word.term]
+            and (
+                any(containing[term] for term, _ in word.variants)
+                or (word.similar and self._any(scope, [term for term, _ in word.similar]))
+            )
         }
         return Statistics(documents, length / documents if documents else 0.0, containing, frozenset(similar))
 
@@ -134,13 +146,20 @@ class KeywordIndex(FeedCopy):
 
 
 def _applied(records: Records) -> int:
-    return int(records.meta(meta.KEYWORDS_APPLIED) or 0)
+    return 0 if _is_outdated(records) else int(records.meta(meta.KEYWORDS_APPLIED) or 0)
+
+
+def _is_outdated(records: Records) -> bool:
+    """Whether what the index holds was made by other rules than those of this version."""
+    return int(records.meta(meta.KEYWORDS_TERMS) or 1) != VERSION
 
 
 def _index(events: Sequence[FeedEvent], after: int, repository: Repository) -> None:
     """Index what changed, inside a transaction; nothing if the index is no longer where it was."""
     if _applied(repository) != after:
         return
+    if _is_outdated(repository):
+        _empty(repository)
     db = repository.db
     rows = sorted({event.row for event in events})
     totals: Counter[tuple[int, int, int]] = Counter()
@@ -154,11 +173,11 @@ def _index(events: Sequence[FeedEvent], after: int, repository: Repository) -> N
     postings, lengths = list[tuple[int, str, str]](), list[tuple[int, int]]()
     for stored in repository.find_rows(rows):
         if stored.state == LIVE:
-            words = terms(stored.content)
+            terms, length = terms_and_length(stored.content)
             scope = (stored.user, stored.agent, stored.run)
-            postings.append((stored.row, " ".join(_scope_terms(ScopeKey(*scope))), " ".join(words)))
-            lengths.append((stored.row, len(words)))
-            totals[scope] += len(words)
+            postings.append((stored.row, " ".join(_scope_terms(ScopeKey(*scope))), _encoded(" ".join(terms))))
+            lengths.append((stored.row, length))
+            totals[scope] += length
             counts[scope] += 1
     db.executemany("INSERT INTO keywords (rowid, scope, terms) VALUES (?,?,?)", postings)
     db.executemany("INSERT INTO keyword_lengths VALUES (?,?)", lengths)
@@ -176,6 +195,7 @@ def _empty(repository: Repository) -> None:
     repository.db.execute("DELETE FROM keyword_lengths")
     repository.db.execute("DELETE FROM keyword_totals")
     repository.set_meta(meta.KEYWORDS_APPLIED, 0)
+    repository.set_meta(meta.KEYWORDS_TERMS, VERSION)
 
 
 def _merge(db: Connection) -> None:
@@ -189,10 +209,16 @@ def _merge(db: Connection) -> None:
 
 
 def _match(scope: ScopeKey, words: Sequence[str]) -> str:
-    """An FTS5 expression. Terms hold letters and digits only, and are quoted all the same."""
-    wanted = "terms : (" + " OR ".join(f'"{word}"' for word in words) + ")"
+    """An FTS5 expression. Terms hold no quotation marks, and are quoted."""
+    wanted = "terms : (" + " OR ".join(f'"{_encoded(word)}"' for word in words) + ")"
     walls = [f'scope : "{term}"' for term in _scope_terms(scope)]
     return " AND ".join([*walls, wanted])
+
+
+def _encoded(terms: str) -> str:
+    for sign, wide in _WIDE:
+        terms = terms.replace(sign, wide)
+    return terms
 
 
 def _scope_terms(scope: ScopeKey) -> list[str]:

@@ -12,6 +12,7 @@ def compact(engine: Engine) -> None:
     engine.write(lambda repository: repository.set_meta(meta.LANCE_PURGE, repository.last_seq() or 1))
     engine.follower.poke()
     engine.follower.flush()
+    engine.keywords.drop_outdated()
     if engine.keywords.applied_seq():
         engine.keywords.purge()
     give_space_back(engine.commits)

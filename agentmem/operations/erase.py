@@ -33,6 +33,7 @@ def _erase(engine: Engine, groups: Iterable[list[Stored]]) -> EraseReport:
     count = sum(engine.write(partial(_erase_current, found, engine.now)) for found in groups)
     pending = list[str]()
     if count:
+        engine.keywords.drop_outdated()
         if engine.keywords.applied_seq():
             engine.follower.index_keywords()
             engine.keywords.purge()

@@ -170,7 +170,7 @@ def _details(candidate: Candidate, content: str, words: tuple[Word, ...], window
         candidate.recency,
         candidate.importance,
         candidate.rating,
-        tuple(word.term for word in words if word.term in present),
+        tuple(dict.fromkeys(term for word in words for term in _spellings(word) if term in present)),
         windows,
         exact=parts.exact if parts else 0.0,
         similar=parts.similar if parts else 0.0,
@@ -179,3 +179,8 @@ def _details(candidate: Candidate, content: str, words: tuple[Word, ...], window
         telling=parts.telling if parts else 1.0,
         similar_terms=tuple(dict.fromkeys(term for word in words for term, _ in word.similar if term in present)),
     )
+
+
+def _spellings(word: Word) -> tuple[str, ...]:
+    """The terms of a word of the question: its own, and other spellings that only some memories have."""
+    return () if word.of else (word.term, *(term for term, _ in word.variants))

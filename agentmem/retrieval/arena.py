@@ -22,7 +22,7 @@ from agentmem.retrieval.matching import Matcher, Matches
 from agentmem.retrieval.postings import Postings, grown
 from agentmem.retrieval.query import NEVER, Candidate, Parts, Query
 from agentmem.text.dates import closeness
-from agentmem.text.terms import asking, terms
+from agentmem.text.terms import asking, terms_and_length
 from agentmem.types.clock import Micros
 from agentmem.types.ports import Entry
 
@@ -97,7 +97,8 @@ class Arena:
         self._reserve(end)
         vectors = np.frombuffer(b"".join(entry.vector for entry in entries), np.float32)
         self._vectors[start:end] = vectors.reshape(len(entries), self._dim)
-        counts = [Counter(terms(entry.content)) for entry in entries]
+        found = [terms_and_length(entry.content) for entry in entries]
+        counts = [Counter(terms) for terms, _ in found]
         nan = float("nan")
         values = {
             "row": [e.row for e in entries],
@@ -112,7 +113,7 @@ class Arena:
             "layer": [self._code(e.layer) for e in entries],
             "importance": [nan if e.importance is None else e.importance for e in entries],
             "rating": [nan if e.rating is None else e.rating for e in entries],
-            "length": [count.total() for count in counts],
+            "length": [length for _, length in found],
             "asks": [asking(e.content) for e in entries],
             "live": True,
         }

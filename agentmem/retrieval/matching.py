@@ -11,7 +11,7 @@ from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
 from agentmem.retrieval.conversation import Step
 from agentmem.retrieval.postings import Postings, ranges
-from agentmem.text.question import TYPO_WEIGHT, Word, may_be_misspelled, respellings
+from agentmem.text.question import SPELLED_SHARE, TYPO_WEIGHT, Word, may_be_misspelled, respellings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -157,10 +157,7 @@ class Matcher:
                 found = found.joined(more)
                 for n in set(more.word.tolist()):
                     alike[n] = True
-        weights = [
-            word.weight * scoring.idf(given.documents, count) if count or similar else 0.0
-            for word, count, similar in zip(words, documents, alike, strict=True)
-        ]
+        weights = _weights(words, given.documents, documents, alike)
         found = found.take(self._present[found.slot])
         echoed = np.array([word.weight == 1 for word in words], np.bool_)
         return Matches(self, found, np.array(weights, np.float32), echoed, given.mean_length or 1.0)
@@ -180,10 +177,12 @@ class Matcher:
 
     def _occurrences(self, words: Sequence[Word]) -> tuple[_Found, list[int], list[bool]]:
         """Occurrences of the words and of similar ones in live slots; how many slots have each word; which of the words
-        are there in a similar one."""
+        are there in another spelling, or in a similar word."""
         pairs = [(hash(word.term), n, 1.0) for n, word in enumerate(words)]
+        pairs += [(hash(term), n, factor) for n, word in enumerate(words) for term, factor in word.variants]
+        exact = len(pairs)
         pairs += [(hash(term), n, factor) for n, word in enumerate(words) for term, factor in word.similar]
-        found, which = self._look_up(pairs, len(words))
+        found, which = self._look_up(pairs, exact)
         counts = np.bincount(which, minlength=len(pairs))
         alike = np.zeros(len(words), np.int64)
         owner = np.array([pair[1] for pair in pairs], np.int64)
@@ -217,3 +216,21 @@ class Matcher:
         owner = np.array([pair[1] for pair in pairs], np.int64)
         factor = np.array([pair[2] for pair in pairs], np.float32)
         return _Found(owner[which], slot, frequency * factor[which], which < exact), which
+
+
+def _weights(words: Sequence[Word], total: int, documents: Sequence[int], alike: Sequence[bool]) -> list[float]:
+    """What each word counts: its rarity among ``total`` records; 0 where none has it, nor another in its place.
+
+    A word as it was spelled, and the same without its accents, share the weight.
+    """
+    weights = [
+        word.weight * scoring.idf(total, count) if count or similar else 0.0
+        for word, count, similar in zip(words, documents, alike, strict=True)
+    ]
+    there = {word.of for word, count in zip(words, documents, strict=True) if word.of and count}
+    for n, word in enumerate(words):
+        if word.of:
+            weights[n] *= SPELLED_SHARE
+        elif word.term in there:
+            weights[n] *= 1 - SPELLED_SHARE
+    return weights

@@ -32,6 +32,8 @@ LANCE_PURGE = "lance_purge"
 """Set in the transaction of an erase: LanceDB's old versions must leave the disk."""
 KEYWORDS_APPLIED = "keywords_applied_seq"
 """The last event of the feed that the keyword index has seen."""
+KEYWORDS_TERMS = "keywords_terms"
+"""The version of the terms that the keyword index holds, absent for 1; with another one it is made anew."""
 
 
 def get(db: Connection, key: str) -> Any:

@@ -4,11 +4,14 @@ How rare a word is in a scope says little of them: memories state things, so "wh
 Words of these lists count ``STOP_WEIGHT`` of what they otherwise would. The lists are short: articles, pronouns,
 prepositions, auxiliaries and question words of common languages, without those that mean something in another of the
 languages (German "war", French "pour", Spanish "sin", Italian "come"). Languages that are not listed lose nothing.
+
+Spelled with its accent, a word counts as a function word only if it is listed so: "thé" is not "the". Spelled without,
+it also does if it is listed with one ("cuando", "uber"), unless that is a word of its own: "fur" is not "für".
 """
 
 from __future__ import annotations
 
-from agentmem.text.terms import terms
+from agentmem.text.words import Form, forms_of_word
 
 STOP_WEIGHT = 0.1
 
@@ -45,9 +48,25 @@ hij hem zij haar hun dit dat deze niet ook wie wat waar wanneer waarom hoe welke
 """
 _AMBIGUOUS = """
 die war den man hat mine down over off son as ton sous sans chez era e o y i ed d m s t con do das dos na van comment
-dove ella elle mia mio lei al les par hem han chi che eu os com ser ma pas wen kan ha sul
+dove ella elle mia mio lei al les par hem han chi che eu os com ser ma pas wen kan ha sul ate fur perche sao uber
 """
 """Content words, names, initials or endings in another of these languages; the English ones among them stay in."""
 _ENGLISH_ALL_THE_SAME = "over off as do d m s t i"
 
-STOP_TERMS = frozenset(terms(_WORDS)) - (frozenset(terms(_AMBIGUOUS)) - frozenset(terms(_ENGLISH_ALL_THE_SAME)))
+
+def is_stop(form: Form) -> bool:
+    """Whether a word of a question is a function word, spelled as it is."""
+    accented = form.spelled and not form.spelled.isascii()
+    return form.spelled in _SPELLED if accented else form.term in STOP_TERMS
+
+
+def _forms(text: str) -> list[Form]:
+    return [form for word in text.split() for form in forms_of_word(word)]
+
+
+def _terms(text: str) -> set[str]:
+    return {term for form in _forms(text) for term in (form.term, *(other for other, _ in form.others))}
+
+
+_SPELLED = frozenset(form.spelled for form in _forms(_WORDS) if form.spelled)
+STOP_TERMS = frozenset(_terms(_WORDS) - (_terms(_AMBIGUOUS) - _terms(_ENGLISH_ALL_THE_SAME)))

@@ -1,39 +1,38 @@
-"""Text to terms: the one tokenizer of keyword search, for memories and for queries.
+"""Text to terms: the one tokenizer of keyword search, for memories and for questions.
 
-Terms are runs of letters and digits, case-folded (NFKC), ASCII ones reduced to their English stem (Snowball). Scripts
-written without spaces (Han, Kana, Thai, Lao, Khmer, Myanmar) are split into single characters.
+What a word is, and which terms it has, is said in ``words`` and ``folding``.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, cast
 
-import py_rust_stemmers
+from agentmem.text.words import LONGEST, forms_of, plain_words, stem
 
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_TERM = re.compile(rf"[{_UNSPACED}\U00020000-\U0003ffff]|[^\W_{_UNSPACED}\U00020000-\U0003ffff]+")
+VERSION = 2
+"""Counts up whenever a text has other terms than before: what was indexed with the old ones is indexed again."""
+_MOST = 30_000
+"""Chunks of text whose terms are kept: some 10 MB."""
 _SENTENCE = re.compile(r"[^.!?\n\u3002\uff01\uff1f\u061f]+[.!?\s\u3002\uff01\uff1f\u061f]*")
 _ASKS = re.compile(r"[?\uff1f\u061f]\s*$")
-_ASCII_TERM = re.compile(r"[a-z0-9]+")
-_english: Callable[[str], str] = cast("Any", py_rust_stemmers).SnowballStemmer("english").stem_word
-_LONGEST = 64
-"""Longer runs are hashes or encoded data; their first characters are enough to tell them apart."""
 
 
 def terms(text: str) -> list[str]:
     """The terms of a text, in order, repeated as they occur."""
-    return [stem(word) for word in spellings(text)]
+    return terms_and_length(text)[0]
 
 
-def spellings(text: str) -> list[str]:
-    """The words behind the terms, as they are spelled, case-folded."""
-    if text.isascii():
-        return _ASCII_TERM.findall(text.lower())
-    return _TERM.findall(unicodedata.normalize("NFKC", text).casefold())
+def terms_and_length(text: str) -> tuple[list[str], int]:
+    """The terms of a text, and how many words it has: those that a word is found by besides make it no longer."""
+    text = text.casefold()
+    if (plain := plain_words(text)) is not None:
+        return list(map(stem, plain)), len(plain)
+    found, length = list[str](), 0
+    for chunk in text.split():
+        own, words = _known[chunk]
+        found += own
+        length += words
+    return found, length
 
 
 def asking(text: str) -> float:
@@ -45,8 +44,17 @@ def asking(text: str) -> float:
     return asked / (sum(map(len, sentences)) or 1)
 
 
-@lru_cache(maxsize=50_000)
-def stem(word: str) -> str:
-    """The term of a case-folded word."""
-    word = word[:_LONGEST]
-    return _english(word) if word.isascii() else word
+class _Known(dict[str, tuple[tuple[str, ...], int]]):
+    """The terms and the number of words of what stands between blanks: most of it was met before."""
+
+    def __missing__(self, chunk: str) -> tuple[tuple[str, ...], int]:
+        found = forms_of(chunk)
+        entry = tuple(term for form in found for term in form.terms), sum(not form.beside for form in found)
+        if len(chunk) <= LONGEST:
+            if len(self) >= _MOST:
+                self.clear()
+            self[chunk] = entry
+        return entry
+
+
+_known = _Known()

@@ -551,8 +551,13 @@ VOCABULARY = [
     "coffee",
     "tea?",
 ]
-sentences = st.lists(st.sampled_from(VOCABULARY), min_size=1, max_size=8).map(" ".join)
-questions = st.lists(st.sampled_from([*VOCABULARY, "footwear", "brade", "a"]), min_size=1, max_size=6).map(" ".join)
+SPELLINGS = (
+    "naive Müller mueller müller Muller für fur thé the Lodz Łódź мой мои пять c C++ C# .NET net node.js nodejs $5 "
+    "서울에서 서울은 집이 집에서 집 शहर 🍣 👍🏽 👍 كِتَاب كتاب"
+).split()
+words = st.sampled_from(VOCABULARY) | st.sampled_from(SPELLINGS)
+sentences = st.lists(words, min_size=1, max_size=8).map(" ".join)
+questions = st.lists(words | st.sampled_from(["footwear", "brade", "a", "Lódzz"]), min_size=1, max_size=6).map(" ".join)
 records = st.fixed_dictionaries(
     {"content": sentences},
     optional={
