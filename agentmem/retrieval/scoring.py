@@ -15,7 +15,8 @@ and the bonus moves it by at most 10 %:
   often the memory has it, a similar word counting up to 0.6, and the neighbouring turns of its run up to 0.6 (before)
   or 0.4 (after), 0.6 times that for each step further; ``length`` is summed over the neighbours in the same way
 * ``weight``  the word's inverse document frequency in the searched scope; a tenth of that for function words, which
-  neighbours do not pass on; 0 for a word that the scope has neither itself nor in a similar one
+  neighbours do not pass on; 0 for a word that the scope has neither itself nor in a similar one. A word that the query
+  spells with accents, points or signs has 0.7 of its weight without them, and 0.3 of that of its own spelling, if any
 * ``date``  1 in the range that the query names, halved for each 7 days beside it
 * ``recency``  2 ** (-age / 30 days); the age is counted from ``occurred_at``, else from ``created_at``
 * ``importance``  as given, 0.5 where it was not
