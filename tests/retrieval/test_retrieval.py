@@ -283,7 +283,7 @@ def test_a_date_in_the_question_favours_memories_from_then(memory: Memory, clock
         ("in 2022", [("2022-01-01", 365)]),
         ("today", [("2025-03-01", 1)]),
         ("last week", [("2025-02-17", 7)]),
-        ("this month", [("2025-03-01", 1)]),
+        ("this month", [("2025-03-01", 31)]),
         ("last year", [("2024-01-01", 366)]),
         ("last Monday", [("2025-02-24", 1)]),
         ("two weeks ago", [("2025-02-12", 7)]),

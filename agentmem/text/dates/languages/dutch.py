@@ -1,0 +1,82 @@
+from agentmem.text.dates.language import Language
+
+_WEEKDAYS = {
+    "maandag": 0, "dinsdag": 1, "woensdag": 2, "donderdag": 3, "vrijdag": 4, "zaterdag": 5, "zondag": 6,
+}  # fmt: skip
+_PARTS = {"ochtend": "morning", "morgen": "morning", "middag": "afternoon", "avond": "evening", "nacht": "night"}
+
+DUTCH = Language(
+    code="nl",
+    weekdays_alone=True,
+    words={
+        "D": {"vandaag": 0, "gisteren": -1, "gister": -1, "eergisteren": -2, "overmorgen": 2},
+        "H": {"morgen": None},
+        "F": {
+            "vanmorgen | vanochtend": [(0, "morning")],
+            "vanmiddag": [(0, "afternoon")],
+            "vanavond": [(0, "evening")],
+            "vannacht": [(-1, "night"), (0, "night")],
+            "gisterochtend | gistermorgen": [(-1, "morning")],
+            "gistermiddag": [(-1, "afternoon")],
+            "gisteravond": [(-1, "evening")],
+            "gisternacht": [(-1, "night")],
+            "morgenochtend": [(1, "morning")],
+            "morgenmiddag": [(1, "afternoon")],
+            "morgenavond": [(1, "evening")],
+        },
+        "P": {part: value for part, value in _PARTS.items() if part != "morgen"},
+        "WP": {day + part: (number, value) for day, number in _WEEKDAYS.items() for part, value in _PARTS.items()},
+        "U": {
+            "dag": "day", "dagen": "days", "week": "week", "weken": "weeks", "weekend | weekeinde": "weekend",
+            "weekends": "weekends", "maand": "month", "maanden": "months", "kwartaal": "quarter",
+            "kwartalen": "quarters", "jaar": "year", "jaren": "years", "decennium": "decade", "decennia": "decades",
+            "uur": "hour", "uren": "hours", "minuut": "minute", "minuten": "minutes",
+        },
+        "C": {
+            "half jaar | een half jaar": (1, "half"),
+            "anderhalf jaar": (1.5, "year"),
+            "anderhalve week": (1.5, "week"),
+            "anderhalve maand": (1.5, "month"),
+            "half uur | een half uur": (30, "minute"),
+        },
+        "c": {
+            "een": 1, "twee": 2, "drie": 3, "vier": 4, "vijf": 5, "zes": 6, "zeven": 7, "acht": 8, "negen": 9,
+            "tien": 10, "elf": 11, "twaalf": 12, "dertien": 13, "veertien": 14, "vijftien": 15, "twintig": 20,
+            "dertig": 30,
+            "een paar | paar | enkele | enige | meerdere": (2, 5),
+        },
+        "A": {
+            "vorig | vorige": "last",
+            "afgelopen": "recent",
+            "laatste": "span",
+            "deze | dit": "this",
+            "volgend | volgende": "next",
+            "komend | komende | aanstaande": "coming",
+            "eervorig | eervorige | voorlaatste": "second last",
+        },
+        "G": {"geleden | terug": None},
+        "v": {"over": None},
+        "W": _WEEKDAYS,
+        "M": {"januari": 1, "februari": 2, "maart": 3, "juli": 7, "september": 9, "oktober": 10, "november": 11,
+              "december": 12},
+        "m": {"april": 4, "mei": 5, "juni": 6, "augustus": 8},
+        "b": {"feb": 2, "mrt": 3, "apr": 4, "aug": 8, "sept | sep": 9, "okt": 10, "nov": 11, "dec": 12},
+        "u": {"jan": 1, "jun": 6, "jul": 7},
+        "S": {"lente | voorjaar": 0, "zomer": 1, "herfst | najaar": 2, "winter": 3},
+        "Q": {"q1": 1, "q2": 2, "q3": 3, "q4": 4},
+        "r": {"eerste": 1, "tweede": 2, "derde": 3, "vierde": 4},
+        "e": {"begin": "early", "half | midden | medio": "middle", "eind | einde": "late"},
+        "i": {"in | tijdens | rond": None},
+        "d": {"op": None},
+        "k": {"sinds | vanaf": "since", "tot | tot en met": "until", "voor": "before", "na": "after"},
+        "&": {"en | of": None},
+        "q": {"tussen": "between", "van": "from"},
+        "t": {"de | het": None},
+        "E": {
+            "elke | elk | iedere | ieder | alle": None,
+            "maandags | dinsdags | woensdags | donderdags | vrijdags | zaterdags | zondags": None,
+        },
+        "O": {"mijn | jouw | je | zijn | haar | ons | onze | hun": None},
+        "N": {"goede morgen | goeden morgen": None},
+    },
+)  # fmt: skip

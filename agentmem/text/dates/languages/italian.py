@@ -1,0 +1,93 @@
+from agentmem.text.dates.language import Language
+
+ITALIAN = Language(
+    code="it",
+    weekdays_alone=True,
+    words={
+        "D": {
+            "oggi": 0,
+            "ieri": -1,
+            "l altro ieri | altro ieri | altroieri | avantieri": -2,
+            "domani": 1,
+            "dopodomani": 2,
+        },
+        "F": {
+            "stamattina | stamani | stamane": [(0, "morning")],
+            "stasera": [(0, "evening")],
+            "stanotte": [(-1, "night"), (0, "night")],
+            "iersera": [(-1, "evening")],
+        },
+        "P": {
+            "mattina | mattino": "morning",
+            "mezzogiorno": "noon",
+            "pomeriggio": "afternoon",
+            "sera | serata": "evening",
+            "notte": "night",
+        },
+        "U": {
+            "giorno": "day", "giorni": "days", "settimana": "week", "settimane": "weeks",
+            "fine settimana | weekend | week end": "weekend", "mese": "month", "mesi": "months",
+            "trimestre": "quarter", "trimestri": "quarters", "anno": "year", "anni": "years",
+            "decennio": "decade", "decenni": "decades", "ora": "hour", "ore": "hours",
+            "minuto": "minute", "minuti": "minutes",
+        },
+        "C": {
+            "mezz anno | mezzo anno": (1, "half"),
+            "quindici giorni | 15 giorni | una quindicina di giorni": (2, "week"),
+            "una decina di giorni": (10, "day"),
+            "mezz ora": (30, "minute"),
+        },
+        "c": {
+            "un | una | uno": 1, "due": 2, "tre": 3, "quattro": 4, "cinque": 5, "sei": 6, "sette": 7, "otto": 8,
+            "nove": 9, "dieci": 10, "undici": 11, "dodici": 12, "tredici": 13, "quattordici": 14, "quindici": 15,
+            "venti": 20, "trenta": 30,
+            "un paio di": (2, 3),
+            "alcuni | alcune | qualche | pochi | poche | diversi | diverse": (2, 5),
+        },
+        "h": {"e mezzo | e mezza": None},
+        "A": {
+            "ultimo | ultima": "recent",
+            "ultimi | ultime": "span",
+            "questo | questa | quest": "this",
+        },
+        "X": {
+            "scorso | scorsa": ("last", "last"),
+            "scorsi | scorse": ("span", "span"),
+            "prossimo | prossima": ("next", "next"),
+            "prossimi | prossime": ("span ahead", "span ahead"),
+        },
+        "Z": {"passato | passata": "last", "che viene": "next"},
+        "G": {"fa | or sono": None},
+        "v": {"tra | fra": "between"},
+        "W": {
+            "lunedì": 0, "martedì": 1, "mercoledì": 2, "giovedì": 3, "venerdì": 4, "sabato": 5, "domenica": 6,
+        },
+        "M": {
+            "gennaio": 1, "febbraio": 2, "marzo": 3, "aprile": 4, "maggio": 5, "giugno": 6, "luglio": 7, "agosto": 8,
+            "settembre": 9, "ottobre": 10, "novembre": 11, "dicembre": 12,
+        },
+        "b": {"feb": 2, "apr": 4, "ott": 10, "nov": 11, "dic": 12},
+        "u": {"genn": 1, "mar": 3, "giu": 6, "lugl": 7, "sett": 9},
+        "z": {"gen": 1, "mag": 5, "lug": 7, "ago": 8, "set": 9},
+        "S": {"primavera": 0, "estate": 1, "autunno": 2, "inverno": 3},
+        "Q": {"t1": 1, "t2": 2, "t3": 3, "t4": 4},
+        "r": {"primo | prima": 1, "secondo | seconda": 2, "terzo | terza": 3, "quarto | quarta": 4},
+        "e": {"inizio | inizi | ai primi": "early", "metà": "middle", "fine": "late"},
+        "i": {
+            "in | nel | nell | nella | durante | verso | mese di": None,
+        },
+        "k": {
+            "da | dal | dall | dalla": "since",
+            "fino a | fino al | fino all | fino alla | entro": "until",
+            "prima di | prima del | prima dell": "before",
+            "dopo | dopo il": "after",
+        },
+        "&": {"e | o": None},
+        "j": {"a | al | alla | all": None},
+        "f": {"di | del | dell | della | d": None},
+        "t": {"il | lo | la | l | i | gli | le": None},
+        "E": {"ogni | tutti i | tutte le": None},
+        "O": {"mio | mia | tuo | tua | suo | sua | nostro | nostra | loro": None},
+        "N": {"venerdì santo | sabato santo | giovedì grasso | martedì grasso": None},
+    },
+)  # fmt: skip
