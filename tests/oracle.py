@@ -6,9 +6,11 @@ The formulas are those of the documentation, written down a second time.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -32,6 +34,7 @@ STOP_WORDS = frozenset("a in is not of or s she the to für".split())
 SIMILAR_WORDS = Path(__file__).parent.parent / "agentmem" / "text" / "similar_words.npz"
 TTL = {"interact": timedelta(hours=24), "insights": timedelta(days=90)}
 GRACE = timedelta(days=30)
+LAYERS = ("interact", "insights", "assets")
 NEXT = {"interact": "insights", "insights": "assets"}
 BECOMES = {
     ("interact", "session_data"): "pattern",
@@ -44,6 +47,7 @@ BECOMES = {
     ("insights", "solution"): "core_concept",
 }
 SESSION_KINDS = ("session_data", "recent_query", "temporary_context", "interaction")
+_numbers = itertools.count()
 
 
 class Refused(Exception):
@@ -103,6 +107,8 @@ class Row:
     life: str = "live"
     versions: dict[int, State] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    key: int = field(default_factory=lambda: next(_numbers))
+    """Stays with the row when it is copied."""
 
     def public(self) -> dict[str, Any]:
         """The fields that a caller sees."""
@@ -181,8 +187,8 @@ class Oracle:
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def add(self, items: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Row]]]:
-        """Each item's status with the rows it may be answered with; the caller gives new rows their ids."""
+    def add(self, items: Iterable[Mapping[str, Any]]) -> list[tuple[str, Row, dict[str, Any]]]:
+        """Each item's status, its row, and that row's fields right after it; the caller gives new rows their ids."""
         rows, outcomes = list(self.rows), []
         now = self.clock()
         for item in items:
@@ -191,37 +197,55 @@ class Oracle:
             kind = item.get("kind") or ("message" if role else "fact")
             plain = role is None and scope.run is None and id is None
             dedupe = plain if item.get("dedupe") is None else item["dedupe"]
-            taken = [row for row in rows if id is not None and row.id == id]
-            if taken:
-                if not (self.visible(taken[0]) and taken[0].scope == scope and taken[0].state.content == content):
-                    raise Refused("ConflictError")
-                outcomes.append(("duplicate", taken))
-                continue
-            same = [
-                row
-                for row in rows
-                if self.visible(row)
-                and row.dedupe
-                and (row.scope, row.role, row.kind, row.state.content) == (scope, role, kind, content)
-            ]
-            if dedupe and same:
-                outcomes.append(("duplicate", same))
-                continue
-            ttl = item.get("ttl")
-            state = State(
-                content,
-                dict(item.get("metadata") or {}),
-                item.get("importance"),
-                None if ttl is None else now + timedelta(seconds=ttl),
-            )
+            occurred, ttl = item.get("occurred_at"), item.get("ttl")
+            expires = None if ttl is None else now + timedelta(seconds=ttl)
             layer = item.get("layer") or ("interact" if role or kind in SESSION_KINDS else "assets")
-            row = Row(id, scope, role, kind, layer, state, now, now, item.get("occurred_at"), dedupe)
+            same = [row for row in rows if id is not None and row.id == id]
+            if same:
+                if not (self.visible(same[0]) and same[0].scope == scope and alike(same[0].state.content, content)):
+                    raise Refused("ConflictError")
+                if occurred not in (None, same[0].occurred):
+                    raise Refused("ConflictError")
+            elif dedupe:
+                same = [
+                    row
+                    for row in rows
+                    if self.visible(row)
+                    and row.dedupe
+                    and (row.scope, row.role, row.kind, row.occurred) == (scope, role, kind, occurred)
+                    and alike(row.state.content, content)
+                ]
+            if same:
+                at = next(n for n, row in enumerate(rows) if row is same[0])
+                rows[at] = deepcopy(rows[at])  # a batch that is refused further on changes nothing
+                refreshed = self._repeat(rows[at], layer, item, expires)
+                outcomes.append(("refreshed" if refreshed else "duplicate", rows[at], rows[at].public()))
+                continue
+            state = State(content, dict(item.get("metadata") or {}), item.get("importance"), expires)
+            row = Row(id, scope, role, kind, layer, state, now, now, occurred, dedupe)
             row.versions[1] = state
             row.events.append(Event("ADD", 1, now))
             rows.append(row)
-            outcomes.append(("added", [row]))
+            outcomes.append(("added", row, row.public()))
         self.rows = rows
-        return outcomes
+        return [(status, next(row for row in rows if row.key == was.key), public) for status, was, public in outcomes]
+
+    def _repeat(self, row: Row, layer: str, item: Mapping[str, Any], expires: datetime | None) -> bool:
+        """What was added before is added again; whether that brought anything new."""
+        old, given = row.state, item.get("metadata") or {}
+        row.aged_from = max(row.aged_from or row.created, self.clock())
+        kept = {key: value for key, value in given.items() if key in old.metadata or value is not None}
+        metadata = old.metadata | kept
+        for key, value in kept.items():
+            if value is None and old.metadata[key] is not None:
+                del metadata[key]
+        importance = old.importance if item.get("importance") is None else item["importance"]
+        if old.expires is None or (expires is not None and expires < old.expires):
+            expires = old.expires
+        was = row.layer
+        row.layer = max(row.layer, layer, key=LAYERS.index)
+        data = {} if row.layer == was else {"layer": was}
+        return self._change(row, State(old.content, metadata, importance, expires), "UPDATE", data=data)
 
     def update(
         self, id: str, changes: Mapping[str, Any], if_version: int | None = None, bound: Scope | None = None
@@ -327,12 +351,22 @@ class Oracle:
             row.events.append(Event("PIN" if pinned else "UNPIN", row.version, row.aged_from))
         return row
 
-    def _change(self, row: Row, new: State, name: str, *, even_if_same: bool = False) -> None:
+    def _change(
+        self,
+        row: Row,
+        new: State,
+        name: str,
+        *,
+        even_if_same: bool = False,
+        data: Mapping[str, Any] | None = None,
+    ) -> bool:
         was, becomes = row.state.replaced(), new.replaced()
         replaced = {name: was[name] for name in was if json.dumps(was[name]) != json.dumps(becomes[name])}
+        replaced |= data or {}
         if replaced or even_if_same:
             row.state = new
             self._event(row, name, replaced)
+        return bool(replaced)
 
     def _event(self, row: Row, name: str, data: dict[str, Any] | None = None) -> None:
         row.version += 1
@@ -476,6 +510,12 @@ def admits(scope: Scope | None, row: Row) -> bool:
         and (scope.agent is None or row.scope.agent == scope.agent)
         and (scope.run is None or row.scope.run == scope.run)
     )
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two texts have the same words: composed or not, whatever the line ends, with blanks around or not."""
+    plain = [unicodedata.normalize("NFC", "\n".join(text.split("\r\n"))) for text in (one, other)]
+    return plain[0].strip() == plain[1].strip()
 
 
 def wall(scope: Scope) -> Scope:

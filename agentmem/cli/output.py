@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from agentmem import AddResult, HistoryEvent, HitDetails, MemoryRecord, SearchResults
+
+_BECAME = {"added": "Added", "refreshed": "Refreshed:", "duplicate": "Already there:"}
+"""What became of what was added, by its status."""
 
 
 def printable(text: str) -> str:
@@ -44,21 +48,19 @@ class Output:
         """What became of what was added."""
         if self._table:
             for result in results:
-                word = "Added" if result.status == "added" else "Already there:"
-                typer.echo(f"{word} {printable(result.id)}")
+                typer.echo(f"{_BECAME[result.status]} {printable(result.id)}")
         else:
             documents = [_added(result) for result in results]
             _write_json(documents[0] if single else documents)
 
     def added_stream(self, chunks: Iterator[list[AddResult]]) -> None:
         """The same for any number, written while it happens; what was stored before an error is reported."""
-        added = duplicates = 0
+        statuses = Counter[str]()
         opening = "["
         try:
             for results in chunks:
                 for result in results:
-                    added += result.status == "added"
-                    duplicates += result.status == "duplicate"
+                    statuses[result.status] += 1
                     if not self._table:
                         typer.echo(f"{opening}\n  {_dumps(_added(result))}", nl=False)
                         opening = ","
@@ -66,7 +68,10 @@ class Output:
             if not self._table:
                 typer.echo("[]" if opening == "[" else "\n]")
             else:
-                typer.echo(f"Added {added:,}." + (f" Already there: {duplicates:,}." if duplicates else ""))
+                rest = [
+                    f" {_BECAME[name]} {statuses[name]:,}." for name in ("refreshed", "duplicate") if statuses[name]
+                ]
+                typer.echo(f"Added {statuses['added']:,}." + "".join(rest))
 
     def hits(self, results: SearchResults) -> None:
         """What a search found."""

@@ -102,6 +102,7 @@ def _draft(content: object, options: AddOptions, settings: Settings) -> Draft:
         kind=kind,
         layer=check_layer(options.layer) if options.layer is not None else default_layer(role, kind, settings),
         metadata=metadata_json(options.metadata, settings.max_metadata_bytes),
+        metadata_limit=settings.max_metadata_bytes,
         importance=None if options.importance is None else check_number(options.importance, "importance", 0, 1),
         ttl=None if options.ttl is None else check_ttl(options.ttl),
         occurred_at=None if options.occurred_at is None else check_instant(options.occurred_at, "occurred_at"),

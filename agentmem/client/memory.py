@@ -107,9 +107,12 @@ class Memory:
         before the arguments. ``importance`` is in [0, 1]; ``ttl`` (seconds or a timedelta) is a promise: from then on
         the record is invisible. ``occurred_at`` is when it happened, if not now.
 
-        A plain fact (no role, no run, no id of yours) that is already there is not stored again: the result has the
-        status ``"duplicate"``; ``dedupe`` overrides that. Adding the same content under the same ``id`` and scope again
-        is a duplicate too, so that a call with an id can be repeated safely.
+        A plain fact (no role, no run, no id of yours) that is already there is not stored again; ``dedupe`` overrides
+        that. It is the same fact if scope, kind, ``occurred_at`` and the words are the same. Saying it again never
+        shortens its life: the later end and the higher layer win (no ``ttl`` is for good), its time in its layer begins
+        anew, and metadata and importance are merged as by ``update``. The result has the status ``"refreshed"``, or
+        ``"duplicate"`` if this brought nothing new. The same goes for the same content under the same ``id`` and scope,
+        so that a call with an id can be repeated safely.
 
         Raises ``InvalidInputError``, ``ScopeError``, ``ConflictError`` (the id is taken), ``EmbeddingError``,
         ``StoreError``.

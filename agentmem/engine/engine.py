@@ -138,6 +138,7 @@ class Engine:
                 now=self.now,
             )
             self.commits.grown.subscribe(self.lifecycle.grown)
+            self.commits.repeated.subscribe(self.lifecycle.repeated)
             self.follower = Follower(
                 self.model.vectors, self.keywords, self.commits, FileLock(path / FOLLOWER_LOCK), performance
             )

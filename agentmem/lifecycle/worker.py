@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from agentmem.lifecycle.accesses import Accesses
 from agentmem.lifecycle.pressure import HIGH
 from agentmem.lifecycle.rules import MB, Rules
 from agentmem.lifecycle.sweep import Sweep
-from agentmem.stores import accounting
+from agentmem.stores import accounting, transitions
 from agentmem.stores.commit import GroupCommit, Write
 from agentmem.stores.locks import FileLock
 from agentmem.stores.records import Records
+from agentmem.stores.rows import Stored
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
 from agentmem.types.errors import CapacityError, ClosedError, ModelMismatchError
@@ -103,6 +104,11 @@ class LifecycleWorker:
                 f"the layer {layer} is full: its limit is {limit / MB:g} MB, with this it would hold "
                 f"{total / MB:.2f} MB; delete some of its memories, or raise layers.{layer}.max_size_mb"
             )
+
+    def repeated(self, repository: Repository, found: Sequence[Stored], now: Micros) -> None:
+        """Records were added again, inside a transaction: where their layer has a time to live, it begins anew."""
+        reviewed = [one for one in found if self.rules.ttl[one.layer] and not one.pinned]
+        transitions.renew_all(repository.db, reviewed, now)
 
     def write_down(self, pause: Callable[[], object] = lambda: None) -> None:
         """Write down what was used until now."""

@@ -21,6 +21,9 @@ from agentmem.types.errors import NotFoundError
 from agentmem.types.inputs import Scope
 from agentmem.types.records import MemoryRecord
 
+_VERSIONED = ("content", "metadata", "importance", "expires_at")
+"""What going back to a version brings back. A record stays in the layer that it has come to."""
+
 
 def update(engine: Engine, id: str, patch: Patch, scope: Scope | None) -> MemoryRecord:
     """Apply a patch to a live record; a new content is embedded first."""
@@ -103,5 +106,5 @@ def _values_at(engine: Engine, current: Stored, version: int) -> dict[str, Value
     values = dict[str, Value]()
     for event in reversed(engine.repository.history(current.row, current.id)):
         if event.version > version and event.event in ("UPDATE", "RESTORE"):
-            values.update(event.data)
+            values.update({column: value for column, value in event.data.items() if column in _VERSIONED})
     return values

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _STATE = {LIVE: "live", DELETED: "deleted", EXPIRED: "expired"}
 _PLACING = ("ADD", "PROMOTE", "DEMOTE", "DELETE", "EXPIRE", "EVICT", "RESTORE")
-"""Events that bring a record to where it is."""
+"""Events that bring a record to where it is; and so does an UPDATE that moved it, since it was added again."""
 
 
 def explain(engine: Engine, id: str, scope: Scope | None) -> Explanation:
@@ -37,7 +37,8 @@ def explain(engine: Engine, id: str, scope: Scope | None) -> Explanation:
         raise not_found(id)
     [subject] = transitions.subjects(engine.repository.db, [stored.row])
     now, rules = engine.now(), engine.lifecycle.rules
-    event = [event for event in engine.repository.history(stored.row, id) if event.event in _PLACING][-1]
+    events = engine.repository.history(stored.row, id)
+    event = [event for event in events if event.event in _PLACING or _moved(event)][-1]
     verdict = judge(subject, now, rules)
     criteria = (*verdict.criteria, *verdict.required)
     missing = verdict.required if rules.gate == "any" and any(c.met for c in verdict.criteria) else criteria
@@ -73,8 +74,14 @@ def _lacks(subject: Subject, criteria: tuple[Criterion, ...]) -> tuple[str, ...]
     return (*names, *(["unpinned"] if subject.pinned and Layer(subject.layer) in NEXT else []))
 
 
+def _moved(event: HistoryEvent) -> bool:
+    return event.event == EventType.UPDATE and "layer" in event.data
+
+
 def _because(event: HistoryEvent) -> str:
     data = event.data
+    if _moved(event):
+        return f"moved up from {data['layer']} when it was added again"
     if event.event == EventType.ADD:
         return "added"
     if event.event in (EventType.PROMOTE, EventType.DEMOTE):

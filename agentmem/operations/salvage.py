@@ -15,6 +15,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -25,10 +26,12 @@ from agentmem.engine.opening import Spec, note_model, open_model
 from agentmem.settings import Settings
 from agentmem.stores import meta
 from agentmem.stores.connection import Connection, Row
+from agentmem.stores.facts import checksum, is_intact
 from agentmem.stores.folder import DATABASE, LANCE, OPEN_LOCK
 from agentmem.stores.locks import FileLock
 from agentmem.stores.log import truncate_wal
-from agentmem.stores.rows import fact_digest
+from agentmem.stores.records import COLUMNS
+from agentmem.stores.rows import Stored
 from agentmem.stores.schema import ERASED, LIVE, STATE_AFTER, STATES, configure, migrate
 from agentmem.types.clock import now_micros, to_datetime
 from agentmem.types.enums import EventType, Layer
@@ -38,6 +41,14 @@ from agentmem.types.problems import Problems
 from agentmem.types.reports import VerifyReport
 
 T = TypeVar("T")
+_TYPES: tuple[tuple[str, tuple[type, ...], Any], ...] = (
+    ("role", (str, NoneType), None),
+    ("kind", (str,), "fact"),
+    *((name, (int, float, NoneType), None) for name in ("importance", "rating")),
+    *((name, (int, NoneType), None) for name in ("occurred_at", "expires_at", "aged_from")),
+    *((name, (bytes, NoneType), None) for name in ("fingerprint", "checksum")),
+)
+"""What columns may hold, and what they get where damage has left something else."""
 _WINDOW = 500
 _BATCH = 256
 
@@ -149,6 +160,7 @@ class _Transfer:
         self._embedder = self._find_model(settings, given)
         self._kept = dict[int, tuple[int, str]]()
         self._broken = list[tuple[int, int, int]]()
+        self._altered = list[int]()
 
     def _find_model(self, settings: Settings, given: Spec) -> Embedder:
         known = {key: self._meta[key] for key in meta.MODEL_KEYS if key in self._meta}
@@ -178,6 +190,7 @@ class _Transfer:
         self._copy_history()
         self._copy_embeddings(last)
         self._copy_use(last)
+        meta.put(self._new, meta.FIRST_KEYS, int(self._meta.get(meta.FIRST_KEYS, last)))
         # Row numbers are never given out twice.
         self._write("DELETE FROM sqlite_sequence WHERE name = ?", [("records",)])
         self._write("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", [("records", last)])
@@ -238,9 +251,11 @@ class _Transfer:
     def _copy_records(self, last: int, chains: dict[int, _Chain]) -> set[int]:
         columns = [row[1] for row in self._new.execute("PRAGMA table_info(records)")]
         there = {row[1] for row in _whole(self._old, "PRAGMA table_info(records)")} or set(columns)
-        columns = [name for name in columns if name in there]
-        # A text that is no longer UTF-8 can only be read as bytes.
-        chosen = ", ".join(f"CAST({name} AS BLOB)" if name == "content" else name for name in columns)
+        chosen = ", ".join(
+            # A text that is no longer UTF-8 can only be read as bytes; an older store lacks some columns.
+            "CAST(content AS BLOB)" if name == "content" else name if name in there else "NULL"
+            for name in columns
+        )
         sql = f"SELECT {chosen} FROM records WHERE row > ? AND row <= ?"
         ids, seen, kept = set[str](), set[int](), list[Row]()
         for found in _ranges(self._old, sql, last):
@@ -262,7 +277,14 @@ class _Transfer:
                 self._kept[row] = (record["state"], record["content"])
         marks = ", ".join("?" * len(columns))
         self._write(f"INSERT INTO records ({', '.join(columns)}) VALUES ({marks})", kept)
+        self._sign_altered()
         return seen
+
+    def _sign_altered(self) -> None:
+        """From here on a record that is not what it was counts as it is, to the byte."""
+        sql = f"SELECT {COLUMNS} FROM records r WHERE r.row IN ({{}})"
+        altered = map(Stored._make, self._new.select_in(sql, self._altered))
+        self._write("UPDATE records SET checksum = ? WHERE row = ?", [(checksum(one), one.row) for one in altered])
 
     def _unusable(self, record: dict[str, Any]) -> str | None:
         """Why a record cannot be kept: without its owner it might be shown to somebody else."""
@@ -287,13 +309,15 @@ class _Transfer:
             altered = True
         if not _is_json(record["metadata"]):
             record["metadata"], altered = None, True
-        if record.get("pinned") not in (0, 1):
+        if record["pinned"] not in (0, 1):
             record["pinned"] = 0
-        digest = record["fingerprint"]
-        if digest is not None and record["state"] == LIVE:
-            key = (record["user"], record["agent"], record["run"])
-            if altered or fact_digest(key, record["role"], record["kind"], record["content"]) != bytes(digest):
-                record["fingerprint"], altered = None, True
+        for name, types, instead in _TYPES:
+            if not isinstance(record[name], types):
+                record[name], altered = instead, True
+        stored = Stored._make(record[name] for name in Stored._fields)
+        if record["state"] != ERASED and (altered or not is_intact(stored, record["checksum"])):
+            record["fingerprint"], altered = None, True  # nobody repeats a text that was never said
+            self._altered.append(row)
         if altered:
             self._tally.altered += 1
             self._tally.problems.add(
@@ -389,8 +413,8 @@ def _is_json(text: object) -> bool:
     if text is None:
         return True
     try:
-        return isinstance(json.loads(text), dict)  # pyright: ignore[reportArgumentType]
-    except (TypeError, ValueError):
+        return isinstance(text, str) and isinstance(json.loads(text), dict)
+    except ValueError:
         return False
 
 

@@ -21,7 +21,7 @@ from agentmem.stores.forks import transaction_lock
 from agentmem.stores.locks import FileLock
 from agentmem.stores.log import UnsyncedError, WriteAheadLog, truncate_wal
 from agentmem.stores.names import Names
-from agentmem.stores.rows import Created
+from agentmem.stores.rows import Created, Stored
 from agentmem.stores.schema import configure
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
@@ -113,7 +113,9 @@ class GroupCommit:
         self._db.execute("PRAGMA synchronous=NORMAL")  # the log is synced here instead
         self.grown = Event[[Repository, str, int, int]]()
         """A layer has grown by so many records and bytes of text. Called inside the transaction; may refuse it."""
-        self._repository = Repository(self._db, names, generation, self.grown)
+        self.repeated = Event[[Repository, Sequence[Stored], Micros]]()
+        """Records were added again, which brought nothing new. Called inside the transaction."""
+        self._repository = Repository(self._db, names, generation, self.grown, self.repeated)
         self._queue: deque[Work] = deque()
         self._ready = threading.Condition()
         self._closing = False

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, MutableMapping
 
 from agentmem.stores import accounting
-from agentmem.stores.records import LIVE_ONLY, Records
-from agentmem.stores.rows import fact_digest
+from agentmem.stores.connection import CHUNK
+from agentmem.stores.facts import is_intact
+from agentmem.stores.records import COLUMNS, LIVE_ONLY, Records
+from agentmem.stores.rows import Stored
 from agentmem.stores.schema import ERASED, LIVE, STATE_AFTER
 
 _ATTEMPTS = 5
@@ -43,21 +45,24 @@ def check_records(records: Records, size: int, counts: MutableMapping[str, int])
                 yield f"record {id!r}: its state is {state} after {decisive}"
             if not indexed:
                 yield f"record {id!r} is not found by its id"
-        yield from _check_digests(records, low, high)
+        yield from _check_contents(records, low, high)
     orphans = db.execute(f"SELECT count(*) FROM {table} WHERE row NOT IN (SELECT row FROM records)")[0][0]
     if orphans:
         yield f"libsql: {orphans} embeddings belong to no record"
 
 
-def _check_digests(records: Records, low: int, high: int) -> Iterator[str]:
-    """Plain facts have the content that their digest was made of."""
+def _check_contents(records: Records, low: int, high: int) -> Iterator[str]:
+    """Records are what was stored, as far as their checksums tell."""
     sql = (
-        "SELECT id, user, agent, run, role, kind, content, fingerprint FROM records "
-        f"WHERE row > ? AND row <= ? AND state = {LIVE} AND fingerprint IS NOT NULL"
+        f"SELECT {COLUMNS}, r.checksum FROM records r WHERE r.row > ? AND r.row <= ? AND r.state != {ERASED} "
+        "ORDER BY r.row LIMIT ?"
     )
-    for id, user, agent, run, role, kind, content, digest in records.db.execute(sql, (low, high)):
-        if fact_digest((user, agent, run), role, kind, content) != digest:
-            yield f"record {id!r}: its content or scope is not what was stored"
+    while found := records.db.execute(sql, (low, high, CHUNK)):
+        for *columns, noted in found:
+            stored = Stored._make(columns)
+            if not is_intact(stored, noted):
+                yield f"record {stored.id!r}: its content, metadata or scope is not what was stored"
+        low = found[-1][0]
 
 
 def check_accounts(records: Records) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 from agentmem.stores.connection import Value
@@ -39,6 +38,17 @@ class Stored(NamedTuple):
     state: int
     pinned: int
     aged_from: Micros | None
+    fingerprint: bytes | None
+
+    @property
+    def scope(self) -> tuple[int, int, int]:
+        """Whose it is: the numbers of user, agent and run."""
+        return self.user, self.agent, self.run
+
+    @property
+    def begun(self) -> Micros:
+        """When its time in its layer began."""
+        return self.created_at if self.aged_from is None else self.aged_from
 
     @property
     def size(self) -> int:
@@ -49,8 +59,9 @@ class Stored(NamedTuple):
 class Subject(NamedTuple):
     """A record without its text, and its use, as the rules of the lifecycle look at it.
 
-    ``aged_from`` is when its layer's time to live began: when it was added, or was last restored, moved or unpinned by
-    hand. ``size`` is that of text and metadata in bytes. ``value`` and ``weight`` are the sums behind its relevance.
+    ``aged_from`` is when its layer's time to live began: when it was added, or was last added again, restored, moved or
+    unpinned by hand. ``size`` is that of text and metadata in bytes. ``value`` and ``weight`` are the sums behind its
+    relevance.
     """
 
     row: int
@@ -127,7 +138,7 @@ class ScopeKey(NamedTuple):
 class Created(NamedTuple):
     """The outcome for one draft."""
 
-    status: Literal["added", "duplicate"]
+    status: Literal["added", "duplicate", "refreshed"]
     stored: Stored
 
 
@@ -150,15 +161,6 @@ class Patch:
 def size_of(text: str) -> int:
     """Bytes of UTF-8."""
     return len(text) if text.isascii() else len(text.encode())
-
-
-def fact_digest(key: tuple[int, int, int], role: str | None, kind: str, content: str) -> bytes:
-    """What makes two plain facts the same: exact scope, role, kind and content (BLAKE2b, 128 bits).
-
-    Stored in the column ``fingerprint``.
-    """
-    text = f"{key[0]} {key[1]} {key[2]} {len(role or '')} {role} {len(kind)} {kind} "
-    return blake2b((text + content).encode(), digest_size=16).digest()
 
 
 def expired(stored: Stored, now: Micros) -> bool:

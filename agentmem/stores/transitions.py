@@ -13,13 +13,13 @@ from typing import Any
 from agentmem.stores import accounting
 from agentmem.stores.accounting import START, walk
 from agentmem.stores.connection import Connection
-from agentmem.stores.rows import Place, Subject, Transition
+from agentmem.stores.rows import Place, Stored, Subject, Transition
 from agentmem.stores.schema import EXPIRED, LIVE
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
 from agentmem.types.enums import EventType
 
-__all__ = ["START", "apply", "note", "past_grace", "promised", "promoted_since", "renew", "subjects"]
+__all__ = ["START", "apply", "note", "past_grace", "promised", "promoted_since", "renew", "renew_all", "subjects"]
 
 _SUBJECT = (
     "SELECT r.row, r.id, r.kind, r.layer, r.importance, r.rating, r.created_at, coalesce(r.aged_from, r.created_at), "
@@ -71,7 +71,7 @@ def apply(repository: Repository, transitions: Sequence[Transition], now: Micros
         f"UPDATE records SET state = {EXPIRED}, version = version + 1, updated_at = ? WHERE row = ?",
         [(now, one.subject.row) for one in gone],
     )
-    repository.refresh_digests(one.subject.row for one in moved if one.kind != one.subject.kind)
+    repository.sign(one.subject.row for one in moved if one.kind != one.subject.kind)
     repository.note_events(
         (one.subject.row, one.event, now, one.subject.version + 1, json.dumps({"rule": one.rule, **one.data}))
         for one in transitions
@@ -96,6 +96,17 @@ def renew(db: Connection, row: int, now: Micros, *, pinned: bool | None = None) 
     if pinned is not None:
         db.execute("UPDATE records SET pinned = ? WHERE row = ?", (int(pinned), row))
     accounting.queue(db, [row])
+
+
+def renew_all(db: Connection, found: Iterable[Stored], now: Micros) -> None:
+    """Let the time of records in their layers begin anew, without an event: only sweeps look at it."""
+    by_layer = dict[str, list[Stored]]()
+    for stored in found:
+        by_layer.setdefault(stored.layer, []).append(stored)
+    for layer, those in by_layer.items():
+        accounting.unqueue(db, layer, [(stored.begun, stored.row) for stored in those])
+        db.executemany("UPDATE records SET aged_from = ? WHERE row = ?", [(now, stored.row) for stored in those])
+        accounting.queue(db, [stored.row for stored in those])
 
 
 def note(repository: Repository, subject: Subject, event: EventType, now: Micros, data: dict[str, Any]) -> None:

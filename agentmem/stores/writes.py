@@ -8,40 +8,39 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
+from unicodedata import normalize
 
 from agentmem.stores import accounting, meta
-from agentmem.stores.connection import CHUNK, Connection, Row, Value
+from agentmem.stores.connection import CHUNK, Connection, Value
+from agentmem.stores.facts import canonical, checksum, fact_key, first_fact_key, key_of
 from agentmem.stores.names import Names
 from agentmem.stores.records import COLUMNS, LIVE_ONLY, UNEXPIRED, Records
+from agentmem.stores.repetition import as_far_as_there_is_room, id_in_use, news, repeats
 from agentmem.stores.rows import (
     Created,
     Patch,
     ScopeKey,
     Stored,
     expired,
-    fact_digest,
     not_found,
     past_grace,
     version_conflict,
-    visible,
 )
 from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE
 from agentmem.types.clock import Micros
 from agentmem.types.enums import EventType
-from agentmem.types.errors import AgentMemError, ConflictError
+from agentmem.types.errors import AgentMemError, CapacityError
 from agentmem.types.ids import uuid7s
 from agentmem.types.inputs import Draft
-from agentmem.types.metadata import check_metadata_size
+from agentmem.types.metadata import merge_metadata
 
-_INSERT = (
-    "INSERT INTO records (row, id, user, agent, run, role, kind, layer, content, metadata, importance, rating, "
-    "created_at, updated_at, occurred_at, expires_at, version, state, pinned, aged_from, fingerprint) "
-    "VALUES {}"
-)
+_INSERT = f"INSERT INTO records ({', '.join(Stored._fields)}, checksum) VALUES {{}}"
 _INSERT_EVENTS = "INSERT INTO history (row, event, at, version, data) VALUES {}"
 
 Grown: TypeAlias = "Callable[[Repository, str, int, int], object]"
 """Hears of a layer that has grown, inside the transaction: by how many records and bytes of text. May raise."""
+Repeated: TypeAlias = "Callable[[Repository, Sequence[Stored], Micros], object]"
+"""Hears, inside the transaction, of records that were added again when that brought nothing new."""
 
 
 class StaleVectorError(AgentMemError):
@@ -51,67 +50,72 @@ class StaleVectorError(AgentMemError):
 class Repository(Records):
     """What is read, and what can be changed inside a transaction."""
 
-    def __init__(self, db: Connection, names: Names, generation: int = 1, grown: Grown | None = None) -> None:
+    def __init__(
+        self,
+        db: Connection,
+        names: Names,
+        generation: int = 1,
+        grown: Grown | None = None,
+        repeated: Repeated | None = None,
+    ) -> None:
         super().__init__(db, names, generation)
         self._grown = grown
+        self._repeated = repeated
+        self._first_keys: int | None = None
 
     def set_meta(self, key: str, value: Value) -> None:
         """Set a value of the store's own bookkeeping; the keys are in ``stores.meta``."""
         meta.put(self.db, key, value)
 
     def batch_create(self, drafts: Sequence[Draft], vectors: Sequence[bytes], now: Micros) -> list[Created]:
-        """Store drafts with their embeddings and ADD events; duplicates are answered with what is already there.
+        """Store drafts with their embeddings and ADD events; what is there already is refreshed instead.
 
-        Raises ``ConflictError`` if a caller's id is in use for anything else; nothing may be committed then.
+        Comes to the same as storing them one after the other: each outcome is as it is after its draft. Raises
+        ``ConflictError`` if a caller's id is in use for anything else; nothing may be committed then.
         """
-        number = self.names.intern
+        scopes = [self._scope_numbers(draft) for draft in drafts]
         keys = [
-            (number(self.db, d.scope.user_id), number(self.db, d.scope.agent_id), number(self.db, d.scope.run_id))
-            for d in drafts
+            fact_key(scope, d.role, d.kind, d.content, d.occurred_at) if d.dedupe else None
+            for scope, d in zip(scopes, drafts, strict=True)
         ]
-        digests = [
-            fact_digest(key, d.role, d.kind, d.content) if d.dedupe else None
-            for key, d in zip(keys, drafts, strict=True)
-        ]
-        by_id = self._existing_ids(d.id for d in drafts if d.id is not None)
-        by_digest = self._existing_facts(
-            [(key[0], digest) for key, digest in zip(keys, digests, strict=True) if digest is not None], now
-        )
-        fresh_ids = iter(uuid7s(sum(d.id is None for d in drafts), now))
+        by_id = self._existing_ids(draft.id for draft in drafts if draft.id is not None)
+        by_key = self._existing_facts(drafts, scopes, keys, now)
+        fresh_ids = iter(uuid7s(sum(draft.id is None for draft in drafts), now))
         row = self.last_row() + 1
-        outcomes, records, embeddings, events = list[Created](), list[Row](), list[Row](), list[Row]()
-        growth = dict[str, tuple[int, int]]()
-        for draft, key, digest, vector in zip(drafts, keys, digests, vectors, strict=True):
-            id = draft.id if draft.id is not None else next(fresh_ids)
-            same = by_id.get(id) if draft.id is not None else None
-            if same is not None and not _same(same, key, draft, now):
-                raise ConflictError(f"the id {id!r} is already in use; choose another one, or update the record")
-            if same is None and digest is not None:
-                same = by_digest.get(digest)
-            if same is not None:
-                outcomes.append(Created("duplicate", same))
-                continue
-            expires = None if draft.ttl is None else now + draft.ttl
-            stored = Stored(
-                row, id, *key, draft.role, draft.kind, draft.layer.value, draft.content, draft.metadata,
-                draft.importance, None, now, now, draft.occurred_at, expires, 1, LIVE, 0, None,
-            )  # fmt: skip
-            records.append((*_bindable(stored), digest))
-            embeddings.append((row, vector))
-            events.append((row, "ADD", now, 1, None))
-            outcomes.append(Created("added", stored))
-            count, size = growth.get(stored.layer, (0, 0))
-            growth[stored.layer] = (count + 1, size + stored.size)
-            row += 1
+        outcomes, latest, new, again = list[Created](), dict[int, Stored](), list[tuple[Stored, bytes]](), set[int]()
+        for draft, scope, key, vector in zip(drafts, scopes, keys, vectors, strict=True):
+            same = by_id.get(draft.id) if draft.id is not None else None
+            if same is not None and not repeats(draft, scope, same, now):
+                raise id_in_use(draft, scope, same, now)
+            if same is None and key is not None:
+                same = by_key.get(key)
+            if same is None:
+                expires = None if draft.ttl is None else now + draft.ttl
+                stored = Stored(
+                    row, next(fresh_ids) if draft.id is None else draft.id, *scope, draft.role, draft.kind,
+                    draft.layer.value, draft.content, draft.metadata, draft.importance, None, now, now,
+                    draft.occurred_at, expires, 1, LIVE, 0, None, key,
+                )  # fmt: skip
+                row += 1
+                new.append((stored, vector))
+                outcomes.append(Created("added", stored))
+            else:
+                same = latest.get(same.row, same)
+                stored, changes = same, news(same, draft, now)
+                if changes:
+                    self._insert(new, now)
+                    new = []
+                    stored = self._refresh(same, changes, now)
+                again.add(stored.row)
+                outcomes.append(Created("duplicate" if stored is same else "refreshed", stored))
+            latest[stored.row] = stored
             if draft.id is not None:
-                by_id[id] = stored
-            if digest is not None:
-                by_digest[digest] = stored
-        self.db.insert(_INSERT, records)
-        self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", embeddings)
-        self.db.insert(_INSERT_EVENTS, events)
-        for layer, (count, size) in growth.items():
-            self.grow(layer, count, size)
+                by_id[draft.id] = stored
+            if key is not None:
+                by_key[key] = stored
+        self._insert(new, now)
+        if self._repeated is not None and (renewed := [latest[row] for row in again if latest[row].begun < now]):
+            self._repeated(self, renewed, now)
         return outcomes
 
     def update(self, id: str, patch: Patch, scope: ScopeKey | None, now: Micros) -> Stored:
@@ -122,12 +126,7 @@ class Repository(Records):
         current = self._current(id, scope, now, patch.if_version)
         values = dict(patch.values)
         if patch.metadata_merge is not None:
-            merged: dict[str, Any] = json.loads(current.metadata) if current.metadata else {}
-            merged.update(patch.metadata_merge)
-            kept = {key: value for key, value in merged.items() if value is not None or key not in patch.metadata_merge}
-            text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
-            check_metadata_size(text, patch.metadata_limit)
-            values["metadata"] = text if kept else None
+            values["metadata"] = merge_metadata(current.metadata, patch.metadata_merge, patch.metadata_limit)
         return self._change(current, values, patch, EventType.UPDATE, now)
 
     def delete(self, id: str, scope: ScopeKey | None, now: Micros) -> bool:
@@ -177,7 +176,9 @@ class Repository(Records):
         """
         stored = self._current(id, scope, now, None)
         if rating is not None:
-            self.db.execute("UPDATE records SET rating = ? WHERE row = ?", (rating, stored.row))
+            sql = "UPDATE records SET rating = ?, fingerprint = ?, checksum = ? WHERE row = ?"
+            new = _keyed(stored._replace(rating=rating))
+            self.db.execute(sql, (rating, new.fingerprint, checksum(new), stored.row))
         accounting.note_accesses(self.db, [(stored.row, 0, None, None, *verdict)])
         self._event(stored.row, EventType.FEEDBACK, now, stored.version, data)
 
@@ -186,8 +187,8 @@ class Repository(Records):
         rows = [(stored.row,) for stored in found]
         self.db.executemany(
             f"UPDATE records SET state = {ERASED}, version = version + 1, content = '', metadata = NULL, "
-            "fingerprint = NULL, role = NULL, kind = '', importance = NULL, rating = NULL, occurred_at = NULL, "
-            "expires_at = NULL, updated_at = ? WHERE row = ?",
+            "fingerprint = NULL, checksum = NULL, role = NULL, kind = '', importance = NULL, rating = NULL, "
+            "occurred_at = NULL, expires_at = NULL, updated_at = ? WHERE row = ?",
             [(now, stored.row) for stored in found],
         )
         for table in self.embedding_tables():
@@ -220,12 +221,12 @@ class Repository(Records):
             return True
         return False
 
-    def refresh_digests(self, rows: Iterable[int]) -> None:
-        """Make the digests of plain facts anew, whose kind has changed."""
-        found = [stored for stored in self.find_rows(rows) if stored.state == LIVE]
+    def sign(self, rows: Iterable[int]) -> None:
+        """Make keys and checksums of records anew, whose kind has changed."""
+        found = [_keyed(stored) for stored in self.find_rows(rows)]
         self.db.executemany(
-            "UPDATE records SET fingerprint = ? WHERE row = ? AND fingerprint IS NOT NULL",
-            [(fact_digest((s.user, s.agent, s.run), s.role, s.kind, s.content), s.row) for s in found],
+            "UPDATE records SET fingerprint = ?, checksum = ? WHERE row = ?",
+            [(stored.fingerprint, checksum(stored), stored.row) for stored in found],
         )
 
     def grow(self, layer: str, count: int, size: int) -> None:
@@ -241,6 +242,43 @@ class Repository(Records):
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
+    def _scope_numbers(self, draft: Draft) -> tuple[int, int, int]:
+        number, scope = self.names.intern, draft.scope
+        return number(self.db, scope.user_id), number(self.db, scope.agent_id), number(self.db, scope.run_id)
+
+    def _insert(self, new: Sequence[tuple[Stored, bytes]], now: Micros) -> None:
+        """Insert new records with their embeddings and events, and tell of the growth."""
+        if not new:
+            return
+        self.db.insert(_INSERT, [(*_bindable(stored), checksum(stored)) for stored, _ in new])
+        self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", [(stored.row, vector) for stored, vector in new])
+        self.db.insert(_INSERT_EVENTS, [(stored.row, "ADD", now, 1, None) for stored, _ in new])
+        growth = dict[str, tuple[int, int]]()
+        for stored, _ in new:
+            count, size = growth.get(stored.layer, (0, 0))
+            growth[stored.layer] = (count + 1, size + stored.size)
+        for layer, (count, size) in growth.items():
+            self.grow(layer, count, size)
+
+    def _refresh(self, current: Stored, changes: dict[str, Value], now: Micros) -> Stored:
+        """Change what a repetition changes, with an UPDATE event; what a full layer has no room for is left as it is.
+
+        Returns ``current`` if nothing is left to change.
+        """
+        *tries, last = as_far_as_there_is_room(current, changes)
+        for values in tries:
+            self.db.execute("SAVEPOINT repetition")
+            try:
+                changed = self._change(current, _begin_anew(current, values, now), Patch({}), EventType.UPDATE, now)
+            except CapacityError:
+                self.db.execute("ROLLBACK TO repetition")
+            else:
+                self.db.execute("RELEASE repetition")
+                return changed
+        if not last:
+            return current
+        return self._change(current, _begin_anew(current, last, now), Patch({}), EventType.UPDATE, now)
+
     def _shrink(self, found: Sequence[Stored]) -> None:
         accounting.resize(
             self.db, ((stored.row, stored.layer, -1, -stored.size) for stored in found if stored.state == LIVE)
@@ -251,29 +289,36 @@ class Repository(Records):
         changed = {column: value for column, value in values.items() if old[column] != value}
         if not changed:
             return current
-        new = current._replace(**{**changed, "version": current.version + 1, "updated_at": now})
-        columns = {**changed, "version": new.version, "updated_at": now}
+        new = _keyed(current._replace(**{**changed, "version": current.version + 1, "updated_at": now}))
         if "content" in changed:
-            key = (current.user, current.agent, current.run)
-            digest = fact_digest(key, current.role, current.kind, new.content)
-            sql = "UPDATE records SET fingerprint = ? WHERE row = ? AND fingerprint IS NOT NULL"
-            self.db.execute(sql, (digest, current.row))
             if patch.generation != self.generation:
                 raise StaleVectorError("the model changed while the new content was being embedded")
             self.db.execute(f"UPDATE {self.embeddings} SET vector = ? WHERE row = ?", (patch.vector, current.row))
+        columns = {**changed, "version": new.version, "updated_at": now, "fingerprint": new.fingerprint}
         sets = ", ".join(f"{column} = ?" for column in columns)
-        self.db.execute(f"UPDATE records SET {sets} WHERE row = ?", (*columns.values(), current.row))
-        replaced = {column: old[column] for column in changed if column not in ("state", "aged_from")}
-        self._event(current.row, event, now, new.version, replaced)
-        count, size = int(current.state != LIVE), new.size - (current.size if current.state == LIVE else 0)
-        accounting.resize(self.db, [(current.row, current.layer, count, size)])
-        if count or size > 0:
-            self.grow(current.layer, count, size)
-        if count:
-            accounting.queue(self.db, [current.row])
-        if count or "importance" in changed:
-            accounting.touch(self.db, [current.row])
+        sql = f"UPDATE records SET {sets}, checksum = ? WHERE row = ?"
+        self.db.execute(sql, (*columns.values(), checksum(new), current.row))
+        self._event(current.row, event, now, new.version, {c: old[c] for c in changed if c not in _SILENT})
+        self._account(current, new)
         return new
+
+    def _account(self, old: Stored, new: Stored) -> None:
+        """Keep sizes and queues in step with a record that has changed, and is live now."""
+        before = 0 if old.state != LIVE else old.size
+        moved = old.state != LIVE or old.layer != new.layer
+        sizes = [(new.row, new.layer, 1, new.size)]
+        if old.state == LIVE:
+            sizes.append((new.row, old.layer, -1, -old.size))
+        accounting.resize(self.db, sizes)
+        if moved or new.size > before:
+            self.grow(new.layer, int(moved), new.size if moved else new.size - before)
+        if old.state == LIVE and (old.layer, old.begun) != (new.layer, new.begun):
+            accounting.unqueue(self.db, old.layer, [(old.begun, old.row)])
+            accounting.queue(self.db, [new.row])
+        if old.state != LIVE:
+            accounting.queue(self.db, [new.row])
+        if moved or old.importance != new.importance:
+            accounting.touch(self.db, [new.row])
 
     def _event(self, row: int, event: EventType, now: Micros, version: int, data: dict[str, Any]) -> None:
         text = json.dumps(data, ensure_ascii=False) if data else None
@@ -291,26 +336,64 @@ class Repository(Records):
         found = self.db.select_in(f"SELECT {COLUMNS} FROM records r WHERE r.id IN ({{}})", ids)
         return {stored.id: stored for stored in map(Stored._make, found)}
 
-    def _existing_facts(self, wanted: Sequence[tuple[int, bytes]], now: Micros) -> dict[bytes, Stored]:
-        """Visible records by digest, of the users and digests given; the oldest where there are several."""
-        found = list[Row]()
-        for start in range(0, len(wanted), CHUNK):
-            chunk = wanted[start : start + CHUNK]
-            found += self.db.execute(
-                f"WITH wanted (user, digest) AS (VALUES {','.join(['(?,?)'] * len(chunk))}) "
-                f"SELECT {COLUMNS}, r.fingerprint FROM wanted w CROSS JOIN records r "
-                "ON r.user = w.user AND r.fingerprint = w.digest "
-                f"WHERE {LIVE_ONLY} AND r.fingerprint IS NOT NULL AND {UNEXPIRED} ORDER BY r.row DESC",
+    def _existing_facts(
+        self,
+        drafts: Sequence[Draft],
+        scopes: Sequence[tuple[int, int, int]],
+        keys: Sequence[bytes | None],
+        now: Micros,
+    ) -> dict[bytes, Stored]:
+        """Visible records by the keys of drafts that say the same; the oldest where there are several."""
+        wanted = dict[tuple[int, bytes], list[tuple[bytes, Micros | None]]]()
+        for draft, scope, key in zip(drafts, scopes, keys, strict=True):
+            if key is not None:
+                for known_as in (key, *self._first_keys_of(draft, scope)):
+                    wanted.setdefault((scope[0], known_as), []).append((key, draft.occurred_at))
+        found, pairs = dict[bytes, Stored](), list(wanted)
+        for start in range(0, len(pairs), CHUNK):
+            chunk = pairs[start : start + CHUNK]
+            rows = self.db.execute(
+                f"WITH wanted (user, key) AS (VALUES {','.join(['(?,?)'] * len(chunk))}) "
+                f"SELECT {COLUMNS} FROM wanted w CROSS JOIN records r ON r.user = w.user AND r.fingerprint = w.key "
+                f"WHERE {LIVE_ONLY} AND r.fingerprint IS NOT NULL AND {UNEXPIRED}",
                 (*(value for pair in chunk for value in pair), now),
             )
-        return {row[-1]: Stored._make(row[:-1]) for row in found}
+            for stored in map(Stored._make, rows):
+                assert stored.fingerprint is not None
+                for key, occurred_at in wanted[stored.user, stored.fingerprint]:
+                    # Keys by the first rule say nothing of the time.
+                    if stored.occurred_at == occurred_at and (key not in found or stored.row < found[key].row):
+                        found[key] = stored
+        return found
+
+    def _first_keys_of(self, draft: Draft, scope: tuple[int, int, int]) -> set[bytes]:
+        """Under which keys the fact may be found that was stored when those were made of the text as it was."""
+        if self._first_keys is None:
+            self._first_keys = int(self.meta(meta.FIRST_KEYS) or 0)
+        if not self._first_keys:
+            return set()
+        text = canonical(draft.content)
+        return {
+            first_fact_key(scope, draft.role, draft.kind, each)
+            for each in (draft.content, text, normalize("NFD", text))
+        }  # fmt: skip
+
+
+_SILENT = ("state", "aged_from")
+"""Columns whose old values an event does not tell: they follow from the events before it."""
+
+
+def _keyed(stored: Stored) -> Stored:
+    """The record with the key that it has now."""
+    return stored._replace(fingerprint=key_of(stored))
+
+
+def _begin_anew(current: Stored, values: dict[str, Value], now: Micros) -> dict[str, Value]:
+    """The same, and the record's time in its layer begins anew, unless the clock was set back."""
+    return {**values, "aged_from": now} if values and current.begun < now else values
 
 
 def _bindable(stored: Stored) -> tuple[Value, ...]:
     """The driver turns large ints into floats; beyond 53 bits (years before 1685, after 2255) text keeps them exact."""
     when = stored.occurred_at
     return stored if when is None or -(2**53) < when < 2**53 else stored._replace(occurred_at=str(when))  # pyright: ignore[reportArgumentType]
-
-
-def _same(stored: Stored, key: tuple[int, int, int], draft: Draft, now: Micros) -> bool:
-    return visible(stored, now) and (stored.user, stored.agent, stored.run) == key and stored.content == draft.content

@@ -29,7 +29,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A checked item, ready to be embedded and stored. ``id`` is None where the store is to choose one."""
+    """A checked item, ready to be embedded and stored. ``id`` is None where the store is to choose one.
+
+    ``metadata_limit`` is the largest metadata, in bytes of JSON, that merging it with what is there may lead to.
+    """
 
     content: str
     scope: Scope
@@ -37,6 +40,7 @@ class Draft:
     kind: str
     layer: Layer
     metadata: str | None
+    metadata_limit: int
     importance: float | None
     ttl: Micros | None
     occurred_at: Micros | None

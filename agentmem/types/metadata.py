@@ -32,6 +32,16 @@ def metadata_json(value: object, limit: int) -> str | None:
     return text
 
 
+def merge_metadata(stored: str | None, given: Mapping[str, Any], limit: int) -> str | None:
+    """Stored metadata with other values for some keys, as JSON text; a value of None removes its key."""
+    merged: dict[str, Any] = json.loads(stored) if stored else {}
+    merged.update(given)
+    kept = {key: value for key, value in merged.items() if value is not None or key not in given}
+    text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+    check_metadata_size(text, limit)
+    return text if kept else None
+
+
 def check_metadata_size(text: str, limit: int) -> None:
     """Refuse metadata whose JSON is longer than ``limit`` bytes."""
     if len(text) * 4 > limit and (size := len(text.encode())) > limit:

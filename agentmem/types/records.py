@@ -52,16 +52,19 @@ class MemoryRecord(Plain):
 class AddResult:
     """What became of one added item.
 
-    ``status`` is ``"added"`` or ``"duplicate"``; for a duplicate, ``id`` and ``record`` are those of the memory that
-    was already there.
+    ``status`` is ``"added"``; ``"duplicate"`` if it was there already; or ``"refreshed"`` if it was, and this brought
+    something new: a later end, a higher layer, other metadata, another importance. ``id`` and ``record`` are then those
+    of the memory that was already there, as it is now.
     """
 
     __slots__ = ("_build", "_record", "id", "status")
 
     id: str
-    status: Literal["added", "duplicate"]
+    status: Literal["added", "duplicate", "refreshed"]
 
-    def __init__(self, id: str, status: Literal["added", "duplicate"], build: Callable[[], MemoryRecord]) -> None:
+    def __init__(
+        self, id: str, status: Literal["added", "duplicate", "refreshed"], build: Callable[[], MemoryRecord]
+    ) -> None:
         self.id = id
         self.status = status
         self._build = build

@@ -11,7 +11,8 @@ import tarfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from unicodedata import normalize
 
 import pytest
 from conftest import ROOT, FakeClock
@@ -19,6 +20,7 @@ from conftest import ROOT, FakeClock
 from agentmem import ALL, Memory, Settings
 
 DATA = ROOT / "tests" / "data"
+Open: TypeAlias = Callable[..., Memory]
 VERSIONS = [file.name.removesuffix(".tar.gz") for file in sorted(DATA.glob("store-*.tar.gz"))]
 
 
@@ -79,6 +81,24 @@ def test_lives_go_on_as_they_were(opened: tuple[Memory, dict[str, Any]]) -> None
     for id, life in answers["explained"].items():
         found = memory.lifecycle.explain(id).to_dict()
         assert {name: found[name] for name in life} == life
+
+
+def test_facts_are_known_as_the_same_as_before(kept: tuple[Path, dict[str, Any]], open_memory: Open) -> None:
+    path, answers = kept
+    memory = open_memory(path, clock=FakeClock(datetime.fromisoformat(answers["now"])), embedder=None)
+    plain = {"role": None, "run_id": None}
+    facts = [r for r in answers["records"].values() if r | plain == r and len(r["id"]) == 36]  # no id of the caller's
+    assert len(facts) > 5
+    for record in facts:
+        same = {name: record[name] for name in ("user_id", "agent_id", "kind", "occurred_at", "layer")}
+        for text in (record["content"], f" {record['content']}\r\n", normalize("NFD", record["content"])):
+            added = memory.add(text, **same)
+            assert added.status in ("duplicate", "refreshed"), record
+            if text == record["content"]:
+                assert added.id == record["id"]
+        assert memory.add(record["content"], **same | {"occurred_at": "2001-02-03T04:05:06Z"}).status == "added"
+    memory.flush()
+    assert memory.verify().problems == []
 
 
 def test_it_takes_new_memories_and_changes(

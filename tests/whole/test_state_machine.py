@@ -33,6 +33,7 @@ from agentmem import ALL, AgentMemError, InvalidInputError, Memory, MemoryRecord
 
 TEXTS = [
     "tea",
+    "tea \r\n",
     "Green tea, green tea!",
     "running shoes",
     "she runs to the tea house",
@@ -255,12 +256,12 @@ class StoreMachine(RuleBasedStateMachine):
         if isinstance(expected, tuple):
             assert outcome == expected
             return
-        assert [status for status, _ in outcome] == [status for status, _ in expected]
-        for (status, record), (_, rows) in zip(outcome, expected, strict=True):
-            if status == "added" and rows[0].id is None:
-                assert record.id not in {row.id for row in self.oracle.rows}
-                rows[0].id = record.id
-            self._check_record(record, next(row for row in rows if row.id == record.id))
+        assert [status for status, _ in outcome] == [status for status, _, _ in expected]
+        for (status, record), (_, row, public) in zip(outcome, expected, strict=True):
+            if status == "added" and row.id is None:
+                assert record.id not in {each.id for each in self.oracle.rows}
+                row.id = record.id
+            assert asdict(record) == public | {"id": row.id}
 
     # -- adding ------------------------------------------------------------------------------------------------------
 
