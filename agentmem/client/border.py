@@ -10,7 +10,7 @@ from agentmem.client.arguments import conditions, cursor_row, search_request
 from agentmem.client.checks import check_batch, check_flag, check_limit, check_scope, check_tokens, token_counter
 from agentmem.client.drafts import draft, draft_many
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
-from agentmem.retrieval.context import choose, estimate_tokens, render
+from agentmem.retrieval.context import estimate_tokens
 from agentmem.types.errors import ScopeError
 from agentmem.types.inputs import Draft, Item, Scope
 from agentmem.types.records import Page, SearchResults
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 ITERATED = 500
 """Records that ``iterate`` reads at a time."""
-_CONTEXT_CANDIDATES = 50
 
 
 class Border:
@@ -85,12 +84,8 @@ class Border:
         check_tokens(max_tokens)
         counter = estimate_tokens if count_tokens is None else token_counter(count_tokens)
         scope = self.scope(options.user_id, options.agent_id, options.run_id)
-        request = search_request(query, scope, replace(options, limit=_CONTEXT_CANDIDATES))
-        # Only what is shown counts as used.
-        found = operations.search.search(
-            self.handle.engine(), request, explain=False, choose=lambda hits: choose(hits, max_tokens, counter)
-        )
-        return render([hit.record for hit in found])
+        request = search_request(query, scope, options)
+        return operations.context.context(self.handle.engine(), request, max_tokens, counter)
 
     def page(self, options: PageOptions) -> Page:
         """See ``Memory.page``."""

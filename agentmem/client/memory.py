@@ -258,10 +258,17 @@ class Memory:
         min_similarity: float | None = None,
         count_tokens: Callable[[str], int] | None = None,
     ) -> str:
-        """What to paste into a prompt: the best memories for the query, without repetitions, oldest first.
+        """What to paste into a prompt: the best memories for the query, without repetitions.
+
+        They come by the time of the event (``occurred_at``, else ``created_at``), oldest first, and in the order of
+        adding where that is the same. Each is an entry ``- [date] role: text``; further lines of a text begin with
+        ``  | ``, so that no text looks like another entry, and a text without a role that has a colon in its first line
+        begins with its kind.
 
         The text has at most ``max_tokens`` tokens as ``count_tokens`` counts them; left out, a token is taken to be
-        three bytes of UTF-8, which overestimates. Empty if nothing was found or nothing fits.
+        three bytes of UTF-8, which overestimates. As many memories as fit are shown, best first: one that is too long
+        for what is left is passed over, until 50 in a row were (1,000 while less than half of the budget is used).
+        Empty if nothing was found or nothing fits.
         """
         options = SearchOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,

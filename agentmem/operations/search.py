@@ -22,8 +22,8 @@ from agentmem.types.records import HitDetails, SearchHit, SearchResults, SearchT
 
 _ATTEMPTS = 3
 
-Choose = Callable[[SearchResults], list[int]]
-"""Which of the hits are of use, as positions."""
+Choose = Callable[[SearchResults, Sequence[Stored]], list[int] | None]
+"""Which of the hits are of use, as positions, given the hits and their rows; None if that cannot be told from them."""
 
 
 @dataclass(slots=True)
@@ -40,7 +40,10 @@ class _Watch:
 
 
 def search(engine: Engine, request: Search, *, explain: bool, choose: Choose | None = None) -> SearchResults:
-    """Search; see ``Memory.search``. With ``choose``, only the hits at these positions count as found and come back."""
+    """Search; see ``Memory.search``.
+
+    With ``choose``, only the hits at the positions that it returns count as found and come back; with None, none do.
+    """
     engine.check_process()
     watch = _Watch()
     while True:
@@ -94,7 +97,9 @@ class _Searching:
         watch.lap("build")
         trace = SearchTrace(found.engines, found.considered, cached is not None, watch.spent) if explain else None
         results = SearchResults(hits, trace)
-        chosen = None if choose is None else choose(results)
+        chosen = None
+        if choose is not None:
+            chosen = choose(results, [stored[candidate.row] for candidate in found.candidates]) or []
         engine.lifecycle.accesses.found(self._now, found.candidates, chosen)
         return results if chosen is None else SearchResults([results[at] for at in chosen], trace)
 

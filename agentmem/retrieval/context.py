@@ -1,10 +1,27 @@
-"""Search results as a text for a prompt."""
+"""What was found as a text for a prompt: the one place that says how an entry looks, and which of them fit a budget.
+
+An entry is a line, ``- [date] role: text``. Further lines of a text begin with ``  | ``, so that whatever a memory says
+lies within its own entry; a text without a role that has a colon in its first line begins with its kind, so that it
+cannot pass for what somebody said.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from agentmem.types.records import MemoryRecord, SearchHit
+from agentmem.types.records import MemoryRecord
+
+PATIENCE = 50
+"""Entries in a row that are too long for what is left of a budget, after which looking ends."""
+PATIENCE_BEFORE_HALF = 1_000
+"""The same while less than half of the budget is used."""
+
+_SHORTEST = "\n- [2025-01-01] x"
+_ROUNDING = 2
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+_NOT_A_NAME = re.compile(r"[^\w @.+-]+")
 
 
 def estimate_tokens(text: str) -> int:
@@ -12,31 +29,73 @@ def estimate_tokens(text: str) -> int:
     return -(-len(text.encode()) // 3)
 
 
-def choose(hits: Sequence[SearchHit], max_tokens: int, count_tokens: Callable[[str], int]) -> list[int]:
-    """Which of the hits to show, as positions: as many as fit, in the given order (best first).
-
-    Repeated texts are shown once. A record that does not fit is skipped, so that a long one does not keep out the rest.
-    The whole text, counted at once, stays within the budget.
-    """
-    seen = set[str]()
-    chosen, positions = list[MemoryRecord](), list[int]()
-    for position, hit in enumerate(hits):
-        same = " ".join(hit.content.split()).casefold()
-        if same in seen:
-            continue
-        if count_tokens(render([*chosen, hit.record])) <= max_tokens:
-            seen.add(same)
-            chosen.append(hit.record)
-            positions.append(position)
-    return positions
-
-
-def render(records: Sequence[MemoryRecord]) -> str:
-    """The records as lines, oldest first."""
-    return "\n".join(_line(record) for record in sorted(records, key=lambda r: (r.occurred_at or r.created_at, r.id)))
-
-
-def _line(record: MemoryRecord) -> str:
+def entry(record: MemoryRecord) -> str:
+    """A record as one entry."""
     when = (record.occurred_at or record.created_at).date().isoformat()
-    who = f"{record.role}: " if record.role else ""
-    return f"- [{when}] {who}{record.content}"
+    first, *more = (_CONTROL.sub(" ", line) for line in record.content.strip().splitlines())
+    label = record.role
+    if label is None and (":" in first or "\N{FULLWIDTH COLON}" in first):
+        label = record.kind
+    who = f"{_NOT_A_NAME.sub('_', label)}: " if label else ""
+    return "\n".join([f"- [{when}] {who}{first}", *(f"  | {line}".rstrip() for line in more)])
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Positions of the entries to show, by rank; ``complete`` unless more of them might change that."""
+
+    chosen: list[int]
+    complete: bool
+
+
+class Budget:
+    """Chooses entries for a text of at most ``max_tokens`` as ``count`` counts them; what it counted, it remembers."""
+
+    def __init__(self, max_tokens: int, count: Callable[[str], int]) -> None:
+        self._most = max_tokens
+        self._count = count
+        self._costs = dict[str, int]()
+        self._least = count(_SHORTEST)
+
+    def choose(self, entries: Sequence[str]) -> Selection:
+        """As many of the entries (best first) as fit; what is too long for the rest of the budget is passed over.
+
+        The costs of single entries are added up; where that says that the budget is used, the text is counted as a
+        whole, so that a long one is counted a few times and not once for each entry.
+        """
+        chosen, used, exact, misses = list[int](), 0, True, 0
+        for position, line in enumerate(entries):
+            cost = self._cost(line if not chosen else f"\n{line}")
+            if used + cost > self._most and not exact:
+                used, exact = self._whole(entries, chosen), True
+            if used + cost <= self._most or (
+                used + cost <= self._most + _ROUNDING and self._whole(entries, [*chosen, position]) <= self._most
+            ):
+                chosen.append(position)
+                used, exact, misses = used + cost, False, 0
+                continue
+            misses += 1
+            patience = PATIENCE if 2 * used > self._most else PATIENCE_BEFORE_HALF
+            if misses >= patience or self._most - used < self._least:
+                return Selection(self._within(entries, chosen), True)
+        return Selection(self._within(entries, chosen), False)
+
+    def fits(self, text: str) -> bool:
+        """Whether the text is within the budget."""
+        return self._count(text) <= self._most
+
+    def _within(self, entries: Sequence[str], chosen: list[int]) -> list[int]:
+        """The same without the last ones, where single costs add up to less than the whole."""
+        while chosen and (used := self._whole(entries, chosen)) > self._most:
+            too_many = len(chosen) * (used - self._most) // used
+            chosen = chosen[: -max(1, too_many)]
+        return chosen
+
+    def _whole(self, entries: Sequence[str], chosen: Sequence[int]) -> int:
+        return self._count("\n".join(entries[position] for position in chosen))
+
+    def _cost(self, line: str) -> int:
+        cost = self._costs.get(line)
+        if cost is None:
+            cost = self._costs[line] = self._count(line)
+        return cost

@@ -1,0 +1,67 @@
+"""What to paste into a prompt: a search whose hits become a text, as many as fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from agentmem.engine.engine import Engine
+from agentmem.operations.search import search
+from agentmem.retrieval.context import Budget, entry
+from agentmem.retrieval.query import Search
+from agentmem.stores.rows import Stored
+from agentmem.types.clock import Micros
+from agentmem.types.records import SearchResults
+
+_FIRST, _GROWTH = 64, 4
+"""Hits that are looked at, at first, and how many times more if the budget has room for them."""
+
+
+def context(engine: Engine, request: Search, max_tokens: int, count_tokens: Callable[[str], int]) -> str:
+    """The best memories for a query within a budget, oldest first, repeated texts once; see ``Memory.context``.
+
+    Only what is shown counts as used.
+    """
+    budget = Budget(max_tokens, count_tokens)
+    limit = _FIRST
+    while True:
+        shown = _Shown(budget, limit)
+        search(engine, replace(request, limit=limit), explain=False, choose=shown.choose)
+        if not shown.has_room:
+            return shown.text
+        limit *= _GROWTH
+
+
+class _Shown:
+    """Chooses among the first ``limit`` hits, and says with ``has_room`` that further ones might fit."""
+
+    def __init__(self, budget: Budget, limit: int) -> None:
+        self.text = ""
+        self.has_room = False
+        self._budget = budget
+        self._limit = limit
+
+    def choose(self, hits: SearchResults, stored: Sequence[Stored]) -> list[int] | None:
+        different = dict[str, int]()
+        for position, hit in enumerate(hits):
+            different.setdefault(" ".join(hit.content.split()).casefold(), position)
+        positions = list(different.values())
+        entries = [entry(hits[position].record) for position in positions]
+        selection = self._budget.choose(entries)
+        if not selection.complete and len(hits) == self._limit:
+            self.has_room = True
+            return None
+        chosen = selection.chosen
+        while True:
+            ordered = sorted(chosen, key=lambda at: _when(stored[positions[at]]))
+            text = "\n".join(entries[at] for at in ordered)
+            if not chosen or self._budget.fits(text):  # a tokenizer may count the same lines differently in this order
+                break
+            chosen = chosen[:-1]
+        self.text = text
+        return [positions[at] for at in chosen]
+
+
+def _when(stored: Stored) -> tuple[Micros, int]:
+    """The time of the event; what happened at the same time stays in the order of adding."""
+    return (stored.created_at if stored.occurred_at is None else stored.occurred_at, stored.row)
