@@ -20,13 +20,14 @@ from agentmem.client.checks import (
 from agentmem.filters.sqlite import compile_filter
 from agentmem.types.checks import check_instant, check_number, check_text
 from agentmem.types.clock import Micros
-from agentmem.types.enums import UNSET, Mode, Order
+from agentmem.types.enums import UNSET, By, Mode, Order
 from agentmem.types.errors import InvalidInputError, shown
 from agentmem.types.inputs import Scope
 from agentmem.types.metadata import metadata_json
 
 if TYPE_CHECKING:
-    from agentmem.client.options import SearchOptions
+    from agentmem.client.options import PageOptions, SearchOptions
+    from agentmem.operations.page import Listing
     from agentmem.retrieval.query import Search
     from agentmem.settings import Settings
     from agentmem.stores.connection import Value
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 MODES: tuple[str, ...] = get_args(Mode)
 ORDERS: tuple[str, ...] = get_args(Order)
+BYS: tuple[str, ...] = get_args(By)
 
 
 def search_request(query: object, scope: Scope, options: SearchOptions) -> Search:
@@ -42,11 +44,8 @@ def search_request(query: object, scope: Scope, options: SearchOptions) -> Searc
     from agentmem.retrieval.query import Search
 
     mode = _one_of(MODES, options.mode, "mode")
-    first = None if options.since is None else check_instant(options.since, "since")
-    end = None if options.until is None else check_instant(options.until, "until")
+    first, end = span(options.since, options.until)
     kinds, layers, as_of, least = options.kinds, options.layers, options.as_of, options.min_similarity
-    if first is not None and end is not None and first > end:
-        raise InvalidInputError("since is after until, so that nothing could match; swap them", field="since")
     return Search(
         query=check_query(query),
         scope=scope,
@@ -60,6 +59,15 @@ def search_request(query: object, scope: Scope, options: SearchOptions) -> Searc
         mode=cast("Mode", mode),
         min_similarity=None if least is None else check_number(least, "min_similarity", -1, 1),
     )
+
+
+def span(since: object, until: object) -> tuple[Micros | None, Micros | None]:
+    """The instants between which an event lies; None: no end."""
+    first = None if since is None else check_instant(since, "since")
+    end = None if until is None else check_instant(until, "until")
+    if first is not None and end is not None and first > end:
+        raise InvalidInputError("since is after until, so that nothing could match; swap them", field="since")
+    return first, end
 
 
 def conditions(filters: Mapping[str, object] | None, kinds: object, layers: object) -> tuple[list[str], list[Value]]:
@@ -90,19 +98,33 @@ def _one_of(choices: tuple[str, ...], value: object, field: str) -> str:
     return value
 
 
-def cursor_row(order: object, cursor: object) -> int | None:
-    """The row number after which a page goes on."""
-    _one_of(ORDERS, order, "order")
-    if cursor is None:
-        return None
-    direction, _, row = cursor.partition(":") if isinstance(cursor, str) else ("", "", "")
-    if direction != order or not row.isascii() or not row.isdigit() or len(row) > 18:
+def listing(scope: Scope, options: PageOptions) -> Listing:
+    """Check the arguments of a list; its scope was checked before."""
+    from agentmem.operations.page import Listing, place_of
+    from agentmem.stores.timeline import Range
+
+    order, by = check_order(options.order, options.by)
+    cursor = cast("object", options.cursor)
+    after = place_of(order, by, cursor) if isinstance(cursor, str) else None
+    if cursor is not None and after is None:
         raise InvalidInputError(
-            f"cursor={shown(cursor)} is not one that page(order={order!r}) returned; "
-            "pass the last page's cursor unchanged",
+            f"cursor={shown(cursor)} is not one that page(order={order!r}, by={by!r}) returned; "
+            "pass the last page's cursor unchanged, with the same arguments",
             field="cursor",
         )
-    return int(row)
+    return Listing(
+        scope,
+        conditions(options.filters, options.kinds, options.layers),
+        Range(*span(options.since, options.until)),
+        order=order,
+        by=by,
+        after=after,
+    )
+
+
+def check_order(order: object, by: object) -> tuple[Order, By]:
+    """How a list is ordered."""
+    return cast("Order", _one_of(ORDERS, order, "order")), cast("By", _one_of(BYS, by, "by"))
 
 
 def patch_of(

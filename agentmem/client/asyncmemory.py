@@ -23,7 +23,7 @@ from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.client.streaming import AddStream, batches
 from agentmem.client.waiting import in_thread, wait_for
 from agentmem.types.clock import Clock
-from agentmem.types.enums import UNSET, Instant, Layer, Mode, Order, Ttl, Unset, UserId
+from agentmem.types.enums import UNSET, By, Instant, Layer, Mode, Order, Ttl, Unset, UserId
 from agentmem.types.errors import ClosedError
 from agentmem.types.inputs import Draft, Item
 from agentmem.types.ports import Embedder
@@ -230,10 +230,11 @@ class AsyncMemory:
         return await self._search(options, call)
 
     async def recent(
-        self, *, run_id: str, user_id: UserId = None, agent_id: str | None = None, limit: int = 20
+        self, *, run_id: str, user_id: UserId = None, agent_id: str | None = None, limit: int = 20, by: By = "event"
     ) -> list[MemoryRecord]:
         """See ``Memory.recent``."""
-        return await self._run(self._blocking.recent, run_id=run_id, user_id=user_id, agent_id=agent_id, limit=limit)
+        options = PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, by=by, limit=limit)
+        return await self._run(self._border.recent, options)
 
     async def get(self, id: str) -> MemoryRecord | None:
         """See ``Memory.get``."""
@@ -248,14 +249,17 @@ class AsyncMemory:
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
         order: Order = "newest",
+        by: By = "added",
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page:
         """See ``Memory.page``."""
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
-            order=order, limit=limit, cursor=cursor,
+            since=since, until=until, order=order, by=by, limit=limit, cursor=cursor,
         )  # fmt: skip
         return await self._run(self._border.page, options)
 
@@ -268,12 +272,15 @@ class AsyncMemory:
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
         order: Order = "newest",
+        by: By = "added",
     ) -> AsyncIterator[MemoryRecord]:
         """See ``Memory.iterate``."""
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
-            order=order, limit=ITERATED,
+            since=since, until=until, order=order, by=by, limit=ITERATED,
         )  # fmt: skip
         while True:
             page = await self._run(self._border.page, options)

@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from agentmem import operations
-from agentmem.client.arguments import conditions, cursor_row, search_request
+from agentmem.client.arguments import listing, search_request
 from agentmem.client.checks import check_batch, check_flag, check_limit, check_scope, check_tokens, token_counter
 from agentmem.client.drafts import draft, draft_many
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.retrieval.context import estimate_tokens
 from agentmem.types.errors import ScopeError
 from agentmem.types.inputs import Draft, Item, Scope
-from agentmem.types.records import Page, SearchResults
+from agentmem.types.records import MemoryRecord, Page, SearchResults
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
@@ -90,17 +90,14 @@ class Border:
     def page(self, options: PageOptions) -> Page:
         """See ``Memory.page``."""
         scope = self.scope(options.user_id, options.agent_id, options.run_id)
-        where, params = conditions(options.filters, options.kinds, options.layers)
-        after = cursor_row(options.order, options.cursor)
-        return operations.page.page(
-            self.handle.engine(),
-            scope,
-            where=where,
-            params=params,
-            order=options.order,
-            limit=check_limit(options.limit),
-            after=after,
-        )
+        return operations.page.page(self.handle.engine(), listing(scope, options), check_limit(options.limit))
+
+    def recent(self, options: PageOptions) -> list[MemoryRecord]:
+        """See ``Memory.recent``."""
+        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        if scope.run_id is None:
+            raise ScopeError("recent() needs run_id, the conversation to continue")
+        return self.page(options).records[::-1]
 
 
 def words_only(options: SearchOptions) -> bool:

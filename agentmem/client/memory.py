@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agentmem import operations
 from agentmem.client.arguments import feedback_data, patch_of
 from agentmem.client.border import ITERATED, Border
-from agentmem.client.checks import check_chunk, check_flag, check_id, check_limit, check_stream, check_version
+from agentmem.client.checks import check_chunk, check_flag, check_id, check_stream, check_version
 from agentmem.client.handle import Handle
 from agentmem.client.lifecycle import LifecycleClient
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
@@ -23,7 +23,7 @@ from agentmem.client.streaming import AddStream
 from agentmem.filters.sqlite import compile_filter
 from agentmem.types.checks import check_number
 from agentmem.types.clock import Clock
-from agentmem.types.enums import UNSET, Instant, Layer, Mode, Order, Ttl, Unset, UserId
+from agentmem.types.enums import UNSET, By, Instant, Layer, Mode, Order, Ttl, Unset, UserId
 from agentmem.types.errors import InvalidInputError, ScopeError, StoreCorruptError
 from agentmem.types.inputs import Item, Scope
 from agentmem.types.ports import Embedder
@@ -277,14 +277,14 @@ class Memory:
         return self._border.context(query, options, max_tokens=max_tokens, count_tokens=count_tokens)
 
     def recent(
-        self, *, run_id: str, user_id: UserId = None, agent_id: str | None = None, limit: int = 20
+        self, *, run_id: str, user_id: UserId = None, agent_id: str | None = None, limit: int = 20, by: By = "event"
     ) -> list[MemoryRecord]:
-        """The last ``limit`` records of a conversation, oldest first."""
-        scope = self._border.scope(user_id, agent_id, run_id)
-        if scope.run_id is None:
-            raise ScopeError("recent() needs run_id, the conversation to continue")
-        page = operations.page.page(self.handle.engine(), scope, limit=check_limit(limit))
-        return page.records[::-1]
+        """The last ``limit`` records of a conversation, oldest first.
+
+        They come in the order in which they happened, also where they were added in another one: by ``occurred_at``,
+        and what has none where it was added. ``by="added"`` follows the order of adding alone.
+        """
+        return self._border.recent(PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, by=by, limit=limit))
 
     def get(self, id: str) -> MemoryRecord | None:
         """The record with this id, or None if there is none (here), or it is deleted or expired."""
@@ -299,17 +299,24 @@ class Memory:
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
         order: Order = "newest",
+        by: By = "added",
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page:
-        """Records of a scope by the time they were added; pass the page's ``cursor`` to get the next one.
+        """Records of a scope, newest or oldest first; pass the page's ``cursor`` to get the next one.
+
+        ``by`` is what the list follows: ``"added"``, the order of adding, or ``"event"``, the time of the event:
+        ``occurred_at``, and what has none stands where it was added. Ties go by the order of adding. ``since``
+        (inclusive) and ``until`` (exclusive) compare with ``occurred_at``, or ``created_at`` where that is not set.
 
         Records that are added or deleted between two pages neither repeat nor hide others.
         """
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
-            order=order, limit=limit, cursor=cursor,
+            since=since, until=until, order=order, by=by, limit=limit, cursor=cursor,
         )  # fmt: skip
         return self._border.page(options)
 
@@ -322,12 +329,15 @@ class Memory:
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
         order: Order = "newest",
+        by: By = "added",
     ) -> Iterator[MemoryRecord]:
-        """Every record of a scope, read page by page."""
+        """Every record of a scope, read page by page; the arguments are those of ``page``."""
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
-            order=order, limit=ITERATED,
+            since=since, until=until, order=order, by=by, limit=ITERATED,
         )  # fmt: skip
         while True:
             page = self._border.page(options)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar
 
-from agentmem.types.enums import Instant, Layer, Mode, Order, Ttl, UserId
+from agentmem.types.enums import By, Instant, Layer, Mode, Order, Ttl, UserId
 
 
 class _Options:
@@ -79,6 +79,9 @@ class PageOptions(_Options):
     filters: Mapping[str, object] | None = None
     kinds: Sequence[str] | None = None
     layers: Sequence[Layer | str] | None = None
+    since: Instant | None = None
+    until: Instant | None = None
     order: Order = "newest"
+    by: By = "added"
     limit: int = 100
     cursor: str | None = None

@@ -2,45 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 
 from agentmem.engine.engine import Engine
 from agentmem.filters.sqlite import CompiledFilter
 from agentmem.stores.connection import Value
-from agentmem.stores.records import UNEXPIRED
-from agentmem.stores.rows import Stored
-from agentmem.types.enums import Order
+from agentmem.stores.records import UNEXPIRED, Records
+from agentmem.stores.rows import ScopeKey, Stored, visible
+from agentmem.stores.timeline import Conditions, Position, Range, during, walk
+from agentmem.types.clock import Micros
+from agentmem.types.enums import By, Order
 from agentmem.types.inputs import Scope
 from agentmem.types.records import Page
 
 
-def page(
-    engine: Engine,
-    scope: Scope,
-    *,
-    where: Sequence[str] = (),
-    params: Sequence[Value] = (),
-    order: Order = "newest",
-    limit: int,
-    after: int | None = None,
-) -> Page:
-    """Live records of a scope that satisfy conditions on ``records r``, by order of adding, after a row number."""
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a list is of and how it is ordered, as checked; ``after`` is where the page before ended.
+
+    ``after`` is a row number by ``"added"``, a ``Position`` by ``"event"``.
+    """
+
+    scope: Scope
+    conditions: Conditions
+    within: Range
+    order: Order = "newest"
+    by: By = "added"
+    after: int | Position | None = None
+
+
+def page(engine: Engine, listing: Listing, limit: int) -> Page:
+    """The next live records of a list."""
     engine.check()
-    key = engine.key(scope)
+    key = engine.key(listing.scope)
     if key is None:
         return Page([], None)
-    found = list[int]()
+    records, now = engine.repository, engine.now()
+    walked = _by_event if listing.by == "event" else _by_adding
+    found = list(islice(walked(records, key, now, listing), limit + 1))
+    # Once more, since any of them may have been deleted since it was found.
+    stored = {item.row: item for item in records.find_rows(row for row, _ in found[:limit]) if visible(item, now)}
+    listed = [engine.record(stored[row]) for row, _ in found[:limit] if row in stored]
+    return Page(listed, cursor_of(listing.order, found[limit - 1][1]) if len(found) > limit else None)
+
+
+def _by_adding(records: Records, key: ScopeKey, now: Micros, listing: Listing) -> Iterator[tuple[int, int]]:
+    """Rows, each with the place after it."""
+    newest = listing.order == "newest"
     scope_where, scope_params = key.where()
-    condition = " AND ".join([scope_where, UNEXPIRED, *where])
-    newest, records = order == "newest", engine.repository
+    times, limits = during(listing.within)
+    condition = " AND ".join([scope_where, UNEXPIRED, *times, *listing.conditions[0]])
+    params = (*scope_params, now, *limits, *listing.conditions[1])
+    after = listing.after if isinstance(listing.after, int) else None
     for low, high in records.windows(scope_where, scope_params, newest_first=newest, start=after):
-        rows = records.rows_between(condition, (*scope_params, engine.now(), *params), low, high)
-        found += reversed(rows) if newest else rows
-        if len(found) > limit:
-            break
-    stored = {item.row: item for item in records.find_rows(found[:limit])}
-    listed = [engine.record(stored[row]) for row in found[:limit] if row in stored]
-    return Page(listed, f"{order}:{found[limit - 1]}" if len(found) > limit else None)
+        rows = records.rows_between(condition, params, low, high)
+        for row in reversed(rows) if newest else rows:
+            yield row, row
+
+
+def _by_event(records: Records, key: ScopeKey, now: Micros, listing: Listing) -> Iterator[tuple[int, Position]]:
+    """The same by the time of the event."""
+    where, params = listing.conditions
+    start = listing.after if isinstance(listing.after, Position) else Position()
+    return walk(
+        records.db,
+        key,
+        ([UNEXPIRED, *where], [now, *params]),
+        listing.within,
+        newest_first=listing.order == "newest",
+        start=start,
+    )
+
+
+_PLACES = re.compile(r"event:(\d{1,18})?:(?:(-?\d{1,18}),(\d{1,18}))?", re.ASCII)
+
+
+def cursor_of(order: Order, position: int | Position) -> str:
+    """A place in a list as text."""
+    if isinstance(position, int):
+        return f"{order}:{position}"
+    at = "" if position.dated is None else f"{position.dated[0]},{position.dated[1]}"
+    return f"{order}:event:{'' if position.plain is None else position.plain}:{at}"
+
+
+def place_of(order: Order, by: By, cursor: str) -> int | Position | None:
+    """Where a cursor of a list with this order points to; None if it is not one."""
+    direction, _, place = cursor.partition(":")
+    if direction != order:
+        return None
+    if by == "added":
+        return int(place) if re.fullmatch(r"\d{1,18}", place, re.ASCII) else None
+    match = _PLACES.fullmatch(place)
+    if match is None:
+        return None
+    plain, at, row = match.groups()
+    return Position(None if plain is None else int(plain), None if at is None else (int(at), int(row)))
 
 
 def matching(

@@ -121,11 +121,20 @@ def _checksums(db: Connection) -> None:
     db.execute("INSERT INTO meta SELECT 'first_keys_row', coalesce(max(row), 0) FROM records")
 
 
+def _dated(db: Connection) -> None:
+    """Times of events, to list by; of those records only that say when they happened: the rest costs nothing."""
+    where = "state = 0 AND occurred_at IS NOT NULL"
+    db.execute(f"CREATE INDEX records_dated ON records (occurred_at, row) WHERE {where}")
+    db.execute(f"CREATE INDEX records_dated_by_user ON records (user, occurred_at, row) WHERE {where}")
+    db.execute(f"CREATE INDEX records_dated_by_run ON records (run, occurred_at, row) WHERE {where} AND run != 0")
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_first", _first),
     ("0002_lifecycle", _lifecycle),
     ("0003_facts_by_user", _facts_by_user),
     ("0004_checksums", _checksums),
+    ("0005_dated", _dated),
 )
 
 

@@ -29,7 +29,10 @@ UserId: TypeAlias = str | AllUsers | None
 Mode: TypeAlias = Literal["hybrid", "vector", "keyword"]
 """How to search: by meaning and words, by meaning, or by words."""
 Order: TypeAlias = Literal["newest", "oldest"]
-"""By the time they were added."""
+"""Which end of a list comes first."""
+By: TypeAlias = Literal["added", "event"]
+"""What a list follows: the order of adding, or the time of the event (``occurred_at``; what has none stands where it
+was added). What happened at the same time stays in the order of adding."""
 Metadata: TypeAlias = dict[str, Any]
 """A JSON object: text keys; text, numbers, booleans, None, lists and dicts as values."""
 Instant: TypeAlias = datetime | str
