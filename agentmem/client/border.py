@@ -11,6 +11,7 @@ from agentmem.client.checks import check_batch, check_flag, check_limit, check_s
 from agentmem.client.drafts import draft, draft_many
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.retrieval.context import estimate_tokens
+from agentmem.types.clock import Micros
 from agentmem.types.errors import ScopeError
 from agentmem.types.inputs import Draft, Item, Scope
 from agentmem.types.records import MemoryRecord, Page, SearchResults
@@ -54,14 +55,14 @@ class Border:
 
     def draft(self, item: Item, defaults: AddOptions) -> list[Draft]:
         """Check one item; a list of it, as the engine takes it."""
-        made = draft(item, defaults, self.handle.settings)
+        made = draft(item, defaults, self.handle.settings, self._now)
         if self.bound is not None:
             within(self.bound, made.scope)
         return [made]
 
     def drafts(self, items: object, defaults: AddOptions, first_index: int = 0) -> list[Draft]:
         """Check a batch; ``first_index`` is the position of its first item for the caller."""
-        drafts = draft_many(check_batch(items), defaults, self.handle.settings, first_index)
+        drafts = draft_many(check_batch(items), defaults, self.handle.settings, self._now, first_index)
         if self.bound is not None:
             for index, made in enumerate(drafts, first_index):
                 try:
@@ -69,6 +70,9 @@ class Border:
                 except ScopeError as exc:
                     raise ScopeError(f"item {index}: {exc}", index=index) from exc
         return drafts
+
+    def _now(self) -> Micros:
+        return self.handle.engine().now()
 
     # -- finding -----------------------------------------------------------------------------------------------------
 

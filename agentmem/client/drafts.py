@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from agentmem.client.checks import check_content, check_id, check_layer, check_scope, check_ttl
 from agentmem.client.options import AddOptions
+from agentmem.client.returned import as_item, is_returned
 from agentmem.types.checks import check_instant, check_label, check_number
+from agentmem.types.clock import Micros
 from agentmem.types.enums import Layer
 from agentmem.types.errors import InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Draft, Item, is_new_memory
 from agentmem.types.metadata import metadata_json
+from agentmem.types.records import MemoryRecord
 
 if TYPE_CHECKING:
     from agentmem.settings import Settings
 
 
-def draft_many(items: Sequence[Item], defaults: AddOptions, settings: Settings, first_index: int = 0) -> list[Draft]:
+def draft_many(
+    items: Sequence[Item], defaults: AddOptions, settings: Settings, now: Callable[[], Micros], first_index: int = 0
+) -> list[Draft]:
     """Drafts of all items; a bad one raises with its position, counted from ``first_index``, as ``.index``."""
     drafts: list[Draft] = []
     for index, item in enumerate(items, first_index):
         try:
-            drafts.append(draft(item, defaults, settings))
+            drafts.append(draft(item, defaults, settings, now))
         except InvalidInputError as exc:
             raise InvalidInputError(f"item {index}: {exc}", field=exc.field, index=index) from exc
         except ScopeError as exc:
@@ -48,7 +53,7 @@ def is_light(*values: object) -> bool:
             if len(parts) > room:
                 return False
             left += parts.values() if isinstance(parts, Mapping) else parts
-        elif is_new_memory(value):
+        elif is_new_memory(value) or isinstance(value, MemoryRecord):
             left += (value.content, value.metadata)
         if room < 0:
             return False
@@ -59,10 +64,12 @@ _NAMES = tuple(field.name for field in fields(AddOptions))
 _FIELDS = frozenset({"content", *_NAMES})
 
 
-def draft(item: object, defaults: AddOptions, settings: Settings) -> Draft:
-    """Check one item against everything the store requires."""
+def draft(item: object, defaults: AddOptions, settings: Settings, now: Callable[[], Micros]) -> Draft:
+    """Check one item against everything the store requires. ``now`` is the store's clock, for records that return."""
     if isinstance(item, str):
         return _draft(item, defaults, settings)
+    if is_returned(item):
+        item = as_item(cast("MemoryRecord | Mapping[str, Any]", item), now)
     if is_new_memory(item):
         given: dict[str, object] = {name: value for name, value in item if value is not None}
     elif isinstance(item, Mapping):
@@ -78,7 +85,8 @@ def draft(item: object, defaults: AddOptions, settings: Settings) -> Draft:
             raise InvalidInputError("an item needs 'content', the text to remember", field="content")
     else:
         raise InvalidInputError(
-            f"an item must be text, a mapping with 'content', or a NewMemory, not {type(item).__name__}", field="item"
+            f"an item must be text, a mapping with 'content', a NewMemory or a MemoryRecord, not {type(item).__name__}",
+            field="item",
         )
     content = given.pop("content")
     values: dict[str, Any] = {name: given.get(name, getattr(defaults, name)) for name in _NAMES}

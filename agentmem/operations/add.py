@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from agentmem.engine.engine import Engine
+from agentmem.stores.records import Owner, public
 from agentmem.stores.rows import Created
 from agentmem.types.inputs import Draft
 from agentmem.types.records import AddResult
@@ -22,5 +23,13 @@ def submit(
 
 
 def results(engine: Engine, created: Sequence[Created]) -> list[AddResult]:
-    """The public form of what an add did."""
-    return [AddResult(one.stored.id, one.status, partial(engine.record, one.stored)) for one in created]
+    """The public form of what an add did. It needs no store any more, which may be closed by the time it is read."""
+    owners = dict[tuple[int, int, int], Owner]()
+    found = list[AddResult]()
+    for status, stored in created:
+        key = (stored.user, stored.agent, stored.run)
+        owner = owners.get(key)
+        if owner is None:
+            owner = owners[key] = engine.repository.owner(stored)
+        found.append(AddResult.on_use(stored.id, status, partial(public, stored, owner)))
+    return found

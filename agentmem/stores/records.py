@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from agentmem.stores import meta
 from agentmem.stores.connection import Connection, Value
@@ -30,6 +30,34 @@ LIVE_ONLY = f"r.state = {LIVE}"
 _LAST_ROW = 2**62
 _EVENTS = 500
 _ENTRY = ", ".join(("e." if name == "vector" else "r.") + name for name in Entry._fields)
+
+
+Owner: TypeAlias = tuple[str | None, str | None, str | None]
+"""The names of a record's user, agent and run."""
+
+
+def public(stored: Stored, owner: Owner) -> MemoryRecord:
+    """The public form of a row."""
+    user, agent, run = owner
+    return MemoryRecord(
+        id=stored.id,
+        content=stored.content,
+        user_id=user,
+        agent_id=agent,
+        run_id=run,
+        role=stored.role,
+        kind=stored.kind,
+        layer=Layer(stored.layer),
+        metadata=json.loads(stored.metadata) if stored.metadata else {},
+        importance=stored.importance,
+        rating=stored.rating,
+        created_at=to_datetime(stored.created_at),
+        updated_at=to_datetime(stored.updated_at),
+        occurred_at=None if stored.occurred_at is None else to_datetime(stored.occurred_at),
+        expires_at=None if stored.expires_at is None else to_datetime(stored.expires_at),
+        version=stored.version,
+        pinned=bool(stored.pinned),
+    )
 
 
 class Records:
@@ -105,26 +133,12 @@ class Records:
 
     def record(self, stored: Stored) -> MemoryRecord:
         """The public form of a row."""
+        return public(stored, self.owner(stored))
+
+    def owner(self, stored: Stored) -> Owner:
+        """The names of a row's user, agent and run."""
         name = self.names.name
-        return MemoryRecord(
-            id=stored.id,
-            content=stored.content,
-            user_id=name(self.db, stored.user),
-            agent_id=name(self.db, stored.agent),
-            run_id=name(self.db, stored.run),
-            role=stored.role,
-            kind=stored.kind,
-            layer=Layer(stored.layer),
-            metadata=json.loads(stored.metadata) if stored.metadata else {},
-            importance=stored.importance,
-            rating=stored.rating,
-            created_at=to_datetime(stored.created_at),
-            updated_at=to_datetime(stored.updated_at),
-            occurred_at=None if stored.occurred_at is None else to_datetime(stored.occurred_at),
-            expires_at=None if stored.expires_at is None else to_datetime(stored.expires_at),
-            version=stored.version,
-            pinned=bool(stored.pinned),
-        )
+        return name(self.db, stored.user), name(self.db, stored.agent), name(self.db, stored.run)
 
     def last_row(self) -> int:
         """The newest record's row number."""

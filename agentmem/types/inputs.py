@@ -12,10 +12,12 @@ from agentmem.types.enums import Layer, UserId
 
 if TYPE_CHECKING:
     from agentmem.types.newmemory import NewMemory
+    from agentmem.types.records import MemoryRecord
 
 
-Item: TypeAlias = "str | Mapping[str, Any] | NewMemory"
-"""What can be added: a text, a mapping with the fields of ``NewMemory``, such as a chat message, or one of those."""
+Item: TypeAlias = "str | Mapping[str, Any] | NewMemory | MemoryRecord"
+"""What can be added: a text, a mapping with the fields of ``NewMemory``, such as a chat message, one of those, or a
+record of another store, also as its ``to_dict()``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from agentmem.types.enums import EventType, Layer, Metadata
-from agentmem.types.plain import Plain
+from agentmem.types.plain import Plain, plain
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class MemoryRecord(Plain):
     """One memory as it is stored. Times are aware datetimes in UTC."""
 
@@ -49,7 +49,8 @@ class MemoryRecord(Plain):
     """Whether the rules of the lifecycle leave it where it is."""
 
 
-class AddResult:
+@dataclass(frozen=True, repr=False)
+class AddResult(Plain):
     """What became of one added item.
 
     ``status`` is ``"added"``; ``"duplicate"`` if it was there already; or ``"refreshed"`` if it was, and this brought
@@ -57,31 +58,36 @@ class AddResult:
     of the memory that was already there, as it is now.
     """
 
-    __slots__ = ("_build", "_record", "id", "status")
-
     id: str
     status: Literal["added", "duplicate", "refreshed"]
+    record: MemoryRecord
+    """The stored record."""
 
-    def __init__(
-        self, id: str, status: Literal["added", "duplicate", "refreshed"], build: Callable[[], MemoryRecord]
-    ) -> None:
-        self.id = id
-        self.status = status
-        self._build = build
-        self._record: MemoryRecord | None = None
+    @classmethod
+    def on_use(
+        cls, id: str, status: Literal["added", "duplicate", "refreshed"], build: Callable[[], MemoryRecord]
+    ) -> AddResult:
+        """One whose record is built when it is first looked at: bulk loads rarely do, and building takes 6 µs."""
+        result = cls.__new__(cls)
+        result.__dict__.update(id=id, status=status, _build=build)
+        return result
 
-    @property
-    def record(self) -> MemoryRecord:
-        """The stored record (built on first use: bulk loads rarely look at it)."""
-        if self._record is None:
-            self._record = self._build()
-        return self._record
+    def __getattr__(self, name: str) -> Any:
+        if name == "record" and (build := self.__dict__.get("_build")) is not None:
+            self.__dict__["record"] = build()
+            self.__dict__.pop("_build", None)
+        if name in self.__dict__:
+            return self.__dict__[name]
+        raise AttributeError(f"an AddResult has no {name!r}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"id": self.id, "status": self.status, "record": self.record}
 
     def __repr__(self) -> str:
         return f"AddResult(id={self.id!r}, status={self.status!r})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HitDetails(Plain):
     """Why a hit ranks where it does; the formula is in docs/design.md."""
 
@@ -113,13 +119,13 @@ class HitDetails(Plain):
     """Terms of the memory that stand for one of the query's."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SearchHit(Plain):
     """One found memory.
 
     ``score`` in [0, 1] ranks hits of one query; ``similarity`` is the cosine between query and memory and can be
     compared between queries (``None`` in keyword mode, where nothing is embedded). ``details`` is set when
-    ``explain=True``.
+    ``explain=True``. What is asked for most often of the record is there without it, too: ``hit.content``.
     """
 
     score: float
@@ -135,8 +141,44 @@ class SearchHit(Plain):
     def content(self) -> str:
         return self.record.content
 
+    @property
+    def user_id(self) -> str | None:
+        return self.record.user_id
 
-@dataclass(frozen=True, slots=True)
+    @property
+    def agent_id(self) -> str | None:
+        return self.record.agent_id
+
+    @property
+    def run_id(self) -> str | None:
+        return self.record.run_id
+
+    @property
+    def role(self) -> str | None:
+        return self.record.role
+
+    @property
+    def kind(self) -> str:
+        return self.record.kind
+
+    @property
+    def layer(self) -> Layer:
+        return self.record.layer
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.record.metadata
+
+    @property
+    def created_at(self) -> datetime:
+        return self.record.created_at
+
+    @property
+    def occurred_at(self) -> datetime | None:
+        return self.record.occurred_at
+
+
+@dataclass(frozen=True)
 class SearchTrace(Plain):
     """How a search was done: the engines that proposed candidates, counts, and milliseconds per stage."""
 
@@ -151,7 +193,7 @@ class SearchTrace(Plain):
 
 
 class SearchResults(list[SearchHit]):
-    """Hits, best first. ``trace`` is set when ``explain=True``."""
+    """Hits, best first: a list. ``trace`` is set when ``explain=True``."""
 
     trace: SearchTrace | None
 
@@ -159,8 +201,19 @@ class SearchResults(list[SearchHit]):
         super().__init__(hits)
         self.trace = trace
 
+    def to_dict(self) -> dict[str, Any]:
+        """``hits`` and ``trace``, JSON-ready."""
+        return {"hits": plain(list(self)), "trace": plain(self.trace)}
 
-@dataclass(frozen=True, slots=True)
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        # For what is built on pydantic, such as an endpoint of FastAPI, it is a list of hits.
+        from pydantic import AfterValidator
+
+        return handler.generate_schema(Annotated[list[SearchHit], AfterValidator(cls)])
+
+
+@dataclass(frozen=True)
 class HistoryEvent(Plain):
     """One change of one record.
 
@@ -178,7 +231,7 @@ class HistoryEvent(Plain):
     data: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Page(Plain):
     """A page of records; pass ``cursor`` to the next call, ``None`` means that this was the last one."""
 

@@ -9,7 +9,7 @@ from agentmem.types.enums import EventType, Layer, Pressure
 from agentmem.types.plain import Plain
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EraseReport(Plain):
     """What an erase removed, and which derived copies are still to be rewritten (``pending``)."""
 
@@ -18,7 +18,7 @@ class EraseReport(Plain):
     pending: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReembedReport(Plain):
     """A move from one model to another; ``records`` counts embeddings made by this run (a resumed one makes fewer)."""
 
@@ -27,7 +27,7 @@ class ReembedReport(Plain):
     records: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Move(Plain):
     """What a sweep does with one record, and the rule behind it; ``to_layer`` is None for a record that goes."""
 
@@ -38,7 +38,7 @@ class Move(Plain):
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SweepReport(Plain):
     """What a sweep did, or would do.
 
@@ -58,7 +58,7 @@ class SweepReport(Plain):
     moves: tuple[Move, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Requirement(Plain):
     """One condition of a promotion: ``value`` has to exceed ``threshold``."""
 
@@ -69,7 +69,7 @@ class Requirement(Plain):
     met: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Explanation(Plain):
     """Why a record is where it is, what it lacks to move up, and when it is due.
 
@@ -109,7 +109,7 @@ class Explanation(Plain):
     restorable_until: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LayerStats(Plain):
     """Live records of a layer, the bytes of their text, metadata and vectors, and the layer's limit in bytes."""
 
@@ -119,7 +119,7 @@ class LayerStats(Plain):
     pressure: Pressure
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stats(Plain):
     """What the store holds. ``bytes`` are sizes on disk by component."""
 
@@ -150,7 +150,7 @@ class Stats(Plain):
     """``hits``, ``misses``; empty where there is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Health(Plain):
     """How the store is doing. ``vectors_behind`` counts changes that LanceDB has yet to receive.
 
@@ -171,7 +171,7 @@ class Health(Plain):
     """None once it has worked again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class VerifyReport(Plain):
     """What ``verify()`` compared, and every disagreement that it found."""
 
