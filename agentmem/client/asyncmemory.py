@@ -20,7 +20,7 @@ from agentmem.client.drafts import is_light
 from agentmem.client.lifecycle import AsyncLifecycleClient
 from agentmem.client.memory import Memory
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
-from agentmem.client.streaming import AddStream, batches
+from agentmem.client.streaming import AddStream, Unread, batches
 from agentmem.client.waiting import in_thread, wait_for
 from agentmem.types.clock import Clock
 from agentmem.types.enums import UNSET, By, Instant, Layer, Mode, Order, Ttl, Unset, UserId
@@ -67,6 +67,10 @@ class AsyncMemory:
     async def aclose(self) -> None:
         """Finish what is queued and release the store."""
         await anyio.to_thread.run_sync(self._blocking.close)
+
+    async def close(self) -> None:
+        """The same as ``aclose``."""
+        await self.aclose()
 
     def scoped(
         self, *, user_id: str | None = None, agent_id: str | None = None, run_id: str | None = None
@@ -135,7 +139,7 @@ class AsyncMemory:
         drafts = await self._drafts(items, defaults, 0)
         return operations.add.results(engine, await wait_for(operations.add.submit(engine, drafts, 0)))
 
-    async def add_stream(
+    def add_stream(
         self,
         items: Iterable[Item] | AsyncIterable[Item],
         *,
@@ -160,10 +164,16 @@ class AsyncMemory:
         defaults = self._border.defaults(options)
         source = check_stream(items)
         check_chunk(chunk)
+        return self._stream(source, chunk, defaults, Unread())
+
+    async def _stream(
+        self, items: Iterable[Item] | AsyncIterable[Item], chunk: int, defaults: AddOptions, unread: Unread
+    ) -> AsyncIterator[list[AddResult]]:
+        unread.started = True
         await self._open()
         engine = self._border.handle.engine()
         stream = AddStream(engine)
-        chunks = batches(source, chunk)
+        chunks = batches(items, chunk)
         try:
             while not stream.ended:
                 try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from agentmem.client.checks import check_content, check_id, check_layer, check_scope, check_ttl
+from agentmem.client.hints import did_you_mean
 from agentmem.client.options import AddOptions
 from agentmem.client.returned import as_item, is_returned
 from agentmem.types.checks import check_instant, check_label, check_number
@@ -76,21 +77,32 @@ def draft(item: object, defaults: AddOptions, settings: Settings, now: Callable[
         given = {key: value for key, value in cast("Mapping[str, object]", item).items() if value is not None}
         unknown: list[object] = [key for key in given if key not in _FIELDS]
         if unknown:
-            raise InvalidInputError(
-                f"an item has no field {shown(unknown[0])}; it may have {', '.join(sorted(_FIELDS))}. "
-                "Put anything else into metadata",
-                field=unknown[0] if isinstance(unknown[0], str) else None,
-            )
+            raise _unknown("record" if "record" in unknown else unknown[0])
         if "content" not in given:
             raise InvalidInputError("an item needs 'content', the text to remember", field="content")
     else:
         raise InvalidInputError(
-            f"an item must be text, a mapping with 'content', a NewMemory or a MemoryRecord, not {type(item).__name__}",
+            f"an item must be text, a mapping with 'content', a NewMemory or a MemoryRecord, not {type(item).__name__}"
+            + "; several at once are for add_many() or add_stream()" * _is_many(item),
             field="item",
         )
     content = given.pop("content")
     values: dict[str, Any] = {name: given.get(name, getattr(defaults, name)) for name in _NAMES}
     return _draft(content, AddOptions(**values), settings)
+
+
+def _unknown(name: object) -> InvalidInputError:
+    """The error for a field that no item has."""
+    hint = "; pass the 'record' of a result alone." if name == "record" else did_you_mean(name, _FIELDS)
+    return InvalidInputError(
+        f"an item has no field {shown(name)}{hint} It may have {', '.join(sorted(_FIELDS))}; "
+        "put anything else into metadata",
+        field=name if isinstance(name, str) else None,
+    )
+
+
+def _is_many(item: object) -> bool:
+    return isinstance(item, (Iterable, AsyncIterable)) and not isinstance(item, (bytes, bytearray))
 
 
 def _draft(content: object, options: AddOptions, settings: Settings) -> Draft:

@@ -48,6 +48,12 @@ class Handle:
         self._closed = False
         self._waiting = list[Future[None]]()
 
+    def __reduce__(self) -> str:
+        raise TypeError(
+            "a client cannot be pickled or copied: it holds threads, locks and open files of this process. Threads "
+            f"share one client; another process opens the store for itself, with Memory({str(self.path)!r})"
+        )
+
     @cached_property
     def settings(self) -> Settings:
         """What the store is opened with. pydantic is imported here, not with the package."""

@@ -19,7 +19,7 @@ from agentmem.client.checks import check_chunk, check_flag, check_id, check_stre
 from agentmem.client.handle import Handle
 from agentmem.client.lifecycle import LifecycleClient
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
-from agentmem.client.streaming import AddStream
+from agentmem.client.streaming import AddStream, Unread
 from agentmem.filters.sqlite import compile_filter
 from agentmem.types.checks import check_number
 from agentmem.types.clock import Clock
@@ -177,7 +177,8 @@ class Memory:
     ) -> Iterator[list[AddResult]]:
         """Remember any number of things in memory that does not grow; each yielded list is durable.
 
-        ``chunk`` items are committed at a time. An error ends the stream after the chunks before it were yielded; a bad
+        ``chunk`` items are committed at a time, as the result is iterated over: nothing is stored before, and one that
+        is dropped unread warns. An error ends the stream after the chunks before it were yielded; a bad
         item raises with its position in the whole stream as ``.index``.
         """
         options = AddOptions(
@@ -189,9 +190,12 @@ class Memory:
         check_chunk(chunk)
         if not isinstance(stream, Iterator):
             raise InvalidInputError("items is an async iterable; use AsyncMemory for it, or a plain one", field="items")
-        return self._stream(stream, chunk, defaults)
+        return self._stream(stream, chunk, defaults, Unread())
 
-    def _stream(self, items: Iterator[Item], chunk: int, defaults: AddOptions) -> Iterator[list[AddResult]]:
+    def _stream(
+        self, items: Iterator[Item], chunk: int, defaults: AddOptions, unread: Unread
+    ) -> Iterator[list[AddResult]]:
+        unread.started = True
         engine = self.handle.engine()
         stream = AddStream(engine)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from concurrent.futures import Future
@@ -66,6 +67,23 @@ class AddStream:
         """Drop what nobody has waited for and whose commit has not begun."""
         for future in self._waiting:
             future.cancel()
+
+
+class Unread:
+    """Kept by a stream until it ends: warns if that is dropped before anything of it was asked for."""
+
+    def __init__(self) -> None:
+        self.started = False
+
+    def __del__(self) -> None:
+        if not self.started:
+            # Like a coroutine that was never awaited; a ResourceWarning would be hidden unless asked for.
+            warnings.warn(
+                "what add_stream() returned was never iterated over, so that nothing was stored; "
+                "loop over it: for results in memory.add_stream(...)",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 async def batches(items: Iterable[Item] | AsyncIterable[Item], size: int) -> AsyncGenerator[list[Item]]:
