@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -24,13 +23,13 @@ from agentmem.client.streaming import AddStream, Unread, batches
 from agentmem.client.waiting import in_thread, wait_for
 from agentmem.types.clock import Clock
 from agentmem.types.enums import UNSET, By, Instant, Layer, Mode, Order, Ttl, Unset, UserId
-from agentmem.types.errors import ClosedError
 from agentmem.types.inputs import Draft, Item
 from agentmem.types.ports import Embedder
 from agentmem.types.records import AddResult, HistoryEvent, MemoryRecord, Page, SearchResults
 from agentmem.types.reports import EraseReport, Health, ReembedReport, Stats, VerifyReport
 
 if TYPE_CHECKING:
+    from agentmem.engine.workers import Workers
     from agentmem.settings import Settings
 
 P = ParamSpec("P")
@@ -449,9 +448,5 @@ class AsyncMemory:
         return await self._checked(check, items, repeated)
 
 
-async def _on(pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-    try:
-        future = pool.submit(call)
-    except RuntimeError as exc:
-        raise ClosedError("this client was closed; open a new one") from exc
-    return await wait_for(future)
+async def _on(workers: Workers, call: Callable[[], T]) -> T:
+    return await wait_for(workers.submit(call))

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-import threading
 from concurrent.futures import Future
-from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from agentmem.types.checks import check_text
 from agentmem.types.clock import Clock
 from agentmem.types.errors import ClosedError, InvalidInputError, StoreError, shown
 from agentmem.types.ports import Embedder
+from agentmem.types.promise import Promise, aside, promised
 
 if TYPE_CHECKING:
     from agentmem.engine.engine import Engine
+    from agentmem.engine.sharing import Lease
     from agentmem.settings import Settings
     from agentmem.types.reports import VerifyReport
 
@@ -38,15 +39,14 @@ class Handle:
             message = f"clock must be a function that returns an aware datetime, not {type(clock).__name__}"
             raise InvalidInputError(message, field="clock")
         self.path = Path(DEFAULT_PATH if path is None else _checked_path(path))
-        self._settings = settings
         self._embedder = embedder
         self._clock = clock
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._waiting_lock = threading.Lock()
-        self._engine: Engine | None = None
+        self._lease: Lease | None = None
+        self._opening: Promise[None] | None = None
+        self._settings_now = settings
         self._closed = False
-        self._waiting = list[Future[None]]()
+        self._pid = os.getpid()
+        self._lock = RLock()
 
     def __reduce__(self) -> str:
         raise TypeError(
@@ -54,62 +54,55 @@ class Handle:
             f"share one client; another process opens the store for itself, with Memory({str(self.path)!r})"
         )
 
-    @cached_property
+    @property
     def settings(self) -> Settings:
         """What the store is opened with. pydantic is imported here, not with the package."""
-        from agentmem.settings import Settings
-
-        return self._settings or Settings()
+        if self._settings_now is None:
+            self._settings_now = aside(_settings)
+        return self._settings_now
 
     @property
     def is_open(self) -> bool:
-        return self._engine is not None
+        return self._lease is not None
 
     def engine(self, *, any_model: bool = False) -> Engine:
-        """The engine, opened now if need be; ``any_model`` as for ``Engine.acquire``.
+        """The engine, opened now if need be; ``any_model`` as for ``sharing.acquire``.
 
-        Raises ``ClosedError`` after ``close`` and ``StoreError`` after a fork.
+        Raises ``ClosedError`` after ``close`` and, in a process that was forked since it was opened, ``StoreError``.
         """
-        if self._closed:
-            raise ClosedError("this client was closed; open a new one")
-        if os.getpid() != self._pid:
-            raise StoreError("this client was made before a fork; make a new one in the child process")
-        if self._engine is None:
-            with self._lock:
-                if self._engine is None and not self._closed:
-                    from agentmem.engine.engine import Engine
+        lease = self._lease or self._open(any_model)
+        if lease.pid != os.getpid():
+            raise StoreError("this client was opened before a fork; make a new one in the child process")
+        return lease.engine
 
-                    self._engine = Engine.acquire(
-                        self.path, self.settings, self._embedder, self._clock, any_model=any_model
-                    )
-        if self._engine is None:
-            raise ClosedError("this client was closed; open a new one")
-        return self._engine
+    def _open(self, any_model: bool) -> Lease:
+        if self._pid != os.getpid():
+            # Forked before anything was opened. The lock may be held by a thread that is not here.
+            self._pid, self._lock = os.getpid(), RLock()
+        with self._lock:
+            if self._lease is None and not self._closed:
+                from agentmem.engine.sharing import acquire
+
+                lease = acquire(self.path, self.settings, self._embedder, self._clock, any_model=any_model)
+                # A signal handler may have opened or closed this client meanwhile, on top of this.
+                if self._lease is None and not self._closed:
+                    self._lease = lease
+                else:
+                    lease.release()
+            if self._lease is None:
+                raise ClosedError("this client was closed; open a new one")
+            return self._lease
 
     def opening(self, *, any_model: bool = False) -> Future[None]:
         """Completes when the engine is open, or with the error. However many wait, one thread opens it."""
-        future = Future[None]()
-        with self._waiting_lock:
-            self._waiting.append(future)
-            first = len(self._waiting) == 1
-        if first:
-            threading.Thread(target=self._open_for_all, args=(any_model,), name="agentmem-open", daemon=True).start()
+        opening, future = self._opening, Promise[None]()
+        if opening is None or opening.done():
+            opening = self._opening = promised(lambda: self._open_for_all(any_model))
+        opening.add_done_callback(lambda done: _pass_on(done, future))
         return future
 
     def _open_for_all(self, any_model: bool) -> None:
-        error: BaseException | None = None
-        try:
-            self.engine(any_model=any_model)
-        except BaseException as exc:
-            error = exc
-        with self._waiting_lock:
-            waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if future.set_running_or_notify_cancel():
-                if error is None:
-                    future.set_result(None)
-                else:
-                    future.set_exception(error)
+        self.engine(any_model=any_model)
 
     def salvage(self) -> VerifyReport:
         """See ``salvage.salvage``. The engine is closed for it, and opened again by the next call."""
@@ -118,17 +111,34 @@ class Handle:
         with self._lock:
             if self._closed:
                 raise ClosedError("this client was closed; open a new one")
-            engine, self._engine = self._engine, None
-            if engine is not None:
-                engine.release()
+            self._give_back()
             return salvage(self.path, self.settings, self._embedder)
 
     def close(self) -> None:
         """Give the engine back; calling it again does nothing."""
-        with self._lock:
-            engine, self._engine, self._closed = self._engine, None, True
-        if engine is not None and os.getpid() == self._pid:
-            engine.release()
+        self._closed = True
+        self._give_back()
+
+    def _give_back(self) -> None:
+        # A client that is not closed gives it back when it is garbage collected, the lease with it.
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.release()
+
+
+def _settings() -> Settings:
+    from agentmem.settings import Settings
+
+    return Settings()
+
+
+def _pass_on(done: Future[None], future: Future[None]) -> None:
+    if future.set_running_or_notify_cancel():
+        error = done.exception()
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
 
 
 def _check_settings(settings: object) -> None:

@@ -1,16 +1,23 @@
-"""Embeds what waits, together: requests that arrive while all workers are busy share the next call of the model."""
+"""Embeds what waits, together: requests that arrive while all workers are busy share the next call of the model.
+
+Queueing takes no lock, and neither do the workers among themselves: whatever a signal handler or a finalizer
+interrupts, there, here or in the model, the others go on.
+"""
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
 
 from agentmem.embedding.vectors import checked_vectors
 from agentmem.types.errors import AgentMemError, ClosedError, EmbeddingError
 from agentmem.types.ports import Embedder
+from agentmem.types.promise import Promise, Service
+from agentmem.types.reentry import from_handler
 
 if TYPE_CHECKING:
     from agentmem.types.ports import Vector
@@ -19,6 +26,8 @@ MOST_TEXTS = 1_024
 """Texts per call of the model when requests are joined; a single larger request goes as one."""
 FEW_TEXTS = 64
 """So many are not worth sharing between workers."""
+_GLANCE = 0.01
+"""Seconds after which a worker on which a finalizer waits looks whether that can go on: another may hear the bell."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,42 +58,57 @@ class Batcher:
         self._documents = embed
         self._batch_size = batch_size
         self._queue: deque[Job] = deque()
-        self._waiting = 0  # texts in the queue
-        self._ready = threading.Condition()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        """Rung for all that is queued."""
+        self._waiting = 0  # texts in the queue, more or less
         self._closing = False
-        self._threads = [
-            threading.Thread(target=self._loop, name=f"agentmem-embed-{n}", daemon=True) for n in range(threads)
-        ]
+        self._ended = False
+        self._threads = [Service(self._loop, f"agentmem-embed-{n}", self._serve) for n in range(threads)]
         for thread in self._threads:
             thread.start()
 
     def submit(self, job: Job) -> None:
         """Queue a job; it is dropped silently if it is cancelled before a worker takes it."""
-        with self._ready:
-            if self._closing:
-                raise ClosedError("the store was closed")
-            self._queue.append(job)
-            self._waiting += len(job.texts)
-            self._ready.notify()
+        if self._closing:
+            raise ClosedError("the store was closed")
+        texts = len(job.texts)
+        self._queue.append(job)
+        self._waiting += texts
+        self._bell.put(None)
+        if self._ended:
+            self._refuse_rest()  # it came after the last look of the workers
 
     def close(self) -> None:
         """Finish what is queued, then stop."""
-        with self._ready:
-            self._closing = True
-            self._ready.notify_all()
+        self._closing = True
+        self._bell.put(None)
         for thread in self._threads:
-            thread.join()
+            thread.ended.result()
+        self._ended = True
+        self._refuse_rest()
 
     def _loop(self) -> None:
-        while True:
-            with self._ready:
-                while not self._queue and not self._closing:
-                    self._ready.wait()
-                if not self._queue:
-                    return
-                jobs = self._take()
-            if jobs:
-                self._embed(jobs)
+        while self._queue or not self._closing:
+            self._work()
+        self._bell.put(None)  # for the next one to end
+
+    def _serve(self, promise: Promise[Any]) -> None:
+        """Go on until the promise is kept that a finalizer waits for on this thread."""
+        while not promise.done():
+            self._work(_GLANCE)
+        self._bell.put(None)  # in place of those that were heard here
+
+    def _work(self, patience: float | None = None) -> None:
+        if not self._queue:
+            with suppress(Empty):
+                self._bell.get(timeout=patience)
+        elif jobs := self._take():
+            self._embed(jobs)
+
+    def _refuse_rest(self) -> None:
+        while self._queue:
+            with suppress(IndexError):  # the other of two who do this was faster
+                self._queue.popleft().fail(ClosedError("the store was closed"))
 
     def _take(self) -> list[Job]:
         """The next jobs: at most this worker's share of what waits, or the others would have nothing to do.
@@ -94,14 +118,20 @@ class Batcher:
         """
         share = max(FEW_TEXTS, min(MOST_TEXTS, self._waiting // len(self._threads)))
         jobs, texts = list[Job](), 0
-        while self._queue and len(jobs) < self._batch_size:
-            if jobs and texts + len(self._queue[0].texts) > share:
+        while len(jobs) < self._batch_size:
+            try:
+                job = self._queue.popleft()
+            except IndexError:
                 break
-            job = self._queue.popleft()
-            self._waiting -= len(job.texts)
+            count = len(job.texts)
+            if jobs and texts + count > share:
+                self._queue.appendleft(job)
+                self._bell.put(None)
+                break
+            self._waiting -= count
             if not job.cancelled():
                 jobs.append(job)
-                texts += len(job.texts)
+                texts += count
         return jobs
 
     def _embed(self, jobs: list[Job]) -> None:
@@ -143,6 +173,8 @@ def _checked(embedder: Embedder, embed: Callable[[], object], shape: tuple[int, 
     except EmbeddingError:
         raise
     except Exception as exc:
+        if from_handler(exc):
+            raise
         raise _failed(embedder, exc) from exc
     vectors, lengths = checked_vectors(embedder.name, given, shape)
     return vectors / lengths[:, None]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from threading import Lock
+from dataclasses import dataclass, field
+from threading import RLock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +14,13 @@ from typing_extensions import override
 from agentmem.embedding.vectors import checked_vectors
 from agentmem.types.errors import InvalidInputError
 from agentmem.types.ports import Embedder
+from agentmem.types.reentry import held_here
 
 if TYPE_CHECKING:
     from agentmem.types.ports import Vector
+
+_PATIENCE = 0.05
+"""Seconds that the lock is waited for. It is held for microseconds, unless a signal handler runs on top of that."""
 
 
 class CachedEmbedder(Embedder):
@@ -115,55 +120,78 @@ class CachedEmbedder(Embedder):
         slots.keep(texts, vectors)
 
 
-class _Slots:
+@dataclass(slots=True)
+class _Held:
     """Vectors in one array, texts mapped to its rows, the least recently used first.
 
     One array and not one small one per text: storing and finding a batch is then one copy.
     """
 
+    rows: OrderedDict[str, int] = field(default_factory=OrderedDict[str, int])
+    vectors: Vector | None = None
+
+
+class _Slots:
+    """A bounded number of vectors. Nobody waits for it for long: while it cannot be had, it finds and keeps nothing."""
+
     def __init__(self, size: int) -> None:
         self.hits = 0
         self.misses = 0
         self._size = size
-        self._rows: OrderedDict[str, int] = OrderedDict()
-        self._vectors: Vector | None = None
-        self._lock = Lock()
+        self._held = _Held()
+        self._lock = RLock()
 
     def find(self, texts: Sequence[str]) -> dict[str, Vector]:
         """Copies of the vectors of those texts that are here, marking them as used."""
-        with self._lock:
-            rows = self._rows
-            if self._vectors is None or rows.keys().isdisjoint(texts):
+        held = self._held
+        rows, vectors = held.rows, held.vectors
+        if vectors is None or rows.keys().isdisjoint(texts) or held_here(self._lock):
+            return {}
+        try:
+            if not self._lock.acquire(timeout=_PATIENCE):
                 return {}
             found = [text for text in dict.fromkeys(texts) if text in rows]
             for text in found:
                 rows.move_to_end(text)
-            return dict(zip(found, self._vectors[[rows[text] for text in found]], strict=True))
+            return dict(zip(found, vectors[[rows[text] for text in found]], strict=True))
+        finally:
+            if held_here(self._lock):
+                self._lock.release()
 
     def keep(self, texts: Sequence[str], vectors: Vector) -> None:
         """Remember one vector for each of these texts, all different, forgetting the least recently used."""
         texts, vectors = texts[-self._size :], vectors[-self._size :]
-        with self._lock:
-            rows = self._rows
-            if self._vectors is None:
-                self._vectors = np.empty((self._size, vectors.shape[1]), np.float32)
-            if not rows.keys().isdisjoint(texts):
-                # Another thread embedded some of them meanwhile.
-                new = [index for index, text in enumerate(texts) if text not in rows]
-                texts, vectors = [texts[index] for index in new], vectors[new]
-            taken = len(rows)
-            forgotten = max(0, taken + len(texts) - self._size)
-            free = [rows.popitem(last=False)[1] for _ in range(forgotten)]
-            free += range(taken, taken + len(texts) - forgotten)
-            rows.update(zip(texts, free, strict=True))
-            self._vectors[free] = vectors
+        if held_here(self._lock):
+            return
+        try:
+            if self._lock.acquire(timeout=_PATIENCE):
+                self._put(self._held, texts, vectors)
+        except BaseException:
+            self.clear()  # a signal handler raised in the middle of it
+            raise
+        finally:
+            if held_here(self._lock):
+                self._lock.release()
+
+    def _put(self, held: _Held, texts: Sequence[str], vectors: Vector) -> None:
+        rows = held.rows
+        if held.vectors is None:
+            held.vectors = np.empty((self._size, vectors.shape[1]), np.float32)
+        if not rows.keys().isdisjoint(texts):
+            # Another thread embedded some of them meanwhile.
+            new = [index for index, text in enumerate(texts) if text not in rows]
+            texts, vectors = [texts[index] for index in new], vectors[new]
+        taken = len(rows)
+        forgotten = max(0, taken + len(texts) - self._size)
+        free = [rows.popitem(last=False)[1] for _ in range(forgotten)]
+        free += range(taken, taken + len(texts) - forgotten)
+        held.vectors[free] = vectors
+        rows.update(zip(texts, free, strict=True))
 
     def count(self, hits: int, misses: int) -> None:
-        with self._lock:
-            self.hits += hits
-            self.misses += misses
+        self.hits += hits
+        self.misses += misses
 
     def clear(self) -> None:
-        with self._lock:
-            self._rows.clear()
-            self._vectors = None
+        # A new one, so that whoever is in the middle of the old one goes on with that.
+        self._held = _Held()

@@ -6,8 +6,9 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 from typing_extensions import override
@@ -17,6 +18,8 @@ from agentmem.embedding.prefixes import Prefixes, known_prefixes
 from agentmem.embedding.vectors import checked_vectors
 from agentmem.types.errors import AgentMemError, EmbeddingError, InvalidInputError
 from agentmem.types.ports import Embedder, Windowed
+from agentmem.types.promise import aside
+from agentmem.types.reentry import from_handler, held_here
 
 if TYPE_CHECKING:
     from agentmem.types.ports import Vector
@@ -34,6 +37,11 @@ class _Model(Protocol):
     def windows(self, texts: Sequence[str], prefix: str = "") -> list[int]: ...
 
 
+_loading = RLock()
+_models: WeakValueDictionary[tuple[object, ...], _Model] = WeakValueDictionary()
+"""Every model that is in memory: embedders of the same files share one, which takes 100 MB and more."""
+
+
 class FastEmbedder(Embedder, Windowed):
     """Turns text into normalised vectors on the CPU, with no network for the bundled model or a folder.
 
@@ -48,9 +56,10 @@ class FastEmbedder(Embedder, Windowed):
     Texts longer than the model's window are embedded in windows and averaged, weighted by length: never cut. The
     bundled model has no window. Equal texts give equal vectors within 1e-5 whatever they are batched with.
 
-    Safe to call from several threads at once; there is a lock around loading only. Raises ``EmbeddingError`` when the
-    model cannot be loaded or fails, and for a vector that is zero or not finite; ``InvalidInputError`` for a name that
-    is neither a folder nor known.
+    Safe to call from several threads at once. Embedders of the same model share what is loaded of it.
+
+    Raises ``EmbeddingError`` when the model cannot be loaded or fails, and for a vector that is zero or not finite;
+    ``InvalidInputError`` for a name that is neither a folder nor known.
     """
 
     def __init__(
@@ -72,8 +81,8 @@ class FastEmbedder(Embedder, Windowed):
         self._overridden = (query_prefix is not None, document_prefix is not None)
         self._folder = _folder(model)
         self._spec = os.fspath(model) if model is not None else ""
-        self._lock = Lock()
         self._model: _Model | None = None
+        self._models = _models
         self._prefixes: Prefixes | None = None
         self._name: str | None = None
 
@@ -151,16 +160,33 @@ class FastEmbedder(Embedder, Windowed):
         except AgentMemError:
             raise
         except Exception as exc:
+            if from_handler(exc):
+                raise
             raise EmbeddingError(f"the model {self.name!r} failed on {len(texts)} text(s): {exc}") from exc
         vectors, lengths = checked_vectors(self.name, vectors, (len(texts), self.dim))
         return vectors / lengths[:, None]
 
     def _loaded(self) -> _Model:
-        if self._model is None:
-            with self._lock:
-                if self._model is None:
-                    self._model = self._load()
+        # A model that was loaded before a fork has threads that did not come along.
+        if self._model is None or self._models is not _models:
+            self._model, self._models = aside(self._share), _models
         return self._model
+
+    def _share(self) -> _Model:
+        """The model of whoever has it loaded already, else loaded now."""
+        if held_here(_loading):
+            raise EmbeddingError(
+                "a model is being loaded by this very thread, which the garbage collector interrupted to call a "
+                "finalizer that needs one; call warm_up() before"
+            )
+        with _loading:
+            # With its files as they are now.
+            files = (self._spec, self._cache_dir) if self._folder is None else self._folder.state()
+            key = (*files, self._threads, self._pooling)
+            model = _models.get(key)
+            if model is None:
+                model = _models[key] = self._load()
+            return model
 
     def _load(self) -> _Model:
         if self._folder is None:
@@ -209,3 +235,13 @@ def _folder(model: str | os.PathLike[str] | None) -> ModelFolder | None:
     if not isinstance(model, str) or path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
         raise InvalidInputError(f"there is no model folder at {path}", field="embedder")
     return None
+
+
+def _after_fork() -> None:
+    global _loading, _models
+    _loading = RLock()
+    _models = WeakValueDictionary()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from agentmem.types.errors import EmbeddingError
+from agentmem.types.once import once
 
 Pooling: TypeAlias = Literal["mean", "cls", "last", "none"]
 
@@ -41,7 +41,7 @@ class ModelFolder:
 
     path: Path
 
-    @cached_property
+    @once
     def model_file(self) -> Path:
         for name in ("model.onnx", "onnx/model.onnx"):
             if (self.path / name).is_file():
@@ -52,37 +52,37 @@ class ModelFolder:
         found = f"holds {', '.join(str(other.relative_to(self.path)) for other in others)}" if others else "holds none"
         raise EmbeddingError(f"{self.path} must hold a model.onnx (or exactly one .onnx file); it {found}")
 
-    @cached_property
+    @once
     def tokenizer_file(self) -> Path:
         file = self.path / "tokenizer.json"
         if not file.is_file():
             raise EmbeddingError(f"{self.path} must hold a tokenizer.json (Hugging Face 'fast tokenizer' format)")
         return file
 
-    @cached_property
+    @once
     def config(self) -> dict[str, Any]:
         return self._json("config.json")
 
-    @cached_property
+    @once
     def is_static(self) -> bool:
         """A table of token vectors that are summed, as built by ``tools/build_model.py``."""
         return self.config.get("model_type") == "static"
 
-    @cached_property
+    @once
     def name(self) -> str:
         """Same files, same name, wherever the folder lies: its last part and the start of its fingerprint."""
         if self.is_static and isinstance(given := self.config.get("_name_or_path"), str):
             return given
         return f"{self.path.resolve().name}@{self.fingerprint[:12]}"
 
-    @cached_property
+    @once
     def dim(self) -> int | None:
         """Length of a vector by the configuration; None where that does not say."""
         keys = ("hidden_size", "d_model", "dim", "n_embd")
         found = [self.config[key] for key in keys if isinstance(self.config.get(key), int)]
         return found[0] if found else None
 
-    @cached_property
+    @once
     def window(self) -> int | None:
         """How many tokens the model reads at once, special tokens included; None: no limit."""
         if self.is_static:
@@ -93,7 +93,7 @@ class ModelFolder:
         positions = self.config.get("max_position_embeddings")
         return min(known) if known else min(512, positions if isinstance(positions, int) else 512)
 
-    @cached_property
+    @once
     def pooling(self) -> Pooling | None:
         """How token vectors become one, by the publisher's word; None where it does not say."""
         if self.is_static:
@@ -106,7 +106,7 @@ class ModelFolder:
         )
         return next((pooling for key, pooling in modes if config.get(key)), None)
 
-    @cached_property
+    @once
     def prompts(self) -> tuple[str | None, str | None]:
         """Prefixes for queries and documents, where the publisher names them."""
         prompts = self._json("config_sentence_transformers.json").get("prompts")
@@ -117,7 +117,7 @@ class ModelFolder:
         keys = ("document", "passage")
         return query, next((named[key] for key in keys if isinstance(named.get(key), str)), None)
 
-    @cached_property
+    @once
     def fingerprint(self) -> str:
         """sha256, hexadecimal, over the model's and the tokenizer's files: equal vectors need equal fingerprints."""
         # External weights lie beside the graph: model.onnx_data, model.onnx.data, ...
@@ -127,6 +127,11 @@ class ModelFolder:
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
         return digest.hexdigest()
+
+    def state(self) -> tuple[object, ...]:
+        """Where the files are and what the file system says of them: another one once any of them has changed."""
+        found = [(path, path.stat()) for path in sorted(self.path.resolve().rglob("*")) if path.is_file()]
+        return tuple((str(path), at.st_ino, at.st_size, at.st_mtime_ns) for path, at in found)
 
     def _json(self, name: str) -> dict[str, Any]:
         file = self.path / name

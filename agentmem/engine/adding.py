@@ -13,6 +13,7 @@ from agentmem.stores.rows import Created
 from agentmem.types.errors import ClosedError, InvalidInputError
 from agentmem.types.inputs import Draft
 from agentmem.types.ports import Embedder
+from agentmem.types.promise import Promise
 
 
 class Adding:
@@ -45,7 +46,7 @@ class Adding:
         With ``after`` they are stored once that add is, and dropped if it fails: a stream keeps its order, however
         its chunks overtake each other in the model.
         """
-        future = Future[list[Created]]()
+        future = Promise[list[Created]]()
         if not drafts:
             future.set_result([])
             return future

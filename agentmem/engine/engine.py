@@ -7,18 +7,19 @@ writes on the commit thread, through ``write``.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from threading import get_ident
+from typing import Any, TypeVar
 
 from agentmem.embedding import open_embedder
 from agentmem.engine.adding import Adding
 from agentmem.engine.follower import Follower
 from agentmem.engine.opening import Spec, mismatch, open_store
+from agentmem.engine.workers import Workers
 from agentmem.indexes.keywords import KeywordIndex
 from agentmem.indexes.lance import LanceIndex
 from agentmem.indexes.vectors import LanceCopy
@@ -42,6 +43,7 @@ from agentmem.types.clock import Clock, Micros, now_micros
 from agentmem.types.errors import InvalidInputError, StoreError, StoreLockedError
 from agentmem.types.inputs import Scope
 from agentmem.types.ports import Embedder
+from agentmem.types.promise import Promise
 from agentmem.types.records import MemoryRecord
 
 T = TypeVar("T")
@@ -51,9 +53,6 @@ anyway, and each further busy thread makes the event loop wait for the GIL for a
 cores, four threads stalled it for 25 ms (99th percentile) and one of each kind for 12 ms, at the same throughput."""
 WAITERS = 16
 """Threads for async calls that mostly wait: for a commit, for LanceDB."""
-
-_open_engines: dict[str, Engine] = {}
-_opening = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,39 +64,15 @@ class Model:
     records: Records
     vectors: LanceCopy
     retriever: Retriever
+    cache: QueryCache | None
+
+    def apart(self) -> Model:
+        """The same model for a search on top of another of the same thread."""
+        return replace(self, retriever=self.retriever.apart(), cache=None)
 
 
 class Engine:
-    """One store, opened once per process and shared by its clients. Use ``acquire`` and ``release``."""
-
-    @classmethod
-    def acquire(
-        cls, path: Path, settings: Settings, embedder: Spec, clock: Clock | None, *, any_model: bool = False
-    ) -> Engine:
-        """The process's engine for this path, opened now if it is the first.
-
-        With ``any_model``, a store of another model is opened all the same; nothing can be embedded until it is moved.
-
-        Raises ``StoreError`` and its kin for a path that cannot hold a store, ``ModelMismatchError`` for a store of
-        another model, ``InvalidInputError`` if the path is already open with other settings.
-        """
-        key = os.path.realpath(path)
-        with _opening:
-            engine = _open_engines.get(key)
-            if engine is not None and engine.pid == os.getpid():
-                engine.check_same(settings, embedder, clock, any_model=any_model)
-            else:
-                engine = _open_engines[key] = cls(Path(key), settings, embedder, clock, any_model=any_model)
-            engine.clients += 1
-            return engine
-
-    def release(self) -> None:
-        """Give the engine back; the last client closes it, after everything queued is durable."""
-        with _opening:
-            self.clients -= 1
-            if self.clients == 0:
-                _open_engines.pop(str(self.path), None)
-                self._stack.close()
+    """One store, opened once per process and shared by its clients: see ``sharing``."""
 
     def __init__(
         self, path: Path, settings: Settings, embedder: Spec, clock: Clock | None, *, any_model: bool = False
@@ -105,7 +80,10 @@ class Engine:
         self.path = path
         self.settings = settings
         self.pid = os.getpid()
-        self.clients = 0
+        self.searching = set[int]()
+        """The threads that are in the middle of a search."""
+        self._patience: float | None = None
+        self._durable: Promise[None] | None = None
         self._given = embedder
         self._clock = clock
         prepare_folder(path)
@@ -118,17 +96,20 @@ class Engine:
                 raise StoreLockedError(f"{path} is being salvaged; open it again when that has ended")
             number, chosen = open_store(database, gate, settings, embedder, any_model=any_model)
             self._names = Names()
-            self._connection = Connection(database)
+            self._connection = Connection(database, shared=True)
             stack.callback(self._connection.close)
             self.commits = GroupCommit(
                 database, gate, self._names, generation=number, timeout=performance.lock_timeout_s, now=self.now
             )
             stack.callback(self.commits.close)
+            stack.callback(self._tell_durable)
+            stack.callback(self.commits.drain)
             self.cache = QueryCache(performance.query_cache_size, performance.query_cache_ttl_minutes)
             self.keywords = KeywordIndex(Records(self._connection, self._names), self.commits)
-            self.moving = threading.Lock()
-            """Held while the store moves to another model, from before its commit until this engine has the new one."""
+            self.moving: Future[Any] | None = None
+            """Done when the store has moved to another model, and this engine has that one."""
             self.model = self._model(number, chosen)
+            self.retriever.residents.applied_seq()  # from here on they follow
             stack.callback(lambda: self.model.vectors.close())
             self.lifecycle = LifecycleWorker(
                 self.commits,
@@ -140,7 +121,12 @@ class Engine:
             self.commits.grown.subscribe(self.lifecycle.grown)
             self.commits.repeated.subscribe(self.lifecycle.repeated)
             self.follower = Follower(
-                self.model.vectors, self.keywords, self.commits, FileLock(path / FOLLOWER_LOCK), performance
+                self.model.vectors,
+                self.keywords,
+                self.commits,
+                FileLock(path / FOLLOWER_LOCK),
+                performance,
+                busy=lambda: get_ident() in self.searching,
             )
             self._serve(self.model)
             self.follower.start(self.check_model)
@@ -154,14 +140,33 @@ class Engine:
             )
             stack.callback(self.adding.close)
             # Apart, so that a model that hangs, or a LanceDB that does, keeps nobody from reading.
-            self.reads = _pool(stack, READERS, "agentmem-read")
-            self.searches = _pool(stack, READERS, "agentmem-search")
-            self.waits = _pool(stack, WAITERS, "agentmem-wait")
+            self.reads = self._workers(stack, READERS, "agentmem-read")
+            self.searches = self._workers(stack, READERS, "agentmem-search")
+            self.waits = self._workers(stack, WAITERS, "agentmem-wait")
             self.lifecycle.start()
-            stack.callback(self.lifecycle.close)
+            stack.callback(lambda: self.lifecycle.close(self._patience))
             stack.callback(self.lifecycle.stop)
             stack.callback(self.follower.stop)
             self._stack = stack.pop_all()
+
+    def close(self, patience: float | None, durable: Promise[None]) -> None:
+        """Finish what is queued and stop; ``durable`` is kept as soon as everything is.
+
+        With ``patience``, wait no longer than so many seconds for each of the threads that may have to wait for the
+        thread that wants it closed.
+        """
+        self._patience, self._durable = patience, durable
+        self._stack.close()
+
+    def _tell_durable(self) -> None:
+        if self._durable is not None:
+            self._durable.set_result(None)
+
+    def _workers(self, stack: ExitStack, most: int, name: str) -> Workers:
+        """Threads for calls of async clients, ended with the stack."""
+        workers = Workers(most, name)
+        stack.callback(lambda: workers.close(self._patience))
+        return workers
 
     # -- the model ---------------------------------------------------------------------------------------------------
 
@@ -175,7 +180,8 @@ class Engine:
         )
         residents.changed.subscribe(self.cache.drop)
         large = LargeScopes(records, vectors, self.keywords, embedder.dim)
-        return Model(number, embedder, records, vectors, Retriever(residents, large, self.settings.retrieval))
+        retriever = Retriever(residents, large, self.settings.retrieval)
+        return Model(number, embedder, records, vectors, retriever, self.cache)
 
     def _serve(self, model: Model) -> None:
         """Have everything that works in the background work with this model."""
@@ -194,8 +200,12 @@ class Engine:
     def check_model(self) -> None:
         """Raise ``ModelMismatchError`` if another process moved the store to another model."""
         if not self.repository.is_current():
-            with self.moving:  # if it is this process that moves the store, it has the new model after that
-                self.repository.check_generation()
+            moving = self.moving
+            if moving is not None and not self.commits.on_thread():
+                # It is this process that moves the store, and it has the new model after that.
+                with suppress(Exception):
+                    moving.result()
+            self.repository.check_generation()
 
     @property
     def embedder(self) -> Embedder:
@@ -252,10 +262,3 @@ class Engine:
         """Run something in a transaction and wait until it is durable."""
         self.check_process()
         return self.commits.submit(Write(run, rows)).result()
-
-
-def _pool(stack: ExitStack, threads: int, name: str) -> ThreadPoolExecutor:
-    """Threads for calls of async clients, ended with the stack."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
-    stack.callback(pool.shutdown)
-    return pool

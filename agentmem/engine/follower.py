@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import get_ident
 
 from tenacity import RetryCallState, Retrying, retry_if_not_exception_type, wait_chain, wait_fixed, wait_random
 
@@ -28,6 +30,7 @@ from agentmem.stores.records import Records
 from agentmem.stores.upkeep import give_space_back, remove_old_generations, shrink
 from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError
 from agentmem.types.patience import Pace
+from agentmem.types.promise import Service
 
 OPTIMIZE_EVERY = 64
 """Writes to LanceDB after which its fragments are merged; each leaves a fragment and a version behind."""
@@ -73,15 +76,25 @@ class Follower:
     """The drainer of one process."""
 
     def __init__(
-        self, vectors: LanceCopy, keywords: KeywordIndex, commits: GroupCommit, lock: FileLock, settings: Performance
+        self,
+        vectors: LanceCopy,
+        keywords: KeywordIndex,
+        commits: GroupCommit,
+        lock: FileLock,
+        settings: Performance,
+        *,
+        busy: Callable[[], bool],
     ) -> None:
+        """``busy`` tells whether the calling thread is in the middle of a search."""
         self._vectors = vectors
         self._keywords = keywords
         self._commits = commits
         self._lock = lock
         self._settings = settings
         self._check_model: Callable[[], None] = lambda: None
-        self._wake = threading.Condition()
+        self._busy = busy
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        """Rung to have the thread look at once."""
         self._wanted = 0
         self._closing = False
         self._keywords_needed = False
@@ -96,7 +109,7 @@ class Follower:
         self.errors = 0
         self.rebuilds = 0
         self.last_error: str | None = None
-        self._thread = threading.Thread(target=self._loop, name="agentmem-follower", daemon=True)
+        self._thread = Service(self._loop, "agentmem-follower")
 
     def start(self, check_model: Callable[[], None]) -> None:
         """Begin; ``check_model`` raises if another process moved the store to another model."""
@@ -118,14 +131,19 @@ class Follower:
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all derived stores have what is committed now; False if that took longer than ``timeout``.
 
-        Raises the error if that fails again and again.
+        Raises the error if that fails again and again, and ``StoreError`` where it would never end: on top of a search
+        of the same thread, or of the store's own work.
         """
+        if self._busy() or get_ident() == self._thread.ident or self._commits.on_thread():
+            raise StoreError(
+                "flush() was called on top of a call that it may have to wait for, by a signal handler, a finalizer or "
+                "a callback; call it where nothing else is going on"
+            )
         target, errors = self._records.last_seq(), self.errors
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._wake:
-            self._wanted = max(self._wanted, target)
-            self._inspection_wanted = self._hurry = True
-            self._wake.notify_all()
+        self._wanted = max(self._wanted, target)
+        self._inspection_wanted = self._hurry = True
+        self._bell.put(None)
         # The one that drains may be another process, so what counts is the watermark, not this thread's work.
         while self._unfinished(target) or self._vectors.uninspected:
             self._check_model()
@@ -135,8 +153,7 @@ class Follower:
                 if isinstance(self._failing, StoreCorruptError) and not isinstance(self._failing, TableCorruptError):
                     raise self._failing
                 raise StoreError(f"LanceDB cannot be brought up to date: {self._failing}") from self._failing
-            with self._wake:
-                self._wake.wait(0.02)
+            time.sleep(0.02)
         return True
 
     def rebuild(self) -> None:
@@ -160,20 +177,17 @@ class Follower:
 
     def poke(self) -> None:
         """Look for work now."""
-        with self._wake:
-            self._wanted = self._records.last_seq()
-            self._wake.notify_all()
+        self._wanted = self._records.last_seq()
+        self._bell.put(None)
 
     def wake(self) -> None:
         """Look after the vectors now: somebody found them damaged."""
-        with self._wake:
-            self._wake.notify_all()
+        self._bell.put(None)
 
     def stop(self) -> None:
         """Ask the thread to stop after the group at hand, and ``flush`` to give up."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify_all()
+        self._closing = True
+        self._bell.put(None)
 
     def close(self) -> None:
         """Stop. What is left is drained by whoever opens the store next.
@@ -182,7 +196,8 @@ class Follower:
         until that ends, and nobody waits for it.
         """
         self.stop()
-        self._thread.join(_LAST_WAIT)
+        with suppress(TimeoutError):
+            self._thread.ended.result(_LAST_WAIT)
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
@@ -230,20 +245,27 @@ class Follower:
 
     def _pause(self, seconds: float) -> None:
         """Wait before a retry; not for long if the store is closed or ``flush`` waits."""
-        with self._wake:
-            self._wake.wait_for(lambda: self._closing or self._hurry, seconds)
+        until = time.monotonic() + seconds
+        while not (self._closing or self._hurry) and (left := until - time.monotonic()) > 0:
+            self._wait(left)
 
     def _rest(self) -> None:
         """Wait for the next round."""
-        with self._wake:
-            if self._closing or self._hurry or self._keywords_left:
-                return
-            if self._wanted_now() or (self._inspection_wanted and self._vectors.uninspected):
-                self._wake.wait(0.005)  # whoever holds the lock may be doing the work
-            elif self._held_back:
-                self._wake.wait(_PAUSE)
-            else:
-                self._wake.wait(min(1.0, max(0.02, self._settings.follower_delay_s)))
+        if self._closing or self._hurry or self._keywords_left:
+            return
+        if self._wanted_now() or (self._inspection_wanted and self._vectors.uninspected):
+            self._wait(0.005)  # whoever holds the lock may be doing the work
+        elif self._held_back:
+            self._wait(_PAUSE)
+        else:
+            self._wait(min(1.0, max(0.02, self._settings.follower_delay_s)))
+
+    def _wait(self, seconds: float) -> None:
+        """Wait until the bell is rung, however often."""
+        with suppress(Empty):
+            self._bell.get(timeout=seconds)
+            while True:
+                self._bell.get_nowait()
 
     def _wanted_now(self) -> bool:
         return self._unfinished(self._wanted)

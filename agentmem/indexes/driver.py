@@ -6,18 +6,20 @@ import atexit
 import errno
 import re
 import sys
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agentmem.types.errors import DiskFullError, StoreCorruptError, StoreError
+from agentmem.types.promise import aside
 
 if TYPE_CHECKING:
     from agentmem.types.ports import Ints, Vector
 
+T = TypeVar("T")
 KEYS = ("row", "user", "agent", "run")
 
 # LanceDB parses a predicate at 4-25 µs per number; each chunk of a delete is a commit of its own.
@@ -68,17 +70,17 @@ class Calls:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running = 0
+        self._running = set[object]()
         self._quiet_since = 0.0
 
-    def __enter__(self) -> None:
-        with self._lock:
-            self._running += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._running -= 1
+    def run(self, call: Callable[[], T]) -> T:
+        """What ``call`` returns."""
+        one = object()
+        try:
+            self._running.add(one)
+            return call()
+        finally:
+            self._running.discard(one)
             self._quiet_since = time.monotonic()
 
     def wait(self) -> None:
@@ -99,9 +101,7 @@ def loaded() -> bool:
 
 def open_table(folder: Path, name: str, dim: int, *, exists: bool) -> Table:
     """The table with the columns that are expected of it, made if it does not exist."""
-    import lancedb
-
-    schema = _schema(dim)
+    lancedb, schema = _lancedb(), _schema(dim)
     session = lancedb.Session(_INDEX_CACHE_BYTES, _METADATA_CACHE_BYTES)
     connection: Any = lancedb.connect(folder, read_consistency_interval=timedelta(0), session=session)
     table = connection.open_table(name) if exists else connection.create_table(name, schema=schema)
@@ -130,6 +130,16 @@ def nearest(table: Table, vector: Vector, limit: int, where: str) -> tuple[Ints,
     query = query.distance_type("dot").bypass_vector_index().select(["row", "_distance"]).limit(limit)
     found = (query.where(where, prefilter=True) if where else query).to_arrow()
     return found.column("row").to_numpy(), found.column("_distance").to_numpy()
+
+
+@cache
+def _lancedb() -> Any:
+    def load() -> Any:
+        import lancedb
+
+        return lancedb
+
+    return aside(load)
 
 
 def _schema(dim: int) -> Any:
@@ -186,12 +196,9 @@ def ensure_indices(table: Table) -> bool:
     """Index the columns that searches and deletes look up, once that pays; whether something was created."""
     if table.count_rows() < _INDEX_FROM:
         return False
-    import lancedb
-
-    library: Any = lancedb
     missing = {"row", "user"} - {column for index in table.list_indices() for column in index.columns}
     for column in sorted(missing):
-        table.create_index(column, config=library.index.BTree())
+        table.create_index(column, config=_lancedb().index.BTree())
     return bool(missing)
 
 

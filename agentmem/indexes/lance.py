@@ -14,11 +14,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import threading
 import uuid
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,6 +27,7 @@ import numpy as np
 from agentmem.indexes import driver
 from agentmem.indexes.driver import Table
 from agentmem.types.errors import ClosedError, InvalidInputError, StoreCorruptError, StoreError
+from agentmem.types.reentry import from_handler
 
 if TYPE_CHECKING:
     from agentmem.types.ports import Ints, Vector
@@ -55,8 +56,8 @@ class LanceIndex:
         self._dim = dim
         self._name = table
         self._path = folder / f"{table}.lance"
-        self._lock = threading.Lock()
         self._handle: Table | None = None
+        self._resets = 0
         self._closed = False
         self._top: tuple[tuple[int, int], int] | None = None
         self._sums = dict[str, tuple[tuple[int, int], int]]()
@@ -225,9 +226,8 @@ class LanceIndex:
 
     def close(self) -> None:
         """Release the table. Calls in progress finish; later ones raise ``ClosedError``."""
-        with self._lock:
-            self._closed = True
-            self._handle = None
+        self._closed = True
+        self._handle = None
 
     # -- the border to lancedb ------------------------------------------------------------------------------------
 
@@ -237,12 +237,13 @@ class LanceIndex:
         while True:
             table: Table | None = None
             try:
-                with driver.calls:
-                    table = self._open(create=create)
-                    return absent if table is None else work(table)
+                table = driver.calls.run(lambda: self._open(create=create))
+                return absent if table is None else driver.calls.run(partial(work, table))
             except (ClosedError, InvalidInputError):
                 raise
             except Exception as exc:
+                if from_handler(exc):
+                    raise
                 error = driver.mapped(exc, doing, self._path)
                 self._drop(table)
                 if attempt == _ATTEMPTS or not isinstance(error, StoreCorruptError):
@@ -257,20 +258,27 @@ class LanceIndex:
             raise driver.mapped(exc, doing, self._path) from exc
 
     def _open(self, *, create: bool) -> Table | None:
-        """The shared handle; ``None`` where there is no table and none was asked for."""
-        with self._lock:
-            if self._closed:
-                raise ClosedError(f"the vector table {self._path} was closed; open a new one")
-            if self._handle is None:
-                exists = self._exists()
-                if exists or create:
-                    self._handle = driver.open_table(self._folder, self._name, self._dim, exists=exists)
-            return self._handle
+        """The shared handle; ``None`` where there is no table and none was asked for.
+
+        Without a lock, which would be held for as long as lancedb takes; of two that are opened at once one is kept.
+        """
+        table, resets = self._handle, self._resets
+        if table is None and not self._closed:
+            exists = self._exists()
+            if exists or create:
+                table = driver.open_table(self._folder, self._name, self._dim, exists=exists)
+                if resets == self._resets:
+                    self._handle = table
+        if self._closed:
+            self._handle = None
+            raise ClosedError(f"the vector table {self._path} was closed; open a new one")
+        return table
 
     def _drop(self, table: Table | None) -> None:
-        with self._lock:
-            if table is None or self._handle is table:
-                self._handle = None
+        if table is None:
+            self._resets += 1  # and what is being opened is not to be kept
+        if table is None or self._handle is table:
+            self._handle = None
 
     def _exists(self) -> bool:
         if any(name.endswith(".manifest") for name in _names(self._path / "_versions")):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import RLock
 from typing import Any, TypeVar
 
 from agentmem.lifecycle.accesses import Accesses
@@ -21,6 +23,8 @@ from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
 from agentmem.types.errors import CapacityError, ClosedError, ModelMismatchError
 from agentmem.types.patience import Pace
+from agentmem.types.promise import Service
+from agentmem.types.reentry import held_here
 from agentmem.types.reports import SweepReport
 
 T = TypeVar("T")
@@ -53,12 +57,13 @@ class LifecycleWorker:
         self._interval = interval
         self._lock = lock
         self._now = now
-        self._writing = threading.Lock()
-        self._wake = threading.Event()
+        self._writing = RLock()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        """Rung to have the thread end at once."""
         self._crowded = False
         self._estimate = dict[str, int]()
         self._closing = False
-        self._thread = threading.Thread(target=self._loop, name="agentmem-lifecycle", daemon=True)
+        self._thread = Service(self._loop, "agentmem-lifecycle")
 
     def switch(self, records: Records, dim: int) -> None:
         """Go on with another model; called once before ``start``."""
@@ -73,14 +78,15 @@ class LifecycleWorker:
     def stop(self) -> None:
         """Ask a background sweep to end after the batch at hand."""
         self._closing = True
-        self._wake.set()
+        self._bell.put(None)
 
-    def close(self) -> None:
-        """Stop, and write down what was noted."""
+    def close(self, patience: float | None = None) -> None:
+        """Stop, and write down what was noted; wait no longer than ``patience`` seconds for whoever does that now."""
         self.stop()
-        self._thread.join()
+        with suppress(TimeoutError):
+            self._thread.ended.result(patience)
         try:
-            self.write_down()
+            self.write_down(patience=patience)
         except Exception as exc:
             log.warning("the last accesses could not be written down: %s", exc)
         self._lock.close()
@@ -110,10 +116,16 @@ class LifecycleWorker:
         reviewed = [one for one in found if self.rules.ttl[one.layer] and not one.pinned]
         transitions.renew_all(repository.db, reviewed, now)
 
-    def write_down(self, pause: Callable[[], object] = lambda: None) -> None:
-        """Write down what was used until now."""
-        with self._writing:
-            self.accesses.write_down(self._write, pause)
+    def write_down(self, pause: Callable[[], object] = lambda: None, patience: float | None = None) -> None:
+        """Write down what was used until now; not on top of this, where it is being done."""
+        if held_here(self._writing):
+            return
+        try:
+            if self._writing.acquire(timeout=-1 if patience is None else patience):
+                self.accesses.write_down(self._write, pause)
+        finally:
+            if held_here(self._writing):
+                self._writing.release()
 
     def _settle(self, pause: Callable[[], object]) -> None:
         """Count and queue what was added."""
@@ -168,7 +180,8 @@ class LifecycleWorker:
     def _loop(self) -> None:
         swept_at = time.monotonic()
         while not self._closing:
-            self._wake.wait(FLUSH_S)
+            with suppress(Empty):
+                self._bell.get(timeout=FLUSH_S)
             if self._closing:
                 return
             try:

@@ -7,8 +7,11 @@ and a client that is only constructed needs none.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from agentmem.types.promise import aside
 
 if TYPE_CHECKING:
     from agentmem.operations import (
@@ -48,5 +51,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return import_module(f"agentmem.operations.{name}")
+        # Aside: a signal handler that comes meanwhile and uses the store must not meet modules that are half there.
+        return aside(partial(import_module, f"agentmem.operations.{name}"))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

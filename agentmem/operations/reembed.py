@@ -224,8 +224,13 @@ class _MoveToModel(FeedFollower):
             for embedder in opened:
                 engine.adopt(self._plan.generation, embedder, self._given)
 
-        with engine.moving:
-            return engine.commits.submit(Write(flip, committed=adopt)).result()
+        write = Write(flip, committed=adopt)
+        engine.moving = write.future
+        try:
+            return engine.commits.submit(write).result()
+        except BaseException:
+            write.future.cancel()  # whoever waits for it, where it was not even submitted
+            raise
 
 
 def _record_flip(repository: Repository, old: str, new: str, now: Micros) -> None:

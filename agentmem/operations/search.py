@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from threading import get_ident
 
 from agentmem.embedding import windows_of
 from agentmem.embedding.batcher import embed_query
@@ -18,6 +18,7 @@ from agentmem.text.question import Word, words_of
 from agentmem.text.terms import terms
 from agentmem.types.clock import Micros
 from agentmem.types.errors import ModelMismatchError, StoreError
+from agentmem.types.once import once
 from agentmem.types.records import HitDetails, SearchHit, SearchResults, SearchTrace
 
 _ATTEMPTS = 3
@@ -43,11 +44,25 @@ def search(engine: Engine, request: Search, *, explain: bool, choose: Choose | N
     """Search; see ``Memory.search``.
 
     With ``choose``, only the hits at the positions that it returns count as found and come back; with None, none do.
+
+    A search on top of another one of the same thread, in a signal handler say, finds the same, and shares with that
+    neither arenas nor caches nor LanceDB, which may be in the middle of something.
     """
     engine.check_process()
+    searching, thread = engine.searching, get_ident()
+    if thread in searching:
+        return _search(engine, request, explain, choose, apart=True)
+    try:
+        searching.add(thread)
+        return _search(engine, request, explain, choose, apart=False)
+    finally:
+        searching.discard(thread)
+
+
+def _search(engine: Engine, request: Search, explain: bool, choose: Choose | None, *, apart: bool) -> SearchResults:
     watch = _Watch()
     while True:
-        model = engine.model
+        model = engine.model.apart() if apart else engine.model
         try:
             results = _Searching(engine, model, request, watch).run(explain, choose)
         except (ModelMismatchError, StoreError):
@@ -77,22 +92,23 @@ class _Searching:
 
     def run(self, explain: bool, choose: Choose | None) -> SearchResults | None:
         """The results; None if the store has moved to another model meanwhile."""
-        engine, request, watch = self._engine, self._request, self._watch
+        engine, request, watch, cache = self._engine, self._request, self._watch, self._model.cache
         self._model.retriever.residents.catch_up()
         key = self._model.records.scope_key(request.scope)
         watch.lap("follow")
         if key is None:
             return SearchResults([], SearchTrace((), 0, False, watch.spent) if explain else None)
-        cached = engine.cache.get(request, self._now)
+        cached = None if cache is None else cache.get(request, self._now)
         if cached is not None and self._now < cached.found.valid_until:
             found, stored = cached.found, cached.stored
         else:
             cached = None
-            drops = engine.cache.drops
+            drops = 0 if cache is None else cache.drops
             found, stored = self._search(key)
             if not self._model.records.is_current():
                 return None
-            engine.cache.put(request, found, stored, wall=wall_of(key), drops=drops, now=self._now)
+            if cache is not None:
+                cache.put(request, found, stored, wall=wall_of(key), drops=drops, now=self._now)
         hits = self._hits(found.candidates, stored, explain)
         watch.lap("build")
         trace = SearchTrace(found.engines, found.considered, cached is not None, watch.spent) if explain else None
@@ -103,7 +119,7 @@ class _Searching:
         engine.lifecycle.accesses.found(self._now, found.candidates, chosen)
         return results if chosen is None else SearchResults([results[at] for at in chosen], trace)
 
-    @cached_property
+    @once
     def _words(self) -> tuple[Word, ...]:
         if self._request.mode == "vector":
             return ()

@@ -88,6 +88,10 @@ class LargeScopes:
             wanted *= 20
         return self._scan(query, where, params, statistics)
 
+    def scan(self, query: Query, seq: int) -> Found:
+        """The same as ``search``, without LanceDB and without writing anything: every record is scored."""
+        return self._scan(query, *conditions(query), self._statistics(query, seq))
+
     def matching(self, query: Query) -> Iterator[int]:
         """Rows that the caller's filters allow, in windows so that no single statement takes long."""
         where, params = conditions(query)

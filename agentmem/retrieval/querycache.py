@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from threading import RLock
 
 from agentmem.retrieval.query import Found
 from agentmem.retrieval.walls import Wall
@@ -24,14 +25,18 @@ class Cached:
 
 
 class QueryCache:
-    """Least recently used out first. The feed says what to drop, so an entry is never older than its scope."""
+    """Least recently used out first. The feed says what to drop, so an entry is never older than its scope.
+
+    Also where a signal handler raises in the middle of a change, or comes by here on top of one.
+    """
 
     def __init__(self, size: int, ttl_minutes: float) -> None:
         self._size = size
         self._ttl = ttl_minutes * 60_000_000
-        self._lock = threading.Lock()
+        self._lock = RLock()
         self._entries: OrderedDict[Hashable, Cached] = OrderedDict()
         self._by_wall: dict[Wall, set[Hashable]] = {}
+        """Has the key of every entry; more than that do no harm."""
         self._drops = 0
         self.hits = 0
         self.misses = 0
@@ -39,11 +44,13 @@ class QueryCache:
     def get(self, key: Hashable, now: Micros) -> Cached | None:
         """The entry, if there still is a valid one; a clock that was set back makes it invalid too."""
         with self._lock:
-            entry = self._entries.get(key)
+            entries = self._entries
+            entry = entries.get(key)
             if entry is None or not 0 <= now - entry.at <= self._ttl:
                 self.misses += 1
                 return None
-            self._entries.move_to_end(key)
+            with suppress(KeyError):  # dropped by what came on top of this
+                entries.move_to_end(key)
             self.hits += 1
             return entry
 
@@ -61,26 +68,41 @@ class QueryCache:
         with self._lock:
             if drops != self._drops:
                 return
-            self._entries[key] = Cached(found, stored, wall, now)
-            self._by_wall.setdefault(wall, set()).add(key)
-            while len(self._entries) > self._size:
-                old, entry = self._entries.popitem(last=False)
-                keys = self._by_wall[entry.wall]
-                keys.discard(old)
-                if not keys:
-                    del self._by_wall[entry.wall]
+            entries, by_wall = self._entries, self._by_wall
+            by_wall.setdefault(wall, set()).add(key)
+            entries[key] = Cached(found, stored, wall, now)
+            if drops != self._drops:
+                # Dropped by what came on top of this, before it was there.
+                entries.pop(key, None)
+                _forget(by_wall, wall, key)
+            while len(entries) > self._size:
+                with suppress(KeyError):
+                    old, entry = entries.popitem(last=False)
+                    _forget(by_wall, entry.wall, old)
 
     def drop(self, walls: Iterable[Wall] | None) -> None:
         """Forget what was found behind these walls; None: everything."""
+        if walls is None:
+            # Without the lock: the commit thread, which calls this, waits for nobody who searches.
+            # New ones, so that whoever is in the middle of the old ones goes on with those.
+            self._drops += 1
+            self._entries, self._by_wall = OrderedDict(), {}
+            return
         with self._lock:
             self._drops += 1
-            if walls is None:
-                self._entries.clear()
-                self._by_wall.clear()
-                return
+            entries, by_wall = self._entries, self._by_wall
             for wall in walls:
-                for key in self._by_wall.pop(wall, ()):
-                    self._entries.pop(key, None)
+                for key in tuple(by_wall.get(wall, ())):
+                    entries.pop(key, None)
+                by_wall.pop(wall, None)
 
     def usage(self) -> dict[str, int]:
         return {"entries": len(self._entries), "hits": self.hits, "misses": self.misses}
+
+
+def _forget(by_wall: dict[Wall, set[Hashable]], wall: Wall, key: Hashable) -> None:
+    keys = by_wall.get(wall)
+    if keys is not None:
+        keys.discard(key)
+        if not keys:
+            by_wall.pop(wall, None)

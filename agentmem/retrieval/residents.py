@@ -2,15 +2,18 @@
 
 Following the feed only notes which rows changed behind which wall; an arena takes them up when it is next searched.
 Least recently used arenas make room for others.
+
+A signal handler may raise anywhere in here, and what it calls may come by here on top of a search: an arena that was
+left in the middle of a change is dropped, and a search on top of another one has ``Residents`` of its own (``apart``).
 """
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from threading import RLock
+from typing import TypeVar
 
 from typing_extensions import override
 
@@ -20,7 +23,9 @@ from agentmem.retrieval.walls import Wall, walls_of
 from agentmem.stores.records import Records
 from agentmem.types.events import Event
 from agentmem.types.ports import FeedCopy, FeedEvent
+from agentmem.types.reentry import Lock, held_here
 
+T = TypeVar("T")
 READ = 500
 """Rows per read: a few milliseconds, during which libSQL lets no other thread run."""
 BACKLOG = 20_000
@@ -32,11 +37,19 @@ MB = 1_048_576
 class _Resident:
     """A wall's arena with its lock, and the rows that changed since it was last brought up to date."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: Lock = field(default_factory=RLock)
     arena: Arena | None = None
     dirty: set[int] = field(default_factory=set[int])
     nbytes: int = 0
     too_large: bool = False
+
+
+@dataclass(slots=True)
+class _Held:
+    """Every resident, least recently used first, and the bytes of all arenas together."""
+
+    by_wall: OrderedDict[Wall, _Resident] = field(default_factory=OrderedDict[Wall, _Resident])
+    nbytes: int = 0
 
 
 class Residents(FeedCopy):
@@ -50,10 +63,14 @@ class Residents(FeedCopy):
         self._dim = dim
         self._limit = limit
         self._budget = budget_mb * MB
-        self._feed = threading.Lock()
-        self._residents: OrderedDict[Wall, _Resident] = OrderedDict()
-        self._held = 0
-        self._seq = records.last_seq()
+        self._budget_mb = budget_mb
+        self._feed = RLock()
+        self._held = _Held()
+        self._seq: int | None = None
+
+    def apart(self) -> Residents:
+        """The same scopes, with nothing in memory yet, and nothing to do with these."""
+        return Residents(self._records, dim=self._dim, limit=self._limit, budget_mb=self._budget_mb)
 
     # -- following ---------------------------------------------------------------------------------------------------
 
@@ -69,6 +86,9 @@ class Residents(FeedCopy):
 
     @override
     def applied_seq(self) -> int:
+        if self._seq is None:
+            # What came before concerns nobody: there are no arenas yet.
+            self._seq = self._records.last_seq()
         return self._seq
 
     def catch_up(self) -> int:
@@ -80,7 +100,7 @@ class Residents(FeedCopy):
         if seq == self._seq:
             return seq
         with self._feed:
-            if seq - self._seq > BACKLOG:
+            if seq - self.applied_seq() > BACKLOG:
                 self._records.check_generation()
                 self._drop_all()
                 self._seq = seq
@@ -98,7 +118,7 @@ class Residents(FeedCopy):
                 continue
             for wall in walls_of(user, agent, run):
                 changed.add(wall)
-                resident = self._residents.get(wall)
+                resident = self._held.by_wall.get(wall)
                 if resident is not None:
                     resident.dirty.add(row)
         self.changed(frozenset(changed))
@@ -109,9 +129,11 @@ class Residents(FeedCopy):
     def check(self) -> list[str]:
         self.catch_up()
         with self._feed:
-            residents = list(self._residents.items())
+            residents = list(self._held.by_wall.items())
         problems = list[str]()
         for wall, resident in residents:
+            if held_here(resident.lock):
+                continue  # this thread is in the middle of using it
             with resident.lock:
                 arena = None if resident.arena is None else self._current(wall, resident)
                 fresh = None if arena is None else self._load(wall)
@@ -127,23 +149,31 @@ class Residents(FeedCopy):
             self._drop_all()
 
     def _drop_all(self) -> None:
-        self._residents.clear()
-        self._held = 0
+        # New ones, so that whoever is in the middle of the old ones goes on with those.
+        self._held = _Held()
         self.changed(None)
 
     # -- arenas ------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def arena(self, wall: Wall) -> Generator[Arena | None]:
-        """The wall's arena, up to date and held for the caller alone; None if it holds too many records for one."""
+    def use(self, wall: Wall, call: Callable[[Arena], T]) -> T | None:
+        """What ``call`` returns for the wall's arena, which is up to date, and the caller's alone for as long.
+
+        None, without a call, if the wall holds too many records for one.
+        """
         resident = self._resident(wall)
+        # Not in a context manager of ours: a signal handler that raises on the way into one would leave the lock taken.
         with resident.lock:
-            yield None if resident.too_large else self._current(wall, resident)
+            arena = None if resident.too_large else self._current(wall, resident)
+            try:
+                return None if arena is None else call(arena)
+            except BaseException:
+                resident.arena = None  # it may have been putting itself in order
+                raise
 
     def usage(self) -> dict[str, int]:
         """Arenas in memory, the records in them and their bytes."""
         with self._feed:
-            arenas = [resident.arena for resident in self._residents.values() if resident.arena is not None]
+            arenas = [resident.arena for resident in self._held.by_wall.values() if resident.arena is not None]
         return {
             "arenas": len(arenas),
             "records": sum(len(arena) for arena in arenas),
@@ -152,24 +182,29 @@ class Residents(FeedCopy):
 
     def _resident(self, wall: Wall) -> _Resident:
         with self._feed:
-            resident = self._residents.get(wall)
+            by_wall = self._held.by_wall
+            resident = by_wall.get(wall)
             if resident is None:
-                resident = self._residents[wall] = _Resident()
-            self._residents.move_to_end(wall)
+                resident = by_wall[wall] = _Resident()
+            by_wall.move_to_end(wall)
             return resident
 
     def _current(self, wall: Wall, resident: _Resident) -> Arena | None:
         """The arena, loaded and up to date; None if the wall holds too many records."""
-        if resident.arena is None or resident.arena.wasteful:
-            # Changes noted while loading are applied again below: that is harmless, missing one would not be.
-            resident.arena = self._load(wall)
-        with self._feed:
-            dirty, resident.dirty = resident.dirty, set[int]()
-        if resident.arena is not None and dirty:
-            entries = {entry.row: entry for entry in self._records.entries_of(dirty)}
-            for row in dirty - entries.keys():
-                resident.arena.remove(row)
-            resident.arena.upsert(list(entries.values()))
+        try:
+            if resident.arena is None or resident.arena.wasteful:
+                # Changes noted while loading are applied again below: that is harmless, missing one would not be.
+                resident.arena = self._load(wall)
+            with self._feed:
+                dirty, resident.dirty = resident.dirty, set[int]()
+            if resident.arena is not None and dirty:
+                entries = {entry.row: entry for entry in self._records.entries_of(dirty)}
+                for row in dirty - entries.keys():
+                    resident.arena.remove(row)
+                resident.arena.upsert(list(entries.values()))
+        except BaseException:
+            resident.arena = None  # changes are missing, or half made
+            raise
         if resident.arena is None or len(resident.arena) > self._limit:
             resident.arena, resident.too_large = None, True
         self._keep_within_budget(wall, resident)
@@ -192,13 +227,14 @@ class Residents(FeedCopy):
         """Account for what this arena holds now; if all of them hold too much, drop the least recently used."""
         nbytes = 0 if resident.arena is None else resident.arena.nbytes
         with self._feed:
-            if self._residents.get(wall) is not resident:
+            held = self._held
+            if held.by_wall.get(wall) is not resident:
                 return  # dropped meanwhile, and gone once this search is done
-            self._held += nbytes - resident.nbytes
+            held.nbytes += nbytes - resident.nbytes
             resident.nbytes = nbytes
-            while self._held > self._budget and len(self._residents) > 1:
-                oldest = next(iter(self._residents))
+            while held.nbytes > self._budget and len(held.by_wall) > 1:
+                oldest = next(iter(held.by_wall))
                 if oldest == wall:
-                    self._residents.move_to_end(wall)
+                    held.by_wall.move_to_end(wall)
                     continue
-                self._held -= self._residents.pop(oldest).nbytes
+                held.nbytes -= held.by_wall.pop(oldest).nbytes

@@ -2,21 +2,25 @@
 
 While one transaction is being made durable the next ones queue up; whatever is there when it ends becomes the next
 group, so a lone request never waits for company and a busy store pays for one fsync per group.
+
+Queueing takes no lock: whatever a signal handler interrupts, the commit thread goes on, and so does the handler's own
+write. Where a finalizer writes on the commit thread itself, the transaction under it gives way and is replayed.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
+from threading import get_ident
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from agentmem.stores.connection import BusyError, Connection, locked_out
+from agentmem.stores.connection import BusyError, Connection, GaveWayError, locked_out
 from agentmem.stores.forks import transaction_lock
 from agentmem.stores.locks import FileLock
 from agentmem.stores.log import UnsyncedError, WriteAheadLog, truncate_wal
@@ -29,6 +33,7 @@ from agentmem.types.errors import ClosedError, StoreError
 from agentmem.types.events import Event
 from agentmem.types.inputs import Draft
 from agentmem.types.patience import attempts
+from agentmem.types.promise import Promise, Service, promised
 from agentmem.types.waking import together
 
 T = TypeVar("T")
@@ -49,7 +54,7 @@ class Write(Generic[T]):
     run: Callable[[Repository], T]
     rows: int = 1
     committed: Callable[[], object] | None = None
-    future: Future[T] = field(default_factory=Future[T])
+    future: Future[T] = field(default_factory=Promise[T])
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +68,7 @@ class Add:
     vectors: Sequence[bytes]
     generation: int
     embed: Callable[[Sequence[str]], list[bytes]]
-    future: Future[list[Created]] = field(default_factory=Future[list[Created]])
+    future: Future[list[Created]] = field(default_factory=Promise[list[Created]])
 
     @property
     def rows(self) -> int:
@@ -82,7 +87,7 @@ class Task(Generic[T]):
 
     run: Callable[[Connection], T]
     rows: int = 0
-    future: Future[T] = field(default_factory=Future[T])
+    future: Future[T] = field(default_factory=Promise[T])
 
 
 Work: TypeAlias = Write[Any] | Add | Task[Any]
@@ -117,12 +122,15 @@ class GroupCommit:
         """Records were added again, which brought nothing new. Called inside the transaction."""
         self._repository = Repository(self._db, names, generation, self.grown, self.repeated)
         self._queue: deque[Work] = deque()
-        self._ready = threading.Condition()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        """Rung for all that is queued."""
         self._closing = False
+        self._ended = False
+        self._inside = False
         self._stuck = False
         self.requests = 0
         """Of callers, so far; background work does not count."""
-        self._thread = threading.Thread(target=self._loop, name="agentmem-commit", daemon=True)
+        self._thread = Service(self._loop, "agentmem-commit", self._serve)
         self._thread.start()
 
     def submit(self, work: Write[T] | Task[T], *, background: bool = False) -> Future[T]:
@@ -136,44 +144,78 @@ class GroupCommit:
         return work.future
 
     def _put(self, work: Work, request: bool) -> None:
-        with self._ready:
-            if self._closing:
-                raise ClosedError("the store was closed")
-            self._queue.append(work)
-            self.requests += request
-            self._ready.notify()
+        if self._closing:
+            raise ClosedError("the store was closed")
+        self._queue.append(work)
+        self.requests += request
+        self._bell.put(None)
+        if self._ended:
+            self._refuse_rest()  # it came after the thread's last look
+
+    def on_thread(self) -> bool:
+        """Whether this is the commit thread."""
+        return get_ident() == self._thread.ident
+
+    def drain(self) -> None:
+        """Take nothing more, and wait until everything that is queued is committed."""
+        self._closing = True
+        self._bell.put(None)
+        self._thread.ended.result()
 
     def close(self) -> None:
         """Commit what is queued, then stop and close the connection."""
-        with self._ready:
-            self._closing = True
-            self._ready.notify()
-        self._thread.join()
+        self.drain()
         self._log.close()
         self._db.close()
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        while True:
-            with self._ready:
-                while not self._queue and not self._closing:
-                    self._ready.wait()
-                if not self._queue:
-                    return
-                group = self._take()
-            if group:
-                self._commit(group)
-                self._limit_wal()
+        while self._queue or not self._closing:
+            self._work()
+        self._ended = True
+        self._refuse_rest()
+
+    def _serve(self, promise: Promise[Any]) -> None:
+        """Go on until the promise is kept for which a finalizer waits on this thread, on top of whatever that did."""
+        promise.add_done_callback(lambda _: self._bell.put(None))
+        undone = self._db.give_way()
+        if undone:
+            self._names.forget()
+        try:
+            while not promise.done():
+                self._work()
+        finally:
+            if undone:
+                self._db.refuse()
+            self._bell.put(None)  # in place of those that were heard here
+
+    def _work(self) -> None:
+        if not self._queue:
+            self._bell.get()
+        elif group := self._take():
+            self._commit(group)
+            self._limit_wal()
+
+    def _refuse_rest(self) -> None:
+        while self._queue:
+            with suppress(IndexError):  # the other of two who do this was faster
+                work = self._queue.popleft()
+                if work.future.set_running_or_notify_cancel():
+                    work.future.set_exception(ClosedError("the store was closed"))
 
     def _take(self) -> list[Work]:
         """The next group; work that was cancelled while it waited is dropped here, for good."""
         group = list[Work]()
         rows = 0
-        while self._queue and (not group or rows + self._queue[0].rows <= GROUP_ROWS):
-            if group and _alone(self._queue[0]):
+        while self._queue:
+            try:
+                work = self._queue.popleft()
+            except IndexError:
+                break  # what served a finalizer here meanwhile was faster
+            if group and (_alone(work) or rows + work.rows > GROUP_ROWS):
+                self._queue.appendleft(work)
                 break
-            work = self._queue.popleft()
             if work.future.set_running_or_notify_cancel():
                 group.append(work)
                 rows += work.rows
@@ -186,6 +228,10 @@ class GroupCommit:
         try:
             first = group[0]
             results = [self._maintain(first)] if isinstance(first, Task) else self._transaction(group)
+        except GaveWayError:
+            self._db.resume()
+            self._commit(group)
+            return
         except UnsyncedError as exc:
             # It is committed, so that a replay would do it twice, or the disk does not let anything be.
             for work in group:
@@ -278,19 +324,33 @@ class GroupCommit:
             except StoreError as exc:
                 # The disk is full, for one: the log stays as it is, and the next commit tries again.
                 if not self._stuck:
-                    log.warning("the write-ahead log could not be emptied, and will be tried again: %s", exc)
+                    _warn("the write-ahead log could not be emptied, and will be tried again: %s", exc)
                 self._stuck = True
 
     @contextmanager
     def _locked(self) -> Generator[None]:
         """Keep other processes from writing, and forks from happening; no log is in doubt."""
+        if self._inside:  # a finalizer's write, on top of one that has the lock
+            self._log.settle()
+            yield
+            return
         if not self._gate.acquire(self._timeout):
             raise locked_out(self._path, self._timeout)
         with self._gate, self._whole:
-            self._log.settle()
-            yield
+            self._inside = True
+            try:
+                self._log.settle()
+                yield
+            finally:
+                self._inside = False
 
 
 def _alone(work: Work) -> bool:
     """Whether nothing else may share the work's transaction."""
     return isinstance(work, Task) or (isinstance(work, Write) and work.committed is not None)
+
+
+def _warn(message: str, error: Exception) -> None:
+    """Log a warning, on another thread: a handler's lock may be held by one that waits for a commit."""
+    with suppress(RuntimeError):  # the interpreter is about to end
+        promised(lambda: log.warning(message, error))

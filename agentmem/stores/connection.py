@@ -8,15 +8,23 @@ in chunks of a few milliseconds.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from agentmem.stores.forks import statement_lock
-from agentmem.types.errors import ClosedError, DiskFullError, StoreCorruptError, StoreError, StoreLockedError
+from agentmem.types.errors import (
+    AgentMemError,
+    ClosedError,
+    DiskFullError,
+    StoreCorruptError,
+    StoreError,
+    StoreLockedError,
+)
 from agentmem.types.patience import attempts
+from agentmem.types.reentry import from_handler, held_here
 
 Value: TypeAlias = str | int | float | bytes | None
 Row: TypeAlias = tuple[Any, ...]
@@ -30,16 +38,23 @@ class BusyError(StoreError):
     """The database is locked right now; retry after a pause. Never leaves the package."""
 
 
+class GaveWayError(StoreError):
+    """The transaction at hand was undone to make room for another; run it again. Never leaves the package."""
+
+
 class Connection:
     """A connection to one database file, in autocommit mode, safe to share between threads.
 
-    Statements take turns: while any is unfinished the whole connection would stay on the snapshot of the first.
+    Statements take turns: while any is unfinished the whole connection would stay on the snapshot of the first. One
+    that runs on top of another (a signal handler's, say) cannot have its turn, and gets a connection of its own;
+    only on a connection that is not ``shared``, one thread's own, is it run all the same.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
         self._path = path
+        self._shared = shared
         self._turn = statement_lock()
-        self._closed = False
+        self._refused: Callable[[], AgentMemError] | None = None
         try:
             self._raw: Any = _driver().connect(str(path), isolation_level=None)
         except Exception as exc:
@@ -70,29 +85,41 @@ class Connection:
         ) from error
 
     def _execute(self, sql: str, params: Sequence[Value]) -> list[Row]:
+        if self._shared and held_here(self._turn):
+            return self._execute_apart(sql, params)
         try:
             with self._turn:
-                self._check_open()
-                return self._raw.execute(sql, tuple(params)).fetchall()
-        except ClosedError:
-            raise
+                if self._refused is not None:
+                    raise self._refused()
+                rows = self._raw.execute(sql, tuple(params)).fetchall()
+                if self._refused is not None:
+                    raise self._refused()  # undone by what ran on top of it
+                return rows
         except BaseException as exc:
-            # The driver panics where a text in the file is not UTF-8, and a panic is no Exception.
-            if isinstance(exc, Exception) or type(exc).__name__ == "PanicException":
-                raise _mapped(exc, self._path) from exc
-            raise
+            error = self._error(exc)
+            if error is exc:
+                raise
+            raise error from exc
+
+    def _execute_apart(self, sql: str, params: Sequence[Value]) -> list[Row]:
+        if self._refused is not None:
+            raise self._refused()
+        with closing(Connection(self._path)) as connection:
+            return connection.execute(sql, params)
 
     def executemany(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
         """Run one statement for each row, in chunks so that other threads get their turn."""
         try:
             for start in range(0, len(rows), CHUNK):
                 with self._turn:
-                    self._check_open()
+                    if self._refused is not None:
+                        raise self._refused()
                     self._raw.executemany(sql, rows[start : start + CHUNK])
-        except ClosedError:
-            raise
         except Exception as exc:
-            raise _mapped(exc, self._path) from exc
+            error = self._error(exc)
+            if error is exc:
+                raise
+            raise error from exc
 
     def insert(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
         """Run ``sql``, whose ``{}`` becomes the placeholders of many rows, ``(?,?),(?,?)``, in chunks.
@@ -118,7 +145,7 @@ class Connection:
                 # As a script, since the driver takes the pragma's empty rows for an error.
                 self._raw.executescript(f"PRAGMA incremental_vacuum({pages})")
         except Exception as exc:
-            raise _mapped(exc, self._path) from exc
+            raise self._error(exc) from exc
 
     @property
     def in_transaction(self) -> bool:
@@ -127,7 +154,7 @@ class Connection:
     def close(self) -> None:
         """Close the file. Statements are finished by then, since every read fetches all of its rows."""
         with self._turn:
-            self._closed = True
+            self._refused = _closed
             # The driver closes SQLite's handle twice, the second time in memory that was freed, which may end the
             # process. Beside a statement that is still open it does nothing, and the end of that closes once.
             statement: Any = None
@@ -136,10 +163,51 @@ class Connection:
             self._raw.close()
             del statement
 
-    def _check_open(self) -> None:
-        # The driver panics on a closed connection, which is no Exception.
-        if self._closed:
-            raise ClosedError("the store was closed; open a new client")
+    def give_way(self) -> bool:
+        """Undo the transaction that this thread is in the middle of, to begin another; False if there is none.
+
+        That one is told by ``refuse`` when the other has ended.
+        """
+        if self._refused is _gave_way:
+            self.resume()
+            return True
+        if not self.in_transaction:
+            return False
+        self._raw.execute("ROLLBACK")
+        return True
+
+    def refuse(self) -> None:
+        """Raise ``GaveWayError`` for whatever the undone transaction goes on with, until ``resume``."""
+        if self._refused is None:
+            self._refused = _gave_way
+            # Its next statement may have passed the check above already, and would be a transaction of its own.
+            self._raw.execute("PRAGMA query_only=1")
+
+    def resume(self) -> None:
+        """Serve again: the transaction that gave way has heard of it."""
+        if self._refused is _gave_way:
+            self._raw.execute("PRAGMA query_only=0")
+            self._refused = None
+
+    def _error(self, exc: BaseException) -> BaseException:
+        """What to raise for what came out of a statement."""
+        if self._refused is _gave_way:
+            return _gave_way()
+        if isinstance(exc, AgentMemError) or from_handler(exc):
+            return exc
+        # The driver panics where a text in the file is not UTF-8, and a panic is no Exception.
+        if isinstance(exc, Exception) or type(exc).__name__ == "PanicException":
+            return _mapped(exc, self._path)
+        return exc
+
+
+def _closed() -> AgentMemError:
+    # The driver panics on a closed connection, which is no Exception.
+    return ClosedError("the store was closed; open a new client")
+
+
+def _gave_way() -> AgentMemError:
+    return GaveWayError("the transaction gave way to another one")
 
 
 def _driver() -> Any:

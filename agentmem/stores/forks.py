@@ -8,34 +8,34 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
+from operator import methodcaller
+
+from agentmem.types.reentry import Lock
 
 _PATIENCE = 5.0
-_transactions = weakref.WeakSet[threading.Lock]()
-_statements = weakref.WeakSet[threading.Lock]()
-_held = list[threading.Lock]()
+_transactions = weakref.WeakSet[Lock]()
+_statements = weakref.WeakSet[Lock]()
+_held = list[Lock]()
 
 
-def transaction_lock() -> threading.Lock:
+def transaction_lock() -> Lock:
     """A lock to hold for the whole of a transaction."""
-    lock = threading.Lock()
+    lock = threading.RLock()
     _transactions.add(lock)
     return lock
 
 
-def statement_lock() -> threading.Lock:
+def statement_lock() -> Lock:
     """A lock to hold for a statement, inside a transaction or not."""
-    lock = threading.Lock()
+    lock = threading.RLock()
     _statements.add(lock)
     return lock
 
 
 def _before() -> None:
-    deadline = time.monotonic() + _PATIENCE
-    for lock in [*_transactions, *_statements]:
-        if lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            _held.append(lock)
+    # In one step, as the interpreter sees it: whatever a signal handler raises, what was taken is in the list.
+    _held.extend(filter(methodcaller("acquire", timeout=_PATIENCE), [*_transactions, *_statements]))
 
 
 def _in_parent() -> None:

@@ -14,11 +14,9 @@ class TestResidents(FeedCopyContract):
         return engine.retriever.residents
 
     def rows_of(self, engine: Engine) -> set[int]:
-        with engine.retriever.residents.arena(EVERYBODY) as arena:
-            assert arena is not None
-            return set(arena.versions())
+        rows = engine.retriever.residents.use(EVERYBODY, lambda arena: set(arena.versions()))
+        assert rows is not None
+        return rows
 
     def spoil(self, engine: Engine, row: int) -> None:
-        with engine.retriever.residents.arena(EVERYBODY) as arena:
-            assert arena is not None
-            arena.remove(row)
+        engine.retriever.residents.use(EVERYBODY, lambda arena: arena.remove(row))

@@ -1,0 +1,225 @@
+"""One engine for each store of this process, whoever asks for it: opened by the first client, closed after the last.
+
+Clients come and go in any state of the program: in a signal handler, on top of a call that it interrupted, or in the
+garbage collector. So engines are opened and closed on threads of their own, and clients only wait for those: what a
+handler interrupts is never in the middle of it. The lock here is held for bookkeeping, and by threads of callers alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from _thread import start_new_thread
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentmem.types.errors import ClosedError, StoreError
+from agentmem.types.promise import Promise, on_service, promised
+from agentmem.types.reentry import on_top
+
+if TYPE_CHECKING:
+    from agentmem.engine.engine import Engine
+    from agentmem.engine.opening import Spec
+    from agentmem.settings import Settings
+    from agentmem.types.clock import Clock
+
+PATIENCE = 1.0
+"""Seconds that closing waits for those who may be waiting for the call that it interrupted."""
+
+log = logging.getLogger("agentmem")
+_lock = threading.RLock()
+_shared: dict[str, _Shared] = {}
+_numbers = count()
+_inherited = list["_Shared"]()
+"""Engines of the process that this one was forked from: kept, since closing their files would disturb them there."""
+
+
+class Lease:
+    """What one client has of a shared engine; nobody else refers to it, so it ends with the client.
+
+    ``engine`` is there once ``acquire`` has returned it.
+    """
+
+    engine: Engine
+
+    def __init__(self, shared: _Shared) -> None:
+        self.pid = os.getpid()
+        self._shared = shared
+        self._number = next(_numbers)
+        shared.leases.add(self._number)
+
+    def open(self) -> None:
+        """Wait for the engine. Raises what kept it from opening."""
+        self.engine = self._shared.engine()
+
+    def release(self) -> None:
+        """Give it back; the last one closes the engine, after everything queued is durable."""
+        self._shared.leases.discard(self._number)
+        if os.getpid() == self.pid:
+            self._shared.end_if_unused()
+
+    def __del__(self) -> None:
+        # By the garbage collector, on top of whatever a thread is doing: this waits for nothing, and for no lock.
+        if self._number in self._shared.leases and os.getpid() == self.pid and not sys.is_finalizing():
+            self._shared.leases.discard(self._number)
+            _aside(self._shared.end_if_unused)
+
+
+def acquire(path: Path, settings: Settings, embedder: Spec, clock: Clock | None, *, any_model: bool) -> Lease:
+    """A share of the process's engine for this path, which is opened if need be.
+
+    With ``any_model``, a store of another model is opened all the same; nothing can be embedded until it is moved.
+
+    Raises ``StoreError`` and its kin for a path that cannot hold a store, ``ModelMismatchError`` for a store of
+    another model, ``InvalidInputError`` if the path is already open with other settings.
+    """
+    key = os.path.realpath(path)
+    while True:
+        with _lock:
+            found = _shared.get(key)
+            if found is not None and found.is_over() and _shared.get(key) is found:
+                del _shared[key]
+            shared = _shared.setdefault(key, _Shared(key, settings, embedder, clock, any_model))
+            lease = Lease(shared)
+        # A signal handler on top of this may have been the last to give it back.
+        if _shared.get(key) is shared:
+            break
+        lease.release()
+    try:
+        lease.open()
+        lease.engine.check_same(settings, embedder, clock, any_model=any_model)
+    except Exception:
+        lease.release()
+        raise
+    return lease
+
+
+class _Shared:
+    """An engine from before it is opened until it is closed, and who has a share in it."""
+
+    def __init__(self, key: str, settings: Settings, embedder: Spec, clock: Clock | None, any_model: bool) -> None:
+        self.leases = set[int]()
+        self._key = key
+        self._make = (settings, embedder, clock, any_model)
+        self._openers = set[int]()
+        self._taken = threading.Lock()
+        self._opened = Promise["Engine"]()
+        self._closing = threading.Lock()
+
+    def engine(self) -> Engine:
+        """The engine, opened now on a thread of its own if nobody has begun that."""
+        if not self._taken.locked():
+            # Whoever was to start the thread may have been interrupted before that. The first of several does it.
+            try:
+                start_new_thread(self._open, ())
+            except RuntimeError as exc:
+                raise StoreError(f"{self._key} cannot be opened: {exc}") from exc
+        if threading.get_ident() in self._openers:
+            raise StoreError(
+                f"{self._key} is being opened by this very thread, which the garbage collector interrupted to call a "
+                "finalizer that uses the store; open it before"
+            )
+        return self._opened.result()
+
+    def _open(self) -> None:
+        thread = threading.get_ident()
+        try:
+            self._openers.add(thread)
+            if self._taken.acquire(blocking=False):
+                self._make_engine()
+        finally:
+            self._openers.discard(thread)
+
+    def _make_engine(self) -> None:
+        settings, embedder, clock, any_model = self._make
+        try:
+            from agentmem.engine.engine import Engine
+
+            engine = Engine(Path(self._key), settings, embedder, clock, any_model=any_model)
+        except BaseException as exc:
+            self._opened.set_exception(exc)
+        else:
+            self._opened.set_result(engine)
+
+    def is_over(self) -> bool:
+        """Whether there is nothing to share any more: it failed to open, or all clients are gone and it is closed."""
+        if self._opened.done() and self._opened.exception() is not None:
+            return True
+        if self.leases:
+            return False
+        _aside(self.end_if_unused)
+        return True
+
+    def end_if_unused(self) -> None:
+        """Take it from those that can be shared, if nobody has a share, and close it, once."""
+        with _lock:
+            if self.leases:
+                return
+            if _shared.get(self._key) is self:
+                del _shared[self._key]
+            if self.leases:  # a signal handler's client, on top of this
+                _shared.setdefault(self._key, self)
+                return
+        if self._closing.acquire(blocking=False):
+            self.close()
+
+    def close(self) -> None:
+        """Close the engine, on a thread of its own, and wait for that.
+
+        On top of another call of this thread, which may have what the engine's threads wait for, wait only until
+        everything queued is durable; on one of those threads, for nothing.
+        """
+        interrupting, durable = on_top(), Promise[None]()
+        patience = PATIENCE if interrupting or on_service() else None
+        try:
+            ended = promised(lambda: self._close(patience, durable))
+        except RuntimeError:  # the interpreter is about to end
+            self._close(patience, durable)
+            return
+        if on_service():
+            ended.add_done_callback(_log_failure)
+        elif interrupting:
+            ended.add_done_callback(_log_failure)
+            durable.result()
+        else:
+            ended.result()
+
+    def _close(self, patience: float | None, durable: Promise[None]) -> None:
+        try:
+            if self._taken.acquire(blocking=False):
+                self._opened.set_exception(ClosedError("the client was closed before it was open; open a new one"))
+            if self._opened.exception() is None:
+                self._opened.result().close(patience, durable)
+        finally:
+            if not durable.done():
+                durable.set_result(None)
+
+
+def _aside(call: Callable[[], object]) -> None:
+    """Run something on a thread that nobody waits for; not at all where the interpreter is about to end."""
+    with suppress(RuntimeError):
+        promised(call).add_done_callback(_log_failure)
+
+
+def _log_failure(ended: Future[Any]) -> None:
+    error = ended.exception()
+    if error is not None:
+        log.warning("a store could not be closed as it should be: %s", error)
+
+
+def _after_fork() -> None:
+    """A child begins with nothing open; what the parent has open stays the parent's."""
+    global _lock
+    _lock = threading.RLock()
+    _inherited.extend(_shared.values())
+    _shared.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

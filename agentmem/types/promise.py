@@ -1,0 +1,231 @@
+"""A future that nobody holds a lock of, and threads that can be waited for in any state of the program.
+
+A signal handler runs on top of whatever its thread was doing, and so does what the garbage collector calls. If that was
+holding a lock, it goes on holding it until the handler returns; so a handler that waits for a thread that waits for
+that lock waits for ever. ``concurrent.futures.Future`` and ``threading.Condition`` are guarded by such locks, those
+held by waiters included. Here every step is one that the interpreter does not interrupt.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from _thread import allocate_lock, start_new_thread
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from typing import Any, TypeVar
+
+from typing_extensions import override
+
+from agentmem.types.errors import StoreError
+
+T = TypeVar("T")
+_BEGUN, _CANCELLED = "begun", "cancelled"
+
+log = logging.getLogger("agentmem")
+
+
+class _Local(threading.local):
+    serve: Callable[[Promise[Any]], object] | None = None
+    service = False
+
+
+_local = _Local()
+
+
+class Promise(Future[T]):
+    """``concurrent.futures.Future`` for those who call its methods; ``concurrent.futures.wait`` does not take it.
+
+    Whatever it is interrupted in, any other thread can complete, cancel or wait for the same promise, and so can the
+    interrupting call on the same thread.
+    """
+
+    def __init__(self) -> None:
+        # Not Future's own, which makes the lock.
+        self._fate: dict[str, str] = {}
+        self._calls: deque[Callable[[Future[T]], object]] = deque()
+        self._landed = False
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    # -- for those who wait --------------------------------------------------------------------------------------------
+
+    @override
+    def result(self, timeout: float | None = None) -> T:
+        if _local.serve is not None and timeout is None and not self._landed:
+            _local.serve(self)
+        return self.plain_result(timeout)
+
+    def plain_result(self, timeout: float | None = None) -> T:
+        """The result, waited for as it is where nothing has to be served meanwhile."""
+        self._wait(timeout)
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self = None  # the error's traceback has this frame, and would keep what has the error
+        if self.cancelled():
+            raise CancelledError
+        return self._value
+
+    @override
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._wait(timeout)
+        if self.cancelled():
+            raise CancelledError
+        return self._error
+
+    @override
+    def done(self) -> bool:
+        return self._landed
+
+    @override
+    def cancelled(self) -> bool:
+        return self._fate.get("") is _CANCELLED
+
+    @override
+    def running(self) -> bool:
+        return self._fate.get("") is _BEGUN and not self._landed
+
+    @override
+    def cancel(self) -> bool:
+        if self._fate.setdefault("", _CANCELLED) is not _CANCELLED:
+            return False
+        self._land()
+        return True
+
+    @override
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        self._calls.append(fn)
+        if self._landed:
+            self._call()
+
+    # -- for whoever does the work -------------------------------------------------------------------------------------
+
+    @override
+    def set_running_or_notify_cancel(self) -> bool:
+        if self._fate.setdefault("", _BEGUN) is _BEGUN:
+            return True
+        self._land()  # also where whoever cancelled it was interrupted before that
+        return False
+
+    @override
+    def set_result(self, result: T) -> None:
+        self._finish(result, None)
+
+    @override
+    def set_exception(self, exception: BaseException | None) -> None:
+        self._finish(None, exception)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _finish(self, value: Any, error: BaseException | None) -> None:
+        if self._landed or self._fate.setdefault("", _BEGUN) is not _BEGUN:
+            raise InvalidStateError(f"this promise is {'kept' if self._landed else 'cancelled'} already")
+        self._value, self._error = value, error
+        self._land()
+
+    def _land(self) -> None:
+        # In this order, with ``add_done_callback`` in the other: whatever is added is seen by one of the two.
+        self._landed = True
+        self._call()
+
+    def _call(self) -> None:
+        while self._calls:
+            try:
+                call = self._calls.popleft()
+            except IndexError:
+                return
+            try:
+                call(self)
+            except Exception:
+                log.exception("a callback of a promise failed")
+
+    def _wait(self, timeout: float | None) -> None:
+        if self._landed:
+            return
+        barrier = allocate_lock()
+        barrier.acquire()
+        self._calls.append(lambda _: barrier.release())
+        if not self._landed and not barrier.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+            raise TimeoutError
+
+    @override
+    def __repr__(self) -> str:
+        state = "kept" if self._landed else self._fate.get("", "pending")
+        return f"<Promise at {id(self):#x}, {self._fate.get('') if self.cancelled() else state}>"
+
+
+def promised(call: Callable[[], T]) -> Promise[T]:
+    """What ``call`` returns or raises, once it has run on a thread of its own.
+
+    Unlike ``threading.Thread.start`` this waits for nothing. Raises ``RuntimeError`` where no thread can be started,
+    because the interpreter is about to end, for one.
+    """
+    promise = Promise[T]()
+    start_new_thread(_keep, (promise, call, None))
+    return promise
+
+
+def aside(call: Callable[[], T]) -> T:
+    """What ``call`` returns or raises: something that is made once, and takes its time, such as an import or a model.
+
+    Runs on a thread of its own, so that whatever interrupts this one can wait for the same, and does not find it half
+    done. ``call`` waits for no promise; what the garbage collector calls on top of it may not either.
+    """
+    if _local.serve is _refuse:
+        return call()
+    promise = Promise[T]()
+    try:
+        start_new_thread(_keep, (promise, call, _refuse))
+    except RuntimeError:  # the interpreter is about to end
+        return call()
+    return promise.plain_result()
+
+
+def _keep(promise: Promise[T], call: Callable[[], T], serve: Callable[[Promise[Any]], object] | None) -> None:
+    _local.serve = serve
+    try:
+        result = call()
+    except BaseException as exc:
+        promise.set_exception(exc)
+    else:
+        promise.set_result(result)
+
+
+def _refuse(promise: Promise[Any]) -> None:
+    raise StoreError(
+        "the store was used by a finalizer that the garbage collector called while a part of the library was being "
+        "loaded, and cannot wait for that; nothing was done. Close or write to the store before, outside of finalizers"
+    )
+
+
+class Service(threading.Thread):
+    """A thread that others of this package rely on; the process may end under it.
+
+    A finalizer that the garbage collector calls on it may wait for a promise that only this thread can keep: then
+    ``serve(promise)`` is called instead, to go on with the work until that is kept.
+    """
+
+    def __init__(
+        self, work: Callable[[], object], name: str, serve: Callable[[Promise[Any]], object] | None = None
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._work = work
+        self._serve = serve
+        self.ended = Promise[None]()
+        """Kept when the thread has done its last; ``join`` would take locks of the module ``threading``."""
+
+    @override
+    def run(self) -> None:
+        _local.service, _local.serve = True, self._serve
+        try:
+            self._work()
+        finally:
+            self.ended.set_result(None)
+
+
+def on_service() -> bool:
+    """Whether this is one of the package's own threads, so that waiting for all of them would have no end."""
+    return _local.service
