@@ -154,6 +154,8 @@ class Follower:
                     raise self._failing
                 raise StoreError(f"LanceDB cannot be brought up to date: {self._failing}") from self._failing
             time.sleep(0.02)
+        # Whoever did it, nothing is failing any more; this thread's own round may not have come to its end.
+        self._failing, self.last_error = None, None
         return True
 
     def rebuild(self) -> None:
