@@ -21,8 +21,10 @@ from uuid import uuid4
 
 import httpx
 
-from agentmem import AsyncMemory
+from agentmem import AsyncMemory, Settings
 
+KEEP = Settings(message_layer="assets")
+"""Turns are kept for good. Left out, they live a day, all but those that are asked for again and again."""
 SYSTEM = "You are a helpful assistant. What you know about the user from earlier conversations:\n"
 SCRIPT = [
     ["Hi, I'm Ana. I am allergic to peanuts.", "And I live in Lisbon, fourth floor, no lift."],
@@ -66,7 +68,7 @@ async def typed() -> AsyncIterator[str]:
 async def chat(base_url: str, path: str, scripted: bool) -> None:
     headers = {"Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY', 'none')}"}
     async with (
-        AsyncMemory(path) as memory,
+        AsyncMemory(path, settings=KEEP) as memory,
         httpx.AsyncClient(base_url=base_url.rstrip("/") + "/", headers=headers, timeout=60) as client,
     ):
         bot = Chatbot(memory, client, os.environ.get("OPENAI_MODEL", "stub"), user=os.environ.get("CHAT_USER", "ana"))

@@ -132,8 +132,10 @@ def _draft(content: object, options: AddOptions, settings: Settings) -> Draft:
 
 
 def default_layer(role: str | None, kind: str, settings: Settings) -> Layer:
-    """What is said in passing lives a day; what a caller chose to state is kept."""
-    return Layer.INTERACT if role is not None or kind in session_kinds() else settings.default_layer
+    """What is said in passing lives a day, unless the settings say otherwise; what a caller chose to state is kept."""
+    if kind in session_kinds():
+        return Layer.INTERACT
+    return settings.default_layer if role is None else settings.message_layer
 
 
 @cache

@@ -168,7 +168,10 @@ class Settings(_Section):
     """
 
     default_layer: Layer = Layer.ASSETS
-    """Layer of plain facts that name none. Messages and session kinds go to ``interact``."""
+    """Layer of plain facts that name none. Session kinds go to ``interact``."""
+    message_layer: Layer = Layer.INTERACT
+    """Layer of messages (with a role) that name none: there they live a day, unless they prove useful. ``insights``
+    keeps them for 90 days, ``assets`` for good."""
     max_content_bytes: int = Field(default=1_048_576, ge=1, le=16_777_216)
     """Longest content accepted, in bytes of UTF-8. Longer text should be split into passages."""
     max_metadata_bytes: int = Field(default=65_536, ge=2, le=1_048_576)

@@ -32,7 +32,7 @@ class NewMemory(BaseModel):
     kind: str | None = None
     """Left out: ``message`` with a role, else ``fact``."""
     layer: Layer | None = None
-    """Left out: ``interact`` for messages and session kinds, else ``Settings.default_layer``."""
+    """Left out: ``interact`` for session kinds, else ``Settings.message_layer`` with a role, else ``default_layer``."""
     metadata: Mapping[str, Any] | None = None
     """What filters look at: text keys, JSON values; dates become ISO 8601 text."""
     importance: float | None = None

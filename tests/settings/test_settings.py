@@ -6,13 +6,15 @@ import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT, FakeClock
 from typer.testing import CliRunner
 
-from agentmem import InvalidInputError, Settings
+from agentmem import InvalidInputError, Memory, Settings
 from agentmem.cli.app import app
 
 FILE = """
@@ -165,3 +167,37 @@ def test_pydantic_settings_is_not_imported_for_nothing() -> None:
     code = "import sys; from agentmem import Settings; Settings(); print('pydantic_settings' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("layer", ["interact", "insights", "assets"])
+def test_messages_go_where_the_setting_says(open_memory: Callable[..., Memory], layer: str, clock: FakeClock) -> None:
+    memory = open_memory(settings=Settings(message_layer=layer, default_layer="insights"))
+    said = memory.add({"role": "user", "content": "call me Jo"}, user_id="jo", run_id="hello").record
+    assert said.layer == layer
+    others = {
+        "insights": memory.add("Jo is a diver", user_id="jo").record,
+        "interact": memory.add({"role": "user", "content": "x", "kind": "session_data"}, user_id="jo").record,
+        "assets": memory.add({"role": "user", "content": "y", "layer": "assets"}, user_id="jo").record,
+    }
+    assert {expected: record.layer for expected, record in others.items()} == {name: name for name in others}
+    clock.advance(25 * 3_600)
+    memory.lifecycle.sweep()
+    assert (memory.get(said.id) is None) == (layer == "interact")
+
+
+def test_messages_live_a_day_and_the_environment_can_keep_them(
+    open_memory: Callable[..., Memory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Settings().message_layer == "interact"
+    monkeypatch.setenv("AGENTMEM_MEMORY__MESSAGE_LAYER", "insights")
+    assert open_memory().add({"role": "user", "content": "call me Jo"}).record.layer == "insights"
+    with pytest.raises(InvalidInputError, match="message_layer"):
+        Settings(message_layer="attic")
+
+
+def test_a_newcomer_reads_how_long_a_turn_lives() -> None:
+    for page, words in {"README.md": "messages live a day", "docs/quickstart.md": "A turn lives for a day"}.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert words in text
+        assert "message_layer" in text
+    assert "message_layer" in (ROOT / "examples" / "chatbot.py").read_text(encoding="utf-8")
