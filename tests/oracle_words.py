@@ -67,16 +67,15 @@ def forms(text: str) -> list[Form]:
     for chunk in text.split():
         chunk = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", chunk.casefold()).casefold())
         chunk = chunk.replace("♯", "#")
-        tokens, group = _tokens(chunk), list[Token]()
-        for token in tokens:
-            if group:
-                between = chunk[group[-1].end : token.start]
-                if not (between == "&" or (between == "." and token.text[0].isalpha())):
-                    found += _as_one(group)
-                    group = []
-            group.append(token)
-            found += _forms_of(token)
-        found += _as_one(group)
+        groups = list[list[Token]]()
+        for token in _tokens(chunk):
+            between = chunk[groups[-1][-1].end : token.start] if groups else ""
+            if between == "&" or (between == "." and token.text[0].isalpha()):
+                groups[-1].append(token)
+            else:
+                groups.append([token])
+        found += [form for group in groups for token in group for form in _forms_of(token)]
+        found += [form for group in groups if len(group) > 1 for form in _as_one(group)]
     return found
 
 
@@ -223,8 +222,6 @@ def _forms_of(token: Token) -> list[Form]:
 
 
 def _as_one(group: list[Token]) -> list[Form]:
-    if len(group) < 2:
-        return []
     return [Form(stemmed(fold("".join(token.text for token in group))), beside=True)]
 
 

@@ -11,7 +11,7 @@ it also does if it is listed with one ("cuando", "uber"), unless that is a word 
 
 from __future__ import annotations
 
-from agentmem.text.words import Form, forms_of_word
+from agentmem.text.words import Form, forms_of
 
 STOP_WEIGHT = 0.1
 
@@ -61,7 +61,7 @@ def is_stop(form: Form) -> bool:
 
 
 def _forms(text: str) -> list[Form]:
-    return [form for word in text.split() for form in forms_of_word(word)]
+    return [form for word in text.split() for form in forms_of(word)]
 
 
 def _terms(text: str) -> set[str]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 
-from agentmem.text.words import LONGEST, forms_of, plain_words, stem
+from agentmem.text.words import LONGEST, forms_of, plain_words, stem, words_in
 
 VERSION = 2
 """Counts up whenever a text has other terms than before: what was indexed with the old ones is indexed again."""
 _MOST = 30_000
-"""Chunks of text whose terms are kept: some 10 MB."""
+"""Words, and pieces of text between blanks, whose terms are kept: some 10 MB of each."""
+_LONGEST_PIECE = 24
+"""Characters. Longer ones are sentences of a script without blanks, which do not come again."""
 _SENTENCE = re.compile(r"[^.!?\n\u3002\uff01\uff1f\u061f]+[.!?\s\u3002\uff01\uff1f\u061f]*")
 _ASKS = re.compile(r"[?\uff1f\u061f]\s*$")
 
@@ -29,8 +31,8 @@ def terms_and_length(text: str) -> tuple[list[str], int]:
         return list(map(stem, plain)), len(plain)
     found, length = list[str](), 0
     for chunk in text.split():
-        own, words = _known[chunk]
-        found += own
+        terms, words = _pieces[chunk]
+        found += terms
         length += words
     return found, length
 
@@ -44,17 +46,34 @@ def asking(text: str) -> float:
     return asked / (sum(map(len, sentences)) or 1)
 
 
-class _Known(dict[str, tuple[tuple[str, ...], int]]):
-    """The terms and the number of words of what stands between blanks: most of it was met before."""
+class _Words(dict[str, tuple[tuple[str, ...], int]]):
+    """The terms of words met before, and how many words they count for."""
 
-    def __missing__(self, chunk: str) -> tuple[tuple[str, ...], int]:
-        found = forms_of(chunk)
+    def __missing__(self, word: str) -> tuple[tuple[str, ...], int]:
+        found = list(forms_of(word))
         entry = tuple(term for form in found for term in form.terms), sum(not form.beside for form in found)
-        if len(chunk) <= LONGEST:
+        if len(word) <= LONGEST:
             if len(self) >= _MOST:
                 self.clear()
-            self[chunk] = entry
+            self[word] = entry
         return entry
 
 
-_known = _Known()
+class _Pieces(dict[str, tuple[tuple[str, ...], int]]):
+    """The same of what stands between blanks, with its punctuation: most of it was met before."""
+
+    def __missing__(self, piece: str) -> tuple[tuple[str, ...], int]:
+        found, length = list[str](), 0
+        for word in words_in(piece):
+            terms, words = _words[word]
+            found += terms
+            length += words
+        entry = tuple(found), length
+        if len(piece) <= _LONGEST_PIECE:
+            if len(self) >= _MOST:
+                self.clear()
+            self[piece] = entry
+        return entry
+
+
+_words, _pieces = _Words(), _Pieces()

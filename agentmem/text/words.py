@@ -81,27 +81,28 @@ def forms(text: str) -> list[Form]:
     text = text.casefold()
     if (plain := plain_words(text)) is not None:
         return [Form(stem(word), folded=word) for word in plain]
-    return [form for chunk in text.split() for form in forms_of(chunk)]
+    return [form for chunk in text.split() for word in words_in(chunk) for form in forms_of(word)]
 
 
-def forms_of(chunk: str) -> list[Form]:
-    """The forms of the words in a chunk of case-folded text that has no blanks."""
+def words_in(chunk: str) -> list[str]:
+    """The words of a piece of case-folded text that has no blanks; last, with their signs, those that are joined."""
     if chunk.isascii():
-        found = _ASCII.finditer(chunk)
+        pattern = _ASCII
     else:
         chunk = unicodedata.normalize("NFKC", chunk).casefold().replace("\u266f", "#")  # the musical sharp
-        found = _any_script().finditer(chunk)
-    result, joined, end = list[Form](), list[str](), -2
-    for match in found:
+        pattern = _any_script()
+    if "." not in chunk and "&" not in chunk:
+        return pattern.findall(chunk)
+    words, joined, end = list[str](), list[str](), -2
+    for match in pattern.finditer(chunk):
         word, start = match[0], match.start()
-        joins = start == end + 1 and (chunk[end] == "&" or (chunk[end] == "." and word[0].isalpha()))
-        if not joins:
-            result += _joined(joined)
-            joined.clear()
-        joined.append(word)
-        result += forms_of_word(word)
+        if start == end + 1 and (chunk[end] == "&" or (chunk[end] == "." and word[0].isalpha())):
+            joined[-1] += f"&{word}"
+        else:
+            joined.append(word)
+        words.append(word)
         end = match.end()
-    return result + _joined(joined)
+    return words + [each for each in joined if "&" in each]
 
 
 @lru_cache(maxsize=50_000)
@@ -111,8 +112,11 @@ def stem(word: str) -> str:
     return _english(word) if word.isascii() else word
 
 
-def forms_of_word(word: str) -> Iterator[Form]:
-    """The forms of one word, case-folded and in one script."""
+def forms_of(word: str) -> Iterator[Form]:
+    """The forms of one word, case-folded, as ``words_in`` gives it."""
+    if "&" in word:
+        yield Form(stem(fold(word.replace("&", ""))), beside=True)
+        return
     first = word[0]
     if "\uac00" <= first <= "\ud7a3":
         yield from _korean("".join(char for char in word if "\uac00" <= char <= "\ud7a3"))
@@ -158,11 +162,6 @@ def _korean(word: str) -> Iterator[Form]:
         yield Form(parts.noun, beside=True)
 
 
-def _joined(words: list[str]) -> list[Form]:
-    """What is written with full stops or ampersands inside, as one word."""
-    return [Form(stem(fold("".join(words))), beside=True)] if len(words) > 1 else []
-
-
 @cache
 def _any_script() -> Any:
     """The pattern for texts that are not ASCII; a module of its own knows scripts, marks and emoji."""
@@ -175,8 +174,8 @@ def _any_script() -> Any:
     picture = r"[\p{Extended_Pictographic}\u2600-\u27bf][\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*"
     return regex.compile(
         rf"""(?V1x)
-        {_PATTERN.format(word=f"{other}{inside}*", inside=inside)}
-      | {korean}[{korean}\p{{M}}\p{{Cf}}]* | {alone}[\p{{M}}\p{{Cf}}]*
+        {alone}[\p{{M}}\p{{Cf}}]* | {korean}[{korean}\p{{M}}\p{{Cf}}]*
+      | {_PATTERN.format(word=f"{other}{inside}*", inside=inside)}
       | {hebrew}[{hebrew}\p{{M}}\p{{Cf}}]* | {arabic}[{arabic}\p{{M}}\p{{Cf}}]*
       | [\U0001f1e6-\U0001f1ff]{{1,2}} | {picture}(?:\u200d{picture})*[\U000e0020-\U000e007f]* | \p{{Sc}}
         """

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentmem.text import terms as terms_module
 from agentmem.text.folding import fold, spelled, written_out
 from agentmem.text.question import words_of
 from agentmem.text.stopwords import STOP_TERMS
@@ -183,6 +184,22 @@ def test_every_word_of_a_question_is_a_term_of_the_same_text(text: str) -> None:
     assert {word.of for word in words if word.of} <= {word.term for word in words if not word.of}
 
 
+def test_what_is_kept_of_earlier_texts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces, known = terms_module._Pieces(), terms_module._Words()
+    monkeypatch.setattr(terms_module, "_MOST", 5)
+    monkeypatch.setattr(terms_module, "_pieces", pieces)
+    monkeypatch.setattr(terms_module, "_words", known)
+    for text in (
+        "Ünal, Łódź, café! 서울에서",
+        "Ünal Łódź café 서울에서 Ærø Çeşme Ünal",
+        f"{'ñ' * 100} {'東' * 100}",
+    ) * 2:
+        assert terms(text) == oracle_words.terms(text)
+        assert len(pieces) <= 5
+        assert len(known) <= 5
+    assert all(len(text) <= 64 for text in (*pieces, *known))
+
+
 # -- function words --------------------------------------------------------------------------------------------------
 
 
@@ -205,6 +222,13 @@ def test_every_word_of_a_question_is_a_term_of_the_same_text(text: str) -> None:
 def test_function_words_are_told_by_how_they_are_spelled(question: str, light: dict[str, bool]) -> None:
     words = words_of(question, stop_words=True, similar_words=False)
     assert {word.term: word.weight < 1 for word in words} == light
+
+
+def test_words_mean_the_same_with_their_accents() -> None:
+    plain, accented, _ = words_of("cafe, fiancé", stop_words=True, similar_words=True)
+    assert plain.similar
+    assert plain.similar == words_of("Café", stop_words=True, similar_words=True)[0].similar
+    assert accented.similar == words_of("fiance", stop_words=True, similar_words=True)[0].similar
 
 
 def test_function_words_are_no_english_words_without_their_accents() -> None:
