@@ -8,6 +8,7 @@ from stress.compare import compare
 from stress.crash import crash
 from stress.damage import damage
 from stress.disk import disk
+from stress.interrupts import interrupts
 from stress.languages import languages
 from stress.lifecycle import lifecycle
 from stress.mixed import mixed
@@ -46,6 +47,7 @@ app.command()(pairs)
 app.command()(report)
 app.command()(crash)
 app.command()(damage)
+app.command()(interrupts)
 app.command()(processes)
 app.command()(disk)
 app.command()(reembed)

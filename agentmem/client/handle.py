@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from concurrent.futures import Future
 from pathlib import Path
-from threading import RLock
+from threading import get_ident
 from typing import TYPE_CHECKING
 
+from agentmem import operations
+from agentmem.engine.sharing import Lease, acquire
 from agentmem.types.checks import check_text
 from agentmem.types.clock import Clock
 from agentmem.types.errors import ClosedError, InvalidInputError, StoreError, shown
@@ -16,11 +18,18 @@ from agentmem.types.promise import Promise, aside, promised
 
 if TYPE_CHECKING:
     from agentmem.engine.engine import Engine
-    from agentmem.engine.sharing import Lease
     from agentmem.settings import Settings
     from agentmem.types.reports import VerifyReport
 
 DEFAULT_PATH = ".agentmem"
+
+
+class _Rescue:
+    """A salvage, for which the other threads wait."""
+
+    def __init__(self) -> None:
+        self.thread = get_ident()
+        self.ended = Promise[None]()
 
 
 class Handle:
@@ -45,8 +54,7 @@ class Handle:
         self._opening: Promise[None] | None = None
         self._settings_now = settings
         self._closed = False
-        self._pid = os.getpid()
-        self._lock = RLock()
+        self._rescue: _Rescue | None = None
 
     def __reduce__(self) -> str:
         raise TypeError(
@@ -76,22 +84,24 @@ class Handle:
         return lease.engine
 
     def _open(self, any_model: bool) -> Lease:
-        if self._pid != os.getpid():
-            # Forked before anything was opened. The lock may be held by a thread that is not here.
-            self._pid, self._lock = os.getpid(), RLock()
-        with self._lock:
+        operations.load()
+        while (rescue := self._rescue) is not None:
+            if rescue.thread == get_ident():
+                raise StoreError(
+                    f"{self.path} is being salvaged by the call that this one interrupted; repeat it later"
+                )
+            rescue.ended.result()
+        if not self._closed:
+            lease = acquire(self.path, self.settings, self._embedder, self._clock, any_model=any_model)
+            # Other threads may have been here meanwhile, and a signal handler on top of this: one lease is kept.
             if self._lease is None and not self._closed:
-                from agentmem.engine.sharing import acquire
-
-                lease = acquire(self.path, self.settings, self._embedder, self._clock, any_model=any_model)
-                # A signal handler may have opened or closed this client meanwhile, on top of this.
-                if self._lease is None and not self._closed:
-                    self._lease = lease
-                else:
-                    lease.release()
-            if self._lease is None:
-                raise ClosedError("this client was closed; open a new one")
-            return self._lease
+                self._lease = lease
+            else:
+                lease.release()
+        kept = self._lease
+        if kept is None:
+            raise ClosedError("this client was closed; open a new one")
+        return kept
 
     def opening(self, *, any_model: bool = False) -> Future[None]:
         """Completes when the engine is open, or with the error. However many wait, one thread opens it."""
@@ -106,13 +116,15 @@ class Handle:
 
     def salvage(self) -> VerifyReport:
         """See ``salvage.salvage``. The engine is closed for it, and opened again by the next call."""
-        from agentmem.operations.salvage import salvage
-
-        with self._lock:
-            if self._closed:
-                raise ClosedError("this client was closed; open a new one")
+        if self._closed:
+            raise ClosedError("this client was closed; open a new one")
+        self._rescue = rescue = _Rescue()
+        try:
             self._give_back()
-            return salvage(self.path, self.settings, self._embedder)
+            return operations.salvage.salvage(self.path, self.settings, self._embedder)
+        finally:
+            self._rescue = None
+            rescue.ended.set_result(None)
 
     def close(self) -> None:
         """Give the engine back; calling it again does nothing."""

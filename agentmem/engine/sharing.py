@@ -7,20 +7,24 @@ handler interrupts is never in the middle of it. The lock here is held for bookk
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
 import threading
+import time
 from _thread import start_new_thread
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from agentmem.indexes.driver import on_loop
 from agentmem.types.errors import ClosedError, StoreError
-from agentmem.types.promise import Promise, on_service, promised
+from agentmem.types.promise import Promise, keep, on_service, promised
 from agentmem.types.reentry import on_top
 
 if TYPE_CHECKING:
@@ -29,13 +33,19 @@ if TYPE_CHECKING:
     from agentmem.settings import Settings
     from agentmem.types.clock import Clock
 
+T = TypeVar("T")
 PATIENCE = 1.0
 """Seconds that closing waits for those who may be waiting for the call that it interrupted."""
+EXIT_PATIENCE = 5.0
+"""Seconds that the end of the process waits for stores that nobody has closed."""
 
 log = logging.getLogger("agentmem")
 _lock = threading.RLock()
 _shared: dict[str, _Shared] = {}
 _numbers = count()
+_endings = set[Promise[None]]()
+_left = SimpleQueue[tuple[Promise[Any], Callable[[], Any]]]()
+_standing_by = list[int]()
 _inherited = list["_Shared"]()
 """Engines of the process that this one was forked from: kept, since closing their files would disturb them there."""
 
@@ -80,6 +90,9 @@ def acquire(path: Path, settings: Settings, embedder: Spec, clock: Clock | None,
     another model, ``InvalidInputError`` if the path is already open with other settings.
     """
     key = os.path.realpath(path)
+    if not _standing_by:
+        with suppress(RuntimeError):  # the interpreter is about to end; opening will say so
+            _standing_by.append(start_new_thread(_stand_by, ()))
     while True:
         with _lock:
             found = _shared.get(key)
@@ -166,29 +179,31 @@ class _Shared:
             if self.leases:  # a signal handler's client, on top of this
                 _shared.setdefault(self._key, self)
                 return
-        if self._closing.acquire(blocking=False):
-            self.close()
+        self.close()
 
     def close(self) -> None:
-        """Close the engine, on a thread of its own, and wait for that.
+        """Close the engine and wait for that.
 
         On top of another call of this thread, which may have what the engine's threads wait for, wait only until
         everything queued is durable; on one of those threads, for nothing.
         """
-        interrupting, durable = on_top(), Promise[None]()
-        patience = PATIENCE if interrupting or on_service() else None
-        try:
-            ended = promised(lambda: self._close(patience, durable))
-        except RuntimeError:  # the interpreter is about to end
-            self._close(patience, durable)
-            return
-        if on_service():
+        interrupting, needed = on_top(), on_service() or on_loop()
+        durable, ended = self.begin_to_close(PATIENCE if interrupting or needed else None)
+        if interrupting or needed:
             ended.add_done_callback(_log_failure)
-        elif interrupting:
-            ended.add_done_callback(_log_failure)
-            durable.result()
-        else:
-            ended.result()
+        if not needed:
+            (durable if interrupting else ended).result()
+
+    def begin_to_close(self, patience: float | None) -> tuple[Promise[None], Promise[None]]:
+        """Have it closed, once; promises that everything queued is durable, and that it is closed."""
+        durable = Promise[None]()
+        if not self._closing.acquire(blocking=False):
+            durable.set_result(None)
+            return durable, durable
+        ended = _elsewhere(lambda: self._close(patience, durable))
+        _endings.add(ended)
+        ended.add_done_callback(lambda _: _endings.discard(ended))
+        return durable, ended
 
     def _close(self, patience: float | None, durable: Promise[None]) -> None:
         try:
@@ -202,9 +217,8 @@ class _Shared:
 
 
 def _aside(call: Callable[[], object]) -> None:
-    """Run something on a thread that nobody waits for; not at all where the interpreter is about to end."""
-    with suppress(RuntimeError):
-        promised(call).add_done_callback(_log_failure)
+    """Run something that nobody waits for."""
+    _elsewhere(call).add_done_callback(_log_failure)
 
 
 def _log_failure(ended: Future[Any]) -> None:
@@ -213,12 +227,42 @@ def _log_failure(ended: Future[Any]) -> None:
         log.warning("a store could not be closed as it should be: %s", error)
 
 
+def _elsewhere(call: Callable[[], T]) -> Promise[T]:
+    """Run something on another thread: a new one or, while the interpreter ends and starts none, the last one left."""
+    try:
+        return promised(call)
+    except RuntimeError:
+        promise = Promise[T]()
+        _left.put((promise, call))
+        return promise
+
+
+def _stand_by() -> None:
+    while True:
+        keep(*_left.get())
+
+
+def _at_exit() -> None:
+    """Close what is still open: threads that come back from a model's own code to no interpreter abort the process."""
+    ending = [shared.begin_to_close(PATIENCE)[1] for shared in list(_shared.values())]
+    deadline = time.monotonic() + EXIT_PATIENCE
+    for ended in [*ending, *_endings]:
+        with suppress(Exception):
+            ended.result(max(0.0, deadline - time.monotonic()))
+
+
+# As early as can be, so that whatever the program itself registers comes before it, and finds its stores open.
+atexit.register(_at_exit)
+
+
 def _after_fork() -> None:
     """A child begins with nothing open; what the parent has open stays the parent's."""
     global _lock
     _lock = threading.RLock()
     _inherited.extend(_shared.values())
     _shared.clear()
+    _endings.clear()
+    _standing_by.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from agentmem.types.errors import ClosedError
-from agentmem.types.promise import Promise, Service
+from agentmem.types.promise import Promise, Service, keep
 
 T = TypeVar("T")
 
@@ -78,11 +78,5 @@ class Workers:
 
 
 def _run(call: Callable[[], Any], promise: Promise[Any]) -> None:
-    if not promise.set_running_or_notify_cancel():
-        return
-    try:
-        result = call()
-    except BaseException as exc:
-        promise.set_exception(exc)
-    else:
-        promise.set_result(result)
+    if promise.set_running_or_notify_cancel():
+        keep(promise, call)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from threading import current_thread, get_ident, main_thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agentmem.types.errors import DiskFullError, StoreCorruptError, StoreError
@@ -62,25 +63,35 @@ class TableCorruptError(StoreCorruptError):
     """The vector table is damaged: reset it. The truth is elsewhere. Never leaves the package."""
 
 
+class TableBusyError(StoreError):
+    """LanceDB cannot be asked from here: it is waiting for this very thread. Never leaves the package."""
+
+
 class Calls:
-    """Counts the calls into lancedb, so that the interpreter does not end under one.
+    """Knows the calls into lancedb, so that the interpreter does not end under one, and none waits for itself.
 
     Its worker threads come back to Python for a moment after each call; where they find an interpreter that is shutting
     down, the process aborts. Nothing would be lost, but it looks as if.
+
+    All calls of a process are answered by one thread. What a signal handler or a finalizer does on top of a call, or on
+    top of that thread, would wait for it in vain.
     """
 
     def __init__(self) -> None:
-        self._running = set[object]()
+        self._running = set[int]()
         self._quiet_since = 0.0
 
     def run(self, call: Callable[[], T]) -> T:
-        """What ``call`` returns."""
-        one = object()
+        """What ``call`` returns. Raises ``TableBusyError`` instead of waiting for itself."""
+        thread = get_ident()
+        if thread in self._running or on_loop():
+            raise TableBusyError("LanceDB is at work for a call that this one interrupted")
         try:
-            self._running.add(one)
-            return call()
+            self._running.add(thread)
+            # Signal handlers run on the main thread; lancedb's own code does not stand their exceptions everywhere.
+            return aside(call) if current_thread() is main_thread() else call()
         finally:
-            self._running.discard(one)
+            self._running.discard(thread)
             self._quiet_since = time.monotonic()
 
     def wait(self) -> None:
@@ -130,6 +141,12 @@ def nearest(table: Table, vector: Vector, limit: int, where: str) -> tuple[Ints,
     query = query.distance_type("dot").bypass_vector_index().select(["row", "_distance"]).limit(limit)
     found = (query.where(where, prefilter=True) if where else query).to_arrow()
     return found.column("row").to_numpy(), found.column("_distance").to_numpy()
+
+
+def on_loop() -> bool:
+    """Whether this is the thread that answers all calls into lancedb."""
+    loop: Any = getattr(sys.modules.get("lancedb.background_loop"), "LOOP", None)
+    return loop is not None and loop.thread.ident == get_ident()
 
 
 @cache

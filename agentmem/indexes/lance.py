@@ -239,7 +239,7 @@ class LanceIndex:
             try:
                 table = driver.calls.run(lambda: self._open(create=create))
                 return absent if table is None else driver.calls.run(partial(work, table))
-            except (ClosedError, InvalidInputError):
+            except (ClosedError, InvalidInputError, driver.TableBusyError):
                 raise
             except Exception as exc:
                 if from_handler(exc):

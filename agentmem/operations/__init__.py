@@ -49,6 +49,12 @@ __all__ = [
 ]
 
 
+def load() -> None:
+    """Import all of them, so that a signal handler that comes later needs to import nothing."""
+    if any(name not in globals() for name in __all__):
+        aside(lambda: [import_module(f"agentmem.operations.{name}") for name in __all__])
+
+
 def __getattr__(name: str) -> Any:
     if name in __all__:
         # Aside: a signal handler that comes meanwhile and uses the store must not meet modules that are half there.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from _imp import lock_held
 from _thread import allocate_lock, start_new_thread
 from collections import deque
 from collections.abc import Callable
@@ -164,7 +165,7 @@ def promised(call: Callable[[], T]) -> Promise[T]:
     because the interpreter is about to end, for one.
     """
     promise = Promise[T]()
-    start_new_thread(_keep, (promise, call, None))
+    start_new_thread(keep, (promise, call))
     return promise
 
 
@@ -174,24 +175,30 @@ def aside(call: Callable[[], T]) -> T:
     Runs on a thread of its own, so that whatever interrupts this one can wait for the same, and does not find it half
     done. ``call`` waits for no promise; what the garbage collector calls on top of it may not either.
     """
-    if _local.serve is _refuse:
+    # Within an import, other threads cannot begin one: what this thread interrupted may be one of the program's.
+    if _local.serve is _refuse or lock_held():
         return call()
     promise = Promise[T]()
     try:
-        start_new_thread(_keep, (promise, call, _refuse))
+        start_new_thread(_load, (promise, call))
     except RuntimeError:  # the interpreter is about to end
         return call()
     return promise.plain_result()
 
 
-def _keep(promise: Promise[T], call: Callable[[], T], serve: Callable[[Promise[Any]], object] | None) -> None:
-    _local.serve = serve
+def keep(promise: Promise[T], call: Callable[[], T]) -> None:
+    """Keep a promise with what ``call`` returns or raises."""
     try:
         result = call()
     except BaseException as exc:
         promise.set_exception(exc)
     else:
         promise.set_result(result)
+
+
+def _load(promise: Promise[T], call: Callable[[], T]) -> None:
+    _local.serve = _refuse
+    keep(promise, call)
 
 
 def _refuse(promise: Promise[Any]) -> None:
