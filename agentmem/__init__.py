@@ -38,6 +38,7 @@ from agentmem.types.records import (
 from agentmem.types.reports import (
     EraseReport,
     Explanation,
+    Group,
     Health,
     LayerStats,
     Move,
@@ -79,6 +80,7 @@ __all__ = [
     "EventType",
     "Explanation",
     "FilterError",
+    "Group",
     "Health",
     "HistoryEvent",
     "HitDetails",

@@ -24,8 +24,8 @@ GROUPS = {
     "Clients": "Memory memory.lifecycle AsyncMemory",
     "Input": "NewMemory Layer ALL UNSET",
     "Results": "AddResult SearchResults SearchHit HitDetails SearchTrace MemoryRecord Page HistoryEvent EventType",
-    "Reports": "Stats LayerStats Pressure Health VerifyReport EraseReport ReembedReport SweepReport Move Explanation "
-    "Requirement",
+    "Reports": "Group Stats LayerStats Pressure Health VerifyReport EraseReport ReembedReport SweepReport Move "
+    "Explanation Requirement",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError NotFoundError ConflictError ModelMismatchError "
     "EmbeddingError CapacityError ClosedError MissingExtraError StoreError StoreLockedError StoreCorruptError "
     "StoreVersionError DiskFullError",

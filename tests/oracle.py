@@ -15,6 +15,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,26 @@ class Oracle:
             and (layers is None or row.layer in layers)
         ]
 
+    def happened(self, rows: list[Row]) -> list[Row]:
+        """Rows in the order of adding, by the time of the event; what has no date stands where it was added."""
+        plain = [(row.created, n, row) for n, row in enumerate(rows) if row.occurred is None]
+        dated = sorted((row.occurred, n, row) for n, row in enumerate(rows) if row.occurred is not None)
+        return [row for _, _, row in merge(plain, dated, key=lambda entry: entry[:2])]
+
+    def departed(self, scope: Scope, why: str, filters: Mapping[str, Any] | None) -> list[Row]:
+        """What was deleted, or has expired, and can come back, in the order in which it went."""
+        now = self.clock()
+        found = [
+            row
+            for row in self.rows
+            if row.life == why
+            and admits(scope, row)
+            and matches(row.state.metadata, filters)
+            and (row.state.expires is None or row.state.expires > now)
+            and (why == "deleted" or row.updated + GRACE > now)
+        ]
+        return sorted(found, key=lambda row: row.updated)
+
     def find(self, id: str | None, bound: Scope | None = None, *, hidden_too: bool = False) -> Row:
         for row in self.rows:
             if row.id == id and admits(bound, row) and (hidden_too or self.visible(row)):
@@ -281,6 +302,13 @@ class Oracle:
         if not dry_run:
             for row in found:
                 self.delete(str(row.id))
+        return len(found)
+
+    def restore_all(self, scope: Scope, why: str, filters: Mapping[str, Any] | None, dry_run: bool) -> int:
+        found = self.departed(scope, why, filters)
+        if not dry_run:
+            for row in found:
+                self.restore(str(row.id))
         return len(found)
 
     def restore(self, id: str, version: int | None = None, bound: Scope | None = None) -> Row:

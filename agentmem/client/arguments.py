@@ -20,7 +20,7 @@ from agentmem.client.checks import (
 from agentmem.filters.sqlite import compile_filter
 from agentmem.types.checks import check_instant, check_number, check_text
 from agentmem.types.clock import Micros
-from agentmem.types.enums import UNSET, By, Mode, Order
+from agentmem.types.enums import UNSET, By, Gone, Mode, Order
 from agentmem.types.errors import InvalidInputError, shown
 from agentmem.types.inputs import Scope
 from agentmem.types.metadata import metadata_json
@@ -28,15 +28,17 @@ from agentmem.types.metadata import metadata_json
 if TYPE_CHECKING:
     from agentmem.client.options import PageOptions, SearchOptions
     from agentmem.operations.page import Listing
+    from agentmem.operations.restore import Departed
     from agentmem.retrieval.query import Search
     from agentmem.settings import Settings
     from agentmem.stores.connection import Value
-    from agentmem.stores.rows import Patch
+    from agentmem.stores.rows import Patch, Place
 
 
 MODES: tuple[str, ...] = get_args(Mode)
 ORDERS: tuple[str, ...] = get_args(Order)
 BYS: tuple[str, ...] = get_args(By)
+GONE: tuple[str, ...] = get_args(Gone)
 
 
 def search_request(query: object, scope: Scope, options: SearchOptions) -> Search:
@@ -120,6 +122,31 @@ def listing(scope: Scope, options: PageOptions) -> Listing:
         by=by,
         after=after,
     )
+
+
+def departed(scope: Scope, why: object, filters: Mapping[str, object] | None, since: object, until: object) -> Departed:
+    """Check which deleted or expired records are meant; the scope was checked before."""
+    from agentmem.operations.restore import Departed
+    from agentmem.stores.timeline import Range
+
+    reason = cast("Gone", _one_of(GONE, why, "why"))
+    return Departed(scope, reason, conditions(filters, None, None), Range(*span(since, until)))
+
+
+def check_departed_cursor(why: Gone, cursor: object) -> Place | None:
+    """The place after which a list of deleted or expired records goes on."""
+    from agentmem.operations.restore import place_of
+
+    if cursor is None:
+        return None
+    place = place_of(why, cursor) if isinstance(cursor, str) else None
+    if place is None:
+        raise InvalidInputError(
+            f"cursor={shown(cursor)} is not one that deleted(why={why!r}) returned; "
+            "pass the last page's cursor unchanged, with the same arguments",
+            field="cursor",
+        )
+    return place
 
 
 def check_order(order: object, by: object) -> tuple[Order, By]:

@@ -22,11 +22,11 @@ from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.client.streaming import AddStream, Unread, batches
 from agentmem.client.waiting import in_thread, wait_for
 from agentmem.types.clock import Clock
-from agentmem.types.enums import UNSET, By, Instant, Layer, Mode, Order, Ttl, Unset, UserId
+from agentmem.types.enums import UNSET, By, Gone, Instant, Layer, Mode, Order, Ttl, Unset, UserId
 from agentmem.types.inputs import Draft, Item
 from agentmem.types.ports import Embedder
 from agentmem.types.records import AddResult, HistoryEvent, MemoryRecord, Page, SearchResults
-from agentmem.types.reports import EraseReport, Health, ReembedReport, Stats, VerifyReport
+from agentmem.types.reports import EraseReport, Group, Health, ReembedReport, Stats, VerifyReport
 
 if TYPE_CHECKING:
     from agentmem.engine.workers import Workers
@@ -299,6 +299,65 @@ class AsyncMemory:
                 return
             options = replace(options, cursor=page.cursor)
 
+    # -- looking around ------------------------------------------------------------------------------------------------
+
+    async def count(
+        self,
+        *,
+        user_id: UserId = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        filters: Mapping[str, object] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[Layer | str] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+    ) -> int:
+        """See ``Memory.count``."""
+        options = PageOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            since=since, until=until,
+        )  # fmt: skip
+        return await self._run(self._border.count, options)
+
+    async def users(self, *, agent_id: str | None = None, run_id: str | None = None) -> list[Group]:
+        """See ``Memory.users``."""
+        return await self._run(self._border.users, agent_id, run_id)
+
+    async def runs(self, *, user_id: UserId = None, agent_id: str | None = None) -> list[Group]:
+        """See ``Memory.runs``."""
+        return await self._run(self._border.groups, "runs", user_id, agent_id, None)
+
+    async def agents(self, *, user_id: UserId = None, run_id: str | None = None) -> list[Group]:
+        """See ``Memory.agents``."""
+        return await self._run(self._border.groups, "agents", user_id, None, run_id)
+
+    async def kinds(
+        self, *, user_id: UserId = None, agent_id: str | None = None, run_id: str | None = None
+    ) -> list[Group]:
+        """See ``Memory.kinds``."""
+        return await self._run(self._border.groups, "kinds", user_id, agent_id, run_id)
+
+    async def deleted(
+        self,
+        *,
+        user_id: UserId = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        filters: Mapping[str, object] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        why: Gone = "deleted",
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page:
+        """See ``Memory.deleted``."""
+        options = PageOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, since=since, until=until,
+            limit=limit, cursor=cursor,
+        )  # fmt: skip
+        return await self._run(self._border.deleted, options, why)
+
     # -- changing ------------------------------------------------------------------------------------------------------
 
     async def update(
@@ -360,6 +419,24 @@ class AsyncMemory:
     async def restore(self, id: str, *, version: int | None = None) -> MemoryRecord:
         """See ``Memory.restore``."""
         return await self._wait(self._blocking.restore, id, version=version)
+
+    async def restore_all(
+        self,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        filters: Mapping[str, object] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        why: Gone = "deleted",
+        dry_run: bool = False,
+    ) -> int:
+        """See ``Memory.restore_all``."""
+        options = PageOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, since=since, until=until
+        )
+        return await self._wait(self._border.restore_all, options, why, dry_run)
 
     async def feedback(
         self, id: str, *, rating: float | None = None, accepted: bool | None = None, query: str | None = None

@@ -6,15 +6,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from agentmem import operations
-from agentmem.client.arguments import listing, search_request
+from agentmem.client.arguments import check_departed_cursor, departed, listing, search_request
 from agentmem.client.checks import check_batch, check_flag, check_limit, check_scope, check_tokens, token_counter
 from agentmem.client.drafts import draft, draft_many
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.retrieval.context import estimate_tokens
 from agentmem.types.clock import Micros
+from agentmem.types.enums import ALL
 from agentmem.types.errors import ScopeError
 from agentmem.types.inputs import Draft, Item, Scope
 from agentmem.types.records import MemoryRecord, Page, SearchResults
+from agentmem.types.reports import Group
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
@@ -102,6 +104,39 @@ class Border:
         if scope.run_id is None:
             raise ScopeError("recent() needs run_id, the conversation to continue")
         return self.page(options).records[::-1]
+
+    def count(self, options: PageOptions) -> int:
+        """See ``Memory.count``."""
+        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        return operations.groups.count(self.handle.engine(), listing(scope, options))
+
+    def groups(self, by: str, user_id: object, agent_id: object, run_id: object) -> list[Group]:
+        """See ``Memory.users`` and its kin."""
+        return operations.groups.groups(self.handle.engine(), self.scope(user_id, agent_id, run_id), by)
+
+    def users(self, agent_id: object, run_id: object) -> list[Group]:
+        """See ``Memory.users``. A view has the users that it is bound to, however many there are besides."""
+        return self.groups("users", ALL if self.bound is None else None, agent_id, run_id)
+
+    # -- what is gone ------------------------------------------------------------------------------------------------
+
+    def deleted(self, options: PageOptions, why: object) -> Page:
+        """See ``Memory.deleted``."""
+        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        meant = departed(scope, why, options.filters, options.since, options.until)
+        limit, after = check_limit(options.limit), check_departed_cursor(meant.why, options.cursor)
+        return operations.restore.page(self.handle.engine(), meant, limit, after)
+
+    def restore_all(self, options: PageOptions, why: object, dry_run: object) -> int:
+        """See ``Memory.restore_all``."""
+        scope = self.scope(options.user_id, options.agent_id, options.run_id, write=True)
+        if scope == Scope():
+            raise ScopeError(
+                "restore_all() needs user_id, agent_id or run_id, so that not everything comes back at once"
+            )
+        meant = departed(scope, why, options.filters, options.since, options.until)
+        wanted = check_flag(dry_run, "dry_run")
+        return operations.restore.restore_all(self.handle.engine(), meant, dry_run=wanted)
 
 
 def words_only(options: SearchOptions) -> bool:

@@ -23,12 +23,12 @@ from agentmem.client.streaming import AddStream, Unread
 from agentmem.filters.sqlite import compile_filter
 from agentmem.types.checks import check_number
 from agentmem.types.clock import Clock
-from agentmem.types.enums import UNSET, By, Instant, Layer, Mode, Order, Ttl, Unset, UserId
+from agentmem.types.enums import UNSET, By, Gone, Instant, Layer, Mode, Order, Ttl, Unset, UserId
 from agentmem.types.errors import InvalidInputError, ScopeError, StoreCorruptError
 from agentmem.types.inputs import Item, Scope
 from agentmem.types.ports import Embedder
 from agentmem.types.records import AddResult, HistoryEvent, MemoryRecord, Page, SearchResults
-from agentmem.types.reports import EraseReport, Health, ReembedReport, Stats, VerifyReport
+from agentmem.types.reports import EraseReport, Group, Health, ReembedReport, Stats, VerifyReport
 
 if TYPE_CHECKING:
     from agentmem.settings import Settings
@@ -350,6 +350,75 @@ class Memory:
                 return
             options = replace(options, cursor=page.cursor)
 
+    # -- looking around ----------------------------------------------------------------------------------------------
+
+    def count(
+        self,
+        *,
+        user_id: UserId = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        filters: Mapping[str, object] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[Layer | str] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+    ) -> int:
+        """How many records ``page`` would list. Looks at every one of the scope, as do ``users`` and its kin."""
+        options = PageOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            since=since, until=until,
+        )  # fmt: skip
+        return self._border.count(options)
+
+    def users(self, *, agent_id: str | None = None, run_id: str | None = None) -> list[Group]:
+        """Everybody who has records here, with their number and the first and the last time; for administration.
+
+        A view lists the user that it is bound to, and nobody else. The one with the latest event comes first, then they
+        go by name; a group without a name holds the records of no user.
+        """
+        return self._border.users(agent_id, run_id)
+
+    def runs(self, *, user_id: UserId = None, agent_id: str | None = None) -> list[Group]:
+        """The conversations of a scope, the one with the latest event first, then by name.
+
+        With ``user_id=ALL`` each is there once for every user who has records in it.
+        """
+        return self._border.groups("runs", user_id, agent_id, None)
+
+    def agents(self, *, user_id: UserId = None, run_id: str | None = None) -> list[Group]:
+        """The agents of a scope, as ``runs`` lists conversations."""
+        return self._border.groups("agents", user_id, None, run_id)
+
+    def kinds(self, *, user_id: UserId = None, agent_id: str | None = None, run_id: str | None = None) -> list[Group]:
+        """The kinds of a scope's records, the one with the latest event first, then by name."""
+        return self._border.groups("kinds", user_id, agent_id, run_id)
+
+    def deleted(
+        self,
+        *,
+        user_id: UserId = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        filters: Mapping[str, object] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        why: Gone = "deleted",
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page:
+        """Records that were deleted and can be brought back, the last one first; ``updated_at`` is when that was.
+
+        With ``why="expired"``, those whose time in their layer was over, or that were evicted. ``since`` (inclusive)
+        and ``until`` (exclusive) say when they went. What was erased is not there, nor what has a ``ttl`` that has
+        passed.
+        """
+        options = PageOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, since=since, until=until,
+            limit=limit, cursor=cursor,
+        )  # fmt: skip
+        return self._border.deleted(options, why)
+
     # -- changing ----------------------------------------------------------------------------------------------------
 
     def update(
@@ -392,6 +461,7 @@ class Memory:
         """Delete every record of a scope that passes the filters; returns how many (``dry_run``: would be).
 
         At least one id is required. Runs in transactions of 2,000 records: interrupted, it has deleted a part.
+        ``restore_all`` brings them back.
         """
         check_flag(dry_run, "dry_run")
         scope = self._border.scope(user_id, agent_id, run_id, write=True)
@@ -430,6 +500,29 @@ class Memory:
         """
         wanted = check_version(version, "version")
         return operations.change.restore(self.handle.engine(), check_id(id), wanted, self._border.bound)
+
+    def restore_all(
+        self,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        run_id: str | None = None,
+        filters: Mapping[str, object] | None = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        why: Gone = "deleted",
+        dry_run: bool = False,
+    ) -> int:
+        """Undo a ``delete_all``: bring back what ``deleted`` lists; returns how many (``dry_run``: would be).
+
+        ``since`` and ``until`` say when the records went, so that what was deleted before stays deleted. At least one
+        id is required. Runs in transactions of 500 records, the first that went first: interrupted, or stopped by a
+        ``CapacityError``, it has restored a part, and goes on where it was when it is called again.
+        """
+        options = PageOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, since=since, until=until
+        )
+        return self._border.restore_all(options, why, dry_run)
 
     def feedback(
         self, id: str, *, rating: float | None = None, accepted: bool | None = None, query: str | None = None

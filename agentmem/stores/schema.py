@@ -129,12 +129,19 @@ def _dated(db: Connection) -> None:
     db.execute(f"CREATE INDEX records_dated_by_run ON records (run, occurred_at, row) WHERE {where} AND run != 0")
 
 
+def _gone(db: Connection) -> None:
+    """What was deleted or has expired, by when that was: to be listed, and brought back."""
+    db.execute("CREATE INDEX records_gone ON records (user, state, updated_at, row) WHERE state IN (1, 3)")
+    db.execute("CREATE INDEX records_by_deletion ON records (updated_at) WHERE state = 1")
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_first", _first),
     ("0002_lifecycle", _lifecycle),
     ("0003_facts_by_user", _facts_by_user),
     ("0004_checksums", _checksums),
     ("0005_dated", _dated),
+    ("0006_gone", _gone),
 )
 
 

@@ -33,6 +33,8 @@ Order: TypeAlias = Literal["newest", "oldest"]
 By: TypeAlias = Literal["added", "event"]
 """What a list follows: the order of adding, or the time of the event (``occurred_at``; what has none stands where it
 was added). What happened at the same time stays in the order of adding."""
+Gone: TypeAlias = Literal["deleted", "expired"]
+"""Why a record is no longer there: somebody deleted it, or its time in its layer was over (or the layer too full)."""
 Metadata: TypeAlias = dict[str, Any]
 """A JSON object: text keys; text, numbers, booleans, None, lists and dicts as values."""
 Instant: TypeAlias = datetime | str

@@ -10,6 +10,20 @@ from agentmem.types.plain import Plain
 
 
 @dataclass(frozen=True)
+class Group(Plain):
+    """Live records with something in common: their user, agent, conversation or kind."""
+
+    name: str | None
+    """The id of the user, the agent or the run, or the kind; None: records without a user."""
+    user_id: str | None
+    """Whose records they are. None for those of no user, and for a kind, which several may have."""
+    records: int
+    first_at: datetime
+    """The time of the earliest event: ``occurred_at``, or ``created_at`` where that is not set."""
+    last_at: datetime
+
+
+@dataclass(frozen=True)
 class EraseReport(Plain):
     """What an erase removed, and which derived copies are still to be rewritten (``pending``)."""
 

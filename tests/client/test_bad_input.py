@@ -669,7 +669,8 @@ JUNK = [
 NEEDED: dict[str, dict[str, Any]] = {
     "add": {"item": "x"}, "add_many": {"items": ["x"]}, "add_stream": {"items": ["x"]}, "search": {"query": "tea"},
     "context": {"query": "tea", "max_tokens": 50}, "recent": {"run_id": "r"}, "get": {"id": "tea"}, "page": {},
-    "iterate": {}, "update": {"id": "tea", "importance": 0.5},
+    "iterate": {}, "count": {}, "users": {}, "runs": {}, "agents": {}, "kinds": {}, "deleted": {},
+    "restore_all": {"user_id": "zoe"}, "update": {"id": "tea", "importance": 0.5},
     "delete": {"id": "none"}, "delete_all": {"user_id": "zoe"},
     "erase": {"id": "none"}, "erase_all": {"user_id": "zoe"}, "history": {"id": "tea"}, "restore": {"id": "tea"},
     "feedback": {"id": "tea", "rating": 3}, "scoped": {"user_id": "ada"},

@@ -27,6 +27,7 @@ CALLS: list[tuple[str, Options, set[str], set[str]]] = [
     ("context", SearchOptions, {"limit", "as_of", "explain"}, {"query", "max_tokens", "count_tokens"}),
     ("page", PageOptions, set(), set()),
     ("iterate", PageOptions, {"limit", "cursor"}, set()),
+    ("count", PageOptions, {"order", "by", "limit", "cursor"}, set()),
 ]
 
 

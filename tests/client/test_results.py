@@ -58,6 +58,7 @@ def results(memory: Memory) -> dict[str, Any]:
         "SearchResults": hits,
         "HitDetails": hits[0].details,
         "SearchTrace": hits.trace,
+        "Group": memory.runs(user_id="lou")[0],
         "HistoryEvent": memory.history("ferry")[1],
         "Page": memory.page(user_id="lou"),
         "Explanation": explained,

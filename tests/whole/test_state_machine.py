@@ -321,6 +321,19 @@ class StoreMachine(RuleBasedStateMachine):
         outcome = self._do(pick, None, "delete_all", **ids_of(scope), filters=filters, dry_run=dry_run)
         assert outcome == self._expect("delete_all", scope, filters, dry_run)
 
+    @rule(
+        pick=picks, place=near, filters=filters, why=st.sampled_from(["deleted", "deleted", "expired"]),
+        dry_run=st.booleans(),
+    )  # fmt: skip
+    def restore_all(self, pick: int, place: tuple[int, str], filters: Any, why: str, dry_run: bool) -> None:
+        scope = self._near(place)
+        options = {**ids_of(scope), "filters": filters, "why": why}
+        listed = self._do(pick, None, "deleted", **options, limit=1_000)
+        self._check_records(listed.records, self.oracle.departed(scope, why, filters)[::-1])
+        if scope not in (Scope(), Scope(EVERYBODY)) and scope.user is not EVERYBODY:
+            outcome = self._do(pick, None, "restore_all", **options, dry_run=dry_run)
+            assert outcome == self._expect("restore_all", scope, why, filters, dry_run)
+
     @rule(pick=picks, which=picks, bound=bounds, version=st.sampled_from([None, None, 1, 2, 3, 0]))
     def restore(self, pick: int, which: int, bound: Any, version: int | None) -> None:
         id, bound = self._aim(which, bound)
@@ -427,13 +440,16 @@ class StoreMachine(RuleBasedStateMachine):
     def search_plainly(self, pick: int, place: tuple[int, str], query: str, mode: str) -> None:
         self.search(pick, place, query, 10, {"mode": mode})
 
-    @rule(pick=picks, place=near, filters=filters, newest=st.booleans(), limit=st.integers(1, 5))
-    def page(self, pick: int, place: tuple[int, str], filters: Any, newest: bool, limit: int) -> None:
+    @rule(
+        pick=picks, place=near, filters=filters, newest=st.booleans(), by=st.sampled_from(["added", "event"]),
+        limit=st.integers(1, 5),
+    )  # fmt: skip
+    def page(self, pick: int, place: tuple[int, str], filters: Any, newest: bool, by: str, limit: int) -> None:
         scope = self._near(place)
         order = "newest" if newest else "oldest"
         found, cursor = [], None
         while True:
-            options = {"filters": filters, "order": order, "limit": limit, "cursor": cursor}
+            options = {"filters": filters, "order": order, "by": by, "limit": limit, "cursor": cursor}
             page = self._do(pick, None, "page", **ids_of(scope), **options)
             found += page.records
             cursor = page.cursor
@@ -441,6 +457,9 @@ class StoreMachine(RuleBasedStateMachine):
                 break
             assert len(page.records) == limit
         expected = self.oracle.listed(scope, filters)
+        assert self._do(pick, None, "count", **ids_of(scope), filters=filters) == len(expected)
+        if by == "event":
+            expected = self.oracle.happened(expected)
         self._check_records(found, expected[::-1] if newest else expected)
 
     @rule(pick=picks, place=near, limit=st.integers(1, 4))
@@ -449,7 +468,7 @@ class StoreMachine(RuleBasedStateMachine):
         if scope.run is None:
             scope = replace(scope, run="r")
         outcome = self._do(pick, None, "recent", **ids_of(scope), limit=limit)
-        self._check_records(outcome, self.oracle.listed(scope)[-limit:])
+        self._check_records(outcome, self.oracle.happened(self.oracle.listed(scope))[-limit:])
 
     @rule(pick=picks, which=picks, bound=bounds)
     def get(self, pick: int, which: int, bound: Any) -> None:

@@ -1,0 +1,35 @@
+"""Counting a scope: all of it, or by user, agent, conversation and kind."""
+
+from __future__ import annotations
+
+from agentmem.engine.engine import Engine
+from agentmem.operations.page import Listing
+from agentmem.stores.groups import count as counted
+from agentmem.stores.groups import grouped
+from agentmem.types.clock import to_datetime
+from agentmem.types.inputs import Scope
+from agentmem.types.reports import Group
+
+
+def count(engine: Engine, listing: Listing) -> int:
+    """How many live records a list has."""
+    engine.check()
+    key = engine.key(listing.scope)
+    return 0 if key is None else counted(engine.repository, key, listing.conditions, listing.within, engine.now())
+
+
+def groups(engine: Engine, scope: Scope, by: str) -> list[Group]:
+    """Live records of a scope by ``users``, ``agents``, ``runs`` or ``kinds``; the latest event first, then by name."""
+    engine.check()
+    key = engine.key(scope)
+    if key is None:
+        return []
+    records, found = engine.repository, list[Group]()
+    for user, common, size, first, last in grouped(records, key, by, engine.now()):
+        owner = None if user is None else records.names.name(records.db, user)
+        name = owner if by == "users" else common
+        if isinstance(name, int):
+            name = records.names.name(records.db, name)
+        found.append(Group(name, owner, size, to_datetime(first), to_datetime(last)))
+    found.sort(key=lambda group: (group.name or "", group.user_id or ""))
+    return sorted(found, key=lambda group: group.last_at, reverse=True)

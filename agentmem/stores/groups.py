@@ -1,0 +1,59 @@
+"""Records counted, as a whole and by what they have in common; a window of them at a time, a few milliseconds each."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from agentmem.stores.records import UNEXPIRED, Records
+from agentmem.stores.rows import ScopeKey
+from agentmem.stores.timeline import Conditions, Range, during
+from agentmem.types.clock import Micros
+
+GROUPED_BY = {"users": "r.user, NULL", "agents": "r.user, r.agent", "runs": "r.user, r.run", "kinds": "NULL, r.kind"}
+"""What records are counted by: the number of their user, where it matters, and what else they have in common."""
+_APART = {"agents": "r.agent != 0", "runs": "r.run != 0"}
+_WHEN = "coalesce(r.occurred_at, r.created_at)"
+
+
+class Group(NamedTuple):
+    """Live records with the same user and the same number or name, and the times of the first and the last event."""
+
+    user: int | None
+    common: int | str | None
+    records: int
+    first: Micros
+    last: Micros
+
+
+def grouped(records: Records, key: ScopeKey, by: str, now: Micros) -> list[Group]:
+    """The live records of a scope by one of ``GROUPED_BY``, in no order."""
+    scope, params = key.where()
+    where = " AND ".join([scope, UNEXPIRED, *([_APART[by]] if by in _APART else [])])
+    found = dict[tuple[int | None, int | str | None], Group]()
+    for low, high in records.windows(scope, params):
+        rows = records.db.execute(
+            f"SELECT {GROUPED_BY[by]}, count(*), min({_WHEN}), max({_WHEN}) FROM records r "
+            f"WHERE {where} AND r.row > ? AND r.row <= ? GROUP BY 1, 2",
+            (*params, now, low, high),
+        )
+        for group in map(Group._make, rows):
+            before = found.get(group[:2])
+            if before is not None:
+                group = Group(
+                    *group[:2],
+                    before.records + group.records,
+                    min(before.first, group.first),
+                    max(before.last, group.last),
+                )
+            found[group[:2]] = group
+    return list(found.values())
+
+
+def count(records: Records, key: ScopeKey, conditions: Conditions, within: Range, now: Micros) -> int:
+    """How many live records of a scope satisfy the conditions and happened within the range."""
+    scope, params = key.where()
+    times, limits = during(within)
+    where = " AND ".join([scope, UNEXPIRED, *times, *conditions[0]])
+    bound = (*params, now, *limits, *conditions[1])
+    sql = f"SELECT count(*) FROM records r WHERE {where} AND r.row > ? AND r.row <= ?"
+    return sum(records.db.execute(sql, (*bound, *ends))[0][0] for ends in records.windows(scope, params))
