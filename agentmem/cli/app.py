@@ -172,6 +172,10 @@ def search(
         str | None, typer.Option(help="Only what happened from then on; ISO 8601.", metavar="TIME")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Only what happened before; ISO 8601.", metavar="TIME")] = None,
+    time_zone: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help='Where "yesterday" and times are: Europe/Berlin; else by setting, or here.'),
+    ] = None,
     min_similarity: Annotated[
         float | None, typer.Option(metavar="NUMBER", help="The least cosine, from -1 to 1.")
     ] = None,
@@ -182,9 +186,10 @@ def search(
     if all_users and user is not None:
         raise typer.BadParameter("--all-users and --user exclude each other")
     condition = values.json_object(filters, "--filter")
-    first, last = values.instant(since, "--since"), values.instant(until, "--until")
     output = Output(table)
     with _reporting(), _open(path) as memory:
+        zone = values.zone(time_zone)
+        first, last = values.instant(since, "--since", zone), values.instant(until, "--until", zone)
         output.hits(
             memory.search(
                 query,
@@ -198,6 +203,7 @@ def search(
                 layers=layer or None,
                 since=first,
                 until=last,
+                time_zone=zone,
                 min_similarity=min_similarity,
                 explain=explain,
             )

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -34,13 +34,20 @@ def json_object(text: str | None, option: str) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value)
 
 
-def instant(text: str | None, option: str) -> datetime | None:
-    """An ISO 8601 date or time; without an offset it means local time."""
+def zone(name: str | None) -> str | tzinfo:
+    """The time zone by the option, else by the settings, else the machine's as it is today."""
+    from agentmem import Settings
+
+    return name or Settings().retrieval.time_zone or datetime.now().astimezone().tzinfo or UTC
+
+
+def instant(text: str | None, option: str, zone: str | tzinfo | None = None) -> datetime | None:
+    """An ISO 8601 date or time; without an offset that of a zone by its name (left naive), else local time."""
     if text is None:
         return None
     try:
         value = datetime.fromisoformat(text)
-        return value if value.tzinfo else value.astimezone()
+        return value if value.tzinfo or isinstance(zone, str) else value.astimezone()
     except (ValueError, OverflowError, OSError) as exc:
         raise typer.BadParameter(
             f"{option}={text!r} is not a time such as 2026-03-01 or 2026-03-01T09:30+01:00"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from agentmem.client.checks import (
@@ -18,12 +19,13 @@ from agentmem.client.checks import (
     check_version,
 )
 from agentmem.filters.sqlite import compile_filter
-from agentmem.types.checks import check_instant, check_number, check_text
+from agentmem.types.checks import check_number, check_text
 from agentmem.types.clock import Micros
 from agentmem.types.enums import UNSET, By, Gone, Mode, Order
 from agentmem.types.errors import InvalidInputError, shown
 from agentmem.types.inputs import Scope
 from agentmem.types.metadata import metadata_json
+from agentmem.types.zones import check_local_instant
 
 if TYPE_CHECKING:
     from agentmem.client.options import PageOptions, SearchOptions
@@ -41,12 +43,12 @@ BYS: tuple[str, ...] = get_args(By)
 GONE: tuple[str, ...] = get_args(Gone)
 
 
-def search_request(query: object, scope: Scope, options: SearchOptions) -> Search:
-    """Check the arguments of a search; its scope was checked before."""
+def search_request(query: object, scope: Scope, options: SearchOptions, zone: tzinfo) -> Search:
+    """Check the arguments of a search; its scope and time zone were checked before."""
     from agentmem.retrieval.query import Search
 
     mode = _one_of(MODES, options.mode, "mode")
-    first, end = span(options.since, options.until)
+    first, end = span(options.since, options.until, zone)
     kinds, layers, as_of, least = options.kinds, options.layers, options.as_of, options.min_similarity
     return Search(
         query=check_query(query),
@@ -57,16 +59,17 @@ def search_request(query: object, scope: Scope, options: SearchOptions) -> Searc
         layers=None if layers is None else tuple(_layers(layers)),
         since=first,
         until=end,
-        as_of=None if as_of is None else check_instant(as_of, "as_of"),
+        as_of=None if as_of is None else check_local_instant(as_of, "as_of", zone),
         mode=cast("Mode", mode),
         min_similarity=None if least is None else check_number(least, "min_similarity", -1, 1),
+        zone=zone,
     )
 
 
-def span(since: object, until: object) -> tuple[Micros | None, Micros | None]:
-    """The instants between which an event lies; None: no end."""
-    first = None if since is None else check_instant(since, "since")
-    end = None if until is None else check_instant(until, "until")
+def span(since: object, until: object, zone: tzinfo) -> tuple[Micros | None, Micros | None]:
+    """The instants between which an event lies; None: no end. A time without an offset is one of the zone."""
+    first = None if since is None else check_local_instant(since, "since", zone)
+    end = None if until is None else check_local_instant(until, "until", zone)
     if first is not None and end is not None and first > end:
         raise InvalidInputError("since is after until, so that nothing could match; swap them", field="since")
     return first, end
@@ -100,8 +103,8 @@ def _one_of(choices: tuple[str, ...], value: object, field: str) -> str:
     return value
 
 
-def listing(scope: Scope, options: PageOptions) -> Listing:
-    """Check the arguments of a list; its scope was checked before."""
+def listing(scope: Scope, options: PageOptions, zone: tzinfo) -> Listing:
+    """Check the arguments of a list; its scope and time zone were checked before."""
     from agentmem.operations.page import Listing, place_of
     from agentmem.stores.timeline import Range
 
@@ -117,7 +120,7 @@ def listing(scope: Scope, options: PageOptions) -> Listing:
     return Listing(
         scope,
         conditions(options.filters, options.kinds, options.layers),
-        Range(*span(options.since, options.until)),
+        Range(*span(options.since, options.until, zone)),
         order=order,
         by=by,
         after=after,

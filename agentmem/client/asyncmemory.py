@@ -22,7 +22,7 @@ from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.client.streaming import AddStream, Unread, batches
 from agentmem.client.waiting import in_thread, wait_for
 from agentmem.types.clock import Clock
-from agentmem.types.enums import UNSET, By, Gone, Instant, Layer, Mode, Order, Ttl, Unset, UserId
+from agentmem.types.enums import UNSET, By, Gone, Instant, Layer, Mode, Order, TimeZone, Ttl, Unset, UserId, When
 from agentmem.types.inputs import Draft, Item
 from agentmem.types.ports import Embedder
 from agentmem.types.records import AddResult, HistoryEvent, MemoryRecord, Page, SearchResults
@@ -199,9 +199,10 @@ class AsyncMemory:
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
-        as_of: Instant | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        as_of: When | None = None,
+        time_zone: TimeZone | None = None,
         mode: Mode = "hybrid",
         min_similarity: float | None = None,
         explain: bool = False,
@@ -209,7 +210,8 @@ class AsyncMemory:
         """See ``Memory.search``."""
         options = SearchOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, limit=limit, filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, as_of=as_of, mode=mode, min_similarity=min_similarity, explain=explain,
+            since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, min_similarity=min_similarity,
+            explain=explain,
         )  # fmt: skip
         return await self._search(options, partial(self._border.search, query, options))
 
@@ -224,8 +226,9 @@ class AsyncMemory:
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        time_zone: TimeZone | None = None,
         mode: Mode = "hybrid",
         min_similarity: float | None = None,
         count_tokens: Callable[[str], int] | None = None,
@@ -233,7 +236,7 @@ class AsyncMemory:
         """See ``Memory.context``."""
         options = SearchOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, mode=mode, min_similarity=min_similarity,
+            since=since, until=until, time_zone=time_zone, mode=mode, min_similarity=min_similarity,
         )  # fmt: skip
         call = partial(self._border.context, query, options, max_tokens=max_tokens, count_tokens=count_tokens)
         return await self._search(options, call)
@@ -258,8 +261,8 @@ class AsyncMemory:
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
+        since: When | None = None,
+        until: When | None = None,
         order: Order = "newest",
         by: By = "added",
         limit: int = 100,
@@ -281,8 +284,8 @@ class AsyncMemory:
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
+        since: When | None = None,
+        until: When | None = None,
         order: Order = "newest",
         by: By = "added",
     ) -> AsyncIterator[MemoryRecord]:

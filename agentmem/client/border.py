@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, cast
 
 from agentmem import operations
@@ -17,6 +18,7 @@ from agentmem.types.errors import ScopeError
 from agentmem.types.inputs import Draft, Item, Scope
 from agentmem.types.records import MemoryRecord, Page, SearchResults
 from agentmem.types.reports import Group
+from agentmem.types.zones import check_zone
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
@@ -82,7 +84,7 @@ class Border:
         """See ``Memory.search``."""
         scope = self.scope(options.user_id, options.agent_id, options.run_id)
         check_flag(options.explain, "explain")
-        request = search_request(query, scope, options)
+        request = search_request(query, scope, options, self._zone(options))
         return operations.search.search(self.handle.engine(), request, explain=options.explain)
 
     def context(self, query: object, options: SearchOptions, *, max_tokens: int, count_tokens: object) -> str:
@@ -90,13 +92,18 @@ class Border:
         check_tokens(max_tokens)
         counter = estimate_tokens if count_tokens is None else token_counter(count_tokens)
         scope = self.scope(options.user_id, options.agent_id, options.run_id)
-        request = search_request(query, scope, options)
+        request = search_request(query, scope, options, self._zone(options))
         return operations.context.context(self.handle.engine(), request, max_tokens, counter)
+
+    def _zone(self, options: SearchOptions) -> tzinfo:
+        return self.handle.zone() if options.time_zone is None else check_zone(options.time_zone)
 
     def page(self, options: PageOptions) -> Page:
         """See ``Memory.page``."""
         scope = self.scope(options.user_id, options.agent_id, options.run_id)
-        return operations.page.page(self.handle.engine(), listing(scope, options), check_limit(options.limit))
+        return operations.page.page(
+            self.handle.engine(), listing(scope, options, self.handle.zone()), check_limit(options.limit)
+        )
 
     def recent(self, options: PageOptions) -> list[MemoryRecord]:
         """See ``Memory.recent``."""

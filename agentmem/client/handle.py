@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future
+from datetime import datetime, tzinfo
 from pathlib import Path
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from agentmem import operations
 from agentmem.engine.sharing import Lease, acquire
@@ -15,6 +16,7 @@ from agentmem.types.clock import Clock
 from agentmem.types.errors import ClosedError, InvalidInputError, StoreError, shown
 from agentmem.types.ports import Embedder
 from agentmem.types.promise import Promise, aside, promised
+from agentmem.types.zones import check_zone, is_zone
 
 if TYPE_CHECKING:
     from agentmem.engine.engine import Engine
@@ -68,6 +70,15 @@ class Handle:
         if self._settings_now is None:
             self._settings_now = aside(_settings)
         return self._settings_now
+
+    def zone(self) -> tzinfo:
+        """Whose days are meant where a call names no time zone: the setting's, else that of the clock, else UTC."""
+        named = self.settings.retrieval.time_zone
+        if named is None and self._clock is not None:
+            shown = cast("object", self._clock())
+            if isinstance(shown, datetime) and is_zone(zone := shown.tzinfo):
+                return zone
+        return check_zone(named or "UTC")
 
     @property
     def is_open(self) -> bool:

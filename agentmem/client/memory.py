@@ -23,7 +23,7 @@ from agentmem.client.streaming import AddStream, Unread
 from agentmem.filters.sqlite import compile_filter
 from agentmem.types.checks import check_number
 from agentmem.types.clock import Clock
-from agentmem.types.enums import UNSET, By, Gone, Instant, Layer, Mode, Order, Ttl, Unset, UserId
+from agentmem.types.enums import UNSET, By, Gone, Instant, Layer, Mode, Order, TimeZone, Ttl, Unset, UserId, When
 from agentmem.types.errors import InvalidInputError, ScopeError, StoreCorruptError
 from agentmem.types.inputs import Item, Scope
 from agentmem.types.ports import Embedder
@@ -222,9 +222,10 @@ class Memory:
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
-        as_of: Instant | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        as_of: When | None = None,
+        time_zone: TimeZone | None = None,
         mode: Mode = "hybrid",
         min_similarity: float | None = None,
         explain: bool = False,
@@ -237,11 +238,15 @@ class Memory:
         added later and measures recency from then. ``min_similarity`` is the least cosine, in [-1, 1]. Scope and
         filters hold before the cut to ``limit``. ``explain`` gives each hit ``details`` and the result its ``trace``.
 
+        ``time_zone`` is an IANA name ("Europe/Berlin"; None: the setting ``retrieval.time_zone``): "yesterday" in the
+        query is a day there, and so is ``since="2025-03-01"``, as every time without an offset is one of that zone.
+
         Raises ``InvalidInputError``, ``FilterError``, ``ScopeError``, ``EmbeddingError``, ``StoreError``.
         """
         options = SearchOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, limit=limit, filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, as_of=as_of, mode=mode, min_similarity=min_similarity, explain=explain,
+            since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, min_similarity=min_similarity,
+            explain=explain,
         )  # fmt: skip
         return self._border.search(query, options)
 
@@ -256,8 +261,9 @@ class Memory:
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        time_zone: TimeZone | None = None,
         mode: Mode = "hybrid",
         min_similarity: float | None = None,
         count_tokens: Callable[[str], int] | None = None,
@@ -265,9 +271,9 @@ class Memory:
         """What to paste into a prompt: the best memories for the query, without repetitions.
 
         They come by the time of the event (``occurred_at``, else ``created_at``), oldest first, and in the order of
-        adding where that is the same. Each is an entry ``- [date] role: text``; further lines of a text begin with
-        ``  | ``, so that no text looks like another entry, and a text without a role that has a colon in its first line
-        begins with its kind.
+        adding where that is the same. Each is an entry ``- [date] role: text``, with the date in the ``time_zone`` (see
+        ``search``); further lines of a text begin with ``  | ``, so that no text looks like another entry, and a text
+        without a role that has a colon in its first line begins with its kind.
 
         The text has at most ``max_tokens`` tokens as ``count_tokens`` counts them; left out, a token is taken to be
         three bytes of UTF-8, which overestimates. As many memories as fit are shown, best first: one that is too long
@@ -276,7 +282,7 @@ class Memory:
         """
         options = SearchOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, mode=mode, min_similarity=min_similarity,
+            since=since, until=until, time_zone=time_zone, mode=mode, min_similarity=min_similarity,
         )  # fmt: skip
         return self._border.context(query, options, max_tokens=max_tokens, count_tokens=count_tokens)
 
@@ -303,8 +309,8 @@ class Memory:
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
+        since: When | None = None,
+        until: When | None = None,
         order: Order = "newest",
         by: By = "added",
         limit: int = 100,
@@ -333,8 +339,8 @@ class Memory:
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
+        since: When | None = None,
+        until: When | None = None,
         order: Order = "newest",
         by: By = "added",
     ) -> Iterator[MemoryRecord]:

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar
 
-from agentmem.types.enums import By, Instant, Layer, Mode, Order, Ttl, UserId
+from agentmem.types.enums import By, Instant, Layer, Mode, Order, TimeZone, Ttl, UserId, When
 
 
 class _Options:
@@ -61,9 +61,10 @@ class SearchOptions(_Options):
     filters: Mapping[str, object] | None = None
     kinds: Sequence[str] | None = None
     layers: Sequence[Layer | str] | None = None
-    since: Instant | None = None
-    until: Instant | None = None
-    as_of: Instant | None = None
+    since: When | None = None
+    until: When | None = None
+    as_of: When | None = None
+    time_zone: TimeZone | None = None
     mode: Mode = "hybrid"
     min_similarity: float | None = None
     explain: bool = False
@@ -79,8 +80,8 @@ class PageOptions(_Options):
     filters: Mapping[str, object] | None = None
     kinds: Sequence[str] | None = None
     layers: Sequence[Layer | str] | None = None
-    since: Instant | None = None
-    until: Instant | None = None
+    since: When | None = None
+    until: When | None = None
     order: Order = "newest"
     by: By = "added"
     limit: int = 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import tzinfo
 
 from agentmem.engine.engine import Engine
 from agentmem.operations.search import search
@@ -25,7 +26,7 @@ def context(engine: Engine, request: Search, max_tokens: int, count_tokens: Call
     budget = Budget(max_tokens, count_tokens)
     limit = _FIRST
     while True:
-        shown = _Shown(budget, limit)
+        shown = _Shown(budget, limit, request.zone)
         search(engine, replace(request, limit=limit), explain=False, choose=shown.choose)
         if not shown.has_room:
             return shown.text
@@ -35,18 +36,19 @@ def context(engine: Engine, request: Search, max_tokens: int, count_tokens: Call
 class _Shown:
     """Chooses among the first ``limit`` hits, and says with ``has_room`` that further ones might fit."""
 
-    def __init__(self, budget: Budget, limit: int) -> None:
+    def __init__(self, budget: Budget, limit: int, zone: tzinfo) -> None:
         self.text = ""
         self.has_room = False
         self._budget = budget
         self._limit = limit
+        self._zone = zone
 
     def choose(self, hits: SearchResults, stored: Sequence[Stored]) -> list[int] | None:
         different = dict[str, int]()
         for position, hit in enumerate(hits):
             different.setdefault(" ".join(hit.content.split()).casefold(), position)
         positions = list(different.values())
-        entries = [entry(hits[position].record) for position in positions]
+        entries = [entry(hits[position].record, self._zone) for position in positions]
         selection = self._budget.choose(entries)
         if not selection.complete and len(hits) == self._limit:
             self.has_room = True

@@ -13,7 +13,7 @@ from agentmem.engine.engine import Engine, Model
 from agentmem.retrieval.query import Candidate, Found, Query, Search
 from agentmem.retrieval.walls import wall_of
 from agentmem.stores.rows import ScopeKey, Stored, visible
-from agentmem.text.dates import ranges_of
+from agentmem.text.dates import end_of_day, ranges_of
 from agentmem.text.question import Word, words_of
 from agentmem.text.terms import terms
 from agentmem.types.clock import Micros
@@ -136,7 +136,7 @@ class _Searching:
             tuning=tuning,
             vector=embed_query(self._model.embedder, request.query) if request.needs_vector else None,
             words=self._words,
-            dates=ranges_of(request.query, measured_from) if dated else (),
+            dates=ranges_of(request.query, measured_from, request.zone) if dated else (),
             now=now,
             measured_from=measured_from,
             limit=request.limit,
@@ -154,7 +154,10 @@ class _Searching:
             self._watch.lap("hydrate")
             if len(fresh) == len(found.candidates) or attempt == _ATTEMPTS:
                 # Records that keep changing under the search are left out rather than shown with another text's score.
-                return replace(found, candidates=fresh), {c.row: stored[c.row] for c in fresh}
+                until = found.valid_until
+                if query.dates and query.measured_from == self._now:  # "yesterday" is another day tomorrow
+                    until = min(until, end_of_day(self._now, query.search.zone))
+                return replace(found, candidates=fresh, valid_until=until), {c.row: stored[c.row] for c in fresh}
             retriever.residents.catch_up()
             attempt += 1
 

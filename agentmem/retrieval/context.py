@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 
+from agentmem.types.clock import local_date
 from agentmem.types.records import MemoryRecord
 
 PATIENCE = 50
@@ -29,9 +31,9 @@ def estimate_tokens(text: str) -> int:
     return -(-len(text.encode()) // 3)
 
 
-def entry(record: MemoryRecord) -> str:
-    """A record as one entry."""
-    when = (record.occurred_at or record.created_at).date().isoformat()
+def entry(record: MemoryRecord, zone: tzinfo) -> str:
+    """A record as one entry, with its date in the zone."""
+    when = local_date(record.occurred_at or record.created_at, zone).isoformat()
     first, *more = (_CONTROL.sub(" ", line) for line in record.content.strip().splitlines())
     label = record.role
     if label is None and (":" in first or "\N{FULLWIDTH COLON}" in first):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentmem.filters.sqlite import CompiledFilter
@@ -36,6 +37,8 @@ class Search:
     as_of: Micros | None
     mode: Mode
     min_similarity: float | None
+    zone: tzinfo
+    """Whose days are meant by a date in the query."""
 
     @property
     def needs_vector(self) -> bool:

@@ -13,12 +13,13 @@ import os
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from agentmem.settings import sources
 from agentmem.settings.sources import Values
 from agentmem.types.enums import Layer
 from agentmem.types.errors import InvalidInputError, shown
+from agentmem.types.zones import check_zone
 
 
 class _Section(BaseModel):
@@ -121,8 +122,23 @@ class Retrieval(_Section):
     """Memories count less as far as they are questions themselves, a little more where they answer one."""
     question_dates: bool = True
     """A date in a question favours memories from then."""
+    time_zone: str | None = None
+    """Whose days "yesterday" and ``since="2025-03-01"`` are, and the dates in ``context()``: an IANA name such as
+    "Europe/Berlin"; None: UTC, or the zone that a clock of your own shows."""
     mend_typos: bool = True
     """A word that no memory has also finds what is one letter away (in scopes that are searched in memory)."""
+
+    @field_validator("time_zone", mode="before")
+    @classmethod
+    def _name_of_zone(cls, value: object) -> object:
+        return getattr(value, "key", value)  # a ZoneInfo's
+
+    @field_validator("time_zone")
+    @classmethod
+    def _check_time_zone(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_zone(value)
+        return value
 
 
 class Performance(_Section):
@@ -228,7 +244,8 @@ def _refused(exc: ValidationError, flat: Values) -> InvalidInputError:
     hint = ""
     if first["type"] == "extra_forbidden":
         hint = f"; there are: {', '.join(_siblings(parts[:-1]))}"
-    return InvalidInputError(f"setting {name!r}: {first['msg']} (got {shown(first['input'])}){hint}", field=name)
+    message = first["msg"].removeprefix("Value error, ")
+    return InvalidInputError(f"setting {name!r}: {message} (got {shown(first['input'])}){hint}", field=name)
 
 
 def _siblings(path: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import TypeAlias
 
 Micros: TypeAlias = int
@@ -28,3 +28,11 @@ def to_micros(value: datetime) -> Micros:
 def to_datetime(value: Micros) -> datetime:
     """The aware UTC datetime of microseconds since 1970."""
     return _EPOCH + timedelta(microseconds=value)
+
+
+def local_date(value: datetime, zone: tzinfo) -> date:
+    """The day that the zone's calendar shows; at the ends of time that of UTC."""
+    try:
+        return value.astimezone(zone).date()
+    except OverflowError:
+        return value.date()

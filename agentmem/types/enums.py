@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from enum import Enum, StrEnum
 from typing import Any, Final, Literal, TypeAlias
 
@@ -39,6 +39,12 @@ Metadata: TypeAlias = dict[str, Any]
 """A JSON object: text keys; text, numbers, booleans, None, lists and dicts as values."""
 Instant: TypeAlias = datetime | str
 """A point in time: an aware datetime, or ISO 8601 text with an offset."""
+When: TypeAlias = date | str
+"""A point in time (a datetime is a date, too), or a day for its beginning; without an offset, those of a time zone.
+
+Text is ISO 8601: "2025-03-01", "2025-03-01T12:00", "2025-03-01T12:00+01:00"."""
+TimeZone: TypeAlias = str | tzinfo
+"""A time zone: its IANA name ("Europe/Berlin"), a ``ZoneInfo``, or a ``datetime.timezone``."""
 Ttl: TypeAlias = timedelta | float
 """A span of time: a timedelta, or seconds."""
 

@@ -164,6 +164,8 @@ def test_search_options(cli: Cli) -> None:
     assert found("--user", "ana", "--layer", "insights") == {"a"}
     assert found("--user", "ana", "--since", "2026-03-03") == {"b"}
     assert found("--user", "ana", "--until", "2026-03-03T00:00:00Z") == {"a"}
+    assert found("--user", "ana", "--since", "2026-03-06T01:00", "--time-zone", "Pacific/Kiritimati") == {"b"}
+    assert found("--user", "ana", "--since", "2026-03-05T13:00", "--time-zone", "UTC") == set()
     assert found("--user", "ana", "--mode", "keyword") == {"a", "b"}
     assert found("--user", "ana", "--min-similarity", "1") == set()
 

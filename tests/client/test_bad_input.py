@@ -389,8 +389,7 @@ def test_an_id_in_use_says_nothing_of_its_owner(unchanged: Memory) -> None:
 
 BAD_TIMES = [
     ("yesterday", "ISO 8601"), ("2025-02-30T00:00:00+00:00", "ISO 8601"), ("", "ISO 8601"), (SURROGATE, "ISO 8601"),
-    ("2025-01-01", "no time zone"), (datetime(2025, 1, 1),  # noqa: DTZ001
-    "no time zone"), (1735689600, "must be a datetime"),
+    (1735689600, "must be a datetime"),
     (datetime(1, 1, 1, tzinfo=FAR_EAST), "years 1 to 9999"), (True, "must be a datetime"),
     (datetime(9999, 12, 31, 23, tzinfo=FAR_WEST), "years 1 to 9999"),
     (np.datetime64("2025-01-01"), "must be a datetime"),

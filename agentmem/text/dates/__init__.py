@@ -7,6 +7,6 @@ in (``languages`` has a file for each); ``rules`` makes dates of the kinds of to
 
 from agentmem.text.dates.civil import Range
 from agentmem.text.dates.nearness import DATE_HALF_LIFE, closeness
-from agentmem.text.dates.ranges import ranges_of
+from agentmem.text.dates.ranges import end_of_day, ranges_of
 
-__all__ = ["DATE_HALF_LIFE", "Range", "closeness", "ranges_of"]
+__all__ = ["DATE_HALF_LIFE", "Range", "closeness", "end_of_day", "ranges_of"]

@@ -119,7 +119,7 @@ class Calendar:
     def away(self, count: float, unit: str) -> Span | None:
         """A period as long as the unit around the time that lies so many units from now; negative: before it.
 
-        A day is that day, and so is a night or a weekend. Hours and minutes are none of the calendar's: see ``moment``.
+        A day is that day, and so is a night or a weekend. Hours and minutes are not the calendar's: see ``moment``.
         """
         whole = int(count)
         if unit == "day":

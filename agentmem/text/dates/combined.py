@@ -5,7 +5,7 @@ from __future__ import annotations
 from agentmem.text.dates import civil
 from agentmem.text.dates.civil import Span, days
 from agentmem.text.dates.counted import count_of
-from agentmem.text.dates.match import Item, Match, either, hull, singular, yearless
+from agentmem.text.dates.match import Item, Match, either, hull, singular
 from agentmem.text.dates.named import named
 
 _END_OF_TIME = 10_000 * 366 * 24
@@ -17,7 +17,7 @@ def of_that_year(match: Match) -> Item | None:
     if year.unit != "year" or year.year is None:
         return None
     item = other.value if other.kind == "I" else named(match.calendar, other)
-    return item.in_year(year.year) if yearless(item) else None
+    return item.in_year(year.year) if item.yearless else None
 
 
 def share(match: Match) -> Item | None:
@@ -116,7 +116,7 @@ def between(match: Match) -> Item | None:
         return None
     if opening is not None and opening.kind == "k" and opening.value != "since":
         return None
-    start, end = yearless(first), yearless(last)
+    start, end = first.yearless, last.yearless
     if start and end:
 
         def of_year(year: int) -> list[Span]:
@@ -138,7 +138,7 @@ def between(match: Match) -> Item | None:
 def both_of_a_year(match: Match) -> Item | None:
     """May and June 2024."""
     first, last = match.date, match.second
-    if not yearless(first) or last.year is None or not last.of_year:
+    if not first.yearless or last.year is None or not last.of_year:
         return None
     return Item("span", [*first.in_year(last.year).spans, *last.spans])
 
@@ -150,7 +150,7 @@ def bounded(match: Match) -> Item | None:
     if which is None or (word.kind in "GB" and match.language.spaced):
         return None
     spans, tomorrow = list(item.spans), calendar.today * 24 + 24
-    if of_year := yearless(item):
+    if of_year := item.yearless:
         begun = (span for year in calendar.recent_years() for span in of_year(year) if span.start < tomorrow)
         spans = sorted(begun)[-1:]
     if not spans or (which == "since" and item.unit == "range"):  # dal 3 al 7 maggio

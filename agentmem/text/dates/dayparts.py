@@ -6,7 +6,7 @@ import re
 
 from agentmem.text.dates.civil import Span, days
 from agentmem.text.dates.match import Item, Match
-from agentmem.text.dates.tokens import Token
+from agentmem.text.dates.token import Token
 
 _OF = re.compile("f")
 _HABIT = re.compile("E|to")

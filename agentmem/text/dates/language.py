@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from agentmem.text.dates.tokens import NUMERALS, Token, fold, numeral
+from agentmem.text.dates.token import NUMERALS, Token, fold, numeral
 
 Words = Mapping[str, Any]
 """Forms, separated by `` | ``, and what they say."""
@@ -92,8 +92,9 @@ class Lexicon:
         self._longest = max(map(len, self._by_text), default=0)
 
     def _enter(self, form: str, kind: str, value: Any) -> None:
-        for spelling in {form, form.translate(_UMLAUTS)}:
-            words = tuple(fold(word) for word in spelling.split())
+        spellings = (form,) if form.isascii() else {fold(form), fold(form.translate(_UMLAUTS))}
+        for spelling in spellings:
+            words = tuple(spelling.split())
             self.words.update(words)
             self._by_first.setdefault(words[0], []).append((words, kind, value))
             if not _ANCHORS.isdisjoint(kind):

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from agentmem.text.dates.civil import Calendar, Range, Span
 from agentmem.text.dates.language import Language
-from agentmem.text.dates.tokens import Token
+from agentmem.text.dates.token import Token
 
 OfYear = Callable[[int], list[Span]]
 
@@ -30,6 +30,11 @@ class Item:
     instants: Sequence[Range] = ()
     """Ranges that are no hours of the calendar: the last 24 hours."""
 
+    @property
+    def yearless(self) -> OfYear | None:
+        """What a date without a year is in a given one; None for a date that has one."""
+        return self.of_year if self.year is None else None
+
     def in_year(self, year: int) -> Item:
         """The one of this year."""
         return self if self.of_year is None else replace(self, spans=self.of_year(year), year=year)
@@ -43,11 +48,6 @@ class Item:
 
         spans = [new for old in self.spans for new in change(old)]
         return Item(unit, spans, changed if of_year else None, self.year, self.instants)
-
-
-def yearless(item: Item) -> OfYear | None:
-    """What a date without a year is in a given one; None for a date that has one."""
-    return item.of_year if item.year is None else None
 
 
 @dataclass(frozen=True, slots=True)

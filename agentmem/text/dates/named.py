@@ -6,7 +6,7 @@ import re
 
 from agentmem.text.dates.civil import Calendar, Span
 from agentmem.text.dates.match import Item, Match
-from agentmem.text.dates.tokens import Day, Token
+from agentmem.text.dates.token import Day, Token
 
 _PLAUSIBLE_YEARS = 25
 """A number between others is a year if it is one of so many before this one."""

@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from datetime import UTC, tzinfo
 from functools import cache
+from typing import TYPE_CHECKING
 
-from agentmem.text.dates.civil import Calendar, Range
+from agentmem.text.dates.civil import Calendar, Range, days
 from agentmem.text.dates.language import Lexicon
 from agentmem.text.dates.languages import LANGUAGES
-from agentmem.text.dates.match import Context, Item, yearless
-from agentmem.text.dates.rules import dates_among
-from agentmem.text.dates.tokens import LONGEST, Token, fold, tokens_of
+from agentmem.text.dates.token import Token, fold
 from agentmem.types.clock import Micros
+
+if TYPE_CHECKING:
+    from agentmem.text.dates.match import Item
+
+LONGEST = 4_000
+"""Characters of a question that are looked at."""
 
 _MOST = 32
 """Ranges that are looked at, the first ones."""
@@ -53,6 +58,11 @@ def ranges_of(question: str, now: Micros, zone: tzinfo = UTC) -> tuple[Range, ..
         calendar = Calendar(now, zone)
     except (ValueError, OverflowError):  # a clock at an end of time
         return ()
+    # Most questions name no date: the rules are compiled when the first one may.
+    from agentmem.text.dates.match import Context
+    from agentmem.text.dates.rules import dates_among
+    from agentmem.text.dates.tokens import tokens_of
+
     tokens = tokens_of(question, calendar.year)
     words = frozenset(token.word for token in tokens)
     found = list[Token]()
@@ -62,6 +72,16 @@ def ranges_of(question: str, now: Micros, zone: tzinfo = UTC) -> tuple[Range, ..
     for token in _apart(found):
         ranges.update(dict.fromkeys(_ranges(token.value, calendar)))
     return tuple(ranges)[:_MOST]
+
+
+def end_of_day(now: Micros, zone: tzinfo) -> Micros:
+    """When the zone's next day begins, until which relative dates mean the same days."""
+    try:
+        calendar = Calendar(now, zone)
+    except (ValueError, OverflowError):
+        return now
+    today = calendar.range(days(calendar.today, calendar.today + 1))
+    return now if today is None else today[1]
 
 
 def _says_nothing(question: str, lexicons: _Lexicons) -> bool:
@@ -106,6 +126,6 @@ def _apart(found: list[Token]) -> list[Token]:
 def _ranges(item: Item, calendar: Calendar) -> list[Range]:
     """The instants of a date; those of every recent year, if it names none."""
     spans = list(item.spans)
-    if of_year := yearless(item):
+    if of_year := item.yearless:
         spans = [span for year in calendar.recent_years() for span in of_year(year)]
     return [*item.instants, *(each for span in spans if (each := calendar.range(span)) is not None)]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from agentmem.text.dates import combined, counted, dayparts, named
 from agentmem.text.dates.match import Context, Item, Match
-from agentmem.text.dates.tokens import Token
+from agentmem.text.dates.token import Token
 
 Build = Callable[[Match], Item | None]
 
@@ -86,6 +86,7 @@ _RULES: list[tuple[Build, str, tuple[str, ...]]] = [
     (combined.bounded, "kVKGB", (r"(?P<k>[kV])[td]{0,2}(?P<I>I)", r"(?P<I>I)f?(?P<k>[KGB])")),
 ]  # fmt: skip
 """Functions, kinds one of which has to be there, and the expressions."""
+
 _CASCADE = [(build, frozenset(needed), list(map(re.compile, patterns))) for build, needed, patterns in _RULES]
 
 
