@@ -127,13 +127,15 @@ def listing(scope: Scope, options: PageOptions, zone: tzinfo) -> Listing:
     )
 
 
-def departed(scope: Scope, why: object, filters: Mapping[str, object] | None, since: object, until: object) -> Departed:
-    """Check which deleted or expired records are meant; the scope was checked before."""
+def departed(scope: Scope, why: object, options: PageOptions, zone: tzinfo) -> Departed:
+    """Check which deleted or expired records are meant; the scope and the time zone were checked before."""
     from agentmem.operations.restore import Departed
     from agentmem.stores.timeline import Range
 
     reason = cast("Gone", _one_of(GONE, why, "why"))
-    return Departed(scope, reason, conditions(filters, None, None), Range(*span(since, until)))
+    return Departed(
+        scope, reason, conditions(options.filters, None, None), Range(*span(options.since, options.until, zone))
+    )
 
 
 def check_departed_cursor(why: Gone, cursor: object) -> Place | None:

@@ -313,8 +313,8 @@ class AsyncMemory:
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
+        since: When | None = None,
+        until: When | None = None,
     ) -> int:
         """See ``Memory.count``."""
         options = PageOptions(
@@ -348,8 +348,8 @@ class AsyncMemory:
         agent_id: str | None = None,
         run_id: str | None = None,
         filters: Mapping[str, object] | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
+        since: When | None = None,
+        until: When | None = None,
         why: Gone = "deleted",
         limit: int = 100,
         cursor: str | None = None,
@@ -430,8 +430,8 @@ class AsyncMemory:
         agent_id: str | None = None,
         run_id: str | None = None,
         filters: Mapping[str, object] | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
+        since: When | None = None,
+        until: When | None = None,
         why: Gone = "deleted",
         dry_run: bool = False,
     ) -> int:

@@ -115,7 +115,7 @@ class Border:
     def count(self, options: PageOptions) -> int:
         """See ``Memory.count``."""
         scope = self.scope(options.user_id, options.agent_id, options.run_id)
-        return operations.groups.count(self.handle.engine(), listing(scope, options))
+        return operations.groups.count(self.handle.engine(), listing(scope, options, self.handle.zone()))
 
     def groups(self, by: str, user_id: object, agent_id: object, run_id: object) -> list[Group]:
         """See ``Memory.users`` and its kin."""
@@ -130,7 +130,7 @@ class Border:
     def deleted(self, options: PageOptions, why: object) -> Page:
         """See ``Memory.deleted``."""
         scope = self.scope(options.user_id, options.agent_id, options.run_id)
-        meant = departed(scope, why, options.filters, options.since, options.until)
+        meant = departed(scope, why, options, self.handle.zone())
         limit, after = check_limit(options.limit), check_departed_cursor(meant.why, options.cursor)
         return operations.restore.page(self.handle.engine(), meant, limit, after)
 
@@ -141,7 +141,7 @@ class Border:
             raise ScopeError(
                 "restore_all() needs user_id, agent_id or run_id, so that not everything comes back at once"
             )
-        meant = departed(scope, why, options.filters, options.since, options.until)
+        meant = departed(scope, why, options, self.handle.zone())
         wanted = check_flag(dry_run, "dry_run")
         return operations.restore.restore_all(self.handle.engine(), meant, dry_run=wanted)
 

@@ -367,8 +367,8 @@ class Memory:
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
+        since: When | None = None,
+        until: When | None = None,
     ) -> int:
         """How many records ``page`` would list. Looks at every one of the scope, as do ``users`` and its kin."""
         options = PageOptions(
@@ -407,8 +407,8 @@ class Memory:
         agent_id: str | None = None,
         run_id: str | None = None,
         filters: Mapping[str, object] | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
+        since: When | None = None,
+        until: When | None = None,
         why: Gone = "deleted",
         limit: int = 100,
         cursor: str | None = None,
@@ -514,8 +514,8 @@ class Memory:
         agent_id: str | None = None,
         run_id: str | None = None,
         filters: Mapping[str, object] | None = None,
-        since: Instant | None = None,
-        until: Instant | None = None,
+        since: When | None = None,
+        until: When | None = None,
         why: Gone = "deleted",
         dry_run: bool = False,
     ) -> int:
