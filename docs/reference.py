@@ -26,9 +26,9 @@ GROUPS = {
     "Results": "AddResult SearchResults SearchHit HitDetails SearchTrace MemoryRecord Page HistoryEvent EventType",
     "Reports": "Group Stats LayerStats Pressure Health VerifyReport EraseReport ReembedReport SweepReport Move "
     "Explanation Requirement",
-    "Errors": "AgentMemError ScopeError InvalidInputError FilterError NotFoundError ConflictError ModelMismatchError "
-    "EmbeddingError CapacityError ClosedError MissingExtraError StoreError StoreLockedError StoreCorruptError "
-    "StoreVersionError DiskFullError",
+    "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
+    "ModelMismatchError EmbeddingError CapacityError ClosedError MissingExtraError StoreError StoreLockedError "
+    "StoreCorruptError StoreVersionError DiskFullError",
     "Embedding models": "agentmem.embedding.open_embedder Embedder agentmem.ports.Windowed",
     "Configuration": "Settings agentmem.settings.Layers agentmem.settings.Interact agentmem.settings.Insights "
     "agentmem.settings.Assets agentmem.settings.Lifecycle agentmem.settings.Retrieval agentmem.settings.Performance "

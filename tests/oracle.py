@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filter_oracle import matches, stored
 from oracle_words import forms, length, stemmed, terms
 
 EVERYBODY = object()
@@ -171,7 +172,7 @@ class Oracle:
         return [
             row
             for row in self.within(scope)
-            if matches(row.state.metadata, filters)
+            if matches(row.state.metadata, filters, row.public())
             and (kinds is None or row.kind in kinds)
             and (layers is None or row.layer in layers)
         ]
@@ -243,7 +244,7 @@ class Oracle:
                 refreshed = self._repeat(rows[at], layer, item, expires)
                 outcomes.append(("refreshed" if refreshed else "duplicate", rows[at], rows[at].public()))
                 continue
-            state = State(content, dict(item.get("metadata") or {}), item.get("importance"), expires)
+            state = State(content, stored(item.get("metadata") or {}), item.get("importance"), expires)
             row = Row(id, scope, role, kind, layer, state, now, now, occurred, dedupe)
             row.versions[1] = state
             row.events.append(Event("ADD", 1, now))
@@ -279,7 +280,7 @@ class Oracle:
         metadata = dict(old.metadata)
         if "metadata" in changes:
             given = changes["metadata"]
-            metadata = {} if given is None else metadata | given
+            metadata = {} if given is None else metadata | stored(given)
             metadata = {key: value for key, value in metadata.items() if not (key in (given or {}) and value is None)}
         expires = old.expires
         if "ttl" in changes:
@@ -618,48 +619,6 @@ def cosine(left: Sequence[float], right: Sequence[float]) -> float:
     a, b = [float(x) for x in left], [float(x) for x in right]
     dot = sum(x * y for x, y in zip(a, b, strict=True))
     return dot / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
-
-
-def matches(metadata: Mapping[str, Any], filters: Mapping[str, Any] | None) -> bool:
-    """Mongo's rules for the operators that these tests use, on top-level keys with plain values."""
-    for key, wanted in (filters or {}).items():
-        if key == "$and":
-            good = all(matches(metadata, part) for part in wanted)
-        elif key == "$or":
-            good = any(matches(metadata, part) for part in wanted)
-        elif key == "$not":
-            good = not matches(metadata, wanted)
-        else:
-            tests = wanted if isinstance(wanted, Mapping) else {"$eq": wanted}
-            good = all(_test(metadata, key, operator, value) for operator, value in tests.items())
-        if not good:
-            return False
-    return True
-
-
-def _test(metadata: Mapping[str, Any], key: str, operator: str, wanted: Any) -> bool:
-    value = metadata.get(key)
-    if operator == "$exists":
-        return (key in metadata) == wanted
-    if operator == "$eq":
-        return _same(value, wanted)
-    if operator == "$ne":
-        return not _same(value, wanted)
-    if operator == "$in":
-        return any(_same(value, each) for each in wanted)
-    if operator == "$nin":
-        return not any(_same(value, each) for each in wanted)
-    if _family(value) != _family(wanted):
-        return False
-    return {"$gt": value > wanted, "$gte": value >= wanted, "$lt": value < wanted, "$lte": value <= wanted}[operator]
-
-
-def _same(value: Any, wanted: Any) -> bool:
-    return _family(value) == _family(wanted) and value == wanted
-
-
-def _family(value: Any) -> str:
-    return "number" if type(value) in (int, float) else type(value).__name__
 
 
 def check_hits(hits: Sequence[Any], expected: Sequence[Hit], limit: int) -> None:

@@ -18,7 +18,10 @@ from agentmem.client.checks import (
     check_ttl,
     check_version,
 )
-from agentmem.filters.sqlite import compile_filter
+from agentmem.client.filterhints import warn_of_filter
+from agentmem.filters.never import contradiction
+from agentmem.filters.parsing import parse_filter
+from agentmem.filters.sqlite import CompiledFilter, compile_tree
 from agentmem.types.checks import check_number, check_text
 from agentmem.types.clock import Micros
 from agentmem.types.enums import UNSET, By, Gone, Mode, Order
@@ -54,7 +57,7 @@ def search_request(query: object, scope: Scope, options: SearchOptions, zone: tz
         query=check_query(query),
         scope=scope,
         limit=check_limit(options.limit),
-        condition=compile_filter(options.filters, column="r.metadata"),
+        condition=condition_of(options.filters),
         kinds=None if kinds is None else tuple(check_labels(kinds, "kinds")),
         layers=None if layers is None else tuple(_layers(layers)),
         since=first,
@@ -75,11 +78,22 @@ def span(since: object, until: object, zone: tzinfo) -> tuple[Micros | None, Mic
     return first, end
 
 
+def condition_of(filters: Mapping[str, object] | None) -> CompiledFilter | None:
+    """A filter as a condition on ``records r``; warns where it can never match. Raises ``FilterError``."""
+    tree = parse_filter(filters)
+    if tree is None:
+        return None
+    key = contradiction(tree)
+    if key is not None:
+        warn_of_filter(f"the filter can never match: no value of {shown(key)} is all that it asks of it")
+    return compile_tree(tree, column="r.metadata")
+
+
 def conditions(filters: Mapping[str, object] | None, kinds: object, layers: object) -> tuple[list[str], list[Value]]:
     """Filters of ``page`` as SQL conditions on ``records r``."""
     where = list[str]()
     params: list[Value] = []
-    compiled = compile_filter(filters, column="r.metadata")
+    compiled = condition_of(filters)
     if compiled is not None:
         where.append(f"({compiled.sql})")
         params += compiled.params

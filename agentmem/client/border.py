@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, cast
@@ -10,6 +11,7 @@ from agentmem import operations
 from agentmem.client.arguments import check_departed_cursor, departed, listing, search_request
 from agentmem.client.checks import check_batch, check_flag, check_limit, check_scope, check_tokens, token_counter
 from agentmem.client.drafts import draft, draft_many
+from agentmem.client.filterhints import FieldHints
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.retrieval.context import estimate_tokens
 from agentmem.types.clock import Micros
@@ -18,6 +20,7 @@ from agentmem.types.errors import ScopeError
 from agentmem.types.inputs import Draft, Item, Scope
 from agentmem.types.records import MemoryRecord, Page, SearchResults
 from agentmem.types.reports import Group
+from agentmem.types.spelling import composed
 from agentmem.types.zones import check_zone
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ class Border:
     def __init__(self, handle: Handle, bound: Scope | None = None) -> None:
         self.handle = handle
         self.bound = bound
+        self._hints = FieldHints()
 
     def scoped(self, user_id: object, agent_id: object, run_id: object) -> Border:
         """The same store with a scope bound. Raises ``ScopeError`` for no scope at all, or not in this one."""
@@ -60,18 +64,17 @@ class Border:
     def draft(self, item: Item, defaults: AddOptions) -> list[Draft]:
         """Check one item; a list of it, as the engine takes it."""
         made = draft(item, defaults, self.handle.settings, self._now)
-        if self.bound is not None:
-            within(self.bound, made.scope)
-        return [made]
+        return [made if self.bound is None else replace(made, scope=within(self.bound, made.scope))]
 
     def drafts(self, items: object, defaults: AddOptions, first_index: int = 0) -> list[Draft]:
         """Check a batch; ``first_index`` is the position of its first item for the caller."""
         drafts = draft_many(check_batch(items), defaults, self.handle.settings, self._now, first_index)
         if self.bound is not None:
-            for index, made in enumerate(drafts, first_index):
+            for at, made in enumerate(drafts):
                 try:
-                    within(self.bound, made.scope)
+                    drafts[at] = replace(made, scope=within(self.bound, made.scope))
                 except ScopeError as exc:
+                    index = first_index + at
                     raise ScopeError(f"item {index}: {exc}", index=index) from exc
         return drafts
 
@@ -85,7 +88,10 @@ class Border:
         scope = self.scope(options.user_id, options.agent_id, options.run_id)
         check_flag(options.explain, "explain")
         request = search_request(query, scope, options, self._zone(options))
-        return operations.search.search(self.handle.engine(), request, explain=options.explain)
+        found = operations.search.search(self.handle.engine(), request, explain=options.explain)
+        if not found:
+            self.hint(scope, options.filters)
+        return found
 
     def context(self, query: object, options: SearchOptions, *, max_tokens: int, count_tokens: object) -> str:
         """See ``Memory.context``; ``limit`` is not the caller's to choose."""
@@ -101,9 +107,17 @@ class Border:
     def page(self, options: PageOptions) -> Page:
         """See ``Memory.page``."""
         scope = self.scope(options.user_id, options.agent_id, options.run_id)
-        return operations.page.page(
+        found = operations.page.page(
             self.handle.engine(), listing(scope, options, self.handle.zone()), check_limit(options.limit)
         )
+        if not found.records and options.cursor is None:
+            self.hint(scope, options.filters)
+        return found
+
+    def hint(self, scope: Scope, filters: Mapping[str, object] | None) -> None:
+        """Warn where a filter found nothing because it asks metadata for a record's own field."""
+        if filters:
+            self._hints.after_nothing(self.handle.engine(), scope, filters)
 
     def recent(self, options: PageOptions) -> list[MemoryRecord]:
         """See ``Memory.recent``."""
@@ -157,6 +171,8 @@ def within(bound: Scope, given: Scope) -> Scope:
     merged = list[Any]()
     for name in ("user_id", "agent_id", "run_id"):
         fixed, wanted = getattr(bound, name), getattr(given, name)
+        if wanted is not None and fixed is not None and wanted is not ALL and composed(wanted) == composed(fixed):
+            wanted = None  # the same name: how the bound one is spelled decides
         if wanted is not None and wanted != fixed and (fixed is not None or name == "user_id"):
             raise ScopeError(f"{name} is bound by scoped() and cannot be {wanted!r}; use the unbound memory for that")
         merged.append(fixed if wanted is None else wanted)

@@ -7,17 +7,18 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
-from agentmem.types.checks import check_label, check_text
+from agentmem.types.checks import check_label, check_name, check_text
 from agentmem.types.clock import Micros
-from agentmem.types.enums import ALL, Layer, UserId
+from agentmem.types.enums import ALL, Layer
 from agentmem.types.errors import InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Item, Scope, is_new_memory
+from agentmem.types.spelling import is_blank, spellings
+from agentmem.types.values import as_number
 
 if TYPE_CHECKING:
     from agentmem.settings import Settings
 
 
-MAX_ID = 512
 MAX_BATCH = 10_000
 MAX_LIMIT = 10_000
 MAX_QUERY = 100_000
@@ -27,10 +28,11 @@ _LAYERS = {layer.value: layer for layer in Layer}
 
 
 def check_content(value: object, settings: Settings, field: str = "content") -> str:
-    """Text worth remembering: not blank, not longer than the settings allow."""
+    """Text worth remembering: with something to be seen in it, not longer than the settings allow."""
     text = check_text(value, field)
-    if not text or text.isspace():
-        raise InvalidInputError(f"{field} is empty; there is nothing to remember", field=field)
+    if is_blank(text):
+        only = " (it has only characters that nobody can see)" if text else ""
+        raise InvalidInputError(f"{field} is empty{only}; there is nothing to remember", field=field)
     if len(text) * 4 > settings.max_content_bytes and (size := len(text.encode())) > settings.max_content_bytes:
         raise InvalidInputError(
             f"{field} has {size:,} bytes, more than max_content_bytes={settings.max_content_bytes:,}; "
@@ -43,7 +45,7 @@ def check_content(value: object, settings: Settings, field: str = "content") -> 
 def check_query(value: object) -> str:
     """Text to search with."""
     text = check_text(value, "query")
-    if not text or text.isspace():
+    if is_blank(text):
         raise InvalidInputError("query is empty; to list records without a query use page()", field="query")
     if len(text) > MAX_QUERY:
         raise InvalidInputError(
@@ -54,10 +56,10 @@ def check_query(value: object) -> str:
 
 
 def check_scope(user_id: object, agent_id: object, run_id: object, *, write: bool = False) -> Scope:
-    """A scope whose ids are non-empty text (or absent); ``ALL`` only as ``user_id`` and only in reads."""
+    """A scope whose ids are text, ints or UUIDs (or absent); ``ALL`` only as ``user_id`` and only in reads."""
     if user_id is ALL and write:
         raise ScopeError("user_id=ALL is for reads only; name the user to write for")
-    user: UserId = ALL if user_id is ALL else _scope_id(user_id, "user_id")
+    user = ALL if user_id is ALL else _scope_id(user_id, "user_id")
     return Scope(user, _scope_id(agent_id, "agent_id"), _scope_id(run_id, "run_id"))
 
 
@@ -67,32 +69,35 @@ def _scope_id(value: object, name: str) -> str | None:
     if value is ALL:
         raise ScopeError(f"{name}=ALL has no meaning; leave {name} out to match every {name[:-3]}")
     try:
-        return check_label(value, name, MAX_ID)
+        return check_name(value, name)
     except InvalidInputError as exc:
         raise ScopeError(str(exc)) from exc
 
 
 def check_id(value: object) -> str:
-    """A record's id."""
-    return check_label(value, "id", MAX_ID)
+    """A record's id, as it is spelled."""
+    return check_name(value, "id")
 
 
 def check_limit(value: object) -> int:
     """How many results: 1 to 10,000."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LIMIT:
+    number = as_number(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MAX_LIMIT:
         raise InvalidInputError(
             f"limit must be an int from 1 to {MAX_LIMIT:,}, not {shown(value)}; to read everything use iterate()",
             field="limit",
         )
-    return value
+    return number
 
 
 def check_ttl(value: object) -> Micros:
     """A time to live, as a timedelta or seconds, in microseconds."""
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    seconds = value.total_seconds() if isinstance(value, timedelta) else as_number(value)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= _LONGEST_TTL:
         raise InvalidInputError(
-            f"ttl must be a timedelta or seconds, more than 0 and up to 100 years, not {shown(value)}", field="ttl"
+            "ttl must be a timedelta or seconds, such as timedelta(hours=1) or 3600, more than 0 and up to 100 years, "
+            f"not {shown(value)}",
+            field="ttl",
         )
     return max(1, round(seconds * 1_000_000))
 
@@ -114,7 +119,7 @@ def check_labels(value: object, field: str) -> list[str]:
     labels = cast("Sequence[object]", value)
     if len(labels) > MAX_LABELS:
         raise InvalidInputError(f"{field} has {len(labels):,} names, more than {MAX_LABELS:,}", field=field)
-    return [check_label(item, field) for item in labels]
+    return [spelling for item in labels for spelling in spellings(check_label(item, field))]
 
 
 def check_batch(items: object) -> Sequence[Item]:
@@ -148,12 +153,14 @@ def check_stream(items: object) -> Iterator[Item] | AsyncIterable[Item]:
 
 
 def check_chunk(chunk: object) -> None:
-    if isinstance(chunk, bool) or not isinstance(chunk, int) or not 1 <= chunk <= MAX_CHUNK:
+    number = as_number(chunk)
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MAX_CHUNK:
         raise InvalidInputError(f"chunk must be an int from 1 to {MAX_CHUNK:,}, not {shown(chunk)}", field="chunk")
 
 
 def check_tokens(max_tokens: object) -> None:
-    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+    number = as_number(max_tokens)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         message = f"max_tokens must be an int of at least 1, not {shown(max_tokens)}"
         raise InvalidInputError(message, field="max_tokens")
 
@@ -168,9 +175,10 @@ def check_version(value: object, field: str) -> int | None:
     """A record's version, or None."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
+    number = as_number(value)
+    if isinstance(number, bool) or not isinstance(number, int) or abs(number) >= 2**63:
         raise InvalidInputError(f"{field} must be a record's version, an int, not {shown(value)}", field=field)
-    return value
+    return number
 
 
 def token_counter(count_tokens: object) -> Callable[[str], int]:

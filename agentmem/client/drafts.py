@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +18,7 @@ from agentmem.types.errors import InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Draft, Item, is_new_memory
 from agentmem.types.metadata import metadata_json
 from agentmem.types.records import MemoryRecord
+from agentmem.types.spelling import composed
 
 if TYPE_CHECKING:
     from agentmem.settings import Settings
@@ -49,8 +50,8 @@ def is_light(*values: object) -> bool:
         room -= 1
         if isinstance(value, str):
             room -= len(value) >> 10
-        elif isinstance(value, (Mapping, Sequence)) and not isinstance(value, bytes):
-            parts = cast("Mapping[object, object] | Sequence[object]", value)
+        elif isinstance(value, (Mapping, Sequence, Set)) and not isinstance(value, bytes):
+            parts = cast("Mapping[object, object] | Sequence[object] | Set[object]", value)
             if len(parts) > room:
                 return False
             left += parts.values() if isinstance(parts, Mapping) else parts
@@ -108,8 +109,8 @@ def _is_many(item: object) -> bool:
 def _draft(content: object, options: AddOptions, settings: Settings) -> Draft:
     text = check_content(content, settings)
     scope = check_scope(options.user_id, options.agent_id, options.run_id, write=True)
-    role = None if options.role is None else check_label(options.role, "role")
-    kind = ("message" if role else "fact") if options.kind is None else check_label(options.kind, "kind")
+    role = None if options.role is None else composed(check_label(options.role, "role"))
+    kind = ("message" if role else "fact") if options.kind is None else composed(check_label(options.kind, "kind"))
     dedupe = cast("object", options.dedupe)
     if dedupe is not None and not isinstance(dedupe, bool):
         raise InvalidInputError(f"dedupe must be True, False or None, not {shown(dedupe)}", field="dedupe")

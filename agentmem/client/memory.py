@@ -13,14 +13,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from agentmem import operations
-from agentmem.client.arguments import feedback_data, patch_of
+from agentmem.client.arguments import condition_of, feedback_data, patch_of
 from agentmem.client.border import ITERATED, Border
 from agentmem.client.checks import check_chunk, check_flag, check_id, check_stream, check_version
 from agentmem.client.handle import Handle
 from agentmem.client.lifecycle import LifecycleClient
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.client.streaming import AddStream, Unread
-from agentmem.filters.sqlite import compile_filter
 from agentmem.types.checks import check_number
 from agentmem.types.clock import Clock
 from agentmem.types.enums import UNSET, By, Gone, Instant, Layer, Mode, Order, TimeZone, Ttl, Unset, UserId, When
@@ -473,8 +472,11 @@ class Memory:
         scope = self._border.scope(user_id, agent_id, run_id, write=True)
         if scope == Scope():
             raise ScopeError("delete_all() needs user_id, agent_id or run_id, so that nothing is wiped by accident")
-        condition = compile_filter(filters, column="r.metadata")
-        return operations.change.delete_matching(self.handle.engine(), scope, condition, dry_run=dry_run)
+        condition = condition_of(filters)
+        count = operations.change.delete_matching(self.handle.engine(), scope, condition, dry_run=dry_run)
+        if not count:
+            self._border.hint(scope, filters)
+        return count
 
     def erase(self, id: str) -> EraseReport:
         """Remove a record's text, metadata and embedding for good, deleted or not, from its history too.

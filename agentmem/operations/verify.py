@@ -8,6 +8,7 @@ from agentmem.engine.engine import Engine
 from agentmem.stores.connection import Connection
 from agentmem.stores.folder import DATABASE
 from agentmem.stores.integrity import check_accounts, check_records
+from agentmem.stores.lookalikes import lookalikes
 from agentmem.types.errors import StoreCorruptError, StoreError
 from agentmem.types.problems import Problems
 from agentmem.types.reports import VerifyReport
@@ -49,7 +50,7 @@ def _verify(engine: Engine) -> VerifyReport:
         engine.follower.index_keywords()
     problems.extend(engine.keywords.check())
     problems.extend(engine.retriever.residents.check())
-    return VerifyReport(not problems, counts, problems.listed())
+    return VerifyReport(not problems, counts, problems.listed(), Problems(lookalikes(engine.repository)).listed())
 
 
 def _check_vectors(engine: Engine, counts: dict[str, int]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agentmem.stores.connection import Connection
 from agentmem.types.enums import AllUsers
+from agentmem.types.spelling import composed, spellings
 
 _KEPT = 200_000
 
@@ -21,7 +22,14 @@ class Names:
         self._uncommitted: dict[str, int] = {}
 
     def find(self, db: Connection, name: str) -> int | None:
-        """The number of a name, or None if it was never stored."""
+        """The number of a name, or None if it was never stored; of the spellings of a name the given one goes first."""
+        for spelling in spellings(name):
+            found = self._find_exactly(db, spelling)
+            if found is not None:
+                return found
+        return None
+
+    def _find_exactly(self, db: Connection, name: str) -> int | None:
         found = self._numbers.get(name)
         if found is None:
             rows = db.execute("SELECT n FROM names WHERE value = ?", (name,))
@@ -34,13 +42,14 @@ class Names:
         """The number of a name, given out now if it has none; 0 for None. Only inside a transaction."""
         if name is None:
             return 0
-        text = str(name)
-        found = self._numbers.get(text) or self._uncommitted.get(text)
-        if found is None:
-            found = self.find(db, text)
-        if found is None:
-            found = int(db.execute("INSERT INTO names (value) VALUES (?) RETURNING n", (text,))[0][0])
-            self._uncommitted[text] = found
+        for spelling in spellings(str(name)):
+            # What is not committed must not be found by ``find``, which would remember it.
+            found = self._uncommitted.get(spelling) or self._find_exactly(db, spelling)
+            if found is not None:
+                return found
+        text = composed(str(name))
+        found = int(db.execute("INSERT INTO names (value) VALUES (?) RETURNING n", (text,))[0][0])
+        self._uncommitted[text] = found
         return found
 
     def name(self, db: Connection, number: int) -> str | None:

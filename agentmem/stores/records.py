@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from agentmem.stores import meta
-from agentmem.stores.connection import Connection, Value
+from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
 from agentmem.stores.rows import ScopeKey, Stored, visible
 from agentmem.stores.schema import LIVE
@@ -21,6 +21,7 @@ from agentmem.types.errors import ModelMismatchError
 from agentmem.types.inputs import Scope
 from agentmem.types.ports import Entry, FeedEvent
 from agentmem.types.records import HistoryEvent, MemoryRecord
+from agentmem.types.spelling import spellings
 
 COLUMNS = ", ".join(f"r.{name}" for name in Stored._fields)
 WINDOW = 2_000
@@ -118,8 +119,13 @@ class Records:
     # -- records -----------------------------------------------------------------------------------------------------
 
     def find_by_id(self, id: str, scope: ScopeKey | None = None, now: Micros | None = None) -> Stored | None:
-        """The record in any state; with ``scope`` only inside it, with ``now`` only if live and not expired."""
-        rows = self.db.execute(f"SELECT {COLUMNS} FROM records r WHERE r.id = ?", (id,))
+        """The record in any state; with ``scope`` only inside it, with ``now`` only if live and not expired.
+
+        Of the spellings of an id the given one goes first.
+        """
+        rows = list[Row]()
+        for spelling in spellings(id):
+            rows = rows or self.db.execute(f"SELECT {COLUMNS} FROM records r WHERE r.id = ?", (spelling,))
         if not rows:
             return None
         stored = Stored._make(rows[0])

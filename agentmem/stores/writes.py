@@ -6,7 +6,7 @@ Every method expects to be inside a transaction (see ``stores.commit``), and rea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, TypeAlias
 from unicodedata import normalize
 
@@ -33,6 +33,7 @@ from agentmem.types.errors import AgentMemError, CapacityError
 from agentmem.types.ids import uuid7s
 from agentmem.types.inputs import Draft
 from agentmem.types.metadata import merge_metadata
+from agentmem.types.spelling import composed, spellings
 
 _INSERT = f"INSERT INTO records ({', '.join(Stored._fields)}, checksum) VALUES {{}}"
 _INSERT_EVENTS = "INSERT INTO history (row, event, at, version, data) VALUES {}"
@@ -78,13 +79,14 @@ class Repository(Records):
             fact_key(scope, d.role, d.kind, d.content, d.occurred_at) if d.dedupe else None
             for scope, d in zip(scopes, drafts, strict=True)
         ]
-        by_id = self._existing_ids(draft.id for draft in drafts if draft.id is not None)
+        by_id = self._existing_ids(spelling for d in drafts if d.id is not None for spelling in spellings(d.id))
         by_key = self._existing_facts(drafts, scopes, keys, now)
         fresh_ids = iter(uuid7s(sum(draft.id is None for draft in drafts), now))
         row = self.last_row() + 1
         outcomes, latest, new, again = list[Created](), dict[int, Stored](), list[tuple[Stored, bytes]](), set[int]()
         for draft, scope, key, vector in zip(drafts, scopes, keys, vectors, strict=True):
-            same = by_id.get(draft.id) if draft.id is not None else None
+            id = None if draft.id is None else _spelled(draft.id, by_id)
+            same = None if id is None else by_id.get(id)
             if same is not None and not repeats(draft, scope, same, now):
                 raise id_in_use(draft, scope, same, now)
             if same is None and key is not None:
@@ -92,7 +94,7 @@ class Repository(Records):
             if same is None:
                 expires = None if draft.ttl is None else now + draft.ttl
                 stored = Stored(
-                    row, next(fresh_ids) if draft.id is None else draft.id, *scope, draft.role, draft.kind,
+                    row, next(fresh_ids) if id is None else id, *scope, draft.role, draft.kind,
                     draft.layer.value, draft.content, draft.metadata, draft.importance, None, now, now,
                     draft.occurred_at, expires, 1, LIVE, 0, None, key,
                 )  # fmt: skip
@@ -109,8 +111,8 @@ class Repository(Records):
                 again.add(stored.row)
                 outcomes.append(Created("duplicate" if stored is same else "refreshed", stored))
             latest[stored.row] = stored
-            if draft.id is not None:
-                by_id[draft.id] = stored
+            if id is not None:
+                by_id[id] = stored
             if key is not None:
                 by_key[key] = stored
         self._insert(new, now)
@@ -397,3 +399,8 @@ def _bindable(stored: Stored) -> tuple[Value, ...]:
     """The driver turns large ints into floats; beyond 53 bits (years before 1685, after 2255) text keeps them exact."""
     when = stored.occurred_at
     return stored if when is None or -(2**53) < when < 2**53 else stored._replace(occurred_at=str(when))  # pyright: ignore[reportArgumentType]
+
+
+def _spelled(id: str, known: Container[str]) -> str:
+    """The spelling of a caller's id under which it is stored, or is to be."""
+    return next((spelling for spelling in spellings(id) if spelling in known), composed(id))

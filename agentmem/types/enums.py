@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta, tzinfo
 from enum import Enum, StrEnum
 from typing import Any, Final, Literal, TypeAlias
+from uuid import UUID
 
 
 class _Sentinel(Enum):
@@ -24,7 +25,9 @@ UNSET: Final = _Sentinel.UNSET
 AllUsers: TypeAlias = Literal[_Sentinel.ALL]
 Unset: TypeAlias = Literal[_Sentinel.UNSET]
 """``UNSET``."""
-UserId: TypeAlias = str | AllUsers | None
+Id: TypeAlias = str | int | UUID
+"""An id: text of up to 512 characters; an int or a UUID means ``str(...)`` of it."""
+UserId: TypeAlias = Id | AllUsers | None
 """Whose memories: a user's, those of no user (None), or everybody's (``ALL``)."""
 Mode: TypeAlias = Literal["hybrid", "vector", "keyword"]
 """How to search: by meaning and words, by meaning, or by words."""
@@ -37,8 +40,8 @@ Gone: TypeAlias = Literal["deleted", "expired"]
 """Why a record is no longer there: somebody deleted it, or its time in its layer was over (or the layer too full)."""
 Metadata: TypeAlias = dict[str, Any]
 """A JSON object: text keys; text, numbers, booleans, None, lists and dicts as values."""
-Instant: TypeAlias = datetime | str
-"""A point in time: an aware datetime, or ISO 8601 text with an offset."""
+Instant: TypeAlias = datetime | date | str
+"""A point in time: an aware datetime, or ISO 8601 text with an offset; of a date, its first instant in UTC."""
 When: TypeAlias = date | str
 """A point in time (a datetime is a date, too), or a day for its beginning; without an offset, those of a time zone.
 

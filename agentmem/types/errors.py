@@ -19,6 +19,8 @@
         ├── StoreVersionError                   written by a newer version of this library
         └── DiskFullError                       no space left; nothing of the request was kept
 
+    FilterWarning             a UserWarning: a filter that finds nothing, probably because it asks the wrong thing
+
 Each message says what was wrong, with which value, and what to do about it. Errors of the libraries underneath
 are mapped where those libraries are called, and chained (``raise … from exc``).
 """
@@ -72,6 +74,10 @@ class FilterError(InvalidInputError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, field="filters")
+
+
+class FilterWarning(UserWarning):
+    """A filter that can never match, or asks metadata for what a record has as a field of its own. Not an error."""
 
 
 class NotFoundError(AgentMemError, LookupError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from agentmem.types.clock import Micros
-from agentmem.types.enums import Layer, UserId
+from agentmem.types.enums import AllUsers, Layer
 
 if TYPE_CHECKING:
     from agentmem.types.newmemory import NewMemory
@@ -24,7 +24,7 @@ record of another store, also as its ``to_dict()``."""
 class Scope:
     """Whose records. ``user_id`` is a wall, the others narrow; see ``Memory.search``."""
 
-    user_id: UserId = None
+    user_id: str | AllUsers | None = None
     agent_id: str | None = None
     run_id: str | None = None
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
+from agentmem.types.checks import check_instant, check_name
+from agentmem.types.clock import to_datetime
 from agentmem.types.enums import Layer
 from agentmem.types.errors import InvalidInputError, shown
+from agentmem.types.values import as_number
 
 
 class NewMemory(BaseModel):
@@ -23,10 +27,10 @@ class NewMemory(BaseModel):
 
     content: str
     """The text to remember."""
-    user_id: str | None = None
+    user_id: str | int | UUID | None = None
     """Whose memory it is."""
-    agent_id: str | None = None
-    run_id: str | None = None
+    agent_id: str | int | UUID | None = None
+    run_id: str | int | UUID | None = None
     role: str | None = None
     """Who said it, for messages: ``user``, ``assistant``, ..."""
     kind: str | None = None
@@ -34,17 +38,35 @@ class NewMemory(BaseModel):
     layer: Layer | None = None
     """Left out: ``interact`` for session kinds, else ``Settings.message_layer`` with a role, else ``default_layer``."""
     metadata: Mapping[str, Any] | None = None
-    """What filters look at: text keys, JSON values; dates become ISO 8601 text."""
+    """What filters look at: text keys, JSON values, and what docs/values.md says that becomes of others."""
     importance: float | None = None
     """In [0, 1]."""
     ttl: timedelta | float | None = None
     """Seconds, or a timedelta, after which it is invisible."""
     occurred_at: datetime | None = None
     """When it happened, if not now; aware."""
-    id: str | None = None
+    id: str | int | UUID | None = None
     """One of your own, at most 512 characters, so that adding again is safe."""
     dedupe: bool | None = None
     """Whether a fact that is already there is not stored again; left out, see ``Memory.add``."""
+
+    @field_validator("user_id", "agent_id", "run_id", "id", mode="before")
+    @classmethod
+    def _text_of_id(cls, value: object, info: ValidationInfo) -> object:
+        # pydantic would take True for 1, and bytes for text.
+        return value if value is None or isinstance(value, str) else check_name(value, info.field_name or "id")
+
+    @field_validator("importance", "ttl", mode="before")
+    @classmethod
+    def _python_number(cls, value: object) -> object:
+        return as_number(value)
+
+    @field_validator("occurred_at", mode="before")
+    @classmethod
+    def _whole_instant(cls, value: object) -> object:
+        if isinstance(value, str) or (isinstance(value, date) and not isinstance(value, datetime)):
+            return to_datetime(check_instant(value, "occurred_at"))
+        return value
 
     if not TYPE_CHECKING:  # where the fields are the signature
 
@@ -57,4 +79,6 @@ class NewMemory(BaseModel):
             except ValidationError as exc:
                 first = exc.errors(include_url=False)[0]
                 name = ".".join(str(part) for part in first["loc"])
+                if isinstance(ours := first.get("ctx", {}).get("error"), InvalidInputError):
+                    raise InvalidInputError(str(ours), field=name) from exc
                 raise InvalidInputError(f"{name}: {first['msg']} (got {shown(first['input'])})", field=name) from exc

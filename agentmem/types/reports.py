@@ -194,3 +194,5 @@ class VerifyReport(Plain):
     """What was looked at: ``records``, ``embeddings``, ``history``, ``lancedb``."""
     problems: list[str] = field(default_factory=list[str])
     """One line each."""
+    notes: list[str] = field(default_factory=list[str])
+    """What is in order and worth knowing: names of an old store that look the same, or have blanks around them."""

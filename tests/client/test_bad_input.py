@@ -24,6 +24,7 @@ from agentmem import (
     AsyncMemory,
     ConflictError,
     FilterError,
+    FilterWarning,
     InvalidInputError,
     Layer,
     Memory,
@@ -158,19 +159,20 @@ def test_content_at_the_limit_is_stored_whole(open_memory: Open) -> None:
     "text", ["\ufeffbom", "\u202eright to left", "a\r\nb\x1f", "\U0001f469\u200d\U0001f680", "\ufffe"]
 )
 def test_strange_but_whole_text_comes_back_exactly(memory: Memory, text: str) -> None:
-    id = memory.add(text, metadata={text: [text]}, user_id=text, run_id=text, id=text, kind=text, role=text).id
+    name = text.strip("\ufeff\u202e\x1f")  # a name has to be seen from end to end
+    id = memory.add(text, metadata={text: [text]}, user_id=name, run_id=name, id=name, kind=name, role=name).id
     record = memory.get(id)
     assert record is not None
-    assert (record.content, record.metadata, record.user_id, record.run_id) == (text, {text: [text]}, text, text)
-    assert (record.id, record.kind, record.role) == (text, text, text)
-    assert [hit.id for hit in memory.search(text, user_id=text)] == [text]
+    assert (record.content, record.metadata, record.user_id, record.run_id) == (text, {text: [text]}, name, name)
+    assert (record.id, record.kind, record.role) == (name, name, name)
+    assert [hit.id for hit in memory.search(text, user_id=name)] == [name]
 
 
 # -- ids and scopes --------------------------------------------------------------------------------------------------
 
 TRICKS = [
     "it's", '"quoted"', "two\nlines", "a; DROP TABLE records; --", "' OR 1=1 --", "../../etc/passwd", "C:\\x\\y", "%",
-    "_", "?", "a" * 512, "\u202eevil", "\U0001f600", "e\u0301", "\u00e9", " padded ", "ID", "id", "NULL", "0", "-1",
+    "_", "?", "a" * 512, "ev\u202eil", "\U0001f600", "\u00e9", "pad ded", "ID", "id", "NULL", "0", "-1",
 ]  # fmt: skip
 
 
@@ -192,7 +194,7 @@ def test_tricky_ids_are_just_ids(memory: Memory) -> None:
     assert memory.verify().ok
 
 
-BAD_IDS = ["", "  ", NUL, SURROGATE, "a" * 513, 5, b"id", ["id"], object()]
+BAD_IDS = ["", "  ", NUL, SURROGATE, "a" * 513, 5.0, True, " id", b"id", ["id"], object()]
 
 
 @pytest.mark.parametrize("id", BAD_IDS, ids=label)
@@ -261,11 +263,12 @@ def test_members_of_enums_are_their_text(memory: Memory) -> None:
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
-        ({"a": {1, 2}}, ["metadata.a", "set", "lists or dicts"]),
+        ({"a": 1j}, ["metadata.a", "complex", "lists or dicts"]),
         ({"a": object()}, ["metadata.a", "object"]),
-        ({"a": b"x"}, ["metadata.a", "bytes"]),
-        ({"a": np.float32(1)}, ["metadata.a", "float32"]),
-        ({"a": np.zeros(3)}, ["metadata.a", "ndarray"]),
+        ({"a": b"x"}, ["metadata.a", "bytes", ".decode()", "b64encode"]),
+        ({"a": np.complex64(1)}, ["metadata.a", "complex"]),
+        ({"a": np.zeros(70_000)}, ["max_metadata_bytes=65,536"]),
+        ({"a": np.array([1, math.inf])}, ["metadata.a[1]", "inf"]),
         ({1: "x"}, ["the key 1", "keys must be text"]),
         ({"a": {None: 1}}, ["metadata.a", "the key None"]),
         ({"a": [{"b": [2**63]}]}, ["metadata.a[0].b[0]", "63 bits", "as text"]),
@@ -473,8 +476,8 @@ def test_kinds_and_layers_are_short_lists_of_names(unchanged: Memory, labels: An
         ({"year": NUL}, ["NUL"]),
         ({NUL: 1}, ["NUL"]),
         ({"year": SURROGATE}, ["surrogate"]),
-        ({"year": {1, 2}}, ["set"]),
-        ({"year": np.zeros(2)}, ["ndarray"]),
+        ({"year": b"2024"}, ["bytes", ".decode()"]),
+        ({"year": np.array([1j])}, ["complex"]),
         ({5: 1}, ["keys must be text"]),
         (endless(), ["deep"]),
         ({"$not": nested(1_000)}, ["deep"]),
@@ -541,7 +544,7 @@ def test_a_cursor_of_the_other_order_is_refused(unchanged: Memory) -> None:
         ({"content": "x", "kind": NUL}, ["kind", "NUL"]),
         ({"content": "x", "kind": SURROGATE}, ["kind", "surrogate"]),
         ({"content": "x", "id": ""}, ["id is empty"]),
-        ({"content": "x", "user_id": 5}, ["user_id", "int"]),
+        ({"content": "x", "user_id": 5.5}, ["user_id", "float"]),
         ({"content": "x", "importance": 2}, ["importance"]),
         (("role", "content"), ["tuple"]),
         (Unprintable(), ["Unprintable"]),
@@ -697,7 +700,7 @@ def only_our_errors() -> Iterator[None]:
     message = "fine"
     try:
         yield
-    except AgentMemError as exc:
+    except (AgentMemError, FilterWarning) as exc:  # warnings are errors in tests
         message = str(exc)
     assert 0 < len(message) < 2_000
     assert "SQL" not in message

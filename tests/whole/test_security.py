@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from conftest import ROOT
@@ -19,6 +20,7 @@ from conftest import ROOT
 from agentmem import ALL, Memory, Settings
 
 COUNT = 10_000
+UNSEEN = " \n\r\t\x01\x1b\x7f\u202e\u200b\ufeff"
 PIECES = [
     "'", '"', "''", "';", "`", "\\", "\\'", ";", "--", "/*", "*/", "%", "_", "?", "??", ":1", "$1", "@x", "(", ")",
     "[", "]", "{", "}", "{0}", "{user}", "%s", "%n", "${HOME}", "$(id)", "`id`", "|", "&", "<", ">", "\n", "\r\n",
@@ -42,11 +44,19 @@ def hostile(seed: int, count: int) -> list[str]:
     return list(found)
 
 
+def hostile_names(seed: int, count: int) -> list[str]:
+    """The same as names: composed, with nothing invisible at the ends of a name and of its reverse."""
+    found = dict.fromkeys(normalize("NFC", text.strip(UNSEEN)) for text in hostile(seed, 3 * count))
+    reversible = [name for name in found if name and normalize("NFC", name[::-1]) == name[::-1]]
+    assert len(reversible) >= count
+    return reversible[:count]
+
+
 @pytest.fixture(params=[50_000, 100], ids=["arenas", "lancedb and fts5"])
 def crowded(request: pytest.FixtureRequest, open_memory: Callable[..., Memory]) -> tuple[Memory, list[str]]:
     """A store in which every hostile string is an id, a user, an agent, a run, a content and metadata."""
     memory = open_memory(settings=Settings(arena_limit=request.param))
-    texts = hostile(23, COUNT)
+    texts = hostile_names(23, COUNT)
     for start in range(0, COUNT, 500):
         memory.add_many(
             [

@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import timedelta
+from datetime import timedelta, timezone
+from decimal import Decimal
 from functools import partial
 from multiprocessing.connection import Connection
 from operator import attrgetter
@@ -58,7 +59,9 @@ contents = st.sampled_from(TEXTS)
 queries = st.sampled_from(QUERIES)
 metadata = st.dictionaries(
     st.sampled_from(["tag", "n", "o'k"]),
-    st.sampled_from(["a", "it's", 1, 2, 2.5, True, None, {"x": [1, "日"]}]),
+    st.sampled_from(
+        ["a", "it's", 1, 2, 2.5, True, None, {"x": [1, "日"]}, START, START.date(), Decimal("2.5"), frozenset({2, 1})]
+    ),
     max_size=2,
 )
 filters = st.sampled_from(
@@ -74,6 +77,12 @@ filters = st.sampled_from(
         {"$or": [{"tag": {"$exists": False}}, {"n": {"$lte": 2}}]},
         {"$not": {"o'k": {"$ne": "it's"}}},
         {"n": {"$nin": [1, 2]}},
+        {"tag": {"$gte": START.astimezone(timezone(timedelta(hours=5)))}},
+        {"n": {"$in": [START.date(), Decimal(2)]}},
+        {"tag.x": "日"},
+        {"$kind": "fact"},
+        {"$or": [{"$importance": {"$gt": 0.2}}, {"$occurred_at": {"$exists": False}}]},
+        {"$user_id": {"$in": ["user-1", None]}, "$created_at": {"$gte": START}},
     ]
 )
 ttls = st.sampled_from([None, None, None, 2.0, 3_600.0, 604_800.0])
