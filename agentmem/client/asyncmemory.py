@@ -22,7 +22,7 @@ from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.client.streaming import AddStream, Unread, batches
 from agentmem.client.waiting import in_thread, wait_for
 from agentmem.types.clock import Clock
-from agentmem.types.enums import UNSET, By, Gone, Instant, Layer, Mode, Order, TimeZone, Ttl, Unset, UserId, When
+from agentmem.types.enums import UNSET, By, Gone, Id, Instant, Layer, Mode, Order, TimeZone, Ttl, Unset, UserId, When
 from agentmem.types.inputs import Draft, Item
 from agentmem.types.ports import Embedder
 from agentmem.types.records import AddResult, HistoryEvent, MemoryRecord, Page, SearchResults
@@ -71,9 +71,7 @@ class AsyncMemory:
         """The same as ``aclose``."""
         await self.aclose()
 
-    def scoped(
-        self, *, user_id: str | None = None, agent_id: str | None = None, run_id: str | None = None
-    ) -> AsyncMemory:
+    def scoped(self, *, user_id: Id | None = None, agent_id: Id | None = None, run_id: Id | None = None) -> AsyncMemory:
         """See ``Memory.scoped``."""
         view = AsyncMemory.__new__(AsyncMemory)
         view._blocking = self._blocking.scoped(user_id=user_id, agent_id=agent_id, run_id=run_id)
@@ -86,9 +84,9 @@ class AsyncMemory:
         self,
         item: Item,
         *,
-        user_id: str | None = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         role: str | None = None,
         kind: str | None = None,
         layer: Layer | str | None = None,
@@ -96,7 +94,7 @@ class AsyncMemory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
-        id: str | None = None,
+        id: Id | None = None,
         dedupe: bool | None = None,
     ) -> AddResult:
         """See ``Memory.add``."""
@@ -115,9 +113,9 @@ class AsyncMemory:
         self,
         items: Sequence[Item],
         *,
-        user_id: str | None = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         role: str | None = None,
         kind: str | None = None,
         layer: Layer | str | None = None,
@@ -143,9 +141,9 @@ class AsyncMemory:
         items: Iterable[Item] | AsyncIterable[Item],
         *,
         chunk: int = 1_000,
-        user_id: str | None = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         role: str | None = None,
         kind: str | None = None,
         layer: Layer | str | None = None,
@@ -193,8 +191,8 @@ class AsyncMemory:
         query: str,
         *,
         user_id: UserId = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         limit: int = 10,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
@@ -221,8 +219,8 @@ class AsyncMemory:
         *,
         max_tokens: int,
         user_id: UserId = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -242,13 +240,13 @@ class AsyncMemory:
         return await self._search(options, call)
 
     async def recent(
-        self, *, run_id: str, user_id: UserId = None, agent_id: str | None = None, limit: int = 20, by: By = "event"
+        self, *, run_id: Id, user_id: UserId = None, agent_id: Id | None = None, limit: int = 20, by: By = "event"
     ) -> list[MemoryRecord]:
         """See ``Memory.recent``."""
         options = PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, by=by, limit=limit)
         return await self._run(self._border.recent, options)
 
-    async def get(self, id: str) -> MemoryRecord | None:
+    async def get(self, id: Id) -> MemoryRecord | None:
         """See ``Memory.get``."""
         return await self._run(self._blocking.get, id)
 
@@ -256,8 +254,8 @@ class AsyncMemory:
         self,
         *,
         user_id: UserId = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -279,8 +277,8 @@ class AsyncMemory:
         self,
         *,
         user_id: UserId = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -308,8 +306,8 @@ class AsyncMemory:
         self,
         *,
         user_id: UserId = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -323,20 +321,20 @@ class AsyncMemory:
         )  # fmt: skip
         return await self._run(self._border.count, options)
 
-    async def users(self, *, agent_id: str | None = None, run_id: str | None = None) -> list[Group]:
+    async def users(self, *, agent_id: Id | None = None, run_id: Id | None = None) -> list[Group]:
         """See ``Memory.users``."""
         return await self._run(self._border.users, agent_id, run_id)
 
-    async def runs(self, *, user_id: UserId = None, agent_id: str | None = None) -> list[Group]:
+    async def runs(self, *, user_id: UserId = None, agent_id: Id | None = None) -> list[Group]:
         """See ``Memory.runs``."""
         return await self._run(self._border.groups, "runs", user_id, agent_id, None)
 
-    async def agents(self, *, user_id: UserId = None, run_id: str | None = None) -> list[Group]:
+    async def agents(self, *, user_id: UserId = None, run_id: Id | None = None) -> list[Group]:
         """See ``Memory.agents``."""
         return await self._run(self._border.groups, "agents", user_id, None, run_id)
 
     async def kinds(
-        self, *, user_id: UserId = None, agent_id: str | None = None, run_id: str | None = None
+        self, *, user_id: UserId = None, agent_id: Id | None = None, run_id: Id | None = None
     ) -> list[Group]:
         """See ``Memory.kinds``."""
         return await self._run(self._border.groups, "kinds", user_id, agent_id, run_id)
@@ -345,8 +343,8 @@ class AsyncMemory:
         self,
         *,
         user_id: UserId = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
         since: When | None = None,
         until: When | None = None,
@@ -365,7 +363,7 @@ class AsyncMemory:
 
     async def update(
         self,
-        id: str,
+        id: Id,
         *,
         content: str | Unset = UNSET,
         metadata: Mapping[str, Any] | Unset | None = UNSET,
@@ -384,16 +382,16 @@ class AsyncMemory:
             if_version=if_version,
         )
 
-    async def delete(self, id: str) -> bool:
+    async def delete(self, id: Id) -> bool:
         """See ``Memory.delete``."""
         return await self._wait(self._blocking.delete, id)
 
     async def delete_all(
         self,
         *,
-        user_id: str | None = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
         dry_run: bool = False,
     ) -> int:
@@ -407,28 +405,28 @@ class AsyncMemory:
             dry_run=dry_run,
         )
 
-    async def erase(self, id: str) -> EraseReport:
+    async def erase(self, id: Id) -> EraseReport:
         """See ``Memory.erase``."""
         return await self._wait(self._blocking.erase, id)
 
-    async def erase_all(self, *, user_id: str) -> EraseReport:
+    async def erase_all(self, *, user_id: Id) -> EraseReport:
         """See ``Memory.erase_all``."""
         return await self._wait(self._blocking.erase_all, user_id=user_id)
 
-    async def history(self, id: str) -> list[HistoryEvent]:
+    async def history(self, id: Id) -> list[HistoryEvent]:
         """See ``Memory.history``."""
         return await self._run(self._blocking.history, id)
 
-    async def restore(self, id: str, *, version: int | None = None) -> MemoryRecord:
+    async def restore(self, id: Id, *, version: int | None = None) -> MemoryRecord:
         """See ``Memory.restore``."""
         return await self._wait(self._blocking.restore, id, version=version)
 
     async def restore_all(
         self,
         *,
-        user_id: str | None = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
         since: When | None = None,
         until: When | None = None,
@@ -442,7 +440,7 @@ class AsyncMemory:
         return await self._wait(self._border.restore_all, options, why, dry_run)
 
     async def feedback(
-        self, id: str, *, rating: float | None = None, accepted: bool | None = None, query: str | None = None
+        self, id: Id, *, rating: float | None = None, accepted: bool | None = None, query: str | None = None
     ) -> None:
         """See ``Memory.feedback``."""
         await self._wait(self._blocking.feedback, id, rating=rating, accepted=accepted, query=query)

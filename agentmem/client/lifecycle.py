@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agentmem import operations
 from agentmem.client.checks import check_flag, check_id
 from agentmem.types.checks import check_instant
-from agentmem.types.enums import Instant
+from agentmem.types.enums import Id, Instant
 from agentmem.types.errors import ScopeError
 from agentmem.types.inputs import Scope
 from agentmem.types.records import MemoryRecord
@@ -42,35 +42,35 @@ class LifecycleClient:
         engine.check_process()
         return engine.lifecycle.sweep(at, dry_run=dry_run)
 
-    def explain(self, id: str) -> Explanation:
+    def explain(self, id: Id) -> Explanation:
         """Why a record is in its layer, its score, what it lacks for promotion, and when it is due.
 
         Also of a record that has expired or was deleted. Raises ``NotFoundError``.
         """
         return operations.lifecycle.explain(self._handle.engine(), check_id(id), self._bound)
 
-    def promote(self, id: str) -> MemoryRecord:
+    def promote(self, id: Id) -> MemoryRecord:
         """Move a record to the next layer, whatever its score; its time there begins now.
 
         Raises ``NotFoundError``, ``InvalidInputError`` for an asset, ``CapacityError`` if the assets are full.
         """
         return operations.lifecycle.promote(self._handle.engine(), check_id(id), self._bound)
 
-    def demote(self, id: str) -> MemoryRecord:
+    def demote(self, id: Id) -> MemoryRecord:
         """Move a record to the layer before; its time there begins now.
 
         Raises ``NotFoundError``, and ``InvalidInputError`` for a record in the lowest layer.
         """
         return operations.lifecycle.demote(self._handle.engine(), check_id(id), self._bound)
 
-    def pin(self, id: str) -> MemoryRecord:
+    def pin(self, id: Id) -> MemoryRecord:
         """Keep a record: no rule promotes, expires or evicts it. A ``ttl`` that its caller set is kept all the same.
 
         Raises ``NotFoundError``.
         """
         return operations.lifecycle.pin(self._handle.engine(), check_id(id), self._bound)
 
-    def unpin(self, id: str) -> MemoryRecord:
+    def unpin(self, id: Id) -> MemoryRecord:
         """Undo ``pin``; the record's time in its layer begins now. Raises ``NotFoundError``."""
         return operations.lifecycle.unpin(self._handle.engine(), check_id(id), self._bound)
 
@@ -86,22 +86,22 @@ class AsyncLifecycleClient:
         """See ``LifecycleClient.sweep``."""
         return await self._wait(self._blocking.sweep, now, dry_run)
 
-    async def explain(self, id: str) -> Explanation:
+    async def explain(self, id: Id) -> Explanation:
         """See ``LifecycleClient.explain``."""
         return await self._wait(self._blocking.explain, id)
 
-    async def promote(self, id: str) -> MemoryRecord:
+    async def promote(self, id: Id) -> MemoryRecord:
         """See ``LifecycleClient.promote``."""
         return await self._wait(self._blocking.promote, id)
 
-    async def demote(self, id: str) -> MemoryRecord:
+    async def demote(self, id: Id) -> MemoryRecord:
         """See ``LifecycleClient.demote``."""
         return await self._wait(self._blocking.demote, id)
 
-    async def pin(self, id: str) -> MemoryRecord:
+    async def pin(self, id: Id) -> MemoryRecord:
         """See ``LifecycleClient.pin``."""
         return await self._wait(self._blocking.pin, id)
 
-    async def unpin(self, id: str) -> MemoryRecord:
+    async def unpin(self, id: Id) -> MemoryRecord:
         """See ``LifecycleClient.unpin``."""
         return await self._wait(self._blocking.unpin, id)

@@ -22,7 +22,7 @@ from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.client.streaming import AddStream, Unread
 from agentmem.types.checks import check_number
 from agentmem.types.clock import Clock
-from agentmem.types.enums import UNSET, By, Gone, Instant, Layer, Mode, Order, TimeZone, Ttl, Unset, UserId, When
+from agentmem.types.enums import UNSET, By, Gone, Id, Instant, Layer, Mode, Order, TimeZone, Ttl, Unset, UserId, When
 from agentmem.types.errors import InvalidInputError, ScopeError, StoreCorruptError
 from agentmem.types.inputs import Item, Scope
 from agentmem.types.ports import Embedder
@@ -71,7 +71,7 @@ class Memory:
         if self._border.bound is None:
             self.handle.close()
 
-    def scoped(self, *, user_id: str | None = None, agent_id: str | None = None, run_id: str | None = None) -> Memory:
+    def scoped(self, *, user_id: Id | None = None, agent_id: Id | None = None, run_id: Id | None = None) -> Memory:
         """A view of the same store with the scope bound: every call uses it, and a foreign id is absent to it.
 
         Raises ``ScopeError`` for no scope at all, and later for calls that name another one.
@@ -87,9 +87,9 @@ class Memory:
         self,
         item: Item,
         *,
-        user_id: str | None = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         role: str | None = None,
         kind: str | None = None,
         layer: Layer | str | None = None,
@@ -97,7 +97,7 @@ class Memory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
-        id: str | None = None,
+        id: Id | None = None,
         dedupe: bool | None = None,
     ) -> AddResult:
         """Remember one thing; returns once it is durable, and the very next search finds it.
@@ -130,9 +130,9 @@ class Memory:
         self,
         items: Sequence[Item],
         *,
-        user_id: str | None = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         role: str | None = None,
         kind: str | None = None,
         layer: Layer | str | None = None,
@@ -162,9 +162,9 @@ class Memory:
         items: Iterable[Item],
         *,
         chunk: int = 1_000,
-        user_id: str | None = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         role: str | None = None,
         kind: str | None = None,
         layer: Layer | str | None = None,
@@ -215,8 +215,8 @@ class Memory:
         query: str,
         *,
         user_id: UserId = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         limit: int = 10,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
@@ -255,8 +255,8 @@ class Memory:
         *,
         max_tokens: int,
         user_id: UserId = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -286,7 +286,7 @@ class Memory:
         return self._border.context(query, options, max_tokens=max_tokens, count_tokens=count_tokens)
 
     def recent(
-        self, *, run_id: str, user_id: UserId = None, agent_id: str | None = None, limit: int = 20, by: By = "event"
+        self, *, run_id: Id, user_id: UserId = None, agent_id: Id | None = None, limit: int = 20, by: By = "event"
     ) -> list[MemoryRecord]:
         """The last ``limit`` records of a conversation, oldest first.
 
@@ -295,7 +295,7 @@ class Memory:
         """
         return self._border.recent(PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, by=by, limit=limit))
 
-    def get(self, id: str) -> MemoryRecord | None:
+    def get(self, id: Id) -> MemoryRecord | None:
         """The record with this id, or None if there is none (here), or it is deleted or expired."""
         return operations.read.get(self.handle.engine(), check_id(id), self._border.bound)
 
@@ -303,8 +303,8 @@ class Memory:
         self,
         *,
         user_id: UserId = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -333,8 +333,8 @@ class Memory:
         self,
         *,
         user_id: UserId = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -361,8 +361,8 @@ class Memory:
         self,
         *,
         user_id: UserId = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -376,7 +376,7 @@ class Memory:
         )  # fmt: skip
         return self._border.count(options)
 
-    def users(self, *, agent_id: str | None = None, run_id: str | None = None) -> list[Group]:
+    def users(self, *, agent_id: Id | None = None, run_id: Id | None = None) -> list[Group]:
         """Everybody who has records here, with their number and the first and the last time; for administration.
 
         A view lists the user that it is bound to, and nobody else. The one with the latest event comes first, then they
@@ -384,18 +384,18 @@ class Memory:
         """
         return self._border.users(agent_id, run_id)
 
-    def runs(self, *, user_id: UserId = None, agent_id: str | None = None) -> list[Group]:
+    def runs(self, *, user_id: UserId = None, agent_id: Id | None = None) -> list[Group]:
         """The conversations of a scope, the one with the latest event first, then by name.
 
         With ``user_id=ALL`` each is there once for every user who has records in it.
         """
         return self._border.groups("runs", user_id, agent_id, None)
 
-    def agents(self, *, user_id: UserId = None, run_id: str | None = None) -> list[Group]:
+    def agents(self, *, user_id: UserId = None, run_id: Id | None = None) -> list[Group]:
         """The agents of a scope, as ``runs`` lists conversations."""
         return self._border.groups("agents", user_id, None, run_id)
 
-    def kinds(self, *, user_id: UserId = None, agent_id: str | None = None, run_id: str | None = None) -> list[Group]:
+    def kinds(self, *, user_id: UserId = None, agent_id: Id | None = None, run_id: Id | None = None) -> list[Group]:
         """The kinds of a scope's records, the one with the latest event first, then by name."""
         return self._border.groups("kinds", user_id, agent_id, run_id)
 
@@ -403,8 +403,8 @@ class Memory:
         self,
         *,
         user_id: UserId = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
         since: When | None = None,
         until: When | None = None,
@@ -428,7 +428,7 @@ class Memory:
 
     def update(
         self,
-        id: str,
+        id: Id,
         *,
         content: str | Unset = UNSET,
         metadata: Mapping[str, Any] | Unset | None = UNSET,
@@ -450,16 +450,16 @@ class Memory:
         )  # fmt: skip
         return operations.change.update(engine, check_id(id), patch, self._border.bound)
 
-    def delete(self, id: str) -> bool:
+    def delete(self, id: Id) -> bool:
         """Hide a record everywhere before this returns; False if there was none. ``restore`` brings it back."""
         return operations.change.delete(self.handle.engine(), check_id(id), self._border.bound)
 
     def delete_all(
         self,
         *,
-        user_id: str | None = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
         dry_run: bool = False,
     ) -> int:
@@ -478,7 +478,7 @@ class Memory:
             self._border.hint(scope, filters)
         return count
 
-    def erase(self, id: str) -> EraseReport:
+    def erase(self, id: Id) -> EraseReport:
         """Remove a record's text, metadata and embedding for good, deleted or not, from its history too.
 
         Returns once libSQL's files hold nothing of it; ``pending`` names derived copies that are being rewritten in the
@@ -487,18 +487,18 @@ class Memory:
 
         return operations.erase.erase(self.handle.engine(), check_id(id), self._border.bound)
 
-    def erase_all(self, *, user_id: str) -> EraseReport:
+    def erase_all(self, *, user_id: Id) -> EraseReport:
         """Erase everything that was ever stored for a user, deleted records included."""
         scope = self._border.scope(user_id, None, None, write=True)
         if scope.user_id is None:
             raise ScopeError("erase_all() needs the user_id whose records are to be erased")
         return operations.erase.erase_all(self.handle.engine(), scope)
 
-    def history(self, id: str) -> list[HistoryEvent]:
+    def history(self, id: Id) -> list[HistoryEvent]:
         """Every change of a record, oldest first, also of one that was deleted. Raises ``NotFoundError``."""
         return operations.read.history(self.handle.engine(), check_id(id), self._border.bound)
 
-    def restore(self, id: str, *, version: int | None = None) -> MemoryRecord:
+    def restore(self, id: Id, *, version: int | None = None) -> MemoryRecord:
         """Undo a delete, or go back to what a record was at ``version``; either way as a new version.
 
         A record that expired or was evicted can be restored for ``lifecycle.grace_days``; its time in its layer begins
@@ -512,9 +512,9 @@ class Memory:
     def restore_all(
         self,
         *,
-        user_id: str | None = None,
-        agent_id: str | None = None,
-        run_id: str | None = None,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
         since: When | None = None,
         until: When | None = None,
@@ -533,7 +533,7 @@ class Memory:
         return self._border.restore_all(options, why, dry_run)
 
     def feedback(
-        self, id: str, *, rating: float | None = None, accepted: bool | None = None, query: str | None = None
+        self, id: Id, *, rating: float | None = None, accepted: bool | None = None, query: str | None = None
     ) -> None:
         """Say how good a memory was; all of it goes into its history.
 

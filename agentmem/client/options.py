@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar
 
-from agentmem.types.enums import By, Instant, Layer, Mode, Order, TimeZone, Ttl, UserId, When
+from agentmem.types.enums import By, Id, Instant, Layer, Mode, Order, TimeZone, Ttl, UserId, When
 
 
 class _Options:
@@ -35,9 +35,9 @@ class _Options:
 class AddOptions(_Options):
     """Of ``add``, ``add_many`` and ``add_stream``: what an item that says nothing itself falls back to."""
 
-    user_id: str | None = None
-    agent_id: str | None = None
-    run_id: str | None = None
+    user_id: Id | None = None
+    agent_id: Id | None = None
+    run_id: Id | None = None
     role: str | None = None
     kind: str | None = None
     layer: Layer | str | None = None
@@ -45,7 +45,7 @@ class AddOptions(_Options):
     importance: float | None = None
     ttl: Ttl | None = None
     occurred_at: Instant | None = None
-    id: str | None = None
+    id: Id | None = None
     """For ``add`` alone; a batch has an id for each item, in the item."""
     dedupe: bool | None = None
 
@@ -55,8 +55,8 @@ class SearchOptions(_Options):
     """Of ``search``, and of ``context`` without ``limit``, ``as_of`` and ``explain``."""
 
     user_id: UserId = None
-    agent_id: str | None = None
-    run_id: str | None = None
+    agent_id: Id | None = None
+    run_id: Id | None = None
     limit: int = 10
     filters: Mapping[str, object] | None = None
     kinds: Sequence[str] | None = None
@@ -75,8 +75,8 @@ class PageOptions(_Options):
     """Of ``page``, and of ``iterate`` without ``limit`` and ``cursor``."""
 
     user_id: UserId = None
-    agent_id: str | None = None
-    run_id: str | None = None
+    agent_id: Id | None = None
+    run_id: Id | None = None
     filters: Mapping[str, object] | None = None
     kinds: Sequence[str] | None = None
     layers: Sequence[Layer | str] | None = None

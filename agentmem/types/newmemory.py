@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from agentmem.types.checks import check_instant, check_name
 from agentmem.types.clock import to_datetime
-from agentmem.types.enums import Layer
+from agentmem.types.enums import Id, Layer
 from agentmem.types.errors import InvalidInputError, shown
 from agentmem.types.values import as_number
 
@@ -27,10 +26,10 @@ class NewMemory(BaseModel):
 
     content: str
     """The text to remember."""
-    user_id: str | int | UUID | None = None
+    user_id: Id | None = None
     """Whose memory it is."""
-    agent_id: str | int | UUID | None = None
-    run_id: str | int | UUID | None = None
+    agent_id: Id | None = None
+    run_id: Id | None = None
     role: str | None = None
     """Who said it, for messages: ``user``, ``assistant``, ..."""
     kind: str | None = None
@@ -45,7 +44,7 @@ class NewMemory(BaseModel):
     """Seconds, or a timedelta, after which it is invisible."""
     occurred_at: datetime | None = None
     """When it happened, if not now; aware."""
-    id: str | int | UUID | None = None
+    id: Id | None = None
     """One of your own, at most 512 characters, so that adding again is safe."""
     dedupe: bool | None = None
     """Whether a fact that is already there is not stored again; left out, see ``Memory.add``."""
