@@ -311,7 +311,7 @@ def test_a_memory_cannot_talk_to_the_terminal(cli: Cli) -> None:
     [
         (["add", "  "], "content is empty"),
         (["add", "text", "--importance", "7"], "importance must be a number from 0 to 1"),
-        (["add", "text", "--metadata", '{"a": NaN}'], "JSON has no such number"),
+        (["add", "text", "--metadata", '{"a": NaN}'], "which JSON does not have"),
         (["add", "text", "--user", ""], "user_id is empty"),
         (["add", "--file", "/nowhere.jsonl"], "/nowhere.jsonl"),
         (["search", "text", "--limit", "0"], "limit must be an int"),
