@@ -41,7 +41,7 @@ _QUIET, _EXIT_WAIT = 0.1, 10.0
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DAMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
-_OS_ERROR = re.compile(r"os error (\d+)")
+_OS_ERROR = re.compile(r"(?:os error |Os \{ code: )(\d+)")
 
 
 class Table(Protocol):
@@ -219,7 +219,12 @@ def ensure_indices(table: Table) -> bool:
     return bool(missing)
 
 
-def mapped(exc: Exception, doing: str, path: Path) -> StoreError:
+def is_error(exc: BaseException) -> bool:
+    """Whether lancedb failed. It panics where it can start no thread or open no file, and a panic is no Exception."""
+    return isinstance(exc, Exception) or type(exc).__name__ == "PanicException"
+
+
+def mapped(exc: BaseException, doing: str, path: Path) -> StoreError:
     """The error of ours for one of the driver, which only tells them apart in its text.
 
     What is neither a full disk, nor another trouble of the operating system, nor a second writer is damage.

@@ -241,8 +241,8 @@ class LanceIndex:
                 return absent if table is None else driver.calls.run(partial(work, table))
             except (ClosedError, InvalidInputError, driver.TableBusyError):
                 raise
-            except Exception as exc:
-                if from_handler(exc):
+            except BaseException as exc:
+                if from_handler(exc) or not driver.is_error(exc):
                     raise
                 error = driver.mapped(exc, doing, self._path)
                 self._drop(table)

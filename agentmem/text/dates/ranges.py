@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from datetime import UTC, tzinfo
 from functools import cache
-from typing import TYPE_CHECKING
 
 from agentmem.text.dates.civil import Calendar, Range, days
 from agentmem.text.dates.language import Lexicon
 from agentmem.text.dates.languages import LANGUAGES
+from agentmem.text.dates.match import Context, Item
+from agentmem.text.dates.rules import dates_among
 from agentmem.text.dates.token import Token, fold
+from agentmem.text.dates.tokens import tokens_of
 from agentmem.types.clock import Micros
-
-if TYPE_CHECKING:
-    from agentmem.text.dates.match import Item
 
 LONGEST = 4_000
 """Characters of a question that are looked at."""
@@ -58,11 +57,6 @@ def ranges_of(question: str, now: Micros, zone: tzinfo = UTC) -> tuple[Range, ..
         calendar = Calendar(now, zone)
     except (ValueError, OverflowError):  # a clock at an end of time
         return ()
-    # Most questions name no date: the rules are compiled when the first one may.
-    from agentmem.text.dates.match import Context
-    from agentmem.text.dates.rules import dates_among
-    from agentmem.text.dates.tokens import tokens_of
-
     tokens = tokens_of(question, calendar.year)
     words = frozenset(token.word for token in tokens)
     found = list[Token]()
