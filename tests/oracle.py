@@ -191,7 +191,7 @@ class Oracle:
             for row in self.rows
             if row.life == why
             and admits(scope, row)
-            and matches(row.state.metadata, filters)
+            and matches(row.state.metadata, filters, row.public())
             and (row.state.expires is None or row.state.expires > now)
             and (why == "deleted" or row.updated + GRACE > now)
         ]
@@ -255,7 +255,7 @@ class Oracle:
 
     def _repeat(self, row: Row, layer: str, item: Mapping[str, Any], expires: datetime | None) -> bool:
         """What was added before is added again; whether that brought anything new."""
-        old, given = row.state, item.get("metadata") or {}
+        old, given = row.state, stored(item.get("metadata") or {})
         row.aged_from = max(row.aged_from or row.created, self.clock())
         kept = {key: value for key, value in given.items() if key in old.metadata or value is not None}
         metadata = old.metadata | kept
