@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentmem.embedding import open_embedder
+from agentmem.embedding import fast, open_embedder
 from agentmem.embedding.cache import CachedEmbedder
 from agentmem.embedding.fast import FastEmbedder
 from agentmem.embedding.folder import BUNDLED, ModelFolder
@@ -324,6 +325,7 @@ def test_first_search_of_a_process_is_fast_offline_and_silent() -> None:
 
 
 def test_loads_once_for_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "_models", WeakValueDictionary())  # others may have loaded it, and still hold it
     embedder, loads = FastEmbedder(), []
     load = embedder._load
     monkeypatch.setattr(embedder, "_load", lambda: loads.append(1) or load())
