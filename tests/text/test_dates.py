@@ -150,6 +150,17 @@ def this_years(runs: list[list[date]], today: date) -> list[date]:
     return next(run for run in runs if run[0].year == today.year)
 
 
+@cache
+def christmas_before(today: date) -> list[date]:
+    days = list[date]()
+    last = today - DAY
+    while len(days) < 3:
+        if last.month == 12 and last.day in (24, 25, 26) and (days or last.day == 26):
+            days.append(last)
+        last -= DAY
+    return days
+
+
 def either(*parts: Is) -> Is:
     return lambda day, today: any(part(day, today) for part in parts)
 
@@ -174,6 +185,7 @@ COUNTED: dict[str, Is] = {
     "last 3 days": ago(0, 3),
     "last 7 days": ago(0, 7),
     "last 2 months": since_months(2),
+    "last few weeks": ago(0, 35),
     "since 3 days": ago(0, 3),
     "next 3 days": ago(-3, 0),
     "2 weeks ahead": ago(-17, -11),
@@ -203,6 +215,7 @@ COUNTED: dict[str, Is] = {
     "last summer": season((6, 7, 8), over),
     "this spring": season((3, 4, 5), this_years),
     "last winter": season((12, 1, 2), over),
+    "last Christmas": lambda day, today: day in christmas_before(today),
     "since last week": either(week(-1), lambda day, today: week(0)(day, today) and day <= today),
 }
 """What is counted from now, within a thousand days of it."""

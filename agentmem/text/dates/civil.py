@@ -21,7 +21,7 @@ _DAYS_OF_ALL_TIME = date.max.toordinal()
 _RECENT_YEARS = 10
 PARTS = {"morning": (4, 12), "noon": (11, 14), "afternoon": (12, 18), "evening": (17, 24), "night": (18, 30)}
 """Hours of a day that its parts begin and end at; a night ends on the next day."""
-SPRING, SUMMER, AUTUMN, WINTER = range(4)
+SPRING, SUMMER, AUTUMN, WINTER, CHRISTMAS = range(5)
 _SOUTHERN = (
     "Australia/", "Antarctica/", "America/Argentina/", "America/Buenos_Aires", "America/Santiago", "America/Montevideo",
     "America/Sao_Paulo", "America/Asuncion", "America/Punta_Arenas", "America/Coyhaique", "Atlantic/Stanley",
@@ -93,7 +93,13 @@ class Calendar:
         return self.months(year * 12, 12)
 
     def season_of(self, year: int, season: int) -> list[Span]:
-        """The season of a year: three whole months. Of the one around New Year both that it may mean."""
+        """The season of a year: three whole months. Of the one around New Year both that it may mean.
+
+        Christmas is a short one, of three days.
+        """
+        if season == CHRISTMAS:
+            first = _first_day(year * 12 + 11) + 23
+            return [days(first, first + 3)]
         month = (self._spring - 1 + season * 3) % 12
         first = [self.months((year - 1) * 12 + month, 3)] if month == 11 else []
         return [*first, self.months(year * 12 + month, 3)]

@@ -34,7 +34,7 @@ def within(match: Match) -> Item | None:
     """The first week of May, the last day of 2024, the second Monday in May."""
     item, place, weekday = match.date, match["o"].value, match.get("w")
     if match["o"].kind in "AX":
-        if either(place, 0) not in ("last", "recent", "span"):
+        if either(place, 0) not in ("last", "recent", "span", "some"):
             return None
         place = -1
     if item.unit not in ("month", "quarter", "season", "year"):

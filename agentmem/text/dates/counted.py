@@ -10,9 +10,10 @@ from agentmem.text.dates.match import Item, Match, hull, singular
 _OF = re.compile("f")
 _WITHIN = re.compile("it?[MmI]")
 _BESIDE = re.compile("[kV][td]{0,2}I")
+_FEW = 5
 _SHIFTS = {"last": -1, "this": 0, "next": 1, "coming": 1, "second last": -2, "second next": 2}
 _DIRECTIONS = {
-    "last": -1, "past": -1, "recent": -1, "span": -1, "since": -1, "next": 1, "coming": 1, "span ahead": 1,
+    "last": -1, "past": -1, "recent": -1, "span": -1, "some": -1, "since": -1, "next": 1, "coming": 1, "span ahead": 1,
 }  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def _away(match: Match, sign: int) -> Item | None:
             both = count_of(match)
         else:
             both = (1, 1) if match.language.bare_unit and unit == match["u"].value else None
-    if both is None:
+    if both is None or _comes_back(match):
         return None
     low, high = (sign * each for each in both)
     moments = [calendar.moment(each, unit, whole=False) for each in (low, high)]
@@ -65,6 +66,12 @@ def _away(match: Match, sign: int) -> Item | None:
     exact = low == high and low == int(low)
     year = calendar.year + int(low) if unit == "year" and exact else None
     return Item(unit if exact and unit in ("day", "weekend", "year") else "span", [hull(spans)], year=year)
+
+
+def _comes_back(match: Match) -> bool:
+    """Two days back in Berlin, where two days back would be two days ago."""
+    word = match.get("g")
+    return word is not None and word.value == "back" and match.after is not None and match.after.kind not in ".,"
 
 
 def rolling(match: Match) -> Item | None:
@@ -111,6 +118,9 @@ def unit_near(match: Match) -> Item | None:
         return None
     if unit == "hour":
         return _roll(match, -1, unit) if which == "past" else None
+    several = unit in ("days", "weeks", "months", "years") or which == "span"
+    if several and match.language.spaced:
+        return _roll(match, -_FEW, singular(unit)) if _DIRECTIONS.get(which) == -1 else None
     if unit not in ("week", "weekend", "month", "quarter", "year"):
         return None
     if match.language.article_matters and match.follows("t"):

@@ -26,7 +26,7 @@ _PART = r"(?P<p>[PH])"
 _RULES: list[tuple[Build, str, tuple[str, ...]]] = [
     # Counted from now.
     (counted.ago, "GV", (
-        rf"{_UNITS_AND_HALF}G", rf"{_UNITS}G", r"(?P<C>C)G", r"(?P<u>U)G",
+        rf"{_UNITS_AND_HALF}(?P<g>G)", rf"{_UNITS}(?P<g>G)", r"(?P<C>C)(?P<g>G)", r"(?P<u>U)G",
         rf"V{_UNITS_AND_HALF}", rf"V{_UNITS}", r"V(?P<C>C)",
     )),
     (counted.ahead, "Bv", (rf"{_UNITS}B", r"(?P<C>C)B", rf"v{_UNITS}", r"v(?P<C>C)", r"v(?P<u>U)")),

@@ -48,7 +48,7 @@ DUTCH = Language(
         "A": {
             "vorig | vorige": "last",
             "afgelopen": "recent",
-            "laatste": "span",
+            "laatste": "some",
             "deze | dit": "this",
             "volgend | volgende": "next",
             "komend | komende | aanstaande": "coming",
@@ -62,7 +62,7 @@ DUTCH = Language(
         "m": {"april": 4, "mei": 5, "juni": 6, "augustus": 8},
         "b": {"feb": 2, "mrt": 3, "apr": 4, "aug": 8, "sept | sep": 9, "okt": 10, "nov": 11, "dec": 12},
         "u": {"jan": 1, "jun": 6, "jul": 7},
-        "S": {"lente | voorjaar": 0, "zomer": 1, "herfst | najaar": 2, "winter": 3},
+        "S": {"lente | voorjaar": 0, "zomer": 1, "herfst | najaar": 2, "winter": 3, "kerst | kerstmis": 4},
         "Q": {"q1": 1, "q2": 2, "q3": 3, "q4": 4},
         "r": {"eerste": 1, "tweede": 2, "derde": 3, "vierde": 4},
         "e": {"begin": "early", "half | midden | medio": "middle", "eind | einde": "late"},

@@ -60,7 +60,7 @@ FRENCH = Language(
         },
         "m": {"mars": 3, "avril": 4, "mai": 5},
         "b": {"janv": 1, "févr | fév": 2, "avr": 4, "juil": 7, "oct": 10, "nov": 11, "déc": 12},
-        "S": {"printemps": 0, "été": 1, "automne": 2, "hiver": 3},
+        "S": {"printemps": 0, "été": 1, "automne": 2, "hiver": 3, "noël": 4},
         "Q": {"t1": 1, "t2": 2, "t3": 3, "t4": 4},
         "r": {"premier | première": 1, "deuxième | second | seconde": 2, "troisième": 3, "quatrième": 4},
         "e": {"début": "early", "mi | milieu": "middle", "fin": "late"},

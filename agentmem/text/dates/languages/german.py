@@ -58,7 +58,7 @@ GERMAN = Language(
         "b": {"feb": 2, "mrz | mär": 3, "apr": 4, "aug": 8, "sept | sep": 9, "okt": 10, "nov": 11, "dez": 12},
         "u": {"jan": 1, "jun": 6, "jul": 7},
         "S": {"frühling | frühlings | frühjahr | frühjahrs": 0, "sommer | sommers": 1, "herbst | herbstes": 2,
-              "winter | winters": 3},
+              "winter | winters": 3, "weihnachten": 4},
         "Q": {"q1": 1, "q2": 2, "q3": 3, "q4": 4},
         "r": {"ersten | erstes | erste": 1, "zweiten | zweites | zweite": 2, "dritten | drittes | dritte": 3,
               "vierten | viertes | vierte": 4},

@@ -69,7 +69,7 @@ ITALIAN = Language(
         "b": {"feb": 2, "apr": 4, "ott": 10, "nov": 11, "dic": 12},
         "u": {"genn": 1, "mar": 3, "giu": 6, "lugl": 7, "sett": 9},
         "z": {"gen": 1, "mag": 5, "lug": 7, "ago": 8, "set": 9},
-        "S": {"primavera": 0, "estate": 1, "autunno": 2, "inverno": 3},
+        "S": {"primavera": 0, "estate": 1, "autunno": 2, "inverno": 3, "natale": 4},
         "Q": {"t1": 1, "t2": 2, "t3": 3, "t4": 4},
         "r": {"primo | prima": 1, "secondo | seconda": 2, "terzo | terza": 3, "quarto | quarta": 4},
         "e": {"inizio | inizi | ai primi": "early", "metà": "middle", "fine": "late"},

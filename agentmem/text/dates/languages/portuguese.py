@@ -63,7 +63,7 @@ PORTUGUESE = Language(
         "b": {"fev": 2, "abr": 4, "nov": 11, "dez": 12},
         "u": {"jan": 1, "mar": 3, "mai": 5, "jun": 6, "jul": 7},
         "z": {"ago": 8, "set": 9, "out": 10},
-        "S": {"primavera": 0, "verão": 1, "outono": 2, "inverno": 3},
+        "S": {"primavera": 0, "verão": 1, "outono": 2, "inverno": 3, "natal": 4},
         "Q": {"t1": 1, "t2": 2, "t3": 3, "t4": 4},
         "r": {
             "primeiro | primeira": 1,

@@ -68,7 +68,7 @@ SPANISH = Language(
         "b": {"feb": 2, "abr": 4, "sept | sep": 9, "oct": 10, "nov": 11, "dic": 12},
         "u": {"ene": 1, "mar": 3, "jun": 6, "jul": 7},
         "z": {"may": 5, "ago": 8},
-        "S": {"primavera": 0, "verano": 1, "otoño": 2, "invierno": 3},
+        "S": {"primavera": 0, "verano": 1, "otoño": 2, "invierno": 3, "navidad | navidades": 4},
         "Q": {"t1": 1, "t2": 2, "t3": 3, "t4": 4},
         "r": {
             "primer | primero | primera": 1,
