@@ -1,9 +1,9 @@
 """A memory for LLM agents and chatbots: durable, scoped, searchable, in-process."""
 
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from agentmem.client.asyncmemory import AsyncMemory
 from agentmem.client.memory import Memory
 from agentmem.types.enums import ALL, UNSET, EventType, Layer, Pressure
 from agentmem.types.errors import (
@@ -26,6 +26,7 @@ from agentmem.types.errors import (
     StoreVersionError,
 )
 from agentmem.types.ports import Embedder
+from agentmem.types.promise import aside
 from agentmem.types.records import (
     AddResult,
     HistoryEvent,
@@ -51,17 +52,22 @@ from agentmem.types.reports import (
 )
 
 if TYPE_CHECKING:
+    from agentmem.client.asyncmemory import AsyncMemory
     from agentmem.settings import Settings
     from agentmem.types.newmemory import NewMemory
 
 __version__ = "0.1.0"
-_LAZY = {"NewMemory": "agentmem.types.newmemory", "Settings": "agentmem.settings"}
-"""The two pydantic models: imported on first use, since pydantic takes as long as all the rest."""
+_LAZY = {
+    "AsyncMemory": "agentmem.client.asyncmemory",
+    "NewMemory": "agentmem.types.newmemory",
+    "Settings": "agentmem.settings",
+}
+"""Imported on first use: what brings anyio, and the two pydantic models, since pydantic takes as long as the rest."""
 
 
 def __getattr__(name: str) -> object:
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        return getattr(aside(partial(import_module, _LAZY[name])), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

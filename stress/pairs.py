@@ -208,12 +208,15 @@ class Side:
         return float(seconds)
 
     def _python(self, arguments: list[str], given: str, what: str) -> list[str]:
-        """The lines that a new process prints; -P keeps the script's own folder from being searched for modules."""
+        """The lines that a new process prints; -P keeps the script's own folder from being searched for modules.
+
+        Compiled files are kept, whatever is usual here: an import that compiles is not what users wait for.
+        """
         try:
             done = subprocess.run(
                 [sys.executable, "-P", *arguments],
                 input=given, capture_output=True, text=True, cwd=self.folder, timeout=TIMEOUT, check=False,
-                env=os.environ | {"PYTHONPATH": str(self.folder)},
+                env=os.environ | {"PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": ""},
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise Failed(f"{what} with {self.folder.name}: did not finish within {TIMEOUT} s") from None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+from agentmem import filters as language
 from agentmem.client.checks import (
     MAX_QUERY,
     check_content,
@@ -19,9 +20,6 @@ from agentmem.client.checks import (
     check_version,
 )
 from agentmem.client.filterhints import warn_of_filter
-from agentmem.filters.never import contradiction
-from agentmem.filters.parsing import parse_filter
-from agentmem.filters.sqlite import CompiledFilter, compile_tree
 from agentmem.types.checks import check_number, check_text
 from agentmem.types.clock import Micros
 from agentmem.types.enums import UNSET, By, Gone, Mode, Order
@@ -32,6 +30,7 @@ from agentmem.types.zones import check_local_instant
 
 if TYPE_CHECKING:
     from agentmem.client.options import PageOptions, SearchOptions
+    from agentmem.filters.sqlite import CompiledFilter
     from agentmem.operations.page import Listing
     from agentmem.operations.restore import Departed
     from agentmem.retrieval.query import Search
@@ -80,13 +79,15 @@ def span(since: object, until: object, zone: tzinfo) -> tuple[Micros | None, Mic
 
 def condition_of(filters: Mapping[str, object] | None) -> CompiledFilter | None:
     """A filter as a condition on ``records r``; warns where it can never match. Raises ``FilterError``."""
-    tree = parse_filter(filters)
+    if filters is None:
+        return None
+    tree = language.parsing.parse_filter(filters)
     if tree is None:
         return None
-    key = contradiction(tree)
+    key = language.never.contradiction(tree)
     if key is not None:
         warn_of_filter(f"the filter can never match: no value of {shown(key)} is all that it asks of it")
-    return compile_tree(tree, column="r.metadata")
+    return language.sqlite.compile_tree(tree, column="r.metadata")
 
 
 def conditions(filters: Mapping[str, object] | None, kinds: object, layers: object) -> tuple[list[str], list[Value]]:

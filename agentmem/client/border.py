@@ -13,7 +13,6 @@ from agentmem.client.checks import check_batch, check_flag, check_limit, check_s
 from agentmem.client.drafts import draft, draft_many
 from agentmem.client.filterhints import FieldHints
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
-from agentmem.retrieval.context import estimate_tokens
 from agentmem.types.clock import Micros
 from agentmem.types.enums import ALL
 from agentmem.types.errors import ScopeError
@@ -96,7 +95,7 @@ class Border:
     def context(self, query: object, options: SearchOptions, *, max_tokens: int, count_tokens: object) -> str:
         """See ``Memory.context``; ``limit`` is not the caller's to choose."""
         check_tokens(max_tokens)
-        counter = estimate_tokens if count_tokens is None else token_counter(count_tokens)
+        counter = None if count_tokens is None else token_counter(count_tokens)
         scope = self.scope(options.user_id, options.agent_id, options.run_id)
         request = search_request(query, scope, options, self._zone(options))
         return operations.context.context(self.handle.engine(), request, max_tokens, counter)

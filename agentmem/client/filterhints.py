@@ -7,11 +7,8 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from agentmem import filters as language
 from agentmem import operations
-from agentmem.filters.fields import ARGUMENTS, FIELDS
-from agentmem.filters.never import keys_of
-from agentmem.filters.parsing import parse_filter
-from agentmem.filters.sqlite import compile_filter
 from agentmem.types.errors import FilterWarning
 from agentmem.types.inputs import Scope
 
@@ -28,16 +25,19 @@ class FieldHints:
 
     def after_nothing(self, engine: Engine, scope: Scope, filters: Mapping[str, object] | None) -> None:
         """To be called where a filter was given and nothing was found."""
-        tree = parse_filter(filters)
-        names = set[str]() if tree is None else (set(keys_of(tree)) & set[str](FIELDS)) - self._looked_for
+        tree = language.parsing.parse_filter(filters)
+        if tree is None:
+            return
+        names = (set(language.never.keys_of(tree)) & set[str](language.fields.FIELDS)) - self._looked_for
         for name in sorted(names):
             if not _any(engine, scope, ([], [])):
                 return
             self._looked_for.add(name)
-            asked = compile_filter({name: {"$exists": True}}, column="r.metadata")
+            asked = language.sqlite.compile_filter({name: {"$exists": True}}, column="r.metadata")
             assert asked is not None
+            arguments = language.fields.ARGUMENTS
             if not _any(engine, scope, ([asked.sql], asked.params)):
-                instead = f"pass {ARGUMENTS[name]}, or " if name in ARGUMENTS else ""
+                instead = f"pass {arguments[name]}, or " if name in arguments else ""
                 warn_of_filter(
                     f"the filter asks metadata for {name!r}, which none of these memories has there; for the field "
                     f"{name} of the memory itself {instead}write '${name}' in the filter"

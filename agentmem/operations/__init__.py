@@ -7,11 +7,10 @@ and a client that is only constructed needs none.
 
 from __future__ import annotations
 
-from functools import partial
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from agentmem.types.promise import aside
+from agentmem import filters
+from agentmem.types.lazily import lazily
 
 if TYPE_CHECKING:
     from agentmem.operations import (
@@ -52,15 +51,11 @@ __all__ = [
     "verify",
 ]
 
+__getattr__, _load = lazily(__name__, __all__)
+
 
 def load() -> None:
-    """Import all of them, so that a signal handler that comes later needs to import nothing."""
+    """Import all of them and what they need, so that a signal handler that comes later needs to import nothing."""
     if any(name not in globals() for name in __all__):
-        aside(lambda: [import_module(f"agentmem.operations.{name}") for name in __all__])
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        # Aside: a signal handler that comes meanwhile and uses the store must not meet modules that are half there.
-        return aside(partial(import_module, f"agentmem.operations.{name}"))
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        filters.load()
+        _load()

@@ -8,7 +8,7 @@ from datetime import tzinfo
 
 from agentmem.engine.engine import Engine
 from agentmem.operations.search import search
-from agentmem.retrieval.context import Budget, entry
+from agentmem.retrieval.context import Budget, entry, estimate_tokens
 from agentmem.retrieval.query import Search
 from agentmem.stores.rows import Stored
 from agentmem.types.clock import Micros
@@ -18,12 +18,12 @@ _FIRST, _GROWTH = 64, 4
 """Hits that are looked at, at first, and how many times more if the budget has room for them."""
 
 
-def context(engine: Engine, request: Search, max_tokens: int, count_tokens: Callable[[str], int]) -> str:
+def context(engine: Engine, request: Search, max_tokens: int, count_tokens: Callable[[str], int] | None) -> str:
     """The best memories for a query within a budget, oldest first, repeated texts once; see ``Memory.context``.
 
-    Only what is shown counts as used.
+    ``count_tokens`` is None for an estimate. Only what is shown counts as used.
     """
-    budget = Budget(max_tokens, count_tokens)
+    budget = Budget(max_tokens, count_tokens or estimate_tokens)
     limit = _FIRST
     while True:
         shown = _Shown(budget, limit, request.zone)

@@ -17,8 +17,6 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import Any, TypeVar
 
-from typing_extensions import override
-
 from agentmem.types.errors import StoreError
 
 T = TypeVar("T")
@@ -52,7 +50,6 @@ class Promise(Future[T]):
 
     # -- for those who wait --------------------------------------------------------------------------------------------
 
-    @override
     def result(self, timeout: float | None = None) -> T:
         if _local.serve is not None and timeout is None and not self._landed:
             _local.serve(self)
@@ -70,33 +67,27 @@ class Promise(Future[T]):
             raise CancelledError
         return self._value
 
-    @override
     def exception(self, timeout: float | None = None) -> BaseException | None:
         self._wait(timeout)
         if self.cancelled():
             raise CancelledError
         return self._error
 
-    @override
     def done(self) -> bool:
         return self._landed
 
-    @override
     def cancelled(self) -> bool:
         return self._fate.get("") is _CANCELLED
 
-    @override
     def running(self) -> bool:
         return self._fate.get("") is _BEGUN and not self._landed
 
-    @override
     def cancel(self) -> bool:
         if self._fate.setdefault("", _CANCELLED) is not _CANCELLED:
             return False
         self._land()
         return True
 
-    @override
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         self._calls.append(fn)
         if self._landed:
@@ -104,18 +95,15 @@ class Promise(Future[T]):
 
     # -- for whoever does the work -------------------------------------------------------------------------------------
 
-    @override
     def set_running_or_notify_cancel(self) -> bool:
         if self._fate.setdefault("", _BEGUN) is _BEGUN:
             return True
         self._land()  # also where whoever cancelled it was interrupted before that
         return False
 
-    @override
     def set_result(self, result: T) -> None:
         self._finish(result, None)
 
-    @override
     def set_exception(self, exception: BaseException | None) -> None:
         self._finish(None, exception)
 
@@ -152,7 +140,6 @@ class Promise(Future[T]):
         if not self._landed and not barrier.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             raise TimeoutError
 
-    @override
     def __repr__(self) -> str:
         state = "kept" if self._landed else self._fate.get("", "pending")
         return f"<Promise at {id(self):#x}, {self._fate.get('') if self.cancelled() else state}>"
@@ -224,7 +211,6 @@ class Service(threading.Thread):
         self.ended = Promise[None]()
         """Kept when the thread has done its last; ``join`` would take locks of the module ``threading``."""
 
-    @override
     def run(self) -> None:
         _local.service, _local.serve = True, self._serve
         try:
