@@ -1,6 +1,5 @@
 """A memory for LLM agents and chatbots: durable, scoped, searchable, in-process."""
 
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ from agentmem.types.errors import (
     StoreVersionError,
 )
 from agentmem.types.ports import Embedder
-from agentmem.types.promise import aside
+from agentmem.types.promise import aside as _aside
 from agentmem.types.records import (
     AddResult,
     HistoryEvent,
@@ -67,7 +66,7 @@ _LAZY = {
 
 def __getattr__(name: str) -> object:
     if name in _LAZY:
-        return getattr(aside(partial(import_module, _LAZY[name])), name)
+        return getattr(_aside(lambda: import_module(_LAZY[name])), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

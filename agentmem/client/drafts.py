@@ -29,9 +29,16 @@ def draft_many(
 ) -> list[Draft]:
     """Drafts of all items; a bad one raises with its position, counted from ``first_index``, as ``.index``."""
     drafts: list[Draft] = []
+    text: Draft | None = None
     for index, item in enumerate(items, first_index):
         try:
-            drafts.append(draft(item, defaults, settings, now))
+            if text is None or not isinstance(item, str):
+                made = draft(item, defaults, settings, now)
+            else:  # all that is not the text itself was checked with the first one
+                made = text.saying(check_content(item, settings))
+            drafts.append(made)
+            if isinstance(item, str):
+                text = made
         except InvalidInputError as exc:
             raise InvalidInputError(f"item {index}: {exc}", field=exc.field, index=index) from exc
         except ScopeError as exc:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from agentmem.engine.engine import Engine
-from agentmem.stores.records import Owner, public
-from agentmem.stores.rows import Created
+from agentmem.stores.records import public
+from agentmem.stores.rows import Created, Stored
 from agentmem.types.inputs import Draft
-from agentmem.types.records import AddResult
+from agentmem.types.records import AddResult, MemoryRecord
 
 
 def submit(
@@ -24,12 +24,11 @@ def submit(
 
 def results(engine: Engine, created: Sequence[Created]) -> list[AddResult]:
     """The public form of what an add did. It needs no store any more, which may be closed by the time it is read."""
-    owners = dict[tuple[int, int, int], Owner]()
+    builders = dict[tuple[int, int, int], Callable[[Stored], MemoryRecord]]()
     found = list[AddResult]()
     for status, stored in created:
-        key = (stored.user, stored.agent, stored.run)
-        owner = owners.get(key)
-        if owner is None:
-            owner = owners[key] = engine.repository.owner(stored)
-        found.append(AddResult.on_use(stored.id, status, partial(public, stored, owner)))
+        build = builders.get(stored.scope)
+        if build is None:
+            build = builders[stored.scope] = partial(public, owner=engine.repository.owner(stored))
+        found.append(AddResult.on_use(stored.id, status, build, stored))
     return found

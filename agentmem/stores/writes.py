@@ -62,7 +62,7 @@ class Repository(Records):
         super().__init__(db, names, generation)
         self._grown = grown
         self._repeated = repeated
-        self._first_keys: int | None = None
+        self._first_keys: bool | None = None
 
     def set_meta(self, key: str, value: Value) -> None:
         """Set a value of the store's own bookkeeping; the keys are in ``stores.meta``."""
@@ -349,8 +349,9 @@ class Repository(Records):
         wanted = dict[tuple[int, bytes], list[tuple[bytes, Micros | None]]]()
         for draft, scope, key in zip(drafts, scopes, keys, strict=True):
             if key is not None:
-                for known_as in (key, *self._first_keys_of(draft, scope)):
-                    wanted.setdefault((scope[0], known_as), []).append((key, draft.occurred_at))
+                known_as = (key, *self._first_keys_of(draft, scope)) if self._has_first_keys() else (key,)
+                for name in known_as:
+                    wanted.setdefault((scope[0], name), []).append((key, draft.occurred_at))
         found, pairs = dict[bytes, Stored](), list(wanted)
         for start in range(0, len(pairs), CHUNK):
             chunk = pairs[start : start + CHUNK]
@@ -368,12 +369,14 @@ class Repository(Records):
                         found[key] = stored
         return found
 
-    def _first_keys_of(self, draft: Draft, scope: tuple[int, int, int]) -> set[bytes]:
-        """Under which keys the fact may be found that was stored when those were made of the text as it was."""
+    def _has_first_keys(self) -> bool:
         if self._first_keys is None:
-            self._first_keys = int(self.meta(meta.FIRST_KEYS) or 0)
-        if not self._first_keys:
-            return set()
+            self._first_keys = bool(int(self.meta(meta.FIRST_KEYS) or 0))
+        return self._first_keys
+
+    @staticmethod
+    def _first_keys_of(draft: Draft, scope: tuple[int, int, int]) -> set[bytes]:
+        """Under which keys the fact may be found that was stored when those were made of the text as it was."""
         text = canonical(draft.content)
         return {
             first_fact_key(scope, draft.role, draft.kind, each)

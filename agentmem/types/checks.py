@@ -11,7 +11,7 @@ from uuid import UUID
 from agentmem.types.clock import Micros, to_micros
 from agentmem.types.enums import ALL
 from agentmem.types.errors import InvalidInputError, shown
-from agentmem.types.spelling import composed, described, is_blank, trimmed
+from agentmem.types.spelling import composed, described, is_blank, is_plain, trimmed
 from agentmem.types.values import as_number, bare_text, text_fault, type_name
 
 MAX_LABEL = 128
@@ -30,6 +30,8 @@ def check_text(value: object, field: str) -> str:
 
 def check_label(value: object, field: str, longest: int = MAX_LABEL) -> str:
     """A short name such as a role or a kind, as it is spelled: with something to be seen in it, and at its ends."""
+    if type(value) is str and len(value) <= longest and is_plain(value):
+        return value
     text = check_text(_member_value(value), field)
     if is_blank(text):
         only = ", it has only characters that nobody can see" if text else ""
@@ -48,6 +50,8 @@ def check_label(value: object, field: str, longest: int = MAX_LABEL) -> str:
 
 def check_name(value: object, field: str, longest: int = MAX_ID) -> str:
     """An id as it is spelled: text; an int or a UUID means its only spelling, ``str(...)``."""
+    if type(value) is str:
+        return check_label(value, field, longest)
     found = as_number(_member_value(value))
     if isinstance(found, int) and not isinstance(found, bool) and found.bit_length() < 3 * longest:
         return str(int(found))

@@ -49,6 +49,13 @@ class Draft:
     id: str | None
     dedupe: bool
 
+    def saying(self, content: str) -> Draft:
+        """The same of another text. Twice as fast as ``dataclasses.replace``, and once for each item of a bulk load."""
+        return Draft(
+            content, self.scope, self.role, self.kind, self.layer, self.metadata, self.metadata_limit, self.importance,
+            self.ttl, self.occurred_at, self.id, self.dedupe,
+        )  # fmt: skip
+
 
 def is_new_memory(item: object) -> TypeGuard[NewMemory]:
     """Whether the item is a ``NewMemory``; without importing pydantic where nobody has made one."""

@@ -31,6 +31,7 @@ Json: TypeAlias = "Scalar | list[Json] | dict[str, Json]"
 Time: TypeAlias = datetime | date
 """A datetime here is aware and in UTC."""
 
+_BUILT_IN = frozenset({int, float, bool, str, type(None)})
 _SECOND = timedelta(seconds=1)
 _NAIVE = (
     "has no time zone, so that it is no instant; write .astimezone() if it is local time, "
@@ -44,6 +45,8 @@ class MeaninglessError(Exception):
 
 def as_number(value: object) -> object:
     """A number of another library as an int or a float, the nearest one; anything else as it is."""
+    if type(value) in _BUILT_IN:
+        return value
     if isinstance(value, _known("numpy", "generic")):
         scalar = cast("Any", value)
         return scalar.item() if scalar.dtype.kind in "biu" else float(scalar) if scalar.dtype.kind == "f" else scalar
