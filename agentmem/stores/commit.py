@@ -40,6 +40,8 @@ T = TypeVar("T")
 GROUP_ROWS = 2_000
 """Rows after which a group is closed, so that a flood of small requests still commits often."""
 WAL_LIMIT = 64 * 1_048_576
+MOST_WAYS = 5
+"""How often a transaction gives way to finalizers, each of which might be due to what it did itself."""
 
 log = logging.getLogger("agentmem")
 
@@ -127,6 +129,7 @@ class GroupCommit:
         self._closing = False
         self._ended = False
         self._inside = False
+        self._given_way = 0
         self._stuck = False
         self.requests = 0
         """Of callers, so far; background work does not count."""
@@ -178,6 +181,11 @@ class GroupCommit:
 
     def _serve(self, promise: Promise[Any]) -> None:
         """Go on until the promise is kept for which a finalizer waits on this thread, on top of whatever that did."""
+        if self._given_way >= MOST_WAYS:
+            raise StoreError(
+                "the store was used by a finalizer in the middle of a transaction that was undone for one several times "
+                "already: what it waits for would never end. Write to the store outside of finalizers, or less often"
+            )
         promise.add_done_callback(lambda _: self._bell.put(None))
         undone = self._db.give_way()
         if undone:
@@ -223,14 +231,13 @@ class GroupCommit:
                     break
         return group
 
-    def _commit(self, group: list[Work]) -> None:
+    def _commit(self, group: list[Work], given_way: int = 0) -> None:
         """Make a group durable; if it fails, replay it request by request, so that a bad one fails alone."""
         try:
-            first = group[0]
-            results = [self._maintain(first)] if isinstance(first, Task) else self._transaction(group)
+            results = self._run(group, given_way)
         except GaveWayError:
             self._db.resume()
-            self._commit(group)
+            self._commit(group, given_way + 1)
             return
         except UnsyncedError as exc:
             # It is committed, so that a replay would do it twice, or the disk does not let anything be.
@@ -248,6 +255,14 @@ class GroupCommit:
         with together():
             for work, result in zip(group, results, strict=True):
                 work.future.set_result(result)
+
+    def _run(self, group: list[Work], given_way: int) -> list[Any]:
+        before, self._given_way = self._given_way, given_way
+        try:
+            first = group[0]
+            return [self._maintain(first)] if isinstance(first, Task) else self._transaction(group)
+        finally:
+            self._given_way = before
 
     def _transaction(self, group: list[Work]) -> list[Any]:
         for work in group:

@@ -64,9 +64,10 @@ class Names:
 
     def commit(self) -> None:
         """The transaction is durable: what it interned may be shared."""
-        for name, number in self._uncommitted.items():
+        # First, since a finalizer's write on top of this has names of its own.
+        uncommitted, self._uncommitted = self._uncommitted, {}
+        for name, number in uncommitted.items():
             self._remember(name, number)
-        self._uncommitted = {}
 
     def forget(self) -> None:
         """The transaction was rolled back."""

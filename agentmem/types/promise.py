@@ -53,7 +53,10 @@ class Promise(Future[T]):
     def result(self, timeout: float | None = None) -> T:
         if _local.serve is not None and timeout is None and not self._landed:
             _local.serve(self)
-        return self.plain_result(timeout)
+        try:
+            return self.plain_result(timeout)
+        finally:
+            del self  # an error's traceback has this frame, and would keep what has the error
 
     def plain_result(self, timeout: float | None = None) -> T:
         """The result, waited for as it is where nothing has to be served meanwhile."""
@@ -62,7 +65,7 @@ class Promise(Future[T]):
             try:
                 raise self._error
             finally:
-                self = None  # the error's traceback has this frame, and would keep what has the error
+                del self
         if self.cancelled():
             raise CancelledError
         return self._value
@@ -111,7 +114,7 @@ class Promise(Future[T]):
 
     def _finish(self, value: Any, error: BaseException | None) -> None:
         if self._landed or self._fate.setdefault("", _BEGUN) is not _BEGUN:
-            raise InvalidStateError(f"this promise is {'kept' if self._landed else 'cancelled'} already")
+            raise InvalidStateError(f"this promise is {'cancelled' if self.cancelled() else 'kept'} already")
         self._value, self._error = value, error
         self._land()
 
