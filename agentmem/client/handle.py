@@ -103,12 +103,18 @@ class Handle:
                 )
             rescue.ended.result()
         if not self._closed:
-            lease = acquire(self.path, self.settings, self._embedder, self._clock, any_model=any_model)
-            # Other threads may have been here meanwhile, and a signal handler on top of this: one lease is kept.
-            if self._lease is None and not self._closed:
-                self._lease = lease
+            try:
+                lease = acquire(self.path, self.settings, self._embedder, self._clock, any_model=any_model)
+            except Exception:
+                # Another thread of this client was faster, and may have moved the store to another model by now.
+                if self._lease is None:
+                    raise
             else:
-                lease.release()
+                # Other threads may have been here meanwhile, and a signal handler on top of this: one lease is kept.
+                if self._lease is None and not self._closed:
+                    self._lease = lease
+                else:
+                    lease.release()
         kept = self._lease
         if kept is None:
             raise ClosedError("this client was closed; open a new one")

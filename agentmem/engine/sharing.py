@@ -98,7 +98,8 @@ def acquire(path: Path, settings: Settings, embedder: Spec, clock: Clock | None,
             found = _shared.get(key)
             if found is not None and found.is_over() and _shared.get(key) is found:
                 del _shared[key]
-            shared = _shared.setdefault(key, _Shared(key, settings, embedder, clock, any_model))
+            mine = _Shared(key, settings, embedder, clock, any_model)
+            shared = _shared.setdefault(key, mine)
             lease = Lease(shared)
         # A signal handler on top of this may have been the last to give it back.
         if _shared.get(key) is shared:
@@ -106,7 +107,8 @@ def acquire(path: Path, settings: Settings, embedder: Spec, clock: Clock | None,
         lease.release()
     try:
         lease.open()
-        lease.engine.check_same(settings, embedder, clock, any_model=any_model)
+        if shared is not mine:
+            lease.engine.check_same(settings, embedder, clock, any_model=any_model)
     except Exception:
         lease.release()
         raise

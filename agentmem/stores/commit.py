@@ -183,8 +183,8 @@ class GroupCommit:
         """Go on until the promise is kept for which a finalizer waits on this thread, on top of whatever that did."""
         if self._given_way >= MOST_WAYS:
             raise StoreError(
-                "the store was used by a finalizer in the middle of a transaction that was undone for one several times "
-                "already: what it waits for would never end. Write to the store outside of finalizers, or less often"
+                "the store was used by a finalizer in the middle of a transaction that was undone for others several "
+                "times already, and is not once more; nothing was stored. Write to the store outside of finalizers"
             )
         promise.add_done_callback(lambda _: self._bell.put(None))
         undone = self._db.give_way()
