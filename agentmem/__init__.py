@@ -38,6 +38,7 @@ from agentmem.types.records import (
 )
 from agentmem.types.reports import (
     EraseReport,
+    Erasure,
     Explanation,
     Group,
     Health,
@@ -83,6 +84,7 @@ __all__ = [
     "Embedder",
     "EmbeddingError",
     "EraseReport",
+    "Erasure",
     "EventType",
     "Explanation",
     "FilterError",

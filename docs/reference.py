@@ -24,7 +24,7 @@ GROUPS = {
     "Clients": "Memory memory.lifecycle AsyncMemory",
     "Input": "NewMemory Layer ALL UNSET",
     "Results": "AddResult SearchResults SearchHit HitDetails SearchTrace MemoryRecord Page HistoryEvent EventType",
-    "Reports": "Group Stats LayerStats Pressure Health VerifyReport EraseReport ReembedReport SweepReport Move "
+    "Reports": "Group Stats LayerStats Pressure Health VerifyReport EraseReport Erasure ReembedReport SweepReport Move "
     "Explanation Requirement",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "ModelMismatchError EmbeddingError CapacityError ClosedError MissingExtraError StoreError StoreLockedError "

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agentmem import ALL, Memory, MemoryRecord, NotFoundError
@@ -23,6 +25,11 @@ class Known:
     events: list[str]
     version: int = 1
     live: bool = True
+    gone: bool = False
+    """Erased with its user: not even its history is left."""
+
+    def leave(self) -> None:
+        self.text, self.live, self.gone = "", False, True
 
     def change(self, event: str, text: str | None = None) -> None:
         self.events.append(event)
@@ -68,6 +75,8 @@ class Aftermath:
         self.records: dict[str, Known] = {}
         self.touched: set[str] = set()
         self.swept: set[str] = set()
+        self.left: set[str] = set()
+        """Users who were erased in this trial."""
         self.begun: dict[int, dict[str, Any]] = {}
         self.found = Found()
 
@@ -90,7 +99,11 @@ class Aftermath:
             self.touched |= set(ack["ids"])
         elif op["do"] == "sweep":
             self.swept |= self._waiting()
+        elif op["do"] == "erase_all":
+            self._leave(op["user"])
         elif op["do"] != "reembed":
+            if ack.get("status", "refreshed") != "refreshed":
+                self.found.wrong("altered", f"{op} was acknowledged with {ack}")
             self._change(op)
             known = self.records[op["id"]]
             if ack.get("version", known.version) != known.version:
@@ -99,7 +112,14 @@ class Aftermath:
     def _change(self, op: dict[str, Any]) -> None:
         self.touched.add(op["id"])
         text = text_of(op["n"], 0, 1) if op["do"] == "update" else "" if op["do"] == "erase" else None
-        self.records[op["id"]].change(op["do"].upper(), text)
+        self.records[op["id"]].change("UPDATE" if op["do"] == "repeat" else op["do"].upper(), text)
+
+    def _leave(self, user: str) -> None:
+        for id, known in self.records.items():
+            if known.user == user:
+                known.leave()
+                self.touched.add(id)
+        self.left.add(user)
 
     def _waiting(self) -> set[str]:
         """What a sweep moves."""
@@ -162,6 +182,14 @@ class Aftermath:
                     self.touched.add(record.id)
             elif op["do"] == "sweep":
                 self._follow(memory, self._waiting(), must=False)
+            elif op["do"] == "erase_all":
+                ids = {id for id, known in self.records.items() if known.user == op["user"]}
+                if len(ids & seen.keys()) not in (0, len(ids)):
+                    self.found.wrong(
+                        "half", f"{len(ids & seen.keys())} of the {len(ids)} records of {op['user']} are there"
+                    )
+                if not ids & seen.keys():
+                    self._leave(op["user"])
             elif op["do"] != "reembed":
                 events = memory.history(op["id"])
                 if events[-1].version == self.records[op["id"]].version + 1:
@@ -176,6 +204,12 @@ class Aftermath:
                 self.found.wrong("lost", f"get({id})")
             elif record is not None and not known.live:
                 self.found.wrong("resurrected", f"get({id})")
+        self._check_left(memory)
+        left = [id for id in self.touched if self.records[id].gone]
+        for id in left[:HISTORIES]:
+            with suppress(NotFoundError):
+                self.found.wrong("resurrected", f"history({id}) is {memory.history(id)}")
+        self.touched.difference_update(left)
         changed = [id for id in self.touched if len(self.records[id].events) > 1]
         rest = [id for id in self.touched if len(self.records[id].events) == 1]
         for id in [*changed, *rest][:HISTORIES]:
@@ -186,6 +220,26 @@ class Aftermath:
                 continue
             if [event.event.value for event in events] != self.records[id].events:
                 self.found.wrong("altered", f"history({id}) is {events}, expected {self.records[id].events}")
+
+    def _check_left(self, memory: Memory) -> None:
+        """One line for each user who left."""
+        for user in self.left:
+            count = sum(known.user == user for known in self.records.values())
+            lines = [line.records for line in memory.erasures(user_id=user)]
+            if lines != [count]:
+                self.found.wrong("lost", f"{user} had {count} records, and what says so is {lines}")
+
+    def check_nothing_left(self, memory: Memory, path: Path) -> None:
+        """No file tells of those who left."""
+        if not self.left:
+            return
+        memory.compact()
+        for file in path.rglob("*"):
+            data = file.read_bytes() if file.is_file() else b""
+            for user in self.left:
+                if user.encode() in data:
+                    self.found.wrong("resurrected", f"{user} is still in {file}")
+        self.left.clear()
 
     def check_search(self, memory: Memory, pick: random.Random) -> None:
         """What was acknowledged is found first by its own text, what was deleted is not found at all."""

@@ -118,10 +118,10 @@ def crash(
 ) -> None:
     """Kill a writing process again and again; nothing acknowledged may be lost, nothing else half there.
 
-    A child adds (one by one, in batches, concurrently, as streams), updates, deletes, restores, erases and searches at
-    full speed and prints each acknowledgement. It is sent SIGKILL at a random instant, or sends it to itself at a named
-    point. Then the store is reopened and compared with what was acknowledged: every record, search in memory and
-    through LanceDB and the keyword index, histories, and the store's own verify().
+    A child adds (one by one, in batches, concurrently, as streams, again), updates, deletes, restores, erases and
+    searches at full speed and prints each acknowledgement. It is sent SIGKILL at a random instant, or sends it to
+    itself at a named point. Then the store is reopened and compared with what was acknowledged: every record, search in
+    memory and through LanceDB and the keyword index, histories, and the store's own verify().
     """
     points = [name for name in POINTS if only in name] if where is not Where.RANDOM else []
     if where is not Where.RANDOM and not points:
@@ -172,7 +172,7 @@ def _preload(folder: Path, records: int) -> tuple[Path | None, dict[str, Known]]
 
 def trial(store: Store, point: str | None, duration: float, pick: random.Random, tally: Tally) -> bool:
     """Kill a child and look at what it left; whether it died where it was meant to."""
-    needs = POINTS[point].needs if point else pick.choice(["", "", "compact", "sweep"])
+    needs = POINTS[point].needs if point else pick.choice(["", "", "compact", "sweep", "leave"])
     store.after.found = found = Found()
     store.after.touched = set()
     store.trial += 1
@@ -199,6 +199,7 @@ def trial(store: Store, point: str | None, duration: float, pick: random.Random,
         tally.recovery.append(time.perf_counter() - begun)
         store.after.check_truth(memory)
         store.after.check_search(memory, pick)
+        store.after.check_nothing_left(memory, store.path)
         store.after.check_stores(memory)
     with store.opened(SMALL if task.arena_limit == LARGE else LARGE) as memory:
         store.after.check_search(memory, pick)

@@ -18,6 +18,7 @@ SPAN = {"interact": timedelta(hours=12), "insights": timedelta(days=30)}
 RATING = {"interact": 4.0, "insights": 4.5}
 RELEVANCE = {"interact": 0.8, "insights": 0.95}
 GRACE = timedelta(days=30)
+KEPT = timedelta(days=30)
 BECOMES = {
     ("interact", "session_data"): "pattern",
     ("interact", "recent_query"): "learned_context",
@@ -51,6 +52,10 @@ class Life:
     value: float = 0.0
     weight: float = 0.0
     events: list[tuple[str, datetime]] = field(default_factory=list)
+
+    def forgotten(self, now: datetime) -> bool:
+        """Whether it was erased so long ago that not even its events are left."""
+        return self.state == "erased" and self.events[-1][1] + KEPT <= now
 
     def used(self, at: datetime) -> None:
         self.uses += 1

@@ -20,8 +20,8 @@ class Point(NamedTuple):
     """Kill ``before`` or after a call of ``target``; with ``sql`` only one whose statement begins so.
 
     ``most``: which of the first so many calls kills is random. ``needs``: a ``fresh`` store, one with ``damaged``
-    vectors, one with ``keywords``; or a child that also calls ``compact``, ``reembed`` or ``sweep``, or one that leaves
-    nothing but ``marks`` of deleted rows for LanceDB to clean up.
+    vectors, one with ``keywords``; or a child that also calls ``compact``, ``reembed`` or ``sweep``, one whose users
+    ``leave``, or one that leaves nothing but ``marks`` of deleted rows for LanceDB to clean up.
     """
 
     target: str
@@ -37,6 +37,7 @@ _MANY = "agentmem.stores.connection:Connection.executemany"
 _INSERT = "agentmem.stores.connection:Connection.insert"
 _LOG = "agentmem.stores.log:"
 _ACCOUNTS = "agentmem.stores.accounting:"
+_ERASURE = "agentmem.stores.erasure:"
 _MOVES = "agentmem.stores.transitions:"
 _LANCE = "agentmem.indexes.lance:"
 _DRIVER = "agentmem.indexes.driver:"
@@ -53,9 +54,16 @@ POINTS: dict[str, Point] = {
     # changing
     "update: vector in, record not": Point(_EXECUTE, sql="UPDATE embeddings_"),
     "update: record in, history not": Point(_EXECUTE, sql="UPDATE records SET"),
+    "repetition: in its transaction": Point("agentmem.stores.writes:Repository._refresh"),
     "delete: hidden, history not": Point(_MANY, sql="UPDATE records SET state = 1"),
-    "erase: in its transaction": Point("agentmem.stores.writes:Repository.erase_rows", most=8),
+    "erase: in its transaction": Point(_ERASURE + "erase", most=8),
     "erase: before the log is emptied": Point(_LOG + "truncate_wal", before=True, most=8),
+    "erase_all: erased, line not written": Point(_ERASURE + "note_person", before=True, most=4, needs="leave"),
+    "erase_all: all erased, no event after it": Point(_ERASURE + "mark", before=True, most=4, needs="leave"),
+    "purge: events gone, rows not": Point(_MANY, sql="DELETE FROM history WHERE row", most=3, needs="leave"),
+    "purge: rows gone, names not": Point(_MANY, sql="DELETE FROM records", most=3, needs="leave"),
+    "purge: names gone, not committed": Point(_MANY, sql="DELETE FROM names", most=3, needs="leave"),
+    "purge: committed, log not emptied": Point("agentmem.stores.upkeep:purge", most=3, needs="leave"),
     # LanceDB
     "lancedb: deleted, not appended": Point(_DRIVER + "delete", most=8),
     "lancedb: applied, before watermark": Point(_LANCE + "LanceIndex.apply", most=15),

@@ -27,7 +27,7 @@ from agentmem import AgentMemError, AsyncMemory, Memory, Settings
 from stress.points import arm
 
 WORDS = "harbour lantern copper meadow winter engine paper violin garden river market silver".split()
-BATCH, CHUNK, TOGETHER, SWEPT = 40, 60, 12, 250
+BATCH, CHUNK, TOGETHER, SWEPT, LEFT = 40, 60, 12, 250, 25
 RUN = 1_000_000
 """Numbers of operations per trial: each operation of a store has one of its own."""
 
@@ -181,8 +181,20 @@ class Victim:
             if added:
                 self.known[added["ids"][0]] = True
             return
-        do = pick.choices(["update", "delete", "restore", "erase"], [10, 6, 6 if gone else 0, 1])[0]
+        do = pick.choices(["update", "repeat", "delete", "restore", "erase"], [10, 6, 6, 6 if gone else 0, 1])[0]
         id = pick.choice(gone if do == "restore" else live)
+        if do == "repeat":
+            record = self.memory.get(id)
+            assert record is not None
+            n = self.begin(do, id=id)
+            item = {
+                "content": f"{record.content} ",
+                "user_id": record.user_id,
+                "kind": record.kind,
+                "metadata": {"n": n},
+            }
+            self.attempt(n, lambda: {"status": self.memory.add(item).status})
+            return
         if do == "update":
             n = self.begin(do, id=id)
             self.attempt(n, lambda: {"version": self.memory.update(id, content=text_of(n, 0, 1)).version})
@@ -226,6 +238,17 @@ class Victim:
         later = datetime.now(UTC) + timedelta(days=2)
         self.attempt(n, lambda: {"moved": self.memory.lifecycle.sweep(now=later).examined})
 
+    def leave(self, pick: random.Random) -> None:
+        """A user comes, and everything of him is erased."""
+        user = f"leaver-{pick.getrandbits(60):015x}"
+        n = self.begin("add", user=user, size=LEFT)
+        items = [_item(n, i, LEFT) | {"run_id": f"run of {user}"} for i in range(LEFT)]
+        self.attempt(n, lambda: {"ids": [one.id for one in self.memory.add_many(items, user_id=user)]})
+        n = self.begin("erase_all", user=user)
+        self.attempt(n, lambda: {"erased": self.memory.erase_all(user_id=user).erased})
+        if pick.random() < 0.3:
+            self.memory.compact()
+
     def look(self, pick: random.Random) -> None:
         user = pick.choice(["single", "batch", "stream", "change"])
         self.memory.search(" ".join(pick.sample(WORDS, 2)), user_id=user)
@@ -238,7 +261,8 @@ class Victim:
         self.memory.warm_up()
         self.say(ready=True)
         work = [self.add_singly, self.add_batch, self.add_stream, self.add_together, self.change, self.look]
-        work += {"reembed": [self.reembed], "compact": [self.compact], "sweep": [self.sweep]}.get(self.task.also, [])
+        also = {"reembed": self.reembed, "compact": self.compact, "sweep": self.sweep, "leave": self.leave}
+        work += [also[self.task.also]] if self.task.also in also else []
         work = [self.marks] if self.task.also == "marks" else work
         threads = [
             threading.Thread(target=self._forever, args=(one, random.Random(f"{self.task.seed} {one.__name__}")))

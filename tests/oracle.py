@@ -37,6 +37,7 @@ STOP_WORDS = frozenset("a in is not of or s she the to für".split())
 SIMILAR_WORDS = Path(__file__).parent.parent / "agentmem" / "text" / "similar_words.npz"
 TTL = {"interact": timedelta(hours=24), "insights": timedelta(days=90)}
 GRACE = timedelta(days=30)
+KEPT = timedelta(days=30)
 LAYERS = ("interact", "insights", "assets")
 NEXT = {"interact": "insights", "insights": "assets"}
 BECOMES = {
@@ -152,6 +153,8 @@ class Oracle:
         self.embed = embed
         self.clock = clock
         self.rows: list[Row] = []
+        self.erasures: list[tuple[Any, datetime, int]] = []
+        """Of users: who, when, how many records."""
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -198,14 +201,23 @@ class Oracle:
         return sorted(found, key=lambda row: row.updated)
 
     def find(self, id: str | None, bound: Scope | None = None, *, hidden_too: bool = False) -> Row:
-        for row in self.rows:
-            if row.id == id and admits(bound, row) and (hidden_too or self.visible(row)):
+        """The record with this id; ``hidden_too`` in any state, and if there is none what stays of an erased one."""
+        there = [row for row in self.rows if row.id == id and admits(bound, row)]
+        for row in there:
+            if row.life not in ("erased", "gone") and (hidden_too or self.visible(row)):
                 return row
-        raise Refused("NotFoundError")
+        erased = [row for row in there if self.is_kept(row)]
+        if not hidden_too or not erased:
+            raise Refused("NotFoundError")
+        return erased[-1]
+
+    def is_kept(self, row: Row) -> bool:
+        """Whether the row is what stays of an erased record for a while."""
+        return row.life == "erased" and row.updated + KEPT > self.clock()
 
     def counts(self) -> dict[str, int]:
         return {life: sum(row.life == life for row in self.rows) for life in ("live", "deleted", "expired")} | {
-            "events": sum(len(row.events) for row in self.rows)
+            "events": sum(len(row.events) for row in self.rows) + len(self.erasures)
         }
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -223,7 +235,7 @@ class Oracle:
             occurred, ttl = item.get("occurred_at"), item.get("ttl")
             expires = None if ttl is None else now + timedelta(seconds=ttl)
             layer = item.get("layer") or ("interact" if role or kind in SESSION_KINDS else "assets")
-            same = [row for row in rows if id is not None and row.id == id]
+            same = [row for row in rows if id is not None and row.id == id and row.life not in ("erased", "gone")]
             if same:
                 if not (self.visible(same[0]) and same[0].scope == scope and alike(same[0].state.content, content)):
                     raise Refused("ConflictError")
@@ -338,10 +350,25 @@ class Oracle:
         row = self.find(id, bound, hidden_too=True)
         if row.life == "erased":
             return 0
+        self._erase(row)
+        return 1
+
+    def erase_all(self, user: Any) -> int:
+        mine = [row for row in self.rows if row.scope.user == user]
+        there = [row for row in mine if row.life not in ("erased", "gone")]
+        kept = [row for row in mine if self.is_kept(row)]
+        for row in there:
+            self._erase(row)
+        for row in (*there, *kept):
+            row.life = "gone"
+        if there or kept:
+            self.erasures.append((user, self.clock(), len(there) + len(kept)))
+        return len(there)
+
+    def _erase(self, row: Row) -> None:
         row.life = "erased"
         row.events = [Event(event.name, event.version, event.at) for event in row.events]
         self._event(row, "ERASE")
-        return 1
 
     # -- the lifecycle -----------------------------------------------------------------------------------------------
 
@@ -351,9 +378,7 @@ class Oracle:
         expired = erased = 0
         for row in self.rows:
             if row.life == "expired" and row.updated + GRACE <= now:
-                row.life = "erased"
-                row.events = [Event(event.name, event.version, event.at) for event in row.events]
-                self._event(row, "ERASE")
+                self._erase(row)
                 erased += 1
             promised = row.state.expires is not None and row.state.expires <= now
             over = row.layer in TTL and not row.pinned and (row.aged_from or row.created) + TTL[row.layer] <= now

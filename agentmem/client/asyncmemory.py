@@ -26,7 +26,7 @@ from agentmem.types.enums import UNSET, By, Gone, Id, Instant, Layer, Mode, Orde
 from agentmem.types.inputs import Draft, Item
 from agentmem.types.ports import Embedder
 from agentmem.types.records import AddResult, HistoryEvent, MemoryRecord, Page, SearchResults
-from agentmem.types.reports import EraseReport, Group, Health, ReembedReport, Stats, VerifyReport
+from agentmem.types.reports import EraseReport, Erasure, Group, Health, ReembedReport, Stats, VerifyReport
 
 if TYPE_CHECKING:
     from agentmem.engine.workers import Workers
@@ -412,6 +412,10 @@ class AsyncMemory:
     async def erase_all(self, *, user_id: Id) -> EraseReport:
         """See ``Memory.erase_all``."""
         return await self._wait(self._blocking.erase_all, user_id=user_id)
+
+    async def erasures(self, *, user_id: Id) -> list[Erasure]:
+        """See ``Memory.erasures``."""
+        return await self._run(self._blocking.erasures, user_id=user_id)
 
     async def history(self, id: Id) -> list[HistoryEvent]:
         """See ``Memory.history``."""

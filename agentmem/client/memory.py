@@ -27,7 +27,7 @@ from agentmem.types.errors import InvalidInputError, ScopeError, StoreCorruptErr
 from agentmem.types.inputs import Item, Scope
 from agentmem.types.ports import Embedder
 from agentmem.types.records import AddResult, HistoryEvent, MemoryRecord, Page, SearchResults
-from agentmem.types.reports import EraseReport, Group, Health, ReembedReport, Stats, VerifyReport
+from agentmem.types.reports import EraseReport, Erasure, Group, Health, ReembedReport, Stats, VerifyReport
 
 if TYPE_CHECKING:
     from agentmem.settings import Settings
@@ -481,21 +481,39 @@ class Memory:
     def erase(self, id: Id) -> EraseReport:
         """Remove a record's text, metadata and embedding for good, deleted or not, from its history too.
 
-        Returns once libSQL's files hold nothing of it; ``pending`` names derived copies that are being rewritten in the
-        background (``flush`` waits for them). Raises ``NotFoundError``.
+        Its id is free again; for 30 days ``history`` says what happened to it. Returns once libSQL's files hold nothing
+        of it; ``pending`` names derived copies that are being rewritten in the background (``flush`` waits for them).
+        Raises ``NotFoundError``.
         """
-
         return operations.erase.erase(self.handle.engine(), check_id(id), self._border.bound)
 
     def erase_all(self, *, user_id: Id) -> EraseReport:
-        """Erase everything that was ever stored for a user, deleted records included."""
+        """Erase everything that was ever stored for a user, deleted records included, and the user.
+
+        Texts are gone when this returns. What is left of the records, and the ids that nobody else has (of the user, of
+        agents and runs), go as soon as every copy has seen it, in the background; after ``compact`` nothing on disk
+        tells of the user but one line that says when and how many, for those who know the id (``erasures``).
+        """
         scope = self._border.scope(user_id, None, None, write=True)
         if scope.user_id is None:
             raise ScopeError("erase_all() needs the user_id whose records are to be erased")
         return operations.erase.erase_all(self.handle.engine(), scope)
 
+    def erasures(self, *, user_id: Id) -> list[Erasure]:
+        """What the store still says of a user for whom ``erase_all`` was called: when, and how many records went.
+
+        Only whoever knows the id can ask: it is kept as a hash under a key of the store.
+        """
+        scope = self._border.scope(user_id, None, None, write=True)
+        if scope.user_id is None:
+            raise ScopeError("erasures() needs the user_id whose records were erased")
+        return operations.erase.erasures(self.handle.engine(), str(scope.user_id))
+
     def history(self, id: Id) -> list[HistoryEvent]:
-        """Every change of a record, oldest first, also of one that was deleted. Raises ``NotFoundError``."""
+        """Every change of a record, oldest first, also of one that was deleted.
+
+        What happened to one that was erased is told for 30 days, without what it said. Raises ``NotFoundError``.
+        """
         return operations.read.history(self.handle.engine(), check_id(id), self._border.bound)
 
     def restore(self, id: Id, *, version: int | None = None) -> MemoryRecord:
@@ -623,5 +641,5 @@ class Memory:
         return operations.reembed.reembed(self.handle.engine(any_model=True), model, progress)
 
     def compact(self) -> None:
-        """Merge files and give space back to the disk."""
+        """Merge files, remove what is left of what was erased, and give space back to the disk."""
         operations.compact.compact(self.handle.engine())

@@ -128,6 +128,7 @@ class Engine:
                 performance,
                 busy=lambda: get_ident() in self.searching,
             )
+            self.lifecycle.held_up.subscribe(self.follower.await_keywords)
             self._serve(self.model)
             self.follower.start(self.check_model)
             stack.callback(self.follower.close)

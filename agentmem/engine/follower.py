@@ -99,6 +99,7 @@ class Follower:
         self._closing = False
         self._keywords_needed = False
         self._keywords_left = False
+        self._keywords_awaited = False
         self._failing: BaseException | None = None
         self._hurry = False
         self._current_at = 0.0
@@ -184,6 +185,11 @@ class Follower:
 
     def wake(self) -> None:
         """Look after the vectors now: somebody found them damaged."""
+        self._bell.put(None)
+
+    def await_keywords(self) -> None:
+        """Have the keyword index brought up to date, needed or not: something that was erased has to leave it."""
+        self._keywords_awaited = True
         self._bell.put(None)
 
     def stop(self) -> None:
@@ -327,6 +333,10 @@ class Follower:
     def _index_keywords_if_needed(self) -> None:
         """Small stores are spared the index: their every scope fits into an arena."""
         limit = self._settings.arena_limit
+        if self._keywords_awaited:
+            self._keywords.drop_outdated()
+            if not self._keywords.applied_seq() or self.index_keywords(_TURN):
+                self._keywords_awaited = False
         if self._keywords_needed or self._records.last_seq() > limit:
             self._keywords_needed = self._keywords_needed or self._keywords.needed(limit)
             self._keywords_left = self._keywords_needed and not self.index_keywords(

@@ -186,6 +186,9 @@ def _index(events: Sequence[FeedEvent], after: int, repository: Repository) -> N
         "documents = documents + excluded.documents, terms = terms + excluded.terms",
         [(*scope, counts[scope], totals[scope]) for scope in counts],
     )
+    db.executemany(
+        "DELETE FROM keyword_totals WHERE user = ? AND agent = ? AND run = ? AND documents = 0", list(scopes.values())
+    )
     db.execute("INSERT INTO keywords (keywords, rank) VALUES ('merge', 200)")
     repository.set_meta(meta.KEYWORDS_APPLIED, events[-1].seq)
 

@@ -19,7 +19,7 @@ from agentmem.lifecycle.expiry import promise, review, worth
 from agentmem.lifecycle.pressure import EASED, HIGH, pressure
 from agentmem.lifecycle.promotion import Verdict, judge
 from agentmem.lifecycle.rules import Rules
-from agentmem.stores import accounting, meta, transitions
+from agentmem.stores import accounting, erasure, meta, transitions
 from agentmem.stores.records import Records
 from agentmem.stores.rows import Place, Subject, Transition
 from agentmem.stores.schema import EXPIRED, LIVE
@@ -332,7 +332,7 @@ class _Room:
 
 def _erase(rows: Sequence[int], until: Micros, now: Micros, repository: Repository) -> int:
     found = [item for item in repository.find_rows(rows) if item.state == EXPIRED and item.updated_at <= until]
-    repository.erase_rows(found, now)
+    erasure.erase(repository, found, now, now + erasure.KEPT)
     return len(found)
 
 

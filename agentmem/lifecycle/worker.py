@@ -14,14 +14,16 @@ from agentmem.lifecycle.accesses import Accesses
 from agentmem.lifecycle.pressure import HIGH
 from agentmem.lifecycle.rules import MB, Rules
 from agentmem.lifecycle.sweep import Sweep
-from agentmem.stores import accounting, transitions
-from agentmem.stores.commit import GroupCommit, Write
+from agentmem.stores import accounting, erasure, transitions, upkeep
+from agentmem.stores.commit import GroupCommit, Task, Write
 from agentmem.stores.locks import FileLock
+from agentmem.stores.log import truncate_wal
 from agentmem.stores.records import Records
 from agentmem.stores.rows import Stored
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
 from agentmem.types.errors import CapacityError, ClosedError, ModelMismatchError
+from agentmem.types.events import Event
 from agentmem.types.patience import Pace
 from agentmem.types.promise import Service
 from agentmem.types.reentry import held_here
@@ -62,6 +64,11 @@ class LifecycleWorker:
         """Rung to have the thread end at once."""
         self._crowded = False
         self._estimate = dict[str, int]()
+        self.held_up = Event[[]]()
+        """Something that was erased has to leave the keyword index before the rest of it can go."""
+        self._emptied = 0
+        """How often names had been removed when the write-ahead log was last emptied here: until then it has the new
+        pages, and the database file the old ones, whoever removed them, and even if he was killed right after."""
         self._closing = False
         self._thread = Service(self._loop, "agentmem-lifecycle")
 
@@ -138,6 +145,18 @@ class LifecycleWorker:
         for layer, (count, used, _) in accounting.sizes(records.db).items():
             self._estimate[layer] = used + count * self.vector_bytes
 
+    def _purge(self, pause: Callable[[], object]) -> None:
+        """Remove what is left of erased records whose time is over."""
+        if erasure.is_due(self._records.db, self._now()):
+            purged = upkeep.purge(self._commits, self._now, pause, background=True)
+            if purged.indexed:
+                self.held_up()
+            if purged.rows:
+                upkeep.give_space_back(self._commits, upkeep.shrink, lambda: self._closing)
+        removals = self._records.removals()
+        if removals != self._emptied and self._commits.submit(Task(truncate_wal), background=True).result():
+            self._emptied = removals
+
     def sweep(self, now: Micros | None = None, *, dry_run: bool = False) -> SweepReport:
         """Sweep at ``now``, by default the clock's; see ``Memory.lifecycle``."""
         pause = Pace(self._activity, _REST)
@@ -188,6 +207,7 @@ class LifecycleWorker:
                 self.write_down(self._pausing(_SHORT_REST))
                 pause = self._pausing(_REST)
                 self._settle(pause)
+                self._purge(pause)
                 late = self._interval and time.monotonic() - swept_at >= self._interval
                 if (late or self._crowded) and self._lock.try_acquire():
                     with self._lock:

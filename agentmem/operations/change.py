@@ -36,6 +36,7 @@ def update(engine: Engine, id: str, patch: Patch, scope: Scope | None) -> Memory
 
 def delete(engine: Engine, id: str, scope: Scope | None) -> bool:
     """Hide a record; False if there was none."""
+    engine.check()
     key = engine.key(scope)
     return key is not None and engine.write(lambda repository: repository.delete(id, key, engine.now()))
 

@@ -1,4 +1,4 @@
-"""Erasing: every trace of a text, from libSQL now and from what is derived in the background."""
+"""Erasing: every trace of a text, and of a person, from libSQL now and from what is derived in the background."""
 
 from __future__ import annotations
 
@@ -8,48 +8,99 @@ from functools import partial
 from agentmem.embedding.cache import CachedEmbedder
 from agentmem.engine.engine import Engine
 from agentmem.operations.page import matching
-from agentmem.operations.read import must_find
-from agentmem.stores import meta
-from agentmem.stores.rows import Stored
+from agentmem.operations.read import find, find_erased
+from agentmem.stores import erasure, meta
+from agentmem.stores.rows import Stored, not_found
 from agentmem.stores.schema import ERASED
 from agentmem.stores.upkeep import empty_wal
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
 from agentmem.types.inputs import Scope
-from agentmem.types.reports import EraseReport
+from agentmem.types.reports import EraseReport, Erasure
 
 
 def erase(engine: Engine, id: str, scope: Scope | None) -> EraseReport:
     """Erase one record, in whatever state. Raises ``NotFoundError``."""
-    return _erase(engine, [[must_find(engine, id, scope, any_state=True)]])
+    stored = find(engine, id, scope, any_state=True)
+    if stored is None:
+        if find_erased(engine, id, scope) is None:
+            raise not_found(id)
+        return EraseReport(0, tuple(_wipe(engine)))
+    count = engine.write(partial(_erase, [stored], engine.now, True))
+    if count:
+        _forget(engine)
+    return EraseReport(count, tuple(_wipe(engine)))
 
 
 def erase_all(engine: Engine, scope: Scope) -> EraseReport:
-    """Erase every record of a scope, deleted ones too."""
-    return _erase(engine, matching(engine, scope, deleted_too=True))
+    """Erase every record of a user, deleted ones too, and what stays of those that were erased before.
+
+    One line says so. Everything else goes as soon as every copy has seen it, ids that nobody else has included.
+    """
+    user_id, count, line = str(scope.user_id), 0, None
+    for found in matching(engine, scope, deleted_too=True):
+        erased, line = engine.write(partial(_erase_and_note, found, user_id, engine.now, line))
+        count += erased
+    while True:
+        hastened, line = engine.write(partial(_hasten_and_note, scope, user_id, engine.now, line))
+        if hastened < erasure.MARKED:
+            break
+    if line is None:
+        return EraseReport(0, tuple(_wipe(engine)))
+    engine.write(lambda repository: erasure.mark(repository, engine.now()))
+    _forget(engine)
+    return EraseReport(count, (*_wipe(engine), "ids"))
 
 
-def _erase(engine: Engine, groups: Iterable[list[Stored]]) -> EraseReport:
-    count = sum(engine.write(partial(_erase_current, found, engine.now)) for found in groups)
-    pending = list[str]()
-    if count:
-        engine.keywords.drop_outdated()
-        if engine.keywords.applied_seq():
-            engine.follower.index_keywords()
-            engine.keywords.purge()
-        engine.retriever.residents.reset()
-        if isinstance(engine.embedder, CachedEmbedder):
-            engine.embedder.clear()
-        if not empty_wal(engine.commits):
-            pending.append("write-ahead log")
-        pending.append("lancedb")
-        engine.follower.poke()
-    return EraseReport(count, tuple(pending))
+def erasures(engine: Engine, user_id: str) -> list[Erasure]:
+    """What stays of a user whose records were erased."""
+    engine.check()
+    return erasure.erasures(engine.repository, user_id)
 
 
-def _erase_current(found: list[Stored], now: Callable[[], Micros], repository: Repository) -> int:
+def _erase(found: Iterable[Stored], now: Callable[[], Micros], keep: bool, repository: Repository) -> int:
+    """Erase those of the records that are not erased yet, now that the transaction has begun."""
     current = [item for item in repository.find_rows(item.row for item in found) if item.state != ERASED]
-    repository.erase_rows(current, now())
+    instant = now()
+    erasure.erase(repository, current, instant, instant + erasure.KEPT if keep else erasure.AT_ONCE)
     if current:
         repository.set_meta(meta.LANCE_PURGE, repository.last_seq())
     return len(current)
+
+
+def _erase_and_note(
+    found: Iterable[Stored], user_id: str, now: Callable[[], Micros], line: int | None, repository: Repository
+) -> tuple[int, int | None]:
+    count = _erase(found, now, False, repository)
+    return count, erasure.note_person(repository, user_id, count, now(), line) if count else line
+
+
+def _hasten_and_note(
+    scope: Scope, user_id: str, now: Callable[[], Micros], line: int | None, repository: Repository
+) -> tuple[int, int | None]:
+    key = repository.scope_key(scope)
+    count = 0 if key is None else erasure.hasten(repository, key, now())
+    return count, erasure.note_person(repository, user_id, count, now(), line) if count else line
+
+
+def _forget(engine: Engine) -> None:
+    """Have what was erased leave the memory of this process."""
+    engine.retriever.residents.reset()
+    if isinstance(engine.embedder, CachedEmbedder):
+        engine.embedder.clear()
+
+
+def _wipe(engine: Engine) -> list[str]:
+    """Have what was erased leave everything that is derived; what that will still take.
+
+    Also where this call erased nothing: the one that did may have been killed before it came to this.
+    """
+    engine.keywords.drop_outdated()
+    if engine.keywords.applied_seq():
+        engine.follower.index_keywords()
+        engine.keywords.purge()
+    pending = [] if empty_wal(engine.commits) else ["write-ahead log"]
+    if engine.repository.meta(meta.LANCE_PURGE):
+        pending.append("lancedb")
+    engine.follower.poke()
+    return pending

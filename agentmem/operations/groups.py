@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from agentmem.engine.engine import Engine
 from agentmem.operations.page import Listing
 from agentmem.stores.groups import count as counted
 from agentmem.stores.groups import grouped
 from agentmem.types.clock import to_datetime
+from agentmem.types.errors import NotFoundError
 from agentmem.types.inputs import Scope
 from agentmem.types.reports import Group
 
@@ -26,10 +29,11 @@ def groups(engine: Engine, scope: Scope, by: str) -> list[Group]:
         return []
     records, found = engine.repository, list[Group]()
     for user, common, size, first, last in grouped(records, key, by, engine.now()):
-        owner = None if user is None else records.names.name(records.db, user)
-        name = owner if by == "users" else common
-        if isinstance(name, int):
-            name = records.names.name(records.db, name)
-        found.append(Group(name, owner, size, to_datetime(first), to_datetime(last)))
+        with suppress(NotFoundError):  # erased since they were counted, and so is whose they were
+            owner = None if user is None else records.names.name(records.db, user)
+            name = owner if by == "users" else common
+            if isinstance(name, int):
+                name = records.names.name(records.db, name)
+            found.append(Group(name, owner, size, to_datetime(first), to_datetime(last)))
     found.sort(key=lambda group: (group.name or "", group.user_id or ""))
     return sorted(found, key=lambda group: group.last_at, reverse=True)

@@ -116,6 +116,7 @@ def _change(
     engine: Engine, id: str, scope: Scope | None, run: Callable[[Repository, Subject, Micros, Rules], object]
 ) -> MemoryRecord:
     engine.lifecycle.write_down()
+    engine.check()
     key = engine.key(scope)
 
     def write(repository: Repository) -> Stored:

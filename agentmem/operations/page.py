@@ -45,7 +45,7 @@ def page(engine: Engine, listing: Listing, limit: int) -> Page:
     found = list(islice(walked(records, key, now, listing), limit + 1))
     # Once more, since any of them may have been deleted since it was found.
     stored = {item.row: item for item in records.find_rows(row for row, _ in found[:limit]) if visible(item, now)}
-    listed = [engine.record(stored[row]) for row, _ in found[:limit] if row in stored]
+    listed = list(records.known(stored[row] for row, _ in found[:limit] if row in stored))
     return Page(listed, cursor_of(listing.order, found[limit - 1][1]) if len(found) > limit else None)
 
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from agentmem.engine.engine import Engine
+from agentmem.stores import erasure
 from agentmem.stores.rows import Stored, not_found
 from agentmem.types.clock import to_datetime
+from agentmem.types.errors import NotFoundError
 from agentmem.types.inputs import Scope
 from agentmem.types.records import HistoryEvent, MemoryRecord
 
@@ -36,12 +38,26 @@ def get(engine: Engine, id: str, scope: Scope | None) -> MemoryRecord | None:
     if stored is None:
         return None
     engine.lifecycle.accesses.read(engine.now(), stored.row)
-    return engine.record(stored)
+    try:
+        return engine.record(stored)
+    except NotFoundError:  # erased meanwhile, as if the call had come later
+        return None
+
+
+def find_erased(engine: Engine, id: str, scope: Scope | None) -> Stored | None:
+    """What stays inside the scope of the record that had this id and was erased."""
+    key = engine.key(scope)
+    return None if key is None else erasure.find_erased(engine.repository, id, key, engine.now())
 
 
 def history(engine: Engine, id: str, scope: Scope | None) -> list[HistoryEvent]:
-    """Every event of a record, deleted or not, oldest first. Raises ``NotFoundError``."""
-    stored = must_find(engine, id, scope, any_state=True)
+    """Every event of a record, deleted or not, oldest first; where none has the id, of the last one that was erased.
+
+    Raises ``NotFoundError``.
+    """
+    stored = find(engine, id, scope, any_state=True) or find_erased(engine, id, scope)
+    if stored is None:
+        raise not_found(id)
     return [replace(event, data=_readable(event.data)) for event in engine.repository.history(stored.row, id)]
 
 

@@ -41,8 +41,10 @@ def page(engine: Engine, departed: Departed, limit: int, after: Place | None) ->
     records = engine.repository
     walked = gone(records.db, key, _STATES[departed.why], _conditions(engine, departed), departed.within, after)
     found = list(islice(walked, limit + 1))
-    stored = {item.row: item for item in records.find_rows(row for row, _ in found[:limit])}
-    listed = [engine.record(stored[row]) for row, _ in found[:limit] if row in stored]
+    # Once more, since any of them may have been brought back or erased since it was found.
+    there = records.find_rows(row for row, _ in found[:limit])
+    stored = {item.row: item for item in there if item.state == _STATES[departed.why]}
+    listed = list(records.known(stored[row] for row, _ in found[:limit] if row in stored))
     at, row = found[limit - 1][1] if len(found) > limit else (0, 0)
     return Page(listed, f"{departed.why}:{at},{row}" if row else None)
 

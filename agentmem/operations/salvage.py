@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -24,13 +24,14 @@ from agentmem.embedding import fingerprint_of
 from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.opening import Spec, note_model, open_model
 from agentmem.settings import Settings
-from agentmem.stores import meta
+from agentmem.stores import erasure, keyed, meta
 from agentmem.stores.connection import Connection, Row
 from agentmem.stores.facts import checksum, is_intact
 from agentmem.stores.folder import DATABASE, LANCE, OPEN_LOCK
 from agentmem.stores.locks import FileLock
 from agentmem.stores.log import truncate_wal
 from agentmem.stores.records import COLUMNS
+from agentmem.stores.rescue import largest, ranges, whole
 from agentmem.stores.rows import Stored
 from agentmem.stores.schema import ERASED, LIVE, STATE_AFTER, STATES, configure, migrate
 from agentmem.types.clock import now_micros, to_datetime
@@ -49,7 +50,6 @@ _TYPES: tuple[tuple[str, tuple[type, ...], Any], ...] = (
     *((name, (bytes, NoneType), None) for name in ("fingerprint", "checksum")),
 )
 """What columns may hold, and what they get where damage has left something else."""
-_WINDOW = 500
 _BATCH = 256
 
 
@@ -155,9 +155,14 @@ class _Transfer:
         self._old = old
         self._new = new
         self._names: set[int] = set()
+        self._last_name = self._last_seq = 0
         self._tally = _Tally()
-        self._meta = dict(_whole(old, "SELECT key, value FROM meta"))
+        self._meta = dict(whole(old, "SELECT key, value FROM meta"))
         self._embedder = self._find_model(settings, given)
+        key = self._meta.get(meta.ERASURE_KEY)
+        if isinstance(key, bytes):
+            meta.put(new, meta.ERASURE_KEY, key)
+        self._key = bytes(meta.get(new, meta.ERASURE_KEY))
         self._kept = dict[int, tuple[int, str]]()
         self._broken = list[tuple[int, int, int]]()
         self._altered = list[int]()
@@ -190,10 +195,12 @@ class _Transfer:
         self._copy_history()
         self._copy_embeddings(last)
         self._copy_use(last)
+        self._copy_erasures()
         meta.put(self._new, meta.FIRST_KEYS, int(self._meta.get(meta.FIRST_KEYS, last)))
-        # Row numbers are never given out twice.
-        self._write("DELETE FROM sqlite_sequence WHERE name = ?", [("records",)])
-        self._write("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", [("records", last)])
+        # These numbers are never given out twice.
+        numbers = [("records", last), ("names", self._last_name)]
+        self._write("DELETE FROM sqlite_sequence WHERE name = ?", [(name,) for name, _ in numbers])
+        self._write("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", numbers)
         return self._tally
 
     def _write(self, sql: str, rows: Iterable[Row]) -> None:
@@ -204,11 +211,20 @@ class _Transfer:
 
     # -- the tables --------------------------------------------------------------------------------------------------
 
+    def _copy_erasures(self) -> None:
+        """What is left of those who were erased; names whose records are all lost are nobody's."""
+        lines = whole(self._old, "SELECT n, who, records, at FROM erasures")
+        self._write("INSERT INTO erasures VALUES (?, ?, ?, ?)", [line for line in lines if isinstance(line[1], bytes)])
+        used = " UNION ".join(f"SELECT {column} FROM records" for column in ("user", "agent", "run"))
+        self._write(f"DELETE FROM names WHERE n NOT IN ({used}) AND n > ?", [(0,)])
+
     def _copy_names(self) -> None:
-        last = _number(self._old, "SELECT seq FROM sqlite_sequence WHERE name = 'names'", "SELECT max(n) FROM names")
+        last = self._last_name = largest(
+            self._old, "SELECT seq FROM sqlite_sequence WHERE name = 'names'", "SELECT max(n) FROM names"
+        )
         names = [
             (n, value)
-            for n, value in _ranges(self._old, "SELECT n, value FROM names WHERE n > ? AND n <= ?", last)
+            for n, value in ranges(self._old, "SELECT n, value FROM names WHERE n > ? AND n <= ?", last)
             if isinstance(value, str) and value
         ]
         self._write("INSERT OR IGNORE INTO names VALUES (?, ?)", names)
@@ -217,13 +233,13 @@ class _Transfer:
     def _events(self) -> Iterator[Row]:
         sql = "SELECT seq, row, event, at, version, data FROM history WHERE seq > ? AND seq <= ?"
         events = {event.value for event in EventType}
-        for row in _ranges(self._old, sql, self._last_seq):
+        for row in ranges(self._old, sql, self._last_seq):
             _, record, event, at, version, data = row
             if event in events and all(isinstance(n, int) for n in (record, at, version)) and _is_json(data):
                 yield row
 
     def _read_chains(self) -> dict[int, _Chain]:
-        self._last_seq = _number(
+        self._last_seq = largest(
             self._old, "SELECT seq FROM sqlite_sequence WHERE name = 'history'", "SELECT max(seq) FROM history"
         )
         chains = dict[int, _Chain]()
@@ -236,7 +252,7 @@ class _Transfer:
         return chains
 
     def _last_row(self) -> int:
-        return _number(
+        return largest(
             self._old,
             "SELECT seq FROM sqlite_sequence WHERE name = 'records'",
             "SELECT max(row) FROM records",
@@ -250,18 +266,20 @@ class _Transfer:
 
     def _copy_records(self, last: int, chains: dict[int, _Chain]) -> set[int]:
         columns = [row[1] for row in self._new.execute("PRAGMA table_info(records)")]
-        there = {row[1] for row in _whole(self._old, "PRAGMA table_info(records)")} or set(columns)
+        there = {row[1] for row in whole(self._old, "PRAGMA table_info(records)")} or set(columns)
         chosen = ", ".join(
             # A text that is no longer UTF-8 can only be read as bytes; an older store lacks some columns.
             "CAST(content AS BLOB)" if name == "content" else name if name in there else "NULL"
             for name in columns
         )
         sql = f"SELECT {chosen} FROM records WHERE row > ? AND row <= ?"
-        ids, seen, kept = set[str](), set[int](), list[Row]()
-        for found in _ranges(self._old, sql, last):
+        ids, seen, kept = set[str | bytes](), set[int](), list[Row]()
+        for found in ranges(self._old, sql, last):
             record = dict(zip(columns, found, strict=True))
             row = record["row"]
             seen.add(row)
+            if record["state"] == ERASED:
+                self._bury(record)
             reason = self._unusable(record)
             if reason is None and record["id"] in ids:
                 reason = "its id occurs twice"
@@ -286,10 +304,17 @@ class _Transfer:
         altered = map(Stored._make, self._new.select_in(sql, self._altered))
         self._write("UPDATE records SET checksum = ? WHERE row = ?", [(checksum(one), one.row) for one in altered])
 
+    def _bury(self, record: dict[str, Any]) -> None:
+        """An erased record has a keyed hash for an id, and a time to go; in an older store it has neither yet."""
+        if isinstance(record["id"], str) and isinstance(record["updated_at"], int):
+            record["id"] = keyed.tombstone_id(self._key, record["id"], record["row"])
+            record["expires_at"] = record["updated_at"] + erasure.KEPT
+
     def _unusable(self, record: dict[str, Any]) -> str | None:
         """Why a record cannot be kept: without its owner it might be shown to somebody else."""
         numbers = ("user", "agent", "run", "state", "version", "created_at", "updated_at")
-        if not all(isinstance(record[name], int) for name in numbers) or not isinstance(record["id"], str):
+        kind = bytes if record["state"] == ERASED else str
+        if not all(isinstance(record[name], int) for name in numbers) or not isinstance(record["id"], kind):
             return "its columns are damaged"
         if not {record["user"], record["agent"], record["run"]} <= self._names:
             return "whose it was could not be read"
@@ -347,14 +372,14 @@ class _Transfer:
 
     def _copy_use(self, last: int) -> None:
         """How records were used; where that is lost, it is counted anew."""
-        if not _whole(self._old, "PRAGMA table_info(accesses)"):
+        if not whole(self._old, "PRAGMA table_info(accesses)"):
             return
         sql = "SELECT row, times, first_at, last_at, value, weight FROM accesses WHERE row > ? AND row <= ?"
         self._write(
             "INSERT OR IGNORE INTO accesses VALUES (?, ?, ?, ?, ?, ?, 1)",
             (
                 use
-                for use in _ranges(self._old, sql, last)
+                for use in ranges(self._old, sql, last)
                 if use[0] in self._kept and all(isinstance(number, (int, float)) for number in (use[1], *use[4:]))
                 if all(when is None or isinstance(when, int) for when in use[2:4])
             ),
@@ -366,7 +391,7 @@ class _Transfer:
         missing = dict(self._kept)
 
         def usable() -> Iterator[Row]:
-            for row, vector in _ranges(self._old, sql, last):
+            for row, vector in ranges(self._old, sql, last):
                 if row in missing and isinstance(vector, bytes) and len(vector) == size and _has_length_one(vector):
                     del missing[row]
                     yield row, vector
@@ -376,37 +401,6 @@ class _Transfer:
             vectors = embed_documents(self._embedder, [missing[row][1] for row in chunk])
             self._write("INSERT INTO embeddings_1 VALUES (?, ?)", zip(chunk, vectors, strict=True))
             self._tally.reembedded += len(chunk)
-
-
-# -- reading around damage ---------------------------------------------------------------------------------------------
-
-
-def _ranges(db: Connection, sql: str, last: int) -> Iterator[Row]:
-    """Rows of a statement over ``low < key <= high``, without those that cannot be read."""
-    todo = [(low, min(low + _WINDOW, last)) for low in range(0, last, _WINDOW)][::-1]
-    while todo:
-        low, high = todo.pop()
-        try:
-            rows = db.execute(sql, (low, high))
-        except StoreError:
-            if high - low > 1:
-                middle = (low + high) // 2
-                todo += [(middle, high), (low, middle)]
-            continue
-        yield from rows
-
-
-def _whole(db: Connection, sql: str) -> Sequence[Row]:
-    try:
-        return db.execute(sql)
-    except StoreError:
-        return []
-
-
-def _number(db: Connection, *queries: str) -> int:
-    """The largest of what can be read."""
-    found = [rows[0][0] for rows in (_whole(db, sql) for sql in queries) if rows]
-    return max((n for n in found if isinstance(n, int)), default=0)
 
 
 def _is_json(text: object) -> bool:

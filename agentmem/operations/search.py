@@ -17,7 +17,7 @@ from agentmem.text.dates import end_of_day, ranges_of
 from agentmem.text.question import Word, words_of
 from agentmem.text.terms import terms
 from agentmem.types.clock import Micros
-from agentmem.types.errors import ModelMismatchError, StoreError
+from agentmem.types.errors import ModelMismatchError, NotFoundError, StoreError
 from agentmem.types.once import once
 from agentmem.types.records import HitDetails, SearchHit, SearchResults, SearchTrace
 
@@ -71,7 +71,7 @@ def _search(engine: Engine, request: Search, explain: bool, choose: Choose | Non
         else:
             if results is not None:
                 return results
-        # The store moved to another model under this search, whose vectors may have been half removed.
+        # The store may have moved to another model under this search, whose vectors may have been half removed.
         engine.check_model()
 
 
@@ -91,14 +91,16 @@ class _Searching:
         self._now = engine.now()
 
     def run(self, explain: bool, choose: Choose | None) -> SearchResults | None:
-        """The results; None if the store has moved to another model meanwhile."""
+        """The results; None if it has to begin again."""
         engine, request, watch, cache = self._engine, self._request, self._watch, self._model.cache
         self._model.retriever.residents.catch_up()
         key = self._model.records.scope_key(request.scope)
         watch.lap("follow")
         if key is None:
             return SearchResults([], SearchTrace((), 0, False, watch.spent) if explain else None)
-        cached = None if cache is None else cache.get(request, self._now)
+        # The wall belongs to it: a user who was erased and came back lies behind another one, under the same name.
+        wall = wall_of(key)
+        cached = None if cache is None else cache.get((request, wall), self._now)
         if cached is not None and self._now < cached.found.valid_until:
             found, stored = cached.found, cached.stored
         else:
@@ -108,8 +110,13 @@ class _Searching:
             if not self._model.records.is_current():
                 return None
             if cache is not None:
-                cache.put(request, found, stored, wall=wall_of(key), drops=drops, now=self._now)
-        hits = self._hits(found.candidates, stored, explain)
+                cache.put((request, wall), found, stored, wall=wall, drops=drops, now=self._now)
+        try:
+            hits = self._hits(found.candidates, stored, explain)
+        except NotFoundError:  # something was erased under this search, and the user with it
+            if cache is not None:
+                cache.drop(None)
+            return None
         watch.lap("build")
         trace = SearchTrace(found.engines, found.considered, cached is not None, watch.spent) if explain else None
         results = SearchResults(hits, trace)

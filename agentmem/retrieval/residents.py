@@ -96,15 +96,19 @@ class Residents(FeedCopy):
 
         Raises ``ModelMismatchError`` if the store moved to another model.
         """
-        seq = self._records.last_seq()
+        seq = self._records.newest()
         if seq == self._seq:
             return seq
         with self._feed:
-            if seq - self.applied_seq() > BACKLOG:
+            before = self.applied_seq()
+            if seq - before > BACKLOG:
                 self._records.check_generation()
                 self._drop_all()
                 self._seq = seq
             follow(self, self._records, seq)
+            if self._records.purged_seq() > before:
+                # Events that had yet to be read may be among those that were removed, with what they were about.
+                self._drop_all()
         return seq
 
     @override

@@ -13,6 +13,8 @@ from agentmem.stores.rows import Stored
 from agentmem.stores.schema import ERASED, LIVE, STATE_AFTER
 
 _ATTEMPTS = 5
+_EVENTS = 10_000
+"""Events that are compared with the records by one statement."""
 _DECISIVE = ", ".join(f"'{event}'" for event in STATE_AFTER)
 
 
@@ -46,9 +48,11 @@ def check_records(records: Records, size: int, counts: MutableMapping[str, int])
             if not indexed:
                 yield f"record {id!r} is not found by its id"
         yield from _check_contents(records, low, high)
+        yield from _check_names(records, low, high)
     orphans = db.execute(f"SELECT count(*) FROM {table} WHERE row NOT IN (SELECT row FROM records)")[0][0]
     if orphans:
         yield f"libsql: {orphans} embeddings belong to no record"
+    yield from _check_events(records)
 
 
 def _check_contents(records: Records, low: int, high: int) -> Iterator[str]:
@@ -63,6 +67,30 @@ def _check_contents(records: Records, low: int, high: int) -> Iterator[str]:
             if not is_intact(stored, noted):
                 yield f"record {stored.id!r}: its content, metadata or scope is not what was stored"
         low = found[-1][0]
+
+
+def _check_names(records: Records, low: int, high: int) -> Iterator[str]:
+    """Whose a record is has a name; one that was erased has none itself."""
+    nameless = " OR ".join(
+        f"({name} != 0 AND {name} NOT IN (SELECT n FROM names))" for name in ("user", "agent", "run")
+    )
+    sql = f"SELECT id FROM records WHERE row > ? AND row <= ? AND ({nameless})"
+    for (id,) in records.db.execute(sql, (low, high)):
+        yield f"record {id!r}: whose it is has no name"
+    sql = f"SELECT row FROM records WHERE row > ? AND row <= ? AND state = {ERASED} AND typeof(id) != 'blob'"
+    for (row,) in records.db.execute(sql, (low, high)):
+        yield f"record in row {row}: it was erased and still has its id"
+
+
+def _check_events(records: Records) -> Iterator[str]:
+    """Every event is of a record, or of the store itself."""
+    sql = (
+        "SELECT count(*) FROM history WHERE seq > ? AND seq <= ? AND row != 0 AND row NOT IN (SELECT row FROM records)"
+    )
+    last = records.last_seq()
+    orphans = sum(records.db.execute(sql, (low, low + _EVENTS))[0][0] for low in range(0, last, _EVENTS))
+    if orphans:
+        yield f"libsql: {orphans} events belong to no record"
 
 
 def check_accounts(records: Records) -> list[str]:

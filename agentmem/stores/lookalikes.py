@@ -16,7 +16,8 @@ def lookalikes(records: Records) -> Iterator[str]:
             sql = f"SELECT {number}, {column} FROM {table} WHERE {number} > ? ORDER BY {number} LIMIT {WINDOW}"
             rows = records.db.execute(sql, (at,))
             for _, value in rows:
-                yield from _about(records, table, column, what, value)
+                if isinstance(value, str):  # what was erased has no name
+                    yield from _about(records, table, column, what, value)
             if len(rows) < WINDOW:
                 break
             at = rows[-1][0]

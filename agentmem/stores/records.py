@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from agentmem.stores import meta
@@ -17,7 +18,7 @@ from agentmem.stores.rows import ScopeKey, Stored, visible
 from agentmem.stores.schema import LIVE
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.enums import ALL, EventType, Layer
-from agentmem.types.errors import ModelMismatchError
+from agentmem.types.errors import ModelMismatchError, NotFoundError
 from agentmem.types.inputs import Scope
 from agentmem.types.ports import Entry, FeedEvent
 from agentmem.types.records import HistoryEvent, MemoryRecord
@@ -29,6 +30,8 @@ WINDOW = 2_000
 UNEXPIRED = "(r.expires_at IS NULL OR r.expires_at > ?)"
 LIVE_ONLY = f"r.state = {LIVE}"
 _LAST_ROW = 2**62
+_EPOCH = f"(SELECT value FROM meta WHERE key = '{meta.NAMES_EPOCH}')"
+_STANDING = f"SELECT (SELECT value FROM meta WHERE key = '{meta.GENERATION}'), {_EPOCH}"
 _EVENTS = 500
 _ENTRY = ", ".join(("e." if name == "vector" else "r.") + name for name in Entry._fields)
 
@@ -77,8 +80,10 @@ class Records:
         return f"embeddings_{self.generation}"
 
     def is_current(self) -> bool:
-        """Whether the store still uses this generation."""
-        return int(self.meta(meta.GENERATION) or 1) == self.generation
+        """Whether the store still uses this generation. Takes note of names that were removed, too."""
+        [(generation, epoch)] = self.db.execute(_STANDING)
+        self.names.follow(epoch or 0)
+        return int(generation or 1) == self.generation
 
     def check_generation(self) -> None:
         """Raise ``ModelMismatchError`` if another process moved the store on to another model."""
@@ -106,7 +111,11 @@ class Records:
     # -- scopes ------------------------------------------------------------------------------------------------------
 
     def scope_key(self, scope: Scope) -> ScopeKey | None:
-        """The scope's numbers, or None if one of its ids was never stored (so that nothing can match)."""
+        """The scope's numbers, or None if nobody has one of its ids (so that nothing can match).
+
+        ``is_current`` or ``newest`` comes before it: names that were removed meanwhile may have come back with other
+        numbers.
+        """
         user = None if scope.user_id is ALL else self._known(scope.user_id) if scope.user_id is not None else 0
         agent = None if scope.agent_id is None else self._known(scope.agent_id)
         run = None if scope.run_id is None else self._known(scope.run_id)
@@ -138,13 +147,19 @@ class Records:
         return map(Stored._make, self.db.select_in(f"SELECT {COLUMNS} FROM records r WHERE r.row IN ({{}})", rows))
 
     def record(self, stored: Stored) -> MemoryRecord:
-        """The public form of a row."""
+        """The public form of a row. Raises ``NotFoundError`` if it was erased since it was read, and its user, too."""
         return public(stored, self.owner(stored))
 
     def owner(self, stored: Stored) -> Owner:
-        """The names of a row's user, agent and run."""
+        """The names of a row's user, agent and run. Raises as ``record`` does."""
         name = self.names.name
         return name(self.db, stored.user), name(self.db, stored.agent), name(self.db, stored.run)
+
+    def known(self, found: Iterable[Stored]) -> Iterator[MemoryRecord]:
+        """The public form of rows, without those that were erased after they were read."""
+        for stored in found:
+            with suppress(NotFoundError):
+                yield self.record(stored)
 
     def last_row(self) -> int:
         """The newest record's row number."""
@@ -246,6 +261,22 @@ class Records:
         """The newest event's number; one row, so that every call can afford to ask."""
         rows = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'history'")
         return rows[0][0] if rows else 0
+
+    def newest(self) -> int:
+        """The same, and takes note of names that were removed."""
+        rows = self.db.execute(f"SELECT seq, {_EPOCH} FROM sqlite_sequence WHERE name = 'history'")
+        if not rows:
+            return 0
+        self.names.follow(rows[0][1] or 0)
+        return rows[0][0]
+
+    def purged_seq(self) -> int:
+        """Up to this event, some were removed, with their records: who is behind it may have missed them."""
+        return int(self.meta(meta.PURGED) or 0)
+
+    def removals(self) -> int:
+        """How often names were removed."""
+        return int(self.meta(meta.NAMES_EPOCH) or 0)
 
     def events_after(self, seq: int, limit: int) -> list[FeedEvent]:
         """The next events of the feed. Row 0 is the store: a new model; it belongs to nobody (its numbers are NULL)."""

@@ -4,7 +4,8 @@ Migrations are appended, never edited once released; each runs in one transactio
 
 ``records.row`` and ``history.seq`` are AUTOINCREMENT: numbers are never reused, so that ``row`` can key derived copies
 and ``seq`` can be the change feed. Scope ids are interned in ``names``; 0 stands for "none". ``state`` is 0 for live,
-1 for deleted, 2 for erased, 3 for expired or evicted, since ``updated_at``. Embeddings have tables of their own, one
+1 for deleted, 2 for erased (then ``id`` is a keyed hash, and ``expires_at`` says how long the row stays), 3 for expired
+or evicted, since ``updated_at``. Embeddings have tables of their own, one
 for each model the store ever had, so that scans of records stay narrow and a new model's vectors can grow beside the
 old one's; ``meta`` says which is current.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from agentmem.stores import keyed
 from agentmem.stores.connection import Connection, damaged
 from agentmem.types.clock import now_micros
 from agentmem.types.errors import StoreCorruptError, StoreVersionError
@@ -135,6 +137,31 @@ def _gone(db: Connection) -> None:
     db.execute("CREATE INDEX records_by_deletion ON records (updated_at) WHERE state = 1")
 
 
+def _erasures(db: Connection) -> None:
+    """What lets erased records be found by nothing but their ids, and go after a while; and what stays of users."""
+    for statement in (
+        "CREATE INDEX records_erased ON records (expires_at) WHERE state = 2",
+        # With the indexes of live records they tell whether anybody still has a name.
+        "CREATE INDEX records_hidden_by_user ON records (user) WHERE state != 0",
+        "CREATE INDEX records_hidden_by_agent ON records (agent) WHERE state != 0 AND agent != 0",
+        "CREATE INDEX records_hidden_by_run ON records (run) WHERE state != 0 AND run != 0",
+        # Users all of whose records were erased: a keyed hash, how many, when.
+        """CREATE TABLE erasures (
+            n INTEGER PRIMARY KEY AUTOINCREMENT, who BLOB NOT NULL, records INTEGER NOT NULL, at INTEGER NOT NULL)""",
+        "DELETE FROM keyword_totals WHERE documents = 0",
+    ):
+        db.execute(statement)
+    key, after = keyed.new_key(), 0
+    db.execute("INSERT INTO meta VALUES ('erasure_key', ?)", (key,))
+    sql = "SELECT row, id, updated_at FROM records WHERE state = 2 AND row > ? ORDER BY row LIMIT 10000"
+    while erased := db.execute(sql, (after,)):
+        db.executemany(
+            "UPDATE records SET id = ?, expires_at = ? WHERE row = ?",
+            [(keyed.tombstone_id(key, id, row), at + 30 * 86_400_000_000, row) for row, id, at in erased],
+        )
+        after = erased[-1][0]
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_first", _first),
     ("0002_lifecycle", _lifecycle),
@@ -142,6 +169,7 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0004_checksums", _checksums),
     ("0005_dated", _dated),
     ("0006_gone", _gone),
+    ("0007_erasures", _erasures),
 )
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from agentmem.stores import erasure
 from agentmem.stores.commit import GroupCommit, Task, Write
 from agentmem.stores.connection import CHUNK, Connection
 from agentmem.stores.log import truncate_wal
+from agentmem.stores.rows import Place
+from agentmem.stores.writes import Repository
+from agentmem.types.clock import Micros
 from agentmem.types.patience import attempts
 
 VACUUM_PAGES = 100
@@ -20,6 +25,32 @@ def remove_old_generations(commits: GroupCommit) -> None:
         removed = True
     if removed:
         give_space_back(commits)
+
+
+def purge(
+    commits: GroupCommit,
+    now: Callable[[], Micros],
+    pause: Callable[[], object] = lambda: None,
+    *,
+    background: bool = False,
+) -> erasure.Purged:
+    """Remove what is left of erased records whose time is over, and the names that only they had; how many of each.
+
+    In the background not beyond what the copies have yet to pass: they will soon have passed all of it.
+    """
+    total, at = erasure.Purged(0, 0), erasure.BEGINNING
+    while True:
+        work = Write(partial(_purge, now, at), erasure.PURGED)
+        done = commits.submit(work, background=background).result()
+        total = erasure.Purged(total.rows + done.rows, total.names + done.names, total.indexed + done.indexed)
+        if done.next is None or (background and not done.rows):
+            return total
+        at = done.next
+        pause()
+
+
+def _purge(now: Callable[[], Micros], after: Place, repository: Repository) -> erasure.Purged:
+    return erasure.purge(repository, now(), after)
 
 
 def vacuum(db: Connection) -> bool:

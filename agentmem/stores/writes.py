@@ -184,22 +184,6 @@ class Repository(Records):
         accounting.note_accesses(self.db, [(stored.row, 0, None, None, *verdict)])
         self._event(stored.row, EventType.FEEDBACK, now, stored.version, data)
 
-    def erase_rows(self, found: Sequence[Stored], now: Micros) -> None:
-        """Remove text, metadata and embeddings of records, from their history too; what remains is the event chain."""
-        rows = [(stored.row,) for stored in found]
-        self.db.executemany(
-            f"UPDATE records SET state = {ERASED}, version = version + 1, content = '', metadata = NULL, "
-            "fingerprint = NULL, checksum = NULL, role = NULL, kind = '', importance = NULL, rating = NULL, "
-            "occurred_at = NULL, expires_at = NULL, updated_at = ? WHERE row = ?",
-            [(now, stored.row) for stored in found],
-        )
-        for table in self.embedding_tables():
-            self.db.executemany(f"DELETE FROM {table} WHERE row = ?", rows)
-        accounting.forget_use(self.db, (stored.row for stored in found))
-        self._shrink(found)
-        self.db.executemany("UPDATE history SET data = NULL WHERE row = ?", rows)
-        self.note_events((stored.row, EventType.ERASE, now, stored.version + 1, None) for stored in found)
-
     def new_generation(self) -> int:
         """Make a table for another model's vectors; returns its number."""
         number = 1 + max(int(table.rpartition("_")[2]) for table in self.embedding_tables())

@@ -25,11 +25,21 @@ class Group(Plain):
 
 @dataclass(frozen=True)
 class EraseReport(Plain):
-    """What an erase removed, and which derived copies are still to be rewritten (``pending``)."""
+    """What an erase removed, and what is still to go (``pending``)."""
 
     erased: int
     """How many records."""
     pending: tuple[str, ...]
+    """``lancedb``: its copy of the vectors; ``write-ahead log``: somebody was reading for too long; ``ids``: what is
+    left of the records and of their user. All of it goes in the background, or with ``compact()``."""
+
+
+@dataclass(frozen=True)
+class Erasure(Plain):
+    """All that is left of a user whose records were erased: that, how many, and when."""
+
+    at: datetime
+    records: int
 
 
 @dataclass(frozen=True)

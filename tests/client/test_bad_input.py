@@ -674,7 +674,8 @@ NEEDED: dict[str, dict[str, Any]] = {
     "iterate": {}, "count": {}, "users": {}, "runs": {}, "agents": {}, "kinds": {}, "deleted": {},
     "restore_all": {"user_id": "zoe"}, "update": {"id": "tea", "importance": 0.5},
     "delete": {"id": "none"}, "delete_all": {"user_id": "zoe"},
-    "erase": {"id": "none"}, "erase_all": {"user_id": "zoe"}, "history": {"id": "tea"}, "restore": {"id": "tea"},
+    "erase": {"id": "none"}, "erase_all": {"user_id": "zoe"}, "erasures": {"user_id": "zoe"}, "history": {"id": "tea"},
+    "restore": {"id": "tea"},
     "feedback": {"id": "tea", "rating": 3}, "scoped": {"user_id": "ada"},
 }  # fmt: skip
 WITHOUT_VALUES = {"close", "flush", "warm_up", "stats", "health", "verify", "repair", "compact"}

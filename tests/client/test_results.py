@@ -38,6 +38,12 @@ RESULTS = sorted(
 )
 
 
+def _erasure(memory: Memory) -> Any:
+    memory.add("the last boat", user_id="kim")
+    memory.erase_all(user_id="kim")
+    return memory.erasures(user_id="kim")[0]
+
+
 @pytest.fixture
 def results(memory: Memory) -> dict[str, Any]:
     """One of each result; what is inside of one is a result as well."""
@@ -70,6 +76,7 @@ def results(memory: Memory) -> dict[str, Any]:
         "Health": memory.health(),
         "VerifyReport": VerifyReport(False, {"records": 3}, ["record 'x': odd"]),
         "EraseReport": memory.erase("ferry"),
+        "Erasure": _erasure(memory),
         "ReembedReport": agentmem.ReembedReport("one", "other", 3),
     }
 

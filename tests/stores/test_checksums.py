@@ -24,7 +24,7 @@ ITEM = {
 CHANGES = [
     ("content", "Mornings are for towing."), ("metadata", '{"source":"cell"}'), ("metadata", None),
     ("importance", 0.25), ("importance", None), ("rating", 5.0), ("expires_at", 2**50), ("expires_at", None),
-    ("occurred_at", 1), ("created_at", 1), ("user", 0), ("agent", 0), ("run", 7), ("role", "assistant"),
+    ("occurred_at", 1), ("created_at", 1), ("user", 0), ("agent", 0), ("run", 2), ("role", "assistant"),
     ("kind", "facu"), ("id", "other"), ("fingerprint", b"0123456789abcdef"),
 ]  # fmt: skip
 

@@ -16,8 +16,9 @@ from unicodedata import normalize
 
 import pytest
 from conftest import ROOT, FakeClock
+from inspecting import files_with, sql
 
-from agentmem import ALL, Memory, Settings
+from agentmem import ALL, Memory, NotFoundError, Settings
 
 DATA = ROOT / "tests" / "data"
 Open: TypeAlias = Callable[..., Memory]
@@ -98,6 +99,27 @@ def test_facts_are_known_as_the_same_as_before(kept: tuple[Path, dict[str, Any]]
                 assert added.id == record["id"]
         assert memory.add(record["content"], **same | {"occurred_at": "2001-02-03T04:05:06Z"}).status == "added"
     memory.flush()
+    assert memory.verify().problems == []
+
+
+def test_what_was_erased_goes_after_a_while(kept: tuple[Path, dict[str, Any]], open_memory: Open) -> None:
+    path, answers = kept
+    clock = FakeClock(datetime.fromisoformat(answers["now"]))
+    memory = open_memory(path, clock=clock, embedder=None)
+    erased = answers["erased"]
+    assert [event.event for event in memory.history(erased)][-1] == "ERASE"
+    memory.compact()
+    assert files_with(path, erased) == {}
+    assert memory.add("The same id, another life.", id=erased, user_id="ana").status == "added"
+    memory.erase(erased)
+    clock.advance(31 * 86_400)
+    memory.compact()
+    with pytest.raises(NotFoundError):
+        memory.history(erased)
+    assert sql(memory, "SELECT count(*) FROM records WHERE state = 2") == [(0,)]
+    memory.erase_all(user_id="ana")
+    memory.compact()
+    assert {value for (value,) in sql(memory, "SELECT value FROM names")} & {"ana"} == set()
     assert memory.verify().problems == []
 
 
