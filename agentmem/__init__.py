@@ -28,6 +28,7 @@ from agentmem.types.ports import Embedder
 from agentmem.types.promise import aside as _aside
 from agentmem.types.records import (
     AddResult,
+    AddResults,
     HistoryEvent,
     HitDetails,
     MemoryRecord,
@@ -35,6 +36,7 @@ from agentmem.types.records import (
     SearchHit,
     SearchResults,
     SearchTrace,
+    Skipped,
 )
 from agentmem.types.reports import (
     EraseReport,
@@ -75,6 +77,7 @@ __all__ = [
     "ALL",
     "UNSET",
     "AddResult",
+    "AddResults",
     "AgentMemError",
     "AsyncMemory",
     "CapacityError",
@@ -112,6 +115,7 @@ __all__ = [
     "SearchResults",
     "SearchTrace",
     "Settings",
+    "Skipped",
     "Stats",
     "StoreCorruptError",
     "StoreError",

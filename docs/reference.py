@@ -23,7 +23,8 @@ from agentmem.types import clock, enums, errors, inputs, ports
 GROUPS = {
     "Clients": "Memory memory.lifecycle AsyncMemory",
     "Input": "NewMemory Layer ALL UNSET",
-    "Results": "AddResult SearchResults SearchHit HitDetails SearchTrace MemoryRecord Page HistoryEvent EventType",
+    "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Page "
+    "HistoryEvent EventType",
     "Reports": "Group Stats LayerStats Pressure Health VerifyReport EraseReport Erasure ReembedReport SweepReport Move "
     "Explanation Requirement",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "

@@ -14,18 +14,34 @@ import anyio.to_thread
 
 from agentmem import operations
 from agentmem.client.border import ITERATED, Border, words_only
-from agentmem.client.checks import MAX_BATCH, check_chunk, check_stream
+from agentmem.client.checks import check_batch, check_chunk, check_stream
 from agentmem.client.drafts import is_light
+from agentmem.client.importing import Checked, Importing
 from agentmem.client.lifecycle import AsyncLifecycleClient
 from agentmem.client.memory import Memory
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.client.streaming import AddStream, Unread, batches
 from agentmem.client.waiting import in_thread, wait_for
 from agentmem.types.clock import Clock
-from agentmem.types.enums import UNSET, By, Gone, Id, Instant, Layer, Mode, Order, TimeZone, Ttl, Unset, UserId, When
-from agentmem.types.inputs import Draft, Item
+from agentmem.types.enums import (
+    UNSET,
+    By,
+    Gone,
+    Id,
+    Instant,
+    Layer,
+    Mode,
+    OnError,
+    Order,
+    TimeZone,
+    Ttl,
+    Unset,
+    UserId,
+    When,
+)
+from agentmem.types.inputs import Item
 from agentmem.types.ports import Embedder
-from agentmem.types.records import AddResult, HistoryEvent, MemoryRecord, Page, SearchResults
+from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults
 from agentmem.types.reports import EraseReport, Erasure, Group, Health, ReembedReport, Stats, VerifyReport
 
 if TYPE_CHECKING:
@@ -104,7 +120,7 @@ class AsyncMemory:
             importance=importance, ttl=ttl, occurred_at=occurred_at, id=id, dedupe=dedupe,
         )  # fmt: skip
         check = partial(self._border.draft, item, self._border.defaults(options))
-        drafts = await self._checked(check, item, metadata)
+        drafts = check() if is_light(item, metadata) else await self._run(check)
         # Taken now: a client that is closed meanwhile still says what was stored.
         engine = self._border.handle.engine()
         return operations.add.results(engine, await wait_for(operations.add.submit(engine, drafts)))[0]
@@ -124,17 +140,21 @@ class AsyncMemory:
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
         dedupe: bool | None = None,
-    ) -> list[AddResult]:
+        on_error: OnError = "raise",
+        repair: bool = False,
+        source: str | None = None,
+    ) -> AddResults:
         """See ``Memory.add_many``."""
         await self._open()
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
             importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
         )  # fmt: skip
-        defaults = self._border.defaults(options)
+        importing = self._border.importing(options, on_error, repair, source)
         engine = self._border.handle.engine()
-        drafts = await self._drafts(items, defaults, 0)
-        return operations.add.results(engine, await wait_for(operations.add.submit(engine, drafts, 0)))
+        checked = await self._check(importing, check_batch(items), metadata, 0)
+        created = await wait_for(operations.add.submit(engine, checked.drafts, 0))
+        return operations.add.results(engine, created, checked.skipped)
 
     def add_stream(
         self,
@@ -152,34 +172,43 @@ class AsyncMemory:
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
         dedupe: bool | None = None,
-    ) -> AsyncIterator[list[AddResult]]:
+        on_error: OnError = "raise",
+        repair: bool = False,
+        source: str | None = None,
+    ) -> AsyncIterator[AddResults]:
         """See ``Memory.add_stream``; ``items`` may be an async iterable. Close it (``aclosing``) to stop early."""
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
             importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
         )  # fmt: skip
-        defaults = self._border.defaults(options)
-        source = check_stream(items)
+        importing = self._border.importing(options, on_error, repair, source)
+        stream = check_stream(items)
         check_chunk(chunk)
-        return self._stream(source, chunk, defaults, Unread())
+        return self._stream(stream, chunk, importing, metadata, Unread())
 
     async def _stream(
-        self, items: Iterable[Item] | AsyncIterable[Item], chunk: int, defaults: AddOptions, unread: Unread
-    ) -> AsyncIterator[list[AddResult]]:
+        self,
+        items: Iterable[Item] | AsyncIterable[Item],
+        chunk: int,
+        importing: Importing,
+        metadata: Mapping[str, Any] | None,
+        unread: Unread,
+    ) -> AsyncIterator[AddResults]:
         unread.started = True
         await self._open()
-        engine = self._border.handle.engine()
-        stream = AddStream(engine)
+        stream = AddStream(self._border.handle.engine())
         chunks = batches(items, chunk)
         try:
             while not stream.ended:
                 try:
-                    batch = await anext(chunks, list[Item]())
-                    stream.push(await self._drafts(batch, defaults, stream.position))
+                    if batch := await anext(chunks, list[Item]()):
+                        stream.push(len(batch), await self._check(importing, batch, metadata, stream.position))
+                    else:
+                        stream.end()
                 except Exception as exc:
                     stream.fail(exc)
                 while (future := stream.due()) is not None:
-                    yield operations.add.results(engine, await wait_for(future))
+                    yield stream.results(await wait_for(future))
         finally:
             stream.cancel()
             await chunks.aclose()
@@ -518,16 +547,13 @@ class AsyncMemory:
         await self._open()
         return await _on(self._border.handle.engine().waits, partial(call, *args, **kwargs))
 
-    async def _checked(self, check: Callable[[], list[Draft]], *weights: object) -> list[Draft]:
-        """Drafts of items; where that is much work, off the loop."""
-        return check() if is_light(*weights) else await self._run(check)
-
-    async def _drafts(self, items: Sequence[Item], defaults: AddOptions, first_index: int) -> list[Draft]:
-        check = partial(self._border.drafts, items, defaults, first_index)
-        # The common metadata are checked for each item.
-        count = len(items) if isinstance(items, Sequence) else 0  # pyright: ignore[reportUnnecessaryIsInstance]
-        repeated = None if defaults.metadata is None else [defaults.metadata] * min(count, MAX_BATCH)
-        return await self._checked(check, items, repeated)
+    async def _check(
+        self, importing: Importing, items: Sequence[Item], metadata: Mapping[str, Any] | None, first_index: int
+    ) -> Checked:
+        """Check a batch; where that is much work, off the loop. The common metadata are checked for each item."""
+        check = partial(importing.check, items, first_index)
+        light = not importing.reads and is_light(items, None if metadata is None else [metadata] * len(items))
+        return check() if light else await self._run(check)
 
 
 async def _on(workers: Workers, call: Callable[[], T]) -> T:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agentmem import operations
 from agentmem.client.arguments import check_departed_cursor, departed, listing, search_request
-from agentmem.client.checks import check_batch, check_flag, check_limit, check_scope, check_tokens, token_counter
-from agentmem.client.drafts import draft, draft_many
+from agentmem.client.checks import check_flag, check_limit, check_scope, check_tokens, token_counter
+from agentmem.client.drafts import draft
 from agentmem.client.filterhints import FieldHints
+from agentmem.client.importing import Importing
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
-from agentmem.types.clock import Micros
 from agentmem.types.enums import ALL
 from agentmem.types.errors import ScopeError
 from agentmem.types.inputs import Draft, Item, Scope
@@ -62,23 +62,17 @@ class Border:
 
     def draft(self, item: Item, defaults: AddOptions) -> list[Draft]:
         """Check one item; a list of it, as the engine takes it."""
-        made = draft(item, defaults, self.handle.settings, self._now)
-        return [made if self.bound is None else replace(made, scope=within(self.bound, made.scope))]
+        return [self.admit(draft(item, defaults, self.handle.settings))]
 
-    def drafts(self, items: object, defaults: AddOptions, first_index: int = 0) -> list[Draft]:
-        """Check a batch; ``first_index`` is the position of its first item for the caller."""
-        drafts = draft_many(check_batch(items), defaults, self.handle.settings, self._now, first_index)
-        if self.bound is not None:
-            for at, made in enumerate(drafts):
-                try:
-                    drafts[at] = replace(made, scope=within(self.bound, made.scope))
-                except ScopeError as exc:
-                    index = first_index + at
-                    raise ScopeError(f"item {index}: {exc}", index=index) from exc
-        return drafts
+    def admit(self, made: Draft) -> Draft:
+        """The draft in the bound scope. Raises ``ScopeError`` for one that lies outside of it."""
+        return made if self.bound is None else replace(made, scope=within(self.bound, made.scope))
 
-    def _now(self) -> Micros:
-        return self.handle.engine().now()
+    def importing(self, options: AddOptions, on_error: object, repair: object, source: object) -> Importing:
+        """What checks the items of a call that takes many. Only the scope and these are checked by now."""
+        return Importing(
+            self.handle, self.defaults(options), self.admit, on_error=on_error, repair=repair, source=source
+        )
 
     # -- finding -----------------------------------------------------------------------------------------------------
 

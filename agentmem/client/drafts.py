@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import fields
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence, Set
+from dataclasses import fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from agentmem.client.checks import check_content, check_id, check_layer, check_scope, check_ttl
 from agentmem.client.hints import did_you_mean
 from agentmem.client.options import AddOptions
-from agentmem.client.returned import as_item, is_returned
+from agentmem.client.returned import as_item, end_of, is_record
 from agentmem.types.checks import check_instant, check_label, check_number
-from agentmem.types.clock import Micros
 from agentmem.types.enums import Layer
-from agentmem.types.errors import InvalidInputError, ScopeError, shown
-from agentmem.types.inputs import Draft, Item, is_new_memory
+from agentmem.types.errors import InvalidInputError, shown
+from agentmem.types.inputs import Draft, is_new_memory
 from agentmem.types.metadata import metadata_json
 from agentmem.types.records import MemoryRecord
 from agentmem.types.spelling import composed
 
 if TYPE_CHECKING:
     from agentmem.settings import Settings
-
-
-def draft_many(
-    items: Sequence[Item], defaults: AddOptions, settings: Settings, now: Callable[[], Micros], first_index: int = 0
-) -> list[Draft]:
-    """Drafts of all items; a bad one raises with its position, counted from ``first_index``, as ``.index``."""
-    drafts: list[Draft] = []
-    text: Draft | None = None
-    for index, item in enumerate(items, first_index):
-        try:
-            if text is None or not isinstance(item, str):
-                made = draft(item, defaults, settings, now)
-            else:  # all that is not the text itself was checked with the first one
-                made = text.saying(check_content(item, settings))
-            drafts.append(made)
-            if isinstance(item, str):
-                text = made
-        except InvalidInputError as exc:
-            raise InvalidInputError(f"item {index}: {exc}", field=exc.field, index=index) from exc
-        except ScopeError as exc:
-            raise ScopeError(f"item {index}: {exc}", index=index) from exc
-    return drafts
 
 
 _LIGHT = 1_000
@@ -73,17 +50,20 @@ _NAMES = tuple(field.name for field in fields(AddOptions))
 _FIELDS = frozenset({"content", *_NAMES})
 
 
-def draft(item: object, defaults: AddOptions, settings: Settings, now: Callable[[], Micros]) -> Draft:
-    """Check one item against everything the store requires. ``now`` is the store's clock, for records that return."""
+def draft(item: object, defaults: AddOptions, settings: Settings) -> Draft:
+    """Check one item against everything the store requires."""
     if isinstance(item, str):
         return _draft(item, defaults, settings)
-    if is_returned(item):
-        item = as_item(cast("MemoryRecord | Mapping[str, Any]", item), now)
+    if isinstance(item, MemoryRecord):
+        return _returned({each.name: getattr(item, each.name) for each in fields(item)}, defaults, settings)
     if is_new_memory(item):
         given: dict[str, object] = {name: value for name, value in item if value is not None}
     elif isinstance(item, Mapping):
-        given = {key: value for key, value in cast("Mapping[str, object]", item).items() if value is not None}
+        said = cast("Mapping[str, object]", item)
+        given = {key: value for key, value in said.items() if value is not None}
         unknown: list[object] = [key for key in given if key not in _FIELDS]
+        if unknown and is_record(said):
+            return _returned(said, defaults, settings)
         if unknown:
             raise _unknown("record" if "record" in unknown else unknown[0])
         if "content" not in given:
@@ -97,6 +77,12 @@ def draft(item: object, defaults: AddOptions, settings: Settings, now: Callable[
     content = given.pop("content")
     values: dict[str, Any] = {name: given.get(name, getattr(defaults, name)) for name in _NAMES}
     return _draft(content, AddOptions(**values), settings)
+
+
+def _returned(record: Mapping[str, Any], defaults: AddOptions, settings: Settings) -> Draft:
+    """A record as it came out of a store."""
+    made, end = draft(as_item(record), defaults, settings), end_of(record)
+    return made if end is None else replace(made, expires_at=end)
 
 
 def _unknown(name: object) -> InvalidInputError:

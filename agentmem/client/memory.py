@@ -15,18 +15,34 @@ from typing import TYPE_CHECKING, Any
 from agentmem import operations
 from agentmem.client.arguments import condition_of, feedback_data, patch_of
 from agentmem.client.border import ITERATED, Border
-from agentmem.client.checks import check_chunk, check_flag, check_id, check_stream, check_version
+from agentmem.client.checks import check_batch, check_chunk, check_flag, check_id, check_stream, check_version
 from agentmem.client.handle import Handle
+from agentmem.client.importing import Importing
 from agentmem.client.lifecycle import LifecycleClient
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.client.streaming import AddStream, Unread
 from agentmem.types.checks import check_number
 from agentmem.types.clock import Clock
-from agentmem.types.enums import UNSET, By, Gone, Id, Instant, Layer, Mode, Order, TimeZone, Ttl, Unset, UserId, When
+from agentmem.types.enums import (
+    UNSET,
+    By,
+    Gone,
+    Id,
+    Instant,
+    Layer,
+    Mode,
+    OnError,
+    Order,
+    TimeZone,
+    Ttl,
+    Unset,
+    UserId,
+    When,
+)
 from agentmem.types.errors import InvalidInputError, ScopeError, StoreCorruptError
 from agentmem.types.inputs import Item, Scope
 from agentmem.types.ports import Embedder
-from agentmem.types.records import AddResult, HistoryEvent, MemoryRecord, Page, SearchResults
+from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults
 from agentmem.types.reports import EraseReport, Erasure, Group, Health, ReembedReport, Stats, VerifyReport
 
 if TYPE_CHECKING:
@@ -141,21 +157,30 @@ class Memory:
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
         dedupe: bool | None = None,
-    ) -> list[AddResult]:
+        on_error: OnError = "raise",
+        repair: bool = False,
+        source: str | None = None,
+    ) -> AddResults:
         """Remember up to 10,000 things in one transaction: all of them or, if anything is wrong, none.
 
         Arguments are as for ``add`` and serve as defaults for the items. A bad item raises with its position as
-        ``.index``.
+        ``.index``. With ``on_error="skip"`` it is left out, and so is one whose id is taken: the result's ``skipped``
+        says which, and why, and the results are those of the others. ``repair=True`` puts U+FFFD in place of what no
+        store can hold: lone surrogates and NULs in content, role, kind and metadata.
+
+        ``source`` names what is imported, a file for one: adding the same again under the same source adds nothing, not
+        even messages, which are not deduplicated otherwise. The second of two equal items is another one; what has
+        expired since is added anew; what was changed or deleted here since stays so, and is in ``skipped``.
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
             importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
         )  # fmt: skip
-        defaults = self._border.defaults(options)
+        importing = self._border.importing(options, on_error, repair, source)
         engine = self.handle.engine()
-        return operations.add.results(
-            engine, operations.add.submit(engine, self._border.drafts(items, defaults), 0).result()
-        )
+        checked = importing.check(check_batch(items), 0)
+        created = operations.add.submit(engine, checked.drafts, 0).result()
+        return operations.add.results(engine, created, checked.skipped)
 
     def add_stream(
         self,
@@ -173,38 +198,42 @@ class Memory:
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
         dedupe: bool | None = None,
-    ) -> Iterator[list[AddResult]]:
+        on_error: OnError = "raise",
+        repair: bool = False,
+        source: str | None = None,
+    ) -> Iterator[AddResults]:
         """Remember any number of things in memory that does not grow; each yielded list is durable.
 
         ``chunk`` items are committed at a time, as the result is iterated over: nothing is stored before, and one that
         is dropped unread warns. An error ends the stream after the chunks before it were yielded; a bad
-        item raises with its position in the whole stream as ``.index``.
+        item raises with its position in the whole stream as ``.index``. ``on_error``, ``repair`` and ``source`` are as
+        for ``add_many``; of a source some 100 bytes are kept for each item, so that memory grows by that.
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
             importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
         )  # fmt: skip
-        defaults = self._border.defaults(options)
+        importing = self._border.importing(options, on_error, repair, source)
         stream = check_stream(items)
         check_chunk(chunk)
         if not isinstance(stream, Iterator):
             raise InvalidInputError("items is an async iterable; use AsyncMemory for it, or a plain one", field="items")
-        return self._stream(stream, chunk, defaults, Unread())
+        return self._stream(stream, chunk, importing, Unread())
 
-    def _stream(
-        self, items: Iterator[Item], chunk: int, defaults: AddOptions, unread: Unread
-    ) -> Iterator[list[AddResult]]:
+    def _stream(self, items: Iterator[Item], chunk: int, importing: Importing, unread: Unread) -> Iterator[AddResults]:
         unread.started = True
-        engine = self.handle.engine()
-        stream = AddStream(engine)
+        stream = AddStream(self.handle.engine())
         try:
             while not stream.ended:
                 try:
-                    stream.push(self._border.drafts(list(islice(items, chunk)), defaults, stream.position))
+                    if batch := list(islice(items, chunk)):
+                        stream.push(len(batch), importing.check(batch, stream.position))
+                    else:
+                        stream.end()
                 except Exception as exc:
                     stream.fail(exc)
                 while (future := stream.due()) is not None:
-                    yield operations.add.results(engine, future.result())
+                    yield stream.results(future.result())
         finally:
             stream.cancel()
 

@@ -9,9 +9,11 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from agentmem import operations
-from agentmem.types.inputs import Draft, Item
+from agentmem.types.inputs import Item
+from agentmem.types.records import AddResults, Skipped
 
 if TYPE_CHECKING:
+    from agentmem.client.importing import Checked
     from agentmem.engine.engine import Engine
     from agentmem.stores.rows import Created
 
@@ -22,8 +24,9 @@ STREAM_DEPTH = 2
 class AddStream:
     """Chunks on their way into the store, in order; used by one task at a time.
 
-    Until it has ``ended``, fill it: ``push`` the next chunk, or say with ``fail`` why there is none; then wait for each
-    future that ``due`` gives, and pass its result on. In the end ``cancel``, whatever happened.
+    Until it has ``ended``, fill it: ``push`` the next chunk, or say with ``end`` that there is none, or with ``fail``
+    why; then wait for each future that ``due`` gives, and pass on what ``results`` makes of its result. In the end
+    ``cancel``, whatever happened.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -32,17 +35,20 @@ class AddStream:
         self.ended = False
         """Whether everything is submitted that ever will be."""
         self._engine = engine
-        self._waiting: deque[Future[list[Created]]] = deque()
+        self._waiting: deque[tuple[Future[list[Created]], Sequence[Skipped]]] = deque()
+        self._skipped: Sequence[Skipped] = ()
         self._error: Exception | None = None
 
-    def push(self, drafts: Sequence[Draft]) -> None:
-        """Submit the next chunk, to be stored after the one before; an empty one is the end."""
-        if not drafts:
-            self.ended = True
-            return
-        before = self._waiting[-1] if self._waiting else None
-        self._waiting.append(operations.add.submit(self._engine, drafts, self.position, before))
-        self.position += len(drafts)
+    def push(self, items: int, checked: Checked) -> None:
+        """Submit the next chunk, of so many items, to be stored after the one before."""
+        before = self._waiting[-1][0] if self._waiting else None
+        future = operations.add.submit(self._engine, checked.drafts, self.position, before)
+        self._waiting.append((future, checked.skipped))
+        self.position += items
+
+    def end(self) -> None:
+        """There are no more items."""
+        self.ended = True
 
     def fail(self, error: Exception) -> None:
         """End the stream: a bad item, or the caller's iterator failed. What is on its way is acknowledged first."""
@@ -54,7 +60,8 @@ class AddStream:
         Raises the error that ended the stream, once nothing is left.
         """
         if self._waiting and (self.ended or len(self._waiting) >= STREAM_DEPTH):
-            return self._waiting.popleft()
+            future, self._skipped = self._waiting.popleft()
+            return future
         error, self._error = self._error, None
         if error is not None:
             try:
@@ -63,9 +70,13 @@ class AddStream:
                 del error  # else the error and this frame, which is in its traceback, keep each other alive
         return None
 
+    def results(self, created: Sequence[Created]) -> AddResults:
+        """What became of the chunk that was due last."""
+        return operations.add.results(self._engine, created, self._skipped)
+
     def cancel(self) -> None:
         """Drop what nobody has waited for and whose commit has not begun."""
-        for future in self._waiting:
+        for future, _ in self._waiting:
             future.cancel()
 
 

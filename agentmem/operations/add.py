@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from agentmem.engine.engine import Engine
 from agentmem.stores.records import public
-from agentmem.stores.rows import Created, Stored
+from agentmem.stores.rows import Created, Stored, expired, visible
+from agentmem.stores.schema import EXPIRED, LIVE
+from agentmem.types.clock import Micros
 from agentmem.types.errors import NotFoundError
 from agentmem.types.inputs import Draft
-from agentmem.types.records import AddResult, MemoryRecord
+from agentmem.types.records import AddResult, AddResults, MemoryRecord, Skipped
 
 
 def submit(
@@ -23,7 +25,55 @@ def submit(
     return engine.adding.submit(drafts, first_index, after)
 
 
-def results(engine: Engine, created: Sequence[Created]) -> list[AddResult]:
+def unused_ids(engine: Engine, wanted: Sequence[Callable[[int], str]]) -> list[str]:
+    """For each item of an import the first of its ids whose record has not expired: that one is added again."""
+    found, generation = [ids(0) for ids in wanted], 0
+    left = list(range(len(wanted)))
+    while left:
+        stored = _stored(engine, [found[at] for at in left])
+        now, generation = engine.now(), generation + 1
+        left = [at for at in left if (one := stored.get(found[at])) is not None and _has_expired(one, now)]
+        for at in left:
+            found[at] = wanted[at](generation)
+    return found
+
+
+def taken_ids(engine: Engine, drafts: Sequence[Draft], imported: Collection[int], *, check_all: bool) -> dict[int, str]:
+    """Which drafts, by position, cannot be added because of what has their id in the store, and why.
+
+    Of ``imported`` ones, what was deleted or changed since; of the others, with ``check_all``, all that would conflict.
+    """
+    asked = [at for at, one in enumerate(drafts) if one.id is not None and (check_all or at in imported)]
+    stored, now = _stored(engine, [str(drafts[at].id) for at in asked]), engine.now()
+    reasons = dict[int, str]()
+    for at in asked:
+        draft = drafts[at]
+        there = stored.get(str(draft.id))
+        if there is None:
+            continue
+        scope = (draft.scope.user_id, draft.scope.agent_id, draft.scope.run_id)
+        same = visible(there, now) and there.content == draft.content and engine.repository.owner(there) == scope
+        if same:
+            continue
+        if at not in imported:
+            reasons[at] = f"the id {draft.id!r} is already in use; choose another one, or update the record"
+        elif visible(there, now):
+            reasons[at] = f"it was added before as {draft.id!r}, and changed since"
+        else:
+            reasons[at] = f"it was added before as {draft.id!r}, and deleted since"
+    return reasons
+
+
+def _stored(engine: Engine, ids: Sequence[str]) -> dict[str, Stored]:
+    engine.check()
+    return {stored.id: stored for stored in engine.repository.find_ids(ids)}
+
+
+def _has_expired(stored: Stored, now: Micros) -> bool:
+    return stored.state == EXPIRED or (stored.state == LIVE and expired(stored, now))
+
+
+def results(engine: Engine, created: Sequence[Created], skipped: Sequence[Skipped] = ()) -> AddResults:
     """The public form of what an add did. It needs no store any more, which may be closed by the time it is read.
 
     Only where all of it was erased since, and the user, too, the record cannot be had: looking at it raises
@@ -40,4 +90,4 @@ def results(engine: Engine, created: Sequence[Created]) -> list[AddResult]:
                 build = engine.repository.record
             builders[stored.scope] = build
         found.append(AddResult.on_use(stored.id, status, build, stored))
-    return found
+    return AddResults(found, skipped)

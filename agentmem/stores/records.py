@@ -146,6 +146,10 @@ class Records:
         """Records by row number, in any state and no particular order."""
         return map(Stored._make, self.db.select_in(f"SELECT {COLUMNS} FROM records r WHERE r.row IN ({{}})", rows))
 
+    def find_ids(self, ids: Iterable[str]) -> Iterator[Stored]:
+        """Records by id, in any state and no particular order."""
+        return map(Stored._make, self.db.select_in(f"SELECT {COLUMNS} FROM records r WHERE r.id IN ({{}})", ids))
+
     def record(self, stored: Stored) -> MemoryRecord:
         """The public form of a row. Raises ``NotFoundError`` if it was erased since it was read, and its user, too."""
         return public(stored, self.owner(stored))

@@ -41,7 +41,7 @@ def news(current: Stored, draft: Draft, now: Micros) -> dict[str, Value]:
     Raises ``InvalidInputError`` if the metadata of both together are too large.
     """
     values = dict[str, Value]()
-    end = None if draft.ttl is None else now + draft.ttl
+    end = draft.end(now)
     if current.expires_at is not None and (end is None or end > current.expires_at):
         values["expires_at"] = end
     if _RANK[draft.layer] > _RANK[Layer(current.layer)]:

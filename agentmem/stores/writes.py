@@ -92,11 +92,10 @@ class Repository(Records):
             if same is None and key is not None:
                 same = by_key.get(key)
             if same is None:
-                expires = None if draft.ttl is None else now + draft.ttl
                 stored = Stored(
                     row, next(fresh_ids) if id is None else id, *scope, draft.role, draft.kind,
                     draft.layer.value, draft.content, draft.metadata, draft.importance, None, now, now,
-                    draft.occurred_at, expires, 1, LIVE, 0, None, key,
+                    draft.occurred_at, draft.end(now), 1, LIVE, 0, None, key,
                 )  # fmt: skip
                 row += 1
                 new.append((stored, vector))

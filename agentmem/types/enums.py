@@ -36,6 +36,8 @@ Order: TypeAlias = Literal["newest", "oldest"]
 By: TypeAlias = Literal["added", "event"]
 """What a list follows: the order of adding, or the time of the event (``occurred_at``; what has none stands where it
 was added). What happened at the same time stays in the order of adding."""
+OnError: TypeAlias = Literal["raise", "skip"]
+"""What becomes of an item that cannot be stored: an error for all of them, or it is left out and reported."""
 Gone: TypeAlias = Literal["deleted", "expired"]
 """Why a record is no longer there: somebody deleted it, or its time in its layer was over (or the layer too full)."""
 Metadata: TypeAlias = dict[str, Any]

@@ -97,6 +97,38 @@ class AddResult(Plain):
 
 
 @dataclass(frozen=True)
+class Skipped(Plain):
+    """An item that was left out, and why."""
+
+    index: int
+    """Its position among all items of the call, from 0."""
+    field: str | None
+    """What was wrong with it; None where it was no single field, or a scope id."""
+    reason: str
+
+
+class AddResults(list[AddResult]):
+    """What became of the items, in their order: a list. ``skipped`` are those that were left out."""
+
+    skipped: list[Skipped]
+
+    def __init__(self, results: Sequence[AddResult] = (), skipped: Sequence[Skipped] = ()) -> None:
+        super().__init__(results)
+        self.skipped = list(skipped)
+
+    def to_dict(self) -> dict[str, Any]:
+        """``results`` and ``skipped``, JSON-ready."""
+        return {"results": plain(list(self)), "skipped": plain(self.skipped)}
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        # For what is built on pydantic, such as an endpoint of FastAPI, it is a list of results.
+        from pydantic import AfterValidator
+
+        return handler.generate_schema(Annotated[list[AddResult], AfterValidator(cls)])
+
+
+@dataclass(frozen=True)
 class HitDetails(Plain):
     """Why a hit ranks where it does; the formula is in docs/design.md."""
 

@@ -21,8 +21,8 @@ Options = type[AddOptions] | type[SearchOptions] | type[PageOptions]
 # For each call: its options, those of them that it does not take, and what it takes besides.
 CALLS: list[tuple[str, Options, set[str], set[str]]] = [
     ("add", AddOptions, set(), {"item"}),
-    ("add_many", AddOptions, {"id"}, {"items"}),
-    ("add_stream", AddOptions, {"id"}, {"items", "chunk"}),
+    ("add_many", AddOptions, {"id"}, {"items", "on_error", "repair", "source"}),
+    ("add_stream", AddOptions, {"id"}, {"items", "chunk", "on_error", "repair", "source"}),
     ("search", SearchOptions, set(), {"query"}),
     ("context", SearchOptions, {"limit", "as_of", "explain"}, {"query", "max_tokens", "count_tokens"}),
     ("page", PageOptions, set(), set()),

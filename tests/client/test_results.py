@@ -20,6 +20,7 @@ import agentmem
 from agentmem import (
     ALL,
     AddResult,
+    AddResults,
     AsyncMemory,
     InvalidInputError,
     Memory,
@@ -34,8 +35,10 @@ Open = Callable[..., Memory]
 RESULTS = sorted(
     name
     for name, value in vars(agentmem).items()
-    if isinstance(value, type) and issubclass(value, (Plain, SearchResults)) and value.__module__.startswith("agentmem")
+    if isinstance(value, type) and issubclass(value, (Plain, SearchResults, AddResults))
 )
+LISTS = {"SearchResults": ("hits", "trace"), "AddResults": ("results", "skipped")}
+"""Results that are lists, and what their ``to_dict`` has."""
 
 
 def _erasure(memory: Memory) -> Any:
@@ -54,11 +57,14 @@ def results(memory: Memory) -> dict[str, Any]:
     memory.update("ferry", metadata={"quay": 4}, importance=0.25)
     memory.feedback("ferry", rating=4)
     hits = memory.search("ferry", user_id="lou", explain=True)
+    many = memory.add_many(["ticket office", {"text": 1}], on_error="skip", user_id="lou")
     sweep = memory.lifecycle.sweep(START + timedelta(days=3), dry_run=True)
     stats, explained = memory.stats(), memory.lifecycle.explain("ferry")
     assert sweep.moves
     return {
         "AddResult": added,
+        "AddResults": many,
+        "Skipped": many.skipped[0],
         "MemoryRecord": memory.get("ferry"),
         "SearchHit": hits[0],
         "SearchResults": hits,
@@ -92,9 +98,9 @@ def test_a_result_is_json(results: dict[str, Any], name: str) -> None:
     plain = value.to_dict()
     assert json.loads(json.dumps(plain)) == plain
     assert exact(plain)
-    names = {"hits", "trace"} if name == "SearchResults" else {field.name for field in dataclasses.fields(value)}
+    names = set(LISTS[name]) if name in LISTS else {field.name for field in dataclasses.fields(value)}
     assert plain.keys() == names
-    if name != "SearchResults":
+    if name not in LISTS:
         assert dataclasses.asdict(value).keys() == names
         assert vars(value).keys() == names
 
@@ -123,7 +129,7 @@ def test_a_result_can_be_copied_and_sent(memory: Memory, results: dict[str, Any]
     assert results["MemoryRecord"].metadata["tags"] == ["sea"]
 
 
-@pytest.mark.parametrize("name", [name for name in RESULTS if name != "SearchResults"])
+@pytest.mark.parametrize("name", [name for name in RESULTS if name not in LISTS])
 def test_equal_results_are_one_in_a_set(results: dict[str, Any], name: str) -> None:
     value = results[name]
     assert len({value, copy.deepcopy(value)}) == 1
@@ -139,7 +145,7 @@ def test_a_result_is_an_answer_of_a_web_endpoint(results: dict[str, Any], name: 
     assert adapter.json_schema()
     told = json.loads(adapter.dump_json(value))
     plain = value.to_dict()
-    expected = plain["hits"] if name == "SearchResults" else plain
+    expected = plain[LISTS[name][0]] if name in LISTS else plain
     assert _same(told, expected)
     again = adapter.validate_json(adapter.dump_json(value))
     assert type(again) is kind
