@@ -46,9 +46,9 @@ def _sections(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
 
 
 def help_texts() -> str:
-    """What ``--help`` prints, for the program and for each command, in the order of the source."""
+    """What ``--help`` prints, for the program and for each command, in the order of the help."""
     sections = list[str]()
-    for words in ([], *(words for _, words in sorted(_commands(get_command(app))))):
+    for words in ([], *_commands(get_command(app))):
         result = CliRunner(env={"COLUMNS": "90"}).invoke(app, [*words, "--help"], prog_name="agentmem")
         assert result.exit_code == 0, result.output
         title = " ".join(["## agentmem", *words])
@@ -56,13 +56,13 @@ def help_texts() -> str:
     return "\n".join(sections)
 
 
-def _commands(command: Any, *words: str) -> Iterator[tuple[int, list[str]]]:
-    """Each command below this one that is not a group: the line of its function, and the words that call it."""
+def _commands(command: Any, *words: str) -> Iterator[list[str]]:
+    """The words that call each command below this one that is not a group."""
     for name, inner in getattr(command, "commands", {}).items():
         if hasattr(inner, "commands"):
             yield from _commands(inner, *words, name)
         else:
-            yield inspect.unwrap(inner.callback).__code__.co_firstlineno, [*words, name]
+            yield [*words, name]
 
 
 def formulas() -> str:

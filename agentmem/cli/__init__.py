@@ -6,6 +6,12 @@ A surface: whatever a command does, a client does for it. Imports public names o
 
 def main() -> None:
     """Entry point of the ``agentmem`` script."""
-    from agentmem.cli.app import app
+    try:
+        from agentmem.cli.streams import prepare
 
-    app()
+        prepare()
+        from agentmem.cli.app import run
+
+        run()
+    except KeyboardInterrupt:  # before there was a command that could say so
+        raise SystemExit(130) from None

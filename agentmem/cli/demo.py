@@ -9,11 +9,11 @@ from importlib.resources import files
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
 from agentmem import Memory, SearchHit, Settings
+from agentmem.cli.table import console
 
 BONUS = 0.1
 """How far age, importance and rating move a score; a part of the formula in docs/design.md."""
@@ -46,7 +46,7 @@ def conversation() -> list[dict[str, Any]]:
 class _Demo:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self._console = Console(highlight=False)
+        self._console = console()
         self._timings: list[tuple[str, float]] = []
         self._searches: list[float] = []
 

@@ -10,89 +10,129 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
-import typer
+from agentmem.cli import words
+from agentmem.cli.streams import note, say
+from agentmem.cli.table import Table
+from agentmem.cli.words import in_the_shell, printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-    from agentmem import AddResult, HistoryEvent, HitDetails, MemoryRecord, SearchResults
+    from agentmem import AddResult, AddResults, Group, HistoryEvent, HitDetails, MemoryRecord, SearchResults
+    from agentmem.cli.source import Source
 
 _BECAME = {"added": "Added", "refreshed": "Refreshed:", "duplicate": "Already there:"}
 """What became of what was added, by its status."""
-
-
-def printable(text: str) -> str:
-    """Text without control characters, which could make a terminal do things."""
-    return "".join(char if char in "\n\t" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
-def error_text(exc: Exception) -> str:
-    """An error as one line."""
-    return " ".join(printable(str(exc)).split())
-
-
-def console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=False)
+_LISTED = 1_000
+"""Characters of a memory that a list shows; ``get`` shows all."""
+_SHOWN = 20
+"""Lines that were left out, as a table shows them; the rest is counted."""
 
 
 class Output:
     """Writes results to standard output, as tables if ``table``, as JSON if not, as fits standard output if None."""
 
     def __init__(self, table: bool | None) -> None:
-        self._table = sys.stdout.isatty() if table is None else table
+        self.table = sys.stdout.isatty() if table is None else table
 
-    def added(self, results: Sequence[AddResult], *, single: bool = False) -> None:
-        """What became of what was added."""
-        if self._table:
-            for result in results:
-                typer.echo(f"{_BECAME[result.status]} {printable(result.id)}")
+    def added(self, result: AddResult) -> None:
+        """What became of one memory that was added."""
+        if self.table:
+            say(f"{_BECAME[result.status]} {printable(result.id)}")
         else:
-            documents = [_added(result) for result in results]
-            _write_json(documents[0] if single else documents)
+            self.json(_added(result))
 
-    def added_stream(self, chunks: Iterator[list[AddResult]]) -> None:
-        """The same for any number, written while it happens; what was stored before an error is reported."""
-        statuses = Counter[str]()
-        opening = "["
+    def added_stream(self, chunks: Iterator[AddResults], source: Source) -> None:
+        """The same for any number, written while it happens; what was stored before an error is reported.
+
+        What was left out is among the results, and said in a line on standard error.
+        """
+        counts, left_out, opening = Counter[str](), list[tuple[int, str]](), "["
+
+        def tell(entry: dict[str, Any]) -> None:
+            nonlocal opening
+            if not self.table:
+                say(f"{opening}\n  {_dumps(entry)}", end="")
+                opening = ","
+
+        def tell_left_out(found: list[tuple[int, str]]) -> None:
+            for line, reason in sorted(found):
+                left_out.append((line, in_the_shell(reason)))
+                tell({"line": line, "status": "skipped", "reason": in_the_shell(reason)})
+
         try:
-            for results in chunks:
-                for result in results:
-                    statuses[result.status] += 1
-                    if not self._table:
-                        typer.echo(f"{opening}\n  {_dumps(_added(result))}", nl=False)
-                        opening = ","
+            with self.progress("lines") as progress:
+                for results in chunks:
+                    counts.update(result.status for result in results)
+                    for result in results:
+                        tell(_added(result))
+                    found, source.left_out = source.left_out, []
+                    tell_left_out(found + [(source.line(one.index), one.reason) for one in results.skipped])
+                    progress(counts.total() + len(left_out), None)
+            tell_left_out(source.left_out)
         finally:
-            if not self._table:
-                typer.echo("[]" if opening == "[" else "\n]")
+            if not self.table:
+                say("[]" if opening == "[" else "\n]")
             else:
-                rest = [
-                    f" {_BECAME[name]} {statuses[name]:,}." for name in ("refreshed", "duplicate") if statuses[name]
-                ]
-                typer.echo(f"Added {statuses['added']:,}." + "".join(rest))
+                self._sum_up(counts, left_out)
+        if left_out and not self.table:
+            line, reason = left_out[0]
+            total = counts.total() + len(left_out)
+            note(f"left out {len(left_out):,} of {total:,}; the first, line {line}: {reason}")
+
+    def _sum_up(self, counts: Counter[str], left_out: list[tuple[int, str]]) -> None:
+        parts = [f"Added {counts['added']:,}."]
+        parts += [f"{_BECAME[status]} {counts[status]:,}." for status in ("refreshed", "duplicate") if counts[status]]
+        say(" ".join([*parts, *([f"Left out: {len(left_out):,}."] if left_out else [])]))
+        for line, reason in left_out[:_SHOWN]:
+            say(f"  line {line}: {words.line(reason)}")
+        if len(left_out) > _SHOWN:
+            say(f"  and {len(left_out) - _SHOWN:,} more; --json lists them all")
 
     def hits(self, results: SearchResults) -> None:
         """What a search found."""
-        if not self._table:
-            _write_json([hit.to_dict() for hit in results])
+        if not self.table:
+            self.json([hit.to_dict() for hit in results])
             return
         if not results:
-            typer.echo("Nothing found.")
+            say("Nothing found.")
         else:
-            table = _table("score", "similarity", "when", "memory")
+            table = Table("score", "similarity", "when", "memory")
             for hit in results:
                 similarity = "" if hit.similarity is None else f"{hit.similarity:.3f}"
                 # Below the text rather than in columns of their own, so that they are whole on a narrow terminal.
                 below = [_whose(hit.record), *([] if hit.details is None else [_why(hit.details)])]
-                _row(table, f"{hit.score:.3f}", similarity, _when(hit.record), _what(hit.record), below=below)
-            console().print(table)
+                table.add(f"{hit.score:.3f}", similarity, _when(hit.record), _what(hit.record), below=below)
+            table.show()
         if results.trace is not None:
             trace = results.trace
             stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in trace.milliseconds.items())
             engines = " + ".join(trace.engines) or "nothing to search"
-            typer.echo(f"{engines}: {trace.candidates:,} considered; ms: {stages}" + ", cached" * trace.cached)
+            say(f"{engines}: {trace.candidates:,} considered; ms: {stages}" + ", cached" * trace.cached)
+
+    def records(self, records: Sequence[MemoryRecord], *, gone: bool = False) -> None:
+        """A list of records; with ``gone``, by when they went."""
+        if not self.table:
+            self.json([record.to_dict() for record in records])
+            return
+        if not records:
+            say("Nothing here.")
+            return
+        table = Table("when", "memory")
+        for record in records:
+            at = _time(record.updated_at) if gone else _when(record)
+            table.add(at, _start(_what(record)), below=[f"{_whose(record)}  {record.kind}, {record.layer.value}"])
+        table.show()
+
+    def groups(self, groups: Sequence[Group], what: str) -> None:
+        """Users, agents, conversations or kinds with their numbers."""
+        if not self.table:
+            self.json([group.to_dict() for group in groups])
+            return
+        table = Table("records", "first", "last", what)
+        for group in groups:
+            name = "(none)" if group.name is None else group.name
+            below = [f"user={group.user_id}"] if group.user_id is not None and what != "user" else []
+            table.add(f"{group.records:,}", _time(group.first_at), _time(group.last_at), name, below=below)
+        table.show()
 
     def record(self, record: MemoryRecord) -> None:
         """One record with all its fields."""
@@ -100,53 +140,62 @@ class Output:
 
     def events(self, events: Sequence[HistoryEvent]) -> None:
         """A record's history."""
-        if not self._table:
-            _write_json([event.to_dict() for event in events])
+        if not self.table:
+            self.json([event.to_dict() for event in events])
             return
-        table = _table("version", "event", "at", "before, or what was noted")
+        table = Table("version", "event", "at", "before, or what was noted")
         for event in events:
-            _row(table, str(event.version), event.event.value, _time(event.at), changes(event.to_dict()["data"]))
-        console().print(table)
+            table.add(str(event.version), event.event.value, _time(event.at), changes(event.to_dict()["data"]))
+        table.show()
 
     def figures(self, values: Mapping[str, Any]) -> None:
         """Names and values."""
-        if not self._table:
-            _write_json(values)
+        if not self.table:
+            self.json(values)
             return
-        table = _table("", "")
+        table = Table("", "")
         for name, value in values.items():
-            _row(table, name, _shown(value))
-        console().print(table)
+            table.add(name, _shown(value))
+        table.show()
 
     def settings(self, values: Mapping[str, Mapping[str, Any]]) -> None:
         """Settings with their origins."""
-        if not self._table:
-            _write_json(values)
+        if not self.table:
+            self.json(values)
             return
-        table = _table("setting", "value", "from")
+        table = Table("setting", "value", "from")
         for name, setting in values.items():
-            _row(table, name, _shown(setting["value"]), str(setting["from"]))
-        console().print(table)
+            table.add(name, _shown(setting["value"]), str(setting["from"]))
+        table.show()
+
+    def json(self, value: Any) -> None:
+        """One JSON document."""
+        say(_dumps(value, indent=2))
 
     @contextmanager
-    def progress(self, what: str) -> Generator[Callable[[int, int], None]]:
-        """A line on standard error that counts, if that is a terminal."""
-        wanted = sys.stderr.isatty()
+    def progress(self, what: str) -> Generator[Callable[[int, int | None], None]]:
+        """A line on standard error that counts, if that is a terminal on which nothing else is written meanwhile."""
+        wanted = sys.stderr.isatty() and (self.table or not sys.stdout.isatty())
 
-        def show(done: int, total: int) -> None:
+        def show(done: int, total: int | None) -> None:
             if wanted:
-                typer.echo(f"\r{done:,} of {total:,} {what}", err=True, nl=False)
+                say(f"\r{done:,}{'' if total is None else f' of {total:,}'} {what}", end="", error=True)
 
         try:
             yield show
         finally:
             if wanted:
-                typer.echo("\r\x1b[K", err=True, nl=False)
+                say("\r\x1b[K", end="", error=True)
 
 
 def changes(values: Mapping[str, Any]) -> str:
     """A mapping, a line for each key."""
     return "\n".join(f"{key}: {value if isinstance(value, str) else _dumps(value)}" for key, value in values.items())
+
+
+def json_line(record: MemoryRecord) -> str:
+    """A record as a line of JSON Lines."""
+    return json.dumps(record.to_dict(), ensure_ascii=False)
 
 
 def _shown(value: object) -> str:
@@ -178,45 +227,26 @@ def _what(record: MemoryRecord) -> str:
     return f"{record.role}: {record.content}" if record.role else record.content
 
 
+def _start(text: str) -> str:
+    """What a list shows of a text."""
+    return text if len(text) <= _LISTED else f"{text[:_LISTED]}... ({len(text):,} characters)"
+
+
 def _when(record: MemoryRecord) -> str:
     return _time(record.occurred_at or record.created_at)
 
 
 def _time(at: datetime) -> str:
-    return at.astimezone().strftime("%Y-%m-%d %H:%M")
+    try:
+        return at.astimezone().strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, OSError, ValueError):  # the ends of the calendar in a time zone west or east of it
+        return at.strftime("%Y-%m-%d %H:%M")
 
 
 def _added(result: AddResult) -> dict[str, Any]:
     return {"id": result.id, "status": result.status}
 
 
-def _table(*columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
-    for column in columns:
-        # What must stay whole is not wrapped; the text gives way.
-        whole = column in ("score", "similarity", "when", "at", "event", "version")
-        table.add_column(column, no_wrap=whole, overflow="fold")
-    return table
-
-
-def _row(table: Table, *cells: str, below: Sequence[str] = ()) -> None:
-    """Add a row; ``below`` are lines under the last cell."""
-    from rich.text import Text
-
-    # As Text, so that brackets in a memory are brackets and not markup.
-    shown = [Text(printable(cell)) for cell in cells]
-    for line in below:
-        shown[-1].append(f"\n{printable(line)}", "dim")
-    table.add_row(*shown)
-
-
 def _dumps(value: Any, **options: Any) -> str:
     ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
     return json.dumps(value, ensure_ascii=ascii_only, **options)
-
-
-def _write_json(value: Any) -> None:
-    typer.echo(_dumps(value, indent=2))

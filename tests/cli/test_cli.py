@@ -424,7 +424,7 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err == "agentmem: interrupted\n"
+    assert err == "agentmem: interrupted; what is listed is stored\n"
     assert json.loads(out) == []
 
 

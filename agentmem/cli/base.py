@@ -1,0 +1,145 @@
+"""The program that commands are added to, and what they share: options, opening a store, one line for an error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentmem import ALL, AgentMemError, Memory, StoreError
+from agentmem.cli.streams import say
+from agentmem.cli.words import error_text
+from agentmem.client import is_store
+
+INTERRUPTED = 130
+"""Exit code of a command that was stopped with Ctrl-C, as shells report it."""
+
+# Help is given to each command as it is, not by a docstring: `python -OO` has none.
+app = typer.Typer(
+    name="agentmem",
+    help="A memory for LLM agents and chatbots, on local disk.",
+    epilog="Results are JSON when piped and a table on a terminal; --json and --table choose.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Mode(StrEnum):
+    HYBRID = "hybrid"
+    VECTOR = "vector"
+    KEYWORD = "keyword"
+
+
+class Order(StrEnum):
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+class By(StrEnum):
+    ADDED = "added"
+    EVENT = "event"
+
+
+class Groups(StrEnum):
+    USERS = "users"
+    AGENTS = "agents"
+    RUNS = "runs"
+    KINDS = "kinds"
+
+
+class OnError(StrEnum):
+    RAISE = "raise"
+    SKIP = "skip"
+
+
+STORE = Path(".agentmem")
+StorePath = Annotated[
+    Path, typer.Option("--path", "-p", envvar="AGENTMEM_PATH", help="Folder of the store.", metavar="FOLDER")
+]
+User = Annotated[
+    str | None, typer.Option("--user", "-u", metavar="ID", help="Whose memories; left out, those of no user.")
+]
+Agent = Annotated[str | None, typer.Option("--agent", metavar="ID", help="Only those of this agent.")]
+Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="Only those of this conversation.")]
+AllUsers = Annotated[bool, typer.Option("--all-users", help="Everybody's memories, for administration.")]
+Filter = Annotated[str | None, typer.Option("--filter", help="A condition on metadata, Mongo style.", metavar="JSON")]
+Kinds = Annotated[list[str] | None, typer.Option("--kind", metavar="NAME", help="Only this kind; may be repeated.")]
+Since = Annotated[
+    str | None, typer.Option("--since", help="Only what happened from then on; ISO 8601.", metavar="TIME")
+]
+Until = Annotated[str | None, typer.Option("--until", help="Only what happened before; ISO 8601.", metavar="TIME")]
+AsTable = Annotated[
+    bool | None, typer.Option("--table/--json", help="How to print; default: table on a terminal, else JSON.")
+]
+RecordId = Annotated[str, typer.Argument(metavar="ID", help="The record's id.")]
+RecordIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The records' ids.")]
+All = Annotated[bool, typer.Option("--all", help="All that --user, --agent and --run say, instead of single ones.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")]
+
+
+def whose(user: str | None, all_users: bool) -> str | None:
+    """The ``user_id`` of a read."""
+    if all_users and user is not None:
+        raise typer.BadParameter("--all-users and --user exclude each other")
+    return ALL if all_users else user  # pyright: ignore[reportReturnType]
+
+
+def chosen(ids: list[str] | None, everything: bool, *scope: str | None) -> list[str]:
+    """The ids that a command is for; none if it is for all of a scope. Refuses both, and neither."""
+    if bool(ids) == everything:
+        raise typer.BadParameter("give either IDs, or --all with --user, --agent or --run")
+    if everything and not any(scope):
+        raise typer.BadParameter("--all needs --user, --agent or --run, so that nothing is changed by accident")
+    return ids or []
+
+
+@contextmanager
+def opened(path: Path, *, create: bool = False) -> Generator[Memory]:
+    """The store. Reading does not create one: a mistyped path would look like an empty memory."""
+    if not create and path.is_dir() and not is_store(path):
+        raise StoreError(f"{path} holds no store; `agentmem add` makes one, --path names another")
+    if not create and not path.exists():
+        raise StoreError(f"there is no store at {path}; `agentmem add` makes one, --path names another")
+    with Memory(path) as memory:
+        yield memory
+
+
+def within(memory: Memory, user: str | None, agent: str | None, run: str | None) -> Memory:
+    """The store as somebody sees it who was named; as it is if nobody was."""
+    if user is None and agent is None and run is None:
+        return memory
+    return memory.scoped(user_id=user, agent_id=agent, run_id=run)
+
+
+@contextmanager
+def reporting() -> Generator[None]:
+    """One line on standard error in place of a traceback, for whatever is not a bug."""
+    try:
+        yield
+    except BrokenPipeError as exc:
+        # Whoever read the output has seen enough. What is still buffered has nowhere to go.
+        sys.stdout = None
+        raise typer.Exit(1) from exc
+    except (AgentMemError, OSError) as exc:
+        say(f"agentmem: {error_text(exc)}", error=True)
+        raise typer.Exit(1) from exc
+    except KeyboardInterrupt as exc:
+        say("agentmem: interrupted", error=True)
+        raise typer.Exit(INTERRUPTED) from exc
+
+
+def run() -> None:
+    """The whole program. What goes wrong outside of a command, such as printing its help, is one line as well."""
+    try:
+        with reporting():
+            app()
+    except typer.Exit as exc:
+        sys.exit(exc.exit_code)

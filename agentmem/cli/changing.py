@@ -1,0 +1,204 @@
+"""Commands that change what is there: ``update``, ``delete``, ``restore``, ``erase``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from agentmem import UNSET, NotFoundError
+from agentmem.cli import values
+from agentmem.cli.base import (
+    STORE,
+    Agent,
+    All,
+    AsTable,
+    DryRun,
+    Filter,
+    RecordId,
+    RecordIds,
+    Run,
+    StorePath,
+    User,
+    app,
+    chosen,
+    opened,
+    reporting,
+    within,
+)
+from agentmem.cli.output import Output
+
+
+@app.command(help="Change one memory; what is left out stays as it is.")
+def update(
+    id: RecordId,
+    *,
+    path: StorePath = STORE,
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    content: Annotated[str | None, typer.Option(metavar="TEXT", help="What it says from now on.")] = None,
+    metadata: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="An object that is merged key by key, null removes a key; null removes all."),
+    ] = None,
+    ttl: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Invisible after this long from now; none: never.")
+    ] = None,
+    importance: Annotated[str | None, typer.Option(metavar="NUMBER", help="From 0 to 1; none takes it away.")] = None,
+    if_version: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Only if the memory is at this version.")
+    ] = None,
+    table: AsTable = None,
+) -> None:
+    changed: dict[str, Any] = {
+        "content": UNSET if content is None else content,
+        "metadata": UNSET,
+        "ttl": UNSET if ttl is None else None if ttl == values.NONE else values.duration(ttl),
+        "importance": UNSET if importance is None else _number(importance),
+    }
+    if metadata is not None:
+        changed["metadata"] = None if metadata.strip() == "null" else values.json_object(metadata, "--metadata")
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        output.record(within(memory, user, agent, run).update(id, **changed, if_version=if_version))
+
+
+def _number(text: str) -> float | None:
+    if text == values.NONE:
+        return None
+    try:
+        return float(text)
+    except ValueError as exc:
+        raise typer.BadParameter(f"--importance={text!r} is neither a number nor none") from exc
+
+
+@app.command(help="Hide memories everywhere; `agentmem restore` brings them back.")
+def delete(
+    ids: RecordIds = None,
+    *,
+    path: StorePath = STORE,
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    everything: All = False,
+    filters: Filter = None,
+    dry_run: DryRun = False,
+    table: AsTable = None,
+) -> None:
+    wanted = chosen(ids, everything, user, agent, run)
+    if wanted and (filters is not None or dry_run):
+        raise typer.BadParameter("--filter and --dry-run go with --all")
+    condition = values.json_object(filters, "--filter")
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        if not wanted:
+            number = memory.delete_all(user_id=user, agent_id=agent, run_id=run, filters=condition, dry_run=dry_run)
+            output.figures({"would_delete" if dry_run else "deleted": number})
+            return
+        view = within(memory, user, agent, run)
+        missing = [id for id in wanted if not view.delete(id)]
+        _each(output, "deleted", len(wanted) - len(missing), missing)
+
+
+@app.command(help="Bring back what was deleted or has expired, or what a memory said before.")
+def restore(
+    ids: RecordIds = None,
+    *,
+    path: StorePath = STORE,
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    version: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Back to this version, of a single memory.")
+    ] = None,
+    everything: All = False,
+    filters: Filter = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="With --all: only what went from then on; ISO 8601.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="With --all: only what went before.")] = None,
+    expired: Annotated[bool, typer.Option("--expired", help="With --all: what its layer let go.")] = False,
+    dry_run: DryRun = False,
+    table: AsTable = None,
+) -> None:
+    wanted = chosen(ids, everything, user, agent, run)
+    if wanted and (filters or since or until or expired or dry_run):
+        raise typer.BadParameter("--filter, --since, --until, --expired and --dry-run go with --all")
+    if version is not None and len(wanted) != 1:
+        raise typer.BadParameter("--version belongs to a single ID")
+    condition = values.json_object(filters, "--filter")
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        if not wanted:
+            first, last = values.between(since, until)
+            number = memory.restore_all(
+                user_id=user,
+                agent_id=agent,
+                run_id=run,
+                filters=condition,
+                since=first,
+                until=last,
+                why="expired" if expired else "deleted",
+                dry_run=dry_run,
+            )
+            output.figures({"would_restore" if dry_run else "restored": number})
+            return
+        view = within(memory, user, agent, run)
+        if len(wanted) == 1:
+            output.record(view.restore(wanted[0], version=version))
+            return
+        missing = [id for id in wanted if not _found(view.restore, id)]
+        _each(output, "restored", len(wanted) - len(missing), missing)
+
+
+@app.command(help="Remove memories for good: text, metadata, embeddings, from the history too.")
+def erase(
+    ids: RecordIds = None,
+    *,
+    path: StorePath = STORE,
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Everything that was ever stored for --user, instead of single ones.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first, as is done on a terminal.")] = False,
+    table: AsTable = None,
+) -> None:
+    wanted = chosen(ids, everything, user, agent, run)
+    if not wanted and (user is None or agent is not None or run is not None):
+        raise typer.BadParameter("--all erases a person: it needs --user, and takes no --agent or --run")
+    what = f"all memories of the user {user!r}" if not wanted else f"{len(wanted):,} memories"
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        typer.confirm(f"Erase {what} for good?", abort=True)
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        if not wanted:
+            output.figures(memory.erase_all(user_id=str(user)).to_dict())
+            return
+        view = within(memory, user, agent, run)
+        missing = [id for id in wanted if not _found(view.erase, id)]
+        _each(output, "erased", len(wanted) - len(missing), missing)
+
+
+def _found(change: Callable[[str], object], id: str) -> bool:
+    """Whether there was such a record to change."""
+    try:
+        change(id)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _each(output: Output, done: str, number: int, missing: list[str]) -> None:
+    """How many were changed; an error if some of them were not there."""
+    if number or not missing:
+        output.figures({done: number})
+    if missing:
+        names = ", ".join(json.dumps(id, ensure_ascii=False) for id in missing[:10])
+        more = f" and {len(missing) - 10:,} more" if len(missing) > 10 else ""
+        raise NotFoundError(f"there is no record with the id {names}{more} here")

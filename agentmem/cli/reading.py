@@ -1,0 +1,322 @@
+"""Commands that read: ``search``, ``list``, ``get``, ``history``, ``count``, ``export``."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentmem import Layer, NotFoundError
+from agentmem.cli import values
+from agentmem.cli.base import (
+    STORE,
+    Agent,
+    AllUsers,
+    AsTable,
+    By,
+    Filter,
+    Groups,
+    Kinds,
+    Mode,
+    Order,
+    RecordId,
+    Run,
+    Since,
+    StorePath,
+    Until,
+    User,
+    app,
+    opened,
+    reporting,
+    whose,
+    within,
+)
+from agentmem.cli.output import Output, json_line
+from agentmem.cli.streams import note, say
+from agentmem.client import PageOptions
+
+Layers = Annotated[
+    list[Layer] | None, typer.Option("--layer", metavar="LAYER", help="Only this layer; may be repeated.")
+]
+NOBODY = "this was among memories of no user; --user names one, --all-users takes everybody's"
+
+
+@app.command(help="Find memories that answer a question, best first.")
+def search(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="A question, or words.")],
+    *,
+    path: StorePath = STORE,
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    all_users: AllUsers = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="NUMBER", help="How many at most.")] = 10,
+    mode: Annotated[
+        Mode, typer.Option(metavar="MODE", help="By meaning and words (hybrid), or by one: vector, keyword.")
+    ] = Mode.HYBRID,
+    filters: Filter = None,
+    kind: Kinds = None,
+    layer: Layers = None,
+    since: Since = None,
+    until: Until = None,
+    time_zone: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help='Where "yesterday" and times are: Europe/Berlin; else by setting, or here.'),
+    ] = None,
+    min_similarity: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="The least cosine, from -1 to 1.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why each one was found.")] = False,
+    table: AsTable = None,
+) -> None:
+    user_id = whose(user, all_users)
+    condition = values.json_object(filters, "--filter")
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        zone = values.zone(time_zone)
+        first, last = values.instant(since, "--since", zone), values.instant(until, "--until", zone)
+        found = memory.search(
+            query,
+            user_id=user_id,
+            agent_id=agent,
+            run_id=run,
+            limit=limit,
+            mode=mode.value,
+            filters=condition,
+            kinds=kind or None,
+            layers=layer or None,
+            since=first,
+            until=last,
+            time_zone=zone,
+            min_similarity=min_similarity,
+            explain=explain,
+        )
+        output.hits(found)
+        if not found and user_id is None and output.table:
+            note(NOBODY)
+
+
+@app.command("list", help="List memories, newest first, or those that were deleted.")
+def list_(
+    *,
+    path: StorePath = STORE,
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    all_users: AllUsers = False,
+    filters: Filter = None,
+    kind: Kinds = None,
+    layer: Layers = None,
+    since: Since = None,
+    until: Until = None,
+    order: Annotated[Order, typer.Option(metavar="ORDER", help="newest or oldest first.")] = Order.NEWEST,
+    by: Annotated[
+        By, typer.Option(metavar="added|event", help="In the order of adding, or by the time of the event.")
+    ] = By.ADDED,
+    deleted: Annotated[
+        bool, typer.Option("--deleted", help="What was deleted, the last one first; --since and --until say when.")
+    ] = False,
+    expired: Annotated[bool, typer.Option("--expired", help="The same of what its layer let go.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="NUMBER", help="How many at most.")] = 100,
+    cursor: Annotated[
+        str | None, typer.Option(metavar="CURSOR", help="Where to go on, as the list before it said.")
+    ] = None,
+    table: AsTable = None,
+) -> None:
+    if deleted and expired:
+        raise typer.BadParameter("--deleted and --expired exclude each other")
+    gone = deleted or expired
+    if gone and (kind or layer or order is not Order.NEWEST or by is not By.ADDED):
+        raise typer.BadParameter("--deleted and --expired take no --kind, --layer, --order or --by")
+    user_id = whose(user, all_users)
+    condition = values.json_object(filters, "--filter")
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        first, last = values.between(since, until)
+        given = PageOptions(
+            user_id=user_id,
+            agent_id=agent,
+            run_id=run,
+            filters=condition,
+            kinds=kind or None,
+            layers=layer or None,
+            since=first,
+            until=last,
+            order=order.value,
+            by=by.value,
+            limit=limit,
+            cursor=cursor,
+        ).arguments()
+        page = memory.deleted(why="expired" if expired else "deleted", **given) if gone else memory.page(**given)
+        output.records(page.records, gone=gone)
+        if not page.records and user_id is None and output.table:
+            note(NOBODY)
+    if page.cursor is not None:
+        note(f"there are more; go on with --cursor {page.cursor}")
+
+
+@app.command(help="Show one memory. With --user, --agent or --run, only if it is theirs.")
+def get(
+    id: RecordId,
+    *,
+    path: StorePath = STORE,
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    table: AsTable = None,
+) -> None:
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        record = within(memory, user, agent, run).get(id)
+        if record is None:
+            raise NotFoundError(
+                f"there is no record with the id {id!r} here; `agentmem history` also shows deleted ones"
+            )
+        output.record(record)
+
+
+@app.command(help="Show every change of one memory, oldest first.")
+def history(
+    id: RecordId,
+    *,
+    path: StorePath = STORE,
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    table: AsTable = None,
+) -> None:
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        output.events(within(memory, user, agent, run).history(id))
+
+
+@app.command(help="Count memories, as a whole or by user, agent, conversation or kind.")
+def count(
+    *,
+    path: StorePath = STORE,
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    all_users: AllUsers = False,
+    filters: Filter = None,
+    kind: Kinds = None,
+    layer: Layers = None,
+    since: Since = None,
+    until: Until = None,
+    by: Annotated[
+        Groups | None,
+        typer.Option(metavar="GROUPS", help="users (everybody's), agents, runs or kinds, with first and last times."),
+    ] = None,
+    table: AsTable = None,
+) -> None:
+    if by is not None and (filters or kind or layer or since or until):
+        raise typer.BadParameter("--by takes --user, --agent, --run and --all-users only")
+    if by is Groups.USERS and (user is not None or all_users):
+        raise typer.BadParameter("--by users is about all of them; leave out --user and --all-users")
+    user_id = whose(user, all_users)
+    condition = values.json_object(filters, "--filter")
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        if by is None:
+            first, last = values.between(since, until)
+            number = memory.count(
+                user_id=user_id,
+                agent_id=agent,
+                run_id=run,
+                filters=condition,
+                kinds=kind or None,
+                layers=layer or None,
+                since=first,
+                until=last,
+            )
+            output.figures({"records": number})
+        elif by is Groups.USERS:
+            output.groups(memory.users(agent_id=agent, run_id=run), "user")
+        elif by is Groups.AGENTS:
+            output.groups(memory.agents(user_id=user_id, run_id=run), "agent")
+        elif by is Groups.RUNS:
+            output.groups(memory.runs(user_id=user_id, agent_id=agent), "run")
+        else:
+            output.groups(memory.kinds(user_id=user_id, agent_id=agent, run_id=run), "kind")
+
+
+@app.command(help="Write memories as JSON Lines, oldest first, as `add --file` takes them.")
+def export(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Where to; left out or -, standard output.")
+    ] = None,
+    *,
+    path: StorePath = STORE,
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    all_users: AllUsers = False,
+    filters: Filter = None,
+    kind: Kinds = None,
+    layer: Layers = None,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    user_id = whose(user, all_users)
+    condition = values.json_object(filters, "--filter")
+    output = Output(False)
+    with reporting(), opened(path) as memory:
+        first, last = values.between(since, until)
+        records = memory.iterate(
+            user_id=user_id,
+            agent_id=agent,
+            run_id=run,
+            filters=condition,
+            kinds=kind or None,
+            layers=layer or None,
+            since=first,
+            until=last,
+            order="oldest",
+        )
+        written = 0
+        with _written(None if file is None or str(file) == "-" else file) as write, output.progress("written") as shown:
+            for record in records:
+                write(json_line(record))
+                written += 1
+                if written % 500 == 0:
+                    shown(written, None)
+        if file is not None and str(file) != "-":
+            output.json({"written": written, "file": str(file)})
+
+
+@contextmanager
+def _written(file: Path | None) -> Generator[Callable[[str], object]]:
+    """Writes lines of UTF-8. A file appears under its name when it is complete."""
+    if file is None:
+        buffer = getattr(sys.stdout, "buffer", None)
+        if buffer is None:
+            yield say
+            return
+        sys.stdout.flush()
+        yield lambda line: buffer.write(f"{line}\n".encode())
+        buffer.flush()
+        return
+    target = Path(os.path.realpath(file))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+    if target.exists() and not target.is_file():  # a device, or a pipe that somebody reads: not for us to replace
+        with target.open("w", encoding="utf-8", newline="\n") as lines:
+            yield lambda line: lines.write(f"{line}\n")
+        return
+    partial = target.with_name(f"{target.name}.partial")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as lines:
+            yield lambda line: lines.write(f"{line}\n")
+            lines.flush()
+            os.fsync(lines.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
