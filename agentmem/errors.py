@@ -13,9 +13,11 @@ from agentmem.types.errors import (
     MissingExtraError,
     ModelMismatchError,
     NotFoundError,
+    ReadOnlyError,
     ScopeError,
     StoreCorruptError,
     StoreError,
+    StoreGoneError,
     StoreLockedError,
     StoreVersionError,
 )
@@ -33,9 +35,11 @@ __all__ = [
     "MissingExtraError",
     "ModelMismatchError",
     "NotFoundError",
+    "ReadOnlyError",
     "ScopeError",
     "StoreCorruptError",
     "StoreError",
+    "StoreGoneError",
     "StoreLockedError",
     "StoreVersionError",
 ]

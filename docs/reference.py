@@ -29,7 +29,7 @@ GROUPS = {
     "Explanation Requirement",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "ModelMismatchError EmbeddingError CapacityError ClosedError MissingExtraError StoreError StoreLockedError "
-    "StoreCorruptError StoreVersionError DiskFullError",
+    "StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError DiskFullError",
     "Embedding models": "agentmem.embedding.open_embedder Embedder agentmem.ports.Windowed",
     "Configuration": "Settings agentmem.settings.Layers agentmem.settings.Interact agentmem.settings.Insights "
     "agentmem.settings.Assets agentmem.settings.Lifecycle agentmem.settings.Retrieval agentmem.settings.Performance "

@@ -19,6 +19,7 @@ from stress.reembed import reembed
 from stress.report import report
 from stress.search import search
 from stress.soak import soak
+from stress.swaps import swaps
 from stress.throughput import throughput
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ app.command()(crash)
 app.command()(damage)
 app.command()(interrupts)
 app.command()(processes)
+app.command()(swaps)
 app.command()(disk)
 app.command()(reembed)
 app.command()(lifecycle)

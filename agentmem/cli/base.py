@@ -13,8 +13,9 @@ import typer
 
 from agentmem import ALL, AgentMemError, Memory, StoreError
 from agentmem.cli.streams import say
+from agentmem.cli.values import store_folder
 from agentmem.cli.words import error_text
-from agentmem.client import is_store
+from agentmem.client import is_store, is_writable
 
 INTERRUPTED = 130
 """Exit code of a command that was stopped with Ctrl-C, as shells report it."""
@@ -62,7 +63,15 @@ class OnError(StrEnum):
 
 STORE = Path(".agentmem")
 StorePath = Annotated[
-    Path, typer.Option("--path", "-p", envvar="AGENTMEM_PATH", help="Folder of the store.", metavar="FOLDER")
+    Path,
+    typer.Option(
+        "--path",
+        "-p",
+        envvar="AGENTMEM_PATH",
+        help="Folder of the store.",
+        metavar="FOLDER",
+        parser=store_folder,
+    ),
 ]
 User = Annotated[
     str | None, typer.Option("--user", "-u", metavar="ID", help="Whose memories; left out, those of no user.")
@@ -102,13 +111,16 @@ def chosen(ids: list[str] | None, everything: bool, *scope: str | None) -> list[
 
 
 @contextmanager
-def opened(path: Path, *, create: bool = False) -> Generator[Memory]:
-    """The store. Reading does not create one: a mistyped path would look like an empty memory."""
+def opened(path: Path, *, create: bool = False, reading: bool = False) -> Generator[Memory]:
+    """The store. Reading does not create one: a mistyped path would look like an empty memory.
+
+    One that cannot be written is opened read-only for a command that is only ``reading``.
+    """
     if not create and path.is_dir() and not is_store(path):
         raise StoreError(f"{path} holds no store; `agentmem add` makes one, --path names another")
     if not create and not path.exists():
         raise StoreError(f"there is no store at {path}; `agentmem add` makes one, --path names another")
-    with Memory(path) as memory:
+    with Memory(path, read_only=reading and not is_writable(path)) as memory:
         yield memory
 
 

@@ -78,7 +78,7 @@ def search(
     user_id = whose(user, all_users)
     condition = values.json_object(filters, "--filter")
     output = Output(table)
-    with reporting(), opened(path) as memory:
+    with reporting(), opened(path, reading=True) as memory:
         zone = values.zone(time_zone)
         first, last = values.instant(since, "--since", zone), values.instant(until, "--until", zone)
         found = memory.search(
@@ -137,7 +137,7 @@ def list_(
     user_id = whose(user, all_users)
     condition = values.json_object(filters, "--filter")
     output = Output(table)
-    with reporting(), opened(path) as memory:
+    with reporting(), opened(path, reading=True) as memory:
         first, last = values.between(since, until)
         given = PageOptions(
             user_id=user_id,
@@ -172,7 +172,7 @@ def get(
     table: AsTable = None,
 ) -> None:
     output = Output(table)
-    with reporting(), opened(path) as memory:
+    with reporting(), opened(path, reading=True) as memory:
         record = within(memory, user, agent, run).get(id)
         if record is None:
             raise NotFoundError(
@@ -192,7 +192,7 @@ def history(
     table: AsTable = None,
 ) -> None:
     output = Output(table)
-    with reporting(), opened(path) as memory:
+    with reporting(), opened(path, reading=True) as memory:
         output.events(within(memory, user, agent, run).history(id))
 
 
@@ -222,7 +222,7 @@ def count(
     user_id = whose(user, all_users)
     condition = values.json_object(filters, "--filter")
     output = Output(table)
-    with reporting(), opened(path) as memory:
+    with reporting(), opened(path, reading=True) as memory:
         if by is None:
             first, last = values.between(since, until)
             number = memory.count(
@@ -266,7 +266,7 @@ def export(
     user_id = whose(user, all_users)
     condition = values.json_object(filters, "--filter")
     output = Output(False)
-    with reporting(), opened(path) as memory:
+    with reporting(), opened(path, reading=True) as memory:
         first, last = values.between(since, until)
         records = memory.iterate(
             user_id=user_id,

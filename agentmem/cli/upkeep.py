@@ -40,7 +40,7 @@ ConfigFile = Annotated[
 @app.command(help="Show what the store holds, and its health.")
 def stats(path: StorePath = STORE, table: AsTable = None) -> None:
     output = Output(table)
-    with reporting(), opened(path) as memory:
+    with reporting(), opened(path, reading=True) as memory:
         output.figures({**memory.stats().to_dict(), "health": memory.health().to_dict()})
 
 
@@ -55,7 +55,7 @@ def explain(
     table: AsTable = None,
 ) -> None:
     output = Output(table)
-    with reporting(), opened(path) as memory:
+    with reporting(), opened(path, reading=True) as memory:
         output.figures(within(memory, user, agent, run).lifecycle.explain(id).to_dict())
 
 
@@ -114,7 +114,7 @@ def reembed(
 @app.command(help="Compare every part of the store with every other; exit code 1 if they disagree.")
 def verify(path: StorePath = STORE, table: AsTable = None) -> None:
     output = Output(table)
-    with reporting(), opened(path) as memory:
+    with reporting(), opened(path, reading=True) as memory:
         _report(output, memory.verify())
 
 

@@ -5,13 +5,28 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import Any, cast
 
 import typer
 
+from agentmem import InvalidInputError, StoreError
+from agentmem.client import resolve
+
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 NONE = "none"
 """The text of an option that takes a value away."""
+
+
+def store_folder(given: str | Path) -> Path:
+    """The absolute path of a store's folder; what is none is refused, and so is what would be gone with the command."""
+    try:
+        folder = resolve(given)
+    except (InvalidInputError, StoreError) as exc:
+        raise typer.BadParameter(str(exc)) from exc
+    if folder is None:
+        raise typer.BadParameter(f"{given} would be gone when the command ends; name a folder")
+    return folder
 
 
 def json_object(text: str | None, option: str) -> dict[str, Any] | None:

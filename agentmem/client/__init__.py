@@ -1,7 +1,7 @@
 """The public face: ``Memory`` and ``AsyncMemory``, and the border where every value from outside is checked.
 
-What is exported here is for surfaces (a command line, a server): the arguments of a call as one value, and whether a
-folder holds a store. The two clients themselves are exported by ``agentmem``.
+What is exported here is for surfaces (a command line, a server): the arguments of a call as one value, which folder a
+path means, whether that holds a store, and whether it can be written. The two clients are exported by ``agentmem``.
 
 May import ``operations``, ``engine`` and below; surfaces (``cli``) import public names only: those of ``agentmem``,
 ``agentmem.errors``, ``agentmem.settings``, and these.
@@ -10,18 +10,19 @@ May import ``operations``, ``engine`` and below; surfaces (``cli``) import publi
 from typing import TYPE_CHECKING
 
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
+from agentmem.client.places import resolve
 from agentmem.types.inputs import Item
 
 if TYPE_CHECKING:
-    from agentmem.stores.folder import is_store
+    from agentmem.stores.folder import is_store, is_writable
 
-__all__ = ["AddOptions", "Item", "PageOptions", "SearchOptions", "is_store"]
+__all__ = ["AddOptions", "Item", "PageOptions", "SearchOptions", "is_store", "is_writable", "resolve"]
 
 
 def __getattr__(name: str) -> object:
     # On first use, since it comes with the locks of a store, which a client that is only constructed does not need.
-    if name == "is_store":
-        from agentmem.stores.folder import is_store
+    if name in ("is_store", "is_writable"):
+        from agentmem.stores import folder
 
-        return is_store
+        return getattr(folder, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -67,8 +67,9 @@ class AsyncMemory:
         settings: Settings | None = None,
         embedder: str | os.PathLike[str] | Embedder | None = None,
         clock: Clock | None = None,
+        read_only: bool = False,
     ) -> None:
-        self._blocking = Memory(path, settings=settings, embedder=embedder, clock=clock)
+        self._blocking = Memory(path, settings=settings, embedder=embedder, clock=clock, read_only=read_only)
         self._border = Border(self._blocking.handle)
 
     async def __aenter__(self) -> AsyncMemory:
@@ -499,7 +500,8 @@ class AsyncMemory:
 
     async def health(self) -> Health:
         """See ``Memory.health``."""
-        return await self._run(self._blocking.health)
+        await self._open()
+        return await in_thread(self._blocking.health)
 
     async def verify(self) -> VerifyReport:
         """See ``Memory.verify``."""

@@ -10,10 +10,13 @@ from threading import get_ident
 from typing import TYPE_CHECKING, cast
 
 from agentmem import operations
+from agentmem.client.checks import check_flag
+from agentmem.client.places import IN_MEMORY, resolve
 from agentmem.engine.sharing import Lease, acquire
-from agentmem.types.checks import check_text
+from agentmem.stores.private import PrivateFolder
 from agentmem.types.clock import Clock
-from agentmem.types.errors import ClosedError, InvalidInputError, StoreError, shown
+from agentmem.types.errors import ClosedError, InvalidInputError, StoreError
+from agentmem.types.once import once
 from agentmem.types.ports import Embedder
 from agentmem.types.promise import Promise, aside, promised
 from agentmem.types.zones import check_zone, is_zone
@@ -22,8 +25,6 @@ if TYPE_CHECKING:
     from agentmem.engine.engine import Engine
     from agentmem.settings import Settings
     from agentmem.types.reports import VerifyReport
-
-DEFAULT_PATH = ".agentmem"
 
 
 class _Rescue:
@@ -43,13 +44,20 @@ class Handle:
         settings: Settings | None,
         embedder: str | os.PathLike[str] | Embedder | None,
         clock: Clock | None,
+        *,
+        read_only: bool = False,
     ) -> None:
         if settings is not None:
             _check_settings(settings)
         if clock is not None and not callable(clock):
             message = f"clock must be a function that returns an aware datetime, not {type(clock).__name__}"
             raise InvalidInputError(message, field="clock")
-        self.path = Path(DEFAULT_PATH if path is None else _checked_path(path))
+        self._folder = resolve(path)
+        self._private: PrivateFolder | None = PrivateFolder()
+        self.read_only = check_flag(read_only, "read_only")
+        if self._folder is None and read_only:
+            message = f"there is nothing to read in {IN_MEMORY!r}, a store that begins empty; leave out read_only"
+            raise InvalidInputError(message, field="read_only")
         self._embedder = embedder
         self._clock = clock
         self._lease: Lease | None = None
@@ -61,8 +69,11 @@ class Handle:
     def __reduce__(self) -> str:
         raise TypeError(
             "a client cannot be pickled or copied: it holds threads, locks and open files of this process. Threads "
-            f"share one client; another process opens the store for itself, with Memory({str(self.path)!r})"
+            f"share one client; another process opens the store for itself, with Memory({self._named()!r})"
         )
+
+    def _named(self) -> str:
+        return IN_MEMORY if self._folder is None else str(self._folder)
 
     @property
     def settings(self) -> Settings:
@@ -81,17 +92,40 @@ class Handle:
         return check_zone(named or "UTC")
 
     @property
+    def path(self) -> Path:
+        """The store's folder, absolute. That of a ``:memory:`` store is made now if need be.
+
+        Raises ``ClosedError`` for a ``:memory:`` store after ``close``, with which it is gone.
+        """
+        if self._folder is not None:
+            return self._folder
+        private = self._private
+        if private is None:
+            raise ClosedError("this client was closed, and its store in memory went with it; open a new one")
+        return private.open()
+
+    @once
+    def database(self) -> str:
+        """The path of the database, as the caller named it: it may lead elsewhere by now."""
+        from agentmem.stores.folder import DATABASE
+
+        return os.path.join(self.path, DATABASE)
+
+    @property
     def is_open(self) -> bool:
         return self._lease is not None
 
-    def engine(self, *, any_model: bool = False) -> Engine:
+    def engine(self, *, any_model: bool = False, even_gone: bool = False) -> Engine:
         """The engine, opened now if need be; ``any_model`` as for ``sharing.acquire``.
 
-        Raises ``ClosedError`` after ``close`` and, in a process that was forked since it was opened, ``StoreError``.
+        Raises ``ClosedError`` after ``close``, in a process that was forked since it was opened ``StoreError``, and
+        ``StoreGoneError`` once the path leads to another store or to none, unless ``even_gone``.
         """
         lease = self._lease or self._open(any_model)
         if lease.pid != os.getpid():
             raise StoreError("this client was opened before a fork; make a new one in the child process")
+        if not even_gone:
+            lease.engine.check_at(self.database)
         return lease.engine
 
     def _open(self, any_model: bool) -> Lease:
@@ -102,9 +136,13 @@ class Handle:
                     f"{self.path} is being salvaged by the call that this one interrupted; repeat it later"
                 )
             rescue.ended.result()
-        if not self._closed:
+        private = self._private
+        if not self._closed and private is not None:
             try:
-                lease = acquire(self.path, self.settings, self._embedder, self._clock, any_model=any_model)
+                lease = acquire(
+                    self._folder or private.open(), self.settings, self._embedder, self._clock,
+                    any_model=any_model, read_only=self.read_only, keeping=private,
+                )  # fmt: skip
             except Exception:
                 # Another thread of this client was faster, and may have moved the store to another model by now.
                 if self._lease is None:
@@ -135,6 +173,8 @@ class Handle:
         """See ``salvage.salvage``. The engine is closed for it, and opened again by the next call."""
         if self._closed:
             raise ClosedError("this client was closed; open a new one")
+        if self.read_only:
+            self.engine().check_writable()
         self._rescue = rescue = _Rescue()
         try:
             self._give_back()
@@ -146,6 +186,7 @@ class Handle:
     def close(self) -> None:
         """Give the engine back; calling it again does nothing."""
         self._closed = True
+        self._private = None  # with the last that refers to it, the engine, a private store's folder goes
         self._give_back()
 
     def _give_back(self) -> None:
@@ -175,15 +216,3 @@ def _check_settings(settings: object) -> None:
 
     if not isinstance(settings, Settings):
         raise InvalidInputError(f"settings must be a Settings, not {type(settings).__name__}", field="settings")
-
-
-def _checked_path(path: object) -> str:
-    try:
-        name = os.fspath(path)  # pyright: ignore[reportArgumentType, reportCallIssue, reportUnknownVariableType]
-    except TypeError:
-        name = None
-    if not isinstance(name, str) or not name:
-        raise InvalidInputError(f"path must be a folder's path, not {shown(path)}", field="path")
-    # The database engine takes file names as UTF-8 only.
-    check_text(name, "path")
-    return name

@@ -52,9 +52,11 @@ if TYPE_CHECKING:
 class Memory:
     """A memory for agents and chatbots, on local disk.
 
-    ``path`` is the store's folder (default ``.agentmem`` in the working directory), made on first use. ``embedder`` is
-    None for the bundled model, the name of a model that fastembed knows, the folder of an ONNX model, or an object with
-    the ``Embedder`` protocol. ``clock`` returns aware datetimes and replaces the system's time, for tests.
+    ``path`` is the store's folder (default ``.agentmem`` in the working directory), made on first use; ``~`` is the
+    home folder, and ``":memory:"`` a private store that is gone when it is closed. ``embedder`` is None for the bundled
+    model, the name of a model that fastembed knows, the folder of an ONNX model, or an object with the ``Embedder``
+    protocol. ``clock`` returns aware datetimes and replaces the system's time, for tests. With ``read_only`` nothing is
+    written, not even that something was read, and changes raise ``ReadOnlyError``; others may write meanwhile.
 
     Opens on the first call; use it as a context manager, or ``close()`` it. Safe to share between threads; several
     processes may open one store. All clients of one path in a process share one engine.
@@ -70,8 +72,9 @@ class Memory:
         settings: Settings | None = None,
         embedder: str | os.PathLike[str] | Embedder | None = None,
         clock: Clock | None = None,
+        read_only: bool = False,
     ) -> None:
-        self.handle = Handle(path, settings, embedder, clock)
+        self.handle = Handle(path, settings, embedder, clock, read_only=read_only)
         self._border = Border(self.handle)
 
     def __enter__(self) -> Memory:
@@ -615,7 +618,7 @@ class Memory:
 
     def health(self) -> Health:
         """How the background work is doing."""
-        return operations.stats.health(self.handle.engine())
+        return operations.stats.health(self.handle.engine(even_gone=True), self.handle.database)
 
     def verify(self) -> VerifyReport:
         """Compare every store with every other: records, embeddings, history, LanceDB (vectors byte for byte), indexes.

@@ -31,8 +31,17 @@ from agentmem.retrieval.residents import Residents
 from agentmem.retrieval.retriever import Retriever
 from agentmem.settings import Settings
 from agentmem.stores.commit import GroupCommit, Write
-from agentmem.stores.connection import Connection
-from agentmem.stores.folder import DATABASE, FOLLOWER_LOCK, LANCE, OPEN_LOCK, SWEEP_LOCK, WRITE_LOCK, prepare_folder
+from agentmem.stores.files import OpenFiles
+from agentmem.stores.folder import (
+    DATABASE,
+    FOLLOWER_LOCK,
+    LANCE,
+    OPEN_LOCK,
+    SWEEP_LOCK,
+    WRITE_LOCK,
+    HeldFolder,
+    prepare_folder,
+)
 from agentmem.stores.locks import FileLock
 from agentmem.stores.names import Names
 from agentmem.stores.records import Records
@@ -40,7 +49,7 @@ from agentmem.stores.rows import ScopeKey, Stored
 from agentmem.stores.writes import Repository
 from agentmem.types.checks import check_instant
 from agentmem.types.clock import Clock, Micros, now_micros
-from agentmem.types.errors import InvalidInputError, StoreError, StoreLockedError
+from agentmem.types.errors import InvalidInputError, StoreError, StoreGoneError
 from agentmem.types.inputs import Scope
 from agentmem.types.ports import Embedder
 from agentmem.types.promise import Promise
@@ -74,6 +83,10 @@ class Model:
 class Engine:
     """One store, opened once per process and shared by its clients: see ``sharing``."""
 
+    read_only = False
+    folder: HeldFolder | None = None
+    """Where what LanceDB writes is to lie, whatever takes the path's place."""
+
     def __init__(
         self, path: Path, settings: Settings, embedder: Spec, clock: Clock | None, *, any_model: bool = False
     ) -> None:
@@ -92,18 +105,23 @@ class Engine:
         with ExitStack() as stack:
             stack.callback(gate.close)
             stack.callback(in_use.close)
-            if not in_use.try_acquire(shared=True):
-                raise StoreLockedError(f"{path} is being salvaged; open it again when that has ended")
-            number, chosen = open_store(database, gate, settings, embedder, any_model=any_model)
-            self._names = Names()
-            self._connection = Connection(database, shared=True)
-            stack.callback(self._connection.close)
-            self.commits = GroupCommit(
-                database, gate, self._names, generation=number, timeout=performance.lock_timeout_s, now=self.now
-            )
-            stack.callback(self.commits.close)
-            stack.callback(self._tell_durable)
-            stack.callback(self.commits.drain)
+            self.files, self._names = OpenFiles(path, in_use), Names()
+            stack.callback(self._leave)
+            with self.files.opening(gate, performance.lock_timeout_s) as replaced, ExitStack() as inside:
+                inside.callback(in_use.close)
+                self._connection, number, chosen = open_store(
+                    self.files, path, settings, embedder, any_model=any_model, replaced=replaced
+                )
+                inside.callback(self._connection.close)
+                self.folder = self.files.folder
+                self.commits = GroupCommit(
+                    database, gate, self.files, self._connection, self._names,
+                    generation=number, timeout=performance.lock_timeout_s, now=self.now,
+                )  # fmt: skip
+                inside.callback(self.commits.close)
+                inside.callback(self._tell_durable)
+                inside.callback(self.commits.drain)
+                stack.push(inside.pop_all())
             self.cache = QueryCache(performance.query_cache_size, performance.query_cache_ttl_minutes)
             self.keywords = KeywordIndex(Records(self._connection, self._names), self.commits)
             self.moving: Future[Any] | None = None
@@ -159,6 +177,10 @@ class Engine:
         self._patience, self._durable = patience, durable
         self._stack.close()
 
+    def _leave(self) -> None:
+        self.folder = None
+        self.files.leave()
+
     def _tell_durable(self) -> None:
         if self._durable is not None:
             self._durable.set_result(None)
@@ -174,7 +196,7 @@ class Engine:
     def _model(self, number: int, embedder: Embedder) -> Model:
         performance = self.settings.performance
         records = Records(self._connection, self._names, number)
-        table = LanceIndex(self.path / LANCE, dim=embedder.dim, table=f"vectors_{number}")
+        table = LanceIndex(self.path / LANCE, dim=embedder.dim, table=f"vectors_{number}", within=self.folder)
         vectors = LanceCopy(records, self.commits, table, embedder.dim)
         residents = Residents(
             records, dim=embedder.dim, limit=performance.arena_limit, budget_mb=performance.arena_budget_mb
@@ -239,6 +261,21 @@ class Engine:
         """Refuse to go on in a forked child: threads, locks and database handles do not survive a fork."""
         if os.getpid() != self.pid:
             raise StoreError("the client was opened before a fork; open a new one in the child process")
+
+    def is_at_path(self) -> bool:
+        """Whether the store is still where it was opened."""
+        try:
+            self.commits.check_files()
+        except StoreGoneError:
+            return False
+        return True
+
+    def check_writable(self) -> None:
+        """Before an operation that changes something: raise ``ReadOnlyError`` where nothing may be changed."""
+
+    def check_at(self, database: str) -> None:
+        """Raise ``StoreGoneError`` unless this is the store whose database lies at a path."""
+        self.commits.check_at(database)
 
     def check(self) -> None:
         """Before an operation that reads: this process opened the store, and the model is still the store's."""

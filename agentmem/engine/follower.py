@@ -28,7 +28,7 @@ from agentmem.stores.commit import GroupCommit
 from agentmem.stores.locks import FileLock
 from agentmem.stores.records import Records
 from agentmem.stores.upkeep import give_space_back, remove_old_generations, shrink
-from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError
+from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError, StoreGoneError
 from agentmem.types.patience import Pace
 from agentmem.types.promise import Service
 
@@ -147,6 +147,7 @@ class Follower:
         self._bell.put(None)
         # The one that drains may be another process, so what counts is the watermark, not this thread's work.
         while self._unfinished(target) or self._vectors.uninspected:
+            self._commits.check_files()
             self._check_model()
             if self._closing or (deadline is not None and time.monotonic() >= deadline):
                 return False
@@ -230,6 +231,7 @@ class Follower:
         """Do what is due. May be repeated from the start after a failure at any point."""
         if self._closing:
             return
+        self._commits.check_files()
         self._held_back = False
         newest, started = self._records.last_seq(), time.monotonic()
         behind, seconds = newest - self._vectors.applied_seq(), started - self._current_at
@@ -249,7 +251,8 @@ class Follower:
         self._failing = exc
         self.errors += 1
         self.last_error = f"{type(exc).__name__}: {exc}"
-        log.warning("LanceDB could not be brought up to date (attempt %d): %s", state.attempt_number, exc)
+        if not isinstance(exc, StoreGoneError):  # that is no matter of LanceDB's, and is said once for all
+            log.warning("LanceDB could not be brought up to date (attempt %d): %s", state.attempt_number, exc)
 
     def _pause(self, seconds: float) -> None:
         """Wait before a retry; not for long if the store is closed or ``flush`` waits."""
@@ -310,6 +313,7 @@ class Follower:
             return
         vectors = self._vectors
         with self._lock:
+            self._commits.check_files()
             if not vectors.records.is_current():
                 self._check_model()
                 return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,8 +10,8 @@ from agentmem.embedding import fingerprint_of, open_embedder
 from agentmem.embedding.absent import AbsentModel
 from agentmem.settings import Settings
 from agentmem.stores import meta
-from agentmem.stores.connection import Connection, locked_out
-from agentmem.stores.locks import FileLock
+from agentmem.stores.connection import Connection
+from agentmem.stores.files import OpenFiles
 from agentmem.stores.schema import configure, migrate
 from agentmem.types.errors import ModelMismatchError
 from agentmem.types.ports import Embedder
@@ -22,29 +21,45 @@ Spec: TypeAlias = str | os.PathLike[str] | Embedder | None
 
 
 def open_store(
-    database: Path, gate: FileLock, settings: Settings, given: Spec, *, any_model: bool
-) -> tuple[int, Embedder]:
-    """Bring the tables up to date and find the store's model: the given one, or if None the one it was written with.
+    files: OpenFiles, path: Path, settings: Settings, given: Spec, *, any_model: bool, replaced: bool
+) -> tuple[Connection, int, Embedder]:
+    """Open the database, bring its tables up to date and find the store's model: the given one, or if None the one it
+    was written with.
 
-    Returns the model's generation and the model. With ``any_model``, another one than the store's is no error: what
-    comes back then embeds nothing.
+    Returns the connection, the model's generation and the model. With ``any_model``, another one than the store's is no
+    error: what comes back then embeds nothing. ``replaced``: LanceDB's table follows another database, and is to be
+    made anew. The caller holds the lock between processes.
     """
-    timeout = settings.performance.lock_timeout_s
-    if not gate.acquire(timeout):
-        raise locked_out(database, timeout)
-    with gate, closing(Connection(database)) as connection:
+    connection = files.connect(shared=True)
+    try:
         configure(connection)
-        migrate(connection, database.parent)
-        name, dim = meta.get(connection, meta.MODEL), meta.get(connection, meta.DIM)
-        embedder = open_model(connection, settings, given)
-        wanted = (embedder.name, embedder.dim, fingerprint_of(embedder))
-        if name is None:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # the first statement that reads opens the log
+        files.hold()
+        migrate(connection, path)
+        if replaced:
+            meta.put(connection, meta.LANCE_APPLIED, 0)
+        number, embedder = find_model(connection, path, settings, given, any_model=any_model)
+        if meta.get(connection, meta.MODEL) is None:
             note_model(connection, embedder, given)
-        elif (name, int(dim), meta.get(connection, meta.MODEL_FINGERPRINT)) != wanted:
-            if not any_model:
-                raise mismatch(database.parent, name, int(dim), embedder)
-            embedder = AbsentModel(name, int(dim))
-        return int(meta.get(connection, meta.GENERATION) or 1), embedder
+        connection.execute("PRAGMA cache_size=-2000")  # from here on it only reads
+    except BaseException:
+        connection.close()
+        raise
+    return connection, number, embedder
+
+
+def find_model(
+    connection: Connection, path: Path, settings: Settings, given: Spec, *, any_model: bool
+) -> tuple[int, Embedder]:
+    """The generation of the store's model, and the model: see ``open_store``."""
+    name, dim = meta.get(connection, meta.MODEL), meta.get(connection, meta.DIM)
+    embedder = open_model(connection, settings, given)
+    wanted = (embedder.name, embedder.dim, fingerprint_of(embedder))
+    if name is not None and (name, int(dim), meta.get(connection, meta.MODEL_FINGERPRINT)) != wanted:
+        if not any_model:
+            raise mismatch(path, name, int(dim), embedder)
+        embedder = AbsentModel(name, int(dim))
+    return int(meta.get(connection, meta.GENERATION) or 1), embedder
 
 
 def open_model(connection: Connection, settings: Settings, given: Spec) -> Embedder:

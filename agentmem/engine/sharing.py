@@ -20,7 +20,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from agentmem.indexes.driver import on_loop
 from agentmem.types.errors import ClosedError, StoreError
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from agentmem.types.clock import Clock
 
 T = TypeVar("T")
+Key: TypeAlias = tuple[str, bool]
+"""The path of a store, and whether it is only read."""
 PATIENCE = 1.0
 """Seconds that closing waits for those who may be waiting for the call that it interrupted."""
 EXIT_PATIENCE = 5.0
@@ -41,7 +43,9 @@ EXIT_PATIENCE = 5.0
 
 log = logging.getLogger("agentmem")
 _lock = threading.RLock()
-_shared: dict[str, _Shared] = {}
+_shared: dict[Key, _Shared] = {}
+_displaced = set["_Shared"]()
+"""Engines whose files are no longer at the path, where another store may lie; they are closed with their clients."""
 _numbers = count()
 _endings = set[Promise[None]]()
 _left = SimpleQueue[tuple[Promise[Any], Callable[[], Any]]]()
@@ -81,15 +85,25 @@ class Lease:
             _aside(self._shared.end_if_unused)
 
 
-def acquire(path: Path, settings: Settings, embedder: Spec, clock: Clock | None, *, any_model: bool) -> Lease:
+def acquire(
+    path: Path,
+    settings: Settings,
+    embedder: Spec,
+    clock: Clock | None,
+    *,
+    any_model: bool,
+    read_only: bool = False,
+    keeping: object = None,
+) -> Lease:
     """A share of the process's engine for this path, which is opened if need be.
 
-    With ``any_model``, a store of another model is opened all the same; nothing can be embedded until it is moved.
+    With ``any_model``, a store of another model is opened all the same; nothing can be embedded until it is moved. With
+    ``read_only`` it is the engine of those who only read. ``keeping`` is referred to until the engine is closed.
 
     Raises ``StoreError`` and its kin for a path that cannot hold a store, ``ModelMismatchError`` for a store of
     another model, ``InvalidInputError`` if the path is already open with other settings.
     """
-    key = os.path.realpath(path)
+    key = os.path.realpath(path), read_only
     if not _standing_by:
         with suppress(RuntimeError):  # the interpreter is about to end; opening will say so
             _standing_by.append(start_new_thread(_stand_by, ()))
@@ -98,7 +112,9 @@ def acquire(path: Path, settings: Settings, embedder: Spec, clock: Clock | None,
             found = _shared.get(key)
             if found is not None and found.is_over() and _shared.get(key) is found:
                 del _shared[key]
-            mine = _Shared(key, settings, embedder, clock, any_model)
+                if found.leases:
+                    _displaced.add(found)
+            mine = _Shared(key, settings, embedder, clock, any_model, keeping)
             shared = _shared.setdefault(key, mine)
             lease = Lease(shared)
         # A signal handler on top of this may have been the last to give it back.
@@ -118,9 +134,19 @@ def acquire(path: Path, settings: Settings, embedder: Spec, clock: Clock | None,
 class _Shared:
     """An engine from before it is opened until it is closed, and who has a share in it."""
 
-    def __init__(self, key: str, settings: Settings, embedder: Spec, clock: Clock | None, any_model: bool) -> None:
+    def __init__(
+        self,
+        key: Key,
+        settings: Settings,
+        embedder: Spec,
+        clock: Clock | None,
+        any_model: bool,
+        keeping: object,
+    ) -> None:
         self.leases = set[int]()
         self._key = key
+        self._path, self._read_only = key
+        self._keeping = keeping
         self._make = (settings, embedder, clock, any_model)
         self._openers = set[int]()
         self._taken = threading.Lock()
@@ -134,10 +160,10 @@ class _Shared:
             try:
                 start_new_thread(self._open, ())
             except RuntimeError as exc:
-                raise StoreError(f"{self._key} cannot be opened: {exc}") from exc
+                raise StoreError(f"{self._path} cannot be opened: {exc}") from exc
         if threading.get_ident() in self._openers:
             raise StoreError(
-                f"{self._key} is being opened by this very thread, which the garbage collector interrupted to call a "
+                f"{self._path} is being opened by this very thread, which the garbage collector interrupted to call a "
                 "finalizer that uses the store; open it before"
             )
         return self._opened.result()
@@ -154,20 +180,28 @@ class _Shared:
     def _make_engine(self) -> None:
         settings, embedder, clock, any_model = self._make
         try:
-            from agentmem.engine.engine import Engine
-
-            engine = Engine(Path(self._key), settings, embedder, clock, any_model=any_model)
+            engine = self._kind()(Path(self._path), settings, embedder, clock, any_model=any_model)
         except BaseException as exc:
             self._opened.set_exception(exc)
         else:
             self._opened.set_result(engine)
 
+    def _kind(self) -> type[Engine]:
+        if self._read_only:
+            from agentmem.engine.reading import ReadingEngine
+
+            return ReadingEngine
+        from agentmem.engine.engine import Engine
+
+        return Engine
+
     def is_over(self) -> bool:
-        """Whether there is nothing to share any more: it failed to open, or all clients are gone and it is closed."""
+        """Whether there is nothing to share any more: it failed to open, its store is no longer at the path, or all
+        clients are gone and it is closed."""
         if self._opened.done() and self._opened.exception() is not None:
             return True
         if self.leases:
-            return False
+            return self._opened.done() and not self._opened.result().is_at_path()
         _aside(self.end_if_unused)
         return True
 
@@ -181,6 +215,7 @@ class _Shared:
             if self.leases:  # a signal handler's client, on top of this
                 _shared.setdefault(self._key, self)
                 return
+            _displaced.discard(self)
         self.close()
 
     def close(self) -> None:
@@ -214,6 +249,7 @@ class _Shared:
             if self._opened.exception() is None:
                 self._opened.result().close(patience, durable)
         finally:
+            self._keeping = None
             if not durable.done():
                 durable.set_result(None)
 
@@ -246,7 +282,7 @@ def _stand_by() -> None:
 
 def _at_exit() -> None:
     """Close what is still open: threads that come back from a model's own code to no interpreter abort the process."""
-    ending = [shared.begin_to_close(PATIENCE)[1] for shared in list(_shared.values())]
+    ending = [shared.begin_to_close(PATIENCE)[1] for shared in [*_shared.values(), *_displaced]]
     deadline = time.monotonic() + EXIT_PATIENCE
     for ended in [*ending, *_endings]:
         with suppress(Exception):
@@ -261,8 +297,9 @@ def _after_fork() -> None:
     """A child begins with nothing open; what the parent has open stays the parent's."""
     global _lock
     _lock = threading.RLock()
-    _inherited.extend(_shared.values())
+    _inherited.extend([*_shared.values(), *_displaced])
     _shared.clear()
+    _displaced.clear()
     _endings.clear()
     _standing_by.clear()
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from agentmem.indexes import driver
 from agentmem.indexes.driver import Table
+from agentmem.stores.folder import HeldFolder
 from agentmem.types.errors import ClosedError, InvalidInputError, StoreCorruptError, StoreError
 from agentmem.types.reentry import from_handler
 
@@ -50,12 +51,17 @@ class LanceIndex:
     and only ``apply`` creates it. The first call imports lancedb (1-3 s).
     """
 
-    def __init__(self, folder: Path, *, dim: int, table: str = "vectors") -> None:
-        """Remember where the table is. Imports nothing and touches no disk."""
-        self._folder = folder
+    def __init__(self, folder: Path, *, dim: int, table: str = "vectors", within: HeldFolder | None = None) -> None:
+        """Remember where the table is. Imports nothing and touches no disk.
+
+        With ``within``, the folder that ``folder`` lies in, it stays there wherever that is moved.
+        """
+        self._within = within
+        self._named = folder
+        self._folder = folder if within is None else within.path / folder.name
         self._dim = dim
         self._name = table
-        self._path = folder / f"{table}.lance"
+        self._path = self._folder / f"{table}.lance"
         self._handle: Table | None = None
         self._resets = 0
         self._closed = False
@@ -168,20 +174,21 @@ class LanceIndex:
         middle: that raises ``StoreError``, and the scan has to start again.
         """
         where = _scope(user, agent, run)
-        opened = self._run("scan", lambda table: (table, table.version), None)
-        if opened is None:
-            return
-        table, version = opened
-        try:
-            query = table.search().select([*driver.KEYS, "vector"])
-            for block in (query.where(where) if where else query).to_batches(batch):
-                yield driver.to_numpy(block, self._dim)
-        except Exception as exc:
-            error = driver.mapped(exc, "scan", self._path)
-            self._drop(table)
-            if isinstance(error, StoreCorruptError) and self.state()[0] != version:
-                error = StoreError(f"{self._path} was cleaned up while it was being scanned; scan it again")
-            raise error from exc
+        with self._staying():
+            opened = self._run("scan", lambda table: (table, table.version), None)
+            if opened is None:
+                return
+            table, version = opened
+            try:
+                query = table.search().select([*driver.KEYS, "vector"])
+                for block in (query.where(where) if where else query).to_batches(batch):
+                    yield driver.to_numpy(block, self._dim)
+            except Exception as exc:
+                error = self._mapped(exc, "scan")
+                self._drop(table)
+                if isinstance(error, StoreCorruptError) and self.state()[0] != version:
+                    error = StoreError(f"{self._named} was cleaned up while it was being scanned; scan it again")
+                raise error from exc
 
     def optimize(self, *, purge: bool = True) -> None:
         """Merge small fragments, index the scope columns of a large table and remove all old versions from the disk.
@@ -228,34 +235,54 @@ class LanceIndex:
         """Release the table. Calls in progress finish; later ones raise ``ClosedError``."""
         self._closed = True
         self._handle = None
+        self._within = None
 
     # -- the border to lancedb ------------------------------------------------------------------------------------
 
     def _run(self, doing: str, work: Callable[[Table], _T], absent: _T, *, create: bool = False) -> _T:
         """Run ``work`` on the newest version; damage is believed when a handle opened afresh finds it again."""
         attempt = 1
-        while True:
-            table: Table | None = None
-            try:
-                table = driver.calls.run(lambda: self._open(create=create))
-                return absent if table is None else driver.calls.run(partial(work, table))
-            except (ClosedError, InvalidInputError, driver.TableBusyError):
-                raise
-            except BaseException as exc:
-                if from_handler(exc) or not driver.is_error(exc):
+        with self._staying() as within:
+            there = partial(_keeping, within)
+            while True:
+                table: Table | None = None
+                try:
+                    table = driver.calls.run(partial(there, partial(self._open, create=create)))
+                    return absent if table is None else driver.calls.run(partial(there, partial(work, table)))
+                except (ClosedError, InvalidInputError, driver.TableBusyError):
                     raise
-                error = driver.mapped(exc, doing, self._path)
-                self._drop(table)
-                if attempt == _ATTEMPTS or not isinstance(error, StoreCorruptError):
-                    raise error from exc
-            attempt += 1
+                except BaseException as exc:
+                    if from_handler(exc) or not driver.is_error(exc):
+                        raise
+                    error = self._mapped(exc, doing)
+                    self._drop(table)
+                    if attempt == _ATTEMPTS or not isinstance(error, StoreCorruptError):
+                        raise error from exc
+                attempt += 1
+
+    @contextmanager
+    def _staying(self) -> Generator[HeldFolder | None]:
+        """Around whatever uses the folder: it stays where it is until that ends, even if the table is closed."""
+        within = self._within
+        self._check_open()
+        yield within
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"the vector table {self._named} was closed; open a new one")
+
+    def _mapped(self, exc: BaseException, doing: str) -> StoreError:
+        error, held, named = driver.mapped(exc, doing, self._path), str(self._folder), str(self._named)
+        # LanceDB's own messages have paths without the slash at the beginning.
+        return type(error)(str(error).replace(held, named).replace(held[1:], named[1:])) if held != named else error
 
     @contextmanager
     def _border(self, doing: str) -> Generator[None]:
         try:
-            yield
+            with self._staying():
+                yield
         except OSError as exc:
-            raise driver.mapped(exc, doing, self._path) from exc
+            raise self._mapped(exc, doing) from exc
 
     def _open(self, *, create: bool) -> Table | None:
         """The shared handle; ``None`` where there is no table and none was asked for.
@@ -271,7 +298,7 @@ class LanceIndex:
                     self._handle = table
         if self._closed:
             self._handle = None
-            raise ClosedError(f"the vector table {self._path} was closed; open a new one")
+        self._check_open()
         return table
 
     def _drop(self, table: Table | None) -> None:
@@ -362,6 +389,11 @@ def _names(folder: Path) -> list[str]:
         return os.listdir(folder)
     except FileNotFoundError:
         return []
+
+
+def _keeping(_: object, call: Callable[[], _T]) -> _T:
+    """Call it; what comes first is referred to until it returns, wherever it runs, and whoever no longer waits."""
+    return call()
 
 
 def _scope(user: int | None, agent: int | None, run: int | None) -> str:

@@ -87,11 +87,13 @@ class LanceCopy(VectorIndex):
         scopes = np.array([numbers[row] for row in order], np.int64).reshape(-1, 3)
         vectors = np.frombuffer(b"".join(found[row] for row in order), np.float32).reshape(-1, self._dim)
         gone = [row for row in numbers if row not in found]
+        self._commits.check_files()  # LanceDB goes by the path, and might write beside another database
         if not self.applied_seq():
             # A repair may have had everything forgotten since ``inspect``: what is left over must not stay.
             self.table.reset()
         self.table.apply(gone, rows, scopes[:, 0], scopes[:, 1], scopes[:, 2], vectors)
         self.writes += 1
+        self._commits.note_lance()
 
         def advance(repository: Repository) -> None:
             if int(repository.meta(meta.LANCE_APPLIED) or 0) == after:
@@ -122,6 +124,7 @@ class LanceCopy(VectorIndex):
     def optimize(self, purge: int | None) -> None:
         """Merge fragments and remove old versions; with ``purge``, a value of ``LANCE_PURGE``, every trace of removed
         rows too. That value is taken back unless an erase that came in between has set another one."""
+        self._commits.check_files()
         self.table.optimize(purge=bool(purge))
         self.writes = 0
 

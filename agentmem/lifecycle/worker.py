@@ -22,7 +22,7 @@ from agentmem.stores.records import Records
 from agentmem.stores.rows import Stored
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
-from agentmem.types.errors import CapacityError, ClosedError, ModelMismatchError
+from agentmem.types.errors import CapacityError, ClosedError, ModelMismatchError, StoreGoneError
 from agentmem.types.events import Event
 from agentmem.types.patience import Pace
 from agentmem.types.promise import Service
@@ -94,6 +94,8 @@ class LifecycleWorker:
             self._thread.ended.result(patience)
         try:
             self.write_down(patience=patience)
+        except StoreGoneError:
+            pass  # there is nowhere to write it, and everybody has been told
         except Exception as exc:
             log.warning("the last accesses could not be written down: %s", exc)
         self._lock.close()
@@ -204,6 +206,7 @@ class LifecycleWorker:
             if self._closing:
                 return
             try:
+                self._commits.watch()
                 self.write_down(self._pausing(_SHORT_REST))
                 pause = self._pausing(_REST)
                 self._settle(pause)
@@ -220,6 +223,10 @@ class LifecycleWorker:
             except ModelMismatchError as exc:
                 self.last_error = f"{type(exc).__name__}: {exc}"
                 return
+            except StoreGoneError as exc:
+                if self.last_error is None:
+                    log.warning("%s", exc)
+                self.last_error = f"{type(exc).__name__}: {exc}"
             except Exception as exc:
                 # Whatever it is: without this thread nothing would be promoted or expire any more.
                 self.errors += 1

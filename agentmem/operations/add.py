@@ -21,6 +21,7 @@ def submit(
     engine: Engine, drafts: Sequence[Draft], first_index: int | None = None, after: Future[Any] | None = None
 ) -> Future[list[Created]]:
     """Begin to store drafts, all or none; see ``Adding.submit``."""
+    engine.check_writable()
     engine.check_process()
     return engine.adding.submit(drafts, first_index, after)
 

@@ -27,6 +27,7 @@ _VERSIONED = ("content", "metadata", "importance", "expires_at")
 
 def update(engine: Engine, id: str, patch: Patch, scope: Scope | None) -> MemoryRecord:
     """Apply a patch to a live record; a new content is embedded first."""
+    engine.check_writable()
     content = patch.values.get("content")
     if isinstance(content, str):
         must_find(engine, id, scope)
@@ -36,6 +37,7 @@ def update(engine: Engine, id: str, patch: Patch, scope: Scope | None) -> Memory
 
 def delete(engine: Engine, id: str, scope: Scope | None) -> bool:
     """Hide a record; False if there was none."""
+    engine.check_writable()
     engine.check()
     key = engine.key(scope)
     return key is not None and engine.write(lambda repository: repository.delete(id, key, engine.now()))
@@ -43,6 +45,8 @@ def delete(engine: Engine, id: str, scope: Scope | None) -> bool:
 
 def delete_matching(engine: Engine, scope: Scope, condition: CompiledFilter | None, *, dry_run: bool) -> int:
     """Delete what the scope holds now and the condition admits, a window per transaction; returns how many."""
+    if not dry_run:
+        engine.check_writable()
     count = 0
     for found in matching(engine, scope, condition):
         count += len(found) if dry_run else engine.write(partial(_delete_current, found, engine.now))
@@ -51,6 +55,7 @@ def delete_matching(engine: Engine, scope: Scope, condition: CompiledFilter | No
 
 def restore(engine: Engine, id: str, version: int | None, scope: Scope | None) -> MemoryRecord:
     """Bring a deleted record back, or a record back to an earlier version, as a new version."""
+    engine.check_writable()
     current = must_find(engine, id, scope, any_state=True)
     if version is None and visible(current, engine.now()):
         return engine.record(current)

@@ -13,6 +13,7 @@ from agentmem.stores.writes import Repository
 def compact(engine: Engine) -> None:
     """Merge LanceDB's fragments and versions and the keyword index, remove what is left of what was erased, shrink the
     database, empty its log."""
+    engine.check_writable()
     engine.write(partial(_begin, engine))
     engine.follower.poke()
     engine.follower.flush()

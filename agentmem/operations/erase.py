@@ -21,6 +21,7 @@ from agentmem.types.reports import EraseReport, Erasure
 
 def erase(engine: Engine, id: str, scope: Scope | None) -> EraseReport:
     """Erase one record, in whatever state. Raises ``NotFoundError``."""
+    engine.check_writable()
     stored = find(engine, id, scope, any_state=True)
     if stored is None:
         if find_erased(engine, id, scope) is None:
@@ -37,6 +38,7 @@ def erase_all(engine: Engine, scope: Scope) -> EraseReport:
 
     One line says so. Everything else goes as soon as every copy has seen it, ids that nobody else has included.
     """
+    engine.check_writable()
     user_id, count, line = str(scope.user_id), 0, None
     for found in matching(engine, scope, deleted_too=True):
         erased, line = engine.write(partial(_erase_and_note, found, user_id, engine.now, line))

@@ -115,6 +115,7 @@ def unpin(engine: Engine, id: str, scope: Scope | None) -> MemoryRecord:
 def _change(
     engine: Engine, id: str, scope: Scope | None, run: Callable[[Repository, Subject, Micros, Rules], object]
 ) -> MemoryRecord:
+    engine.check_writable()
     engine.lifecycle.write_down()
     engine.check()
     key = engine.key(scope)

@@ -70,6 +70,7 @@ def reembed(
     engine: Engine, model: str | os.PathLike[str] | Embedder | None, progress: Progress | None = None
 ) -> ReembedReport:
     """Embed every record with another model and make it the store's; see ``Memory.reembed``."""
+    engine.check_writable()
     engine.check_process()
     # No cache while all records pass through once; what is erased meanwhile must not stay in one either.
     embedder = open_embedder(model, cache_size=0)

@@ -10,6 +10,7 @@ from agentmem.types.reports import VerifyReport
 
 def repair(engine: Engine) -> VerifyReport:
     """Rebuild whatever is derived from libSQL, then verify again; nothing is rebuilt from a libSQL that is damaged."""
+    engine.check_writable()
     report = verify(engine)
     if any(problem.startswith(("libsql", "record")) for problem in report.problems) or report.ok:
         return report

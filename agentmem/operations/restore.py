@@ -57,6 +57,8 @@ def place_of(why: Gone, cursor: str) -> Place | None:
 
 def restore_all(engine: Engine, departed: Departed, *, dry_run: bool) -> int:
     """Bring the records back, some hundred per transaction; returns how many."""
+    if not dry_run:
+        engine.check_writable()
     engine.check()
     key = engine.key(departed.scope)
     if key is None:

@@ -25,16 +25,15 @@ from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.opening import Spec, note_model, open_model
 from agentmem.settings import Settings
 from agentmem.stores import erasure, keyed, meta
-from agentmem.stores.connection import Connection, Row
+from agentmem.stores.connection import Connection, Row, locked_out
 from agentmem.stores.facts import checksum, is_intact
-from agentmem.stores.folder import DATABASE, LANCE, OPEN_LOCK
+from agentmem.stores.folder import DATABASE, LANCE, OPEN_LOCK, WRITE_LOCK, new_folder
 from agentmem.stores.locks import FileLock
 from agentmem.stores.log import truncate_wal
 from agentmem.stores.records import COLUMNS
 from agentmem.stores.rescue import largest, ranges, whole
 from agentmem.stores.rows import Stored
 from agentmem.stores.schema import ERASED, LIVE, STATE_AFTER, STATES, configure, migrate
-from agentmem.types.clock import now_micros, to_datetime
 from agentmem.types.enums import EventType, Layer
 from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError, StoreLockedError
 from agentmem.types.ports import Embedder
@@ -89,6 +88,11 @@ def salvage(path: Path, settings: Settings, given: Spec) -> VerifyReport:
         stack.callback(alone.close)
         if not alone.try_acquire():
             raise StoreLockedError(f"{path} is open in another client or process; close it there, then salvage")
+        # Also against those whose lock on the store was lost with the file: what they commit now would be left behind.
+        gate = FileLock(path / WRITE_LOCK)
+        stack.callback(gate.close)
+        if not gate.acquire(settings.performance.lock_timeout_s):
+            raise locked_out(database, settings.performance.lock_timeout_s)
         _discard(fresh)  # what a killed one left
         stack.callback(_discard, fresh)
         aside = _copy_aside(path)
@@ -129,9 +133,8 @@ def _discard(fresh: Path) -> None:
 
 
 def _copy_aside(path: Path) -> Path:
-    aside = path / f"damaged-{to_datetime(now_micros()):%Y%m%dT%H%M%S.%f}"
+    aside = new_folder(path, "damaged")
     try:
-        aside.mkdir(mode=0o700)
         for end in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 shutil.copy2(path / f"{DATABASE}{end}", aside)

@@ -13,6 +13,7 @@ from agentmem.stores import accounting
 from agentmem.stores.folder import DATABASE, LANCE
 from agentmem.stores.schema import DELETED, EXPIRED, LIVE
 from agentmem.types.enums import Layer, Pressure
+from agentmem.types.errors import StoreGoneError
 from agentmem.types.reports import Health, LayerStats, Stats
 
 
@@ -53,18 +54,30 @@ def layer_stats(engine: Engine) -> dict[str, LayerStats]:
     return {layer.value: found[layer] for layer in Layer}
 
 
-def health(engine: Engine) -> Health:
-    """Whether the derived stores keep up. A store that is behind or rebuilding still answers everything."""
+def health(engine: Engine, database: str | None = None) -> Health:
+    """Whether the store is still there and the derived ones keep up. One that is behind still answers everything.
+
+    ``database`` is its path as the caller named it, which may lead elsewhere by now.
+    """
     engine.check_process()
     follower, lifecycle = engine.follower, engine.lifecycle
+    gone, behind = None, 0
+    try:
+        engine.commits.check_files()
+        if database is not None:
+            engine.check_at(database)
+        behind = follower.behind()
+    except StoreGoneError as exc:
+        gone = str(exc)
     return Health(
-        ok=follower.last_error is None and lifecycle.last_error is None,
-        vectors_behind=follower.behind(),
+        ok=gone is None and follower.last_error is None and lifecycle.last_error is None,
+        vectors_behind=behind,
         vector_errors=follower.errors,
         vector_rebuilds=follower.rebuilds,
         last_vector_error=follower.last_error,
         sweep_errors=lifecycle.errors,
         last_sweep_error=lifecycle.last_error,
+        store_error=gone,
     )
 
 

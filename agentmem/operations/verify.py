@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import closing
 
 from agentmem.engine.engine import Engine
-from agentmem.stores.connection import Connection
-from agentmem.stores.folder import DATABASE
 from agentmem.stores.integrity import check_accounts, check_records
 from agentmem.stores.lookalikes import lookalikes
 from agentmem.types.errors import StoreCorruptError, StoreError
@@ -37,7 +35,7 @@ def _verify(engine: Engine) -> VerifyReport:
     counts = {"records": 0, "embeddings": 0, "history": 0, "lancedb": 0}
     problems = Problems()
     # A connection that read the keyword index before its last change would check it against what it remembers of it.
-    with closing(Connection(engine.path / DATABASE)) as fresh:
+    with closing(engine.repository.db.another()) as fresh:
         problems.extend(f"libsql: {row[0]}" for row in fresh.execute("PRAGMA quick_check(20)") if row[0] != "ok")
     try:
         problems.extend(check_records(engine.repository, engine.embedder.dim * 4, counts))
@@ -46,14 +44,17 @@ def _verify(engine: Engine) -> VerifyReport:
         return VerifyReport(False, counts, problems.listed())
     problems.extend(check_accounts(engine.repository))
     problems.extend(_check_vectors(engine, counts))
-    if engine.keywords.applied_seq():
+    if engine.keywords.applied_seq() and not engine.read_only:
         engine.follower.index_keywords()
-    problems.extend(engine.keywords.check())
+    if not engine.read_only or engine.keywords.applied_seq() == engine.repository.last_seq():
+        problems.extend(engine.keywords.check())
     problems.extend(engine.retriever.residents.check())
     return VerifyReport(not problems, counts, problems.listed(), Problems(lookalikes(engine.repository)).listed())
 
 
 def _check_vectors(engine: Engine, counts: dict[str, int]) -> list[str]:
+    if engine.read_only and engine.follower.behind():
+        return []  # and stays so
     for left in reversed(range(_ATTEMPTS)):
         try:
             engine.follower.flush()

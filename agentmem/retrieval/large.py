@@ -23,7 +23,7 @@ from agentmem.retrieval.walls import wall_of
 from agentmem.stores.connection import Value
 from agentmem.stores.records import UNEXPIRED, WINDOW, Records
 from agentmem.stores.rows import ScopeKey
-from agentmem.types.errors import StoreError
+from agentmem.types.errors import ReadOnlyError, StoreError
 from agentmem.types.ports import Entry, Mask, VectorIndex
 
 KEYWORD_PATIENCE = 0.5
@@ -103,6 +103,8 @@ class LargeScopes:
         try:
             follow(self._keywords, self._records, seq, lambda: time.monotonic() < deadline)
             self._stuck = False
+        except ReadOnlyError:
+            pass  # so is the index, and others bring it up to date
         except StoreError as exc:
             # Where nothing can be written, because the disk is full, words propose from what is indexed so far.
             if not self._stuck:  # said once: the next search meets the same

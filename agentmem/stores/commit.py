@@ -21,6 +21,8 @@ from threading import get_ident
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from agentmem.stores.connection import BusyError, Connection, GaveWayError, locked_out
+from agentmem.stores.custody import Custody
+from agentmem.stores.files import LogGoneError, OpenFiles
 from agentmem.stores.forks import transaction_lock
 from agentmem.stores.locks import FileLock
 from agentmem.stores.log import UnsyncedError, WriteAheadLog, truncate_wal
@@ -29,7 +31,7 @@ from agentmem.stores.rows import Created, Stored
 from agentmem.stores.schema import configure
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
-from agentmem.types.errors import ClosedError, StoreError
+from agentmem.types.errors import ClosedError, StoreError, StoreGoneError
 from agentmem.types.events import Event
 from agentmem.types.inputs import Draft
 from agentmem.types.patience import attempts
@@ -42,6 +44,8 @@ GROUP_ROWS = 2_000
 WAL_LIMIT = 64 * 1_048_576
 MOST_WAYS = 5
 """How often a transaction gives way to finalizers, each of which might be due to what it did itself."""
+_CLOSING = 5.0
+"""Seconds that closing waits for other processes to write."""
 
 log = logging.getLogger("agentmem")
 
@@ -96,12 +100,14 @@ Work: TypeAlias = Write[Any] | Add | Task[Any]
 
 
 class GroupCommit:
-    """The only writer of this process."""
+    """The only writer of this process. Made inside ``files.opening``; ``reader`` is the engine's other connection."""
 
     def __init__(
         self,
         path: Path,
         gate: FileLock,
+        files: OpenFiles,
+        reader: Connection,
         names: Names,
         *,
         generation: int,
@@ -110,14 +116,19 @@ class GroupCommit:
     ) -> None:
         self._path = path
         self._gate = gate
+        self._files = files
+        self._reader = reader
         self._names = names
         self._timeout = timeout
         self._now = now
         self._whole = transaction_lock()
-        self._db = Connection(path)
+        self._db = files.connect()
         configure(self._db)
         self._log = WriteAheadLog(path)
         self._db.execute("PRAGMA synchronous=NORMAL")  # the log is synced here instead
+        self._log.open()
+        self._custody = Custody(path, files, self._db, self._log)
+        gate.replaced = files.check  # with the folder, the lock would be another store's
         self.grown = Event[[Repository, str, int, int]]()
         """A layer has grown by so many records and bytes of text. Called inside the transaction; may refuse it."""
         self.repeated = Event[[Repository, Sequence[Stored], Micros]]()
@@ -166,10 +177,53 @@ class GroupCommit:
         self._thread.ended.result()
 
     def close(self) -> None:
-        """Commit what is queued, then stop and close the connection."""
+        """Commit what is queued, then stop and close both connections.
+
+        The last of all processes to do so brings the log into the database and removes it, by its name. Under the lock
+        between processes nobody puts another one there meanwhile.
+        """
         self.drain()
+        connections = (self._db, self._reader)
+        for connection in connections:
+            connection.still()  # before the lock, for which whoever interrupted a statement may wait
+        held = False
+        try:
+            self._custody.check()
+            held = self._gate.acquire(min(self._timeout, _CLOSING))
+            self._custody.begin()
+        except LogGoneError as exc:
+            self._let_go(exc)
+        except StoreError:
+            pass  # if the store is gone, SQLite sees that, too, and leaves what lies there alone
         self._log.close()
-        self._db.close()
+        self._custody.close(connections)
+        if held:
+            self._gate.release()
+
+    def check_writable(self) -> None:
+        """Raise ``ReadOnlyError`` where nothing may be written."""
+
+    def check_files(self) -> None:
+        """Raise ``StoreGoneError`` if what lies at the path is no longer what this has open. Takes microseconds."""
+        self._custody.check()
+
+    def note_lance(self) -> None:
+        """Note which ``lance`` folder belongs to this database, if there is a new one."""
+        if self._files.lance_is_new():
+            self.submit(Task(lambda _: self._files.note_lance()), background=True).result()
+
+    def check_at(self, database: str) -> None:
+        """The same for a path that leads to the database. Looks at that only."""
+        self._custody.check_at(database)
+
+    def watch(self) -> None:
+        """The same, for a thread that looks now and then: a log that lost its name is saved before anybody needs it."""
+        try:
+            self.check_files()
+            if not self._closing:
+                self._files.keep_in_use()
+        except LogGoneError:
+            self.submit(Task(lambda _: self.check_files()), background=True).result()
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
@@ -243,6 +297,11 @@ class GroupCommit:
             # It is committed, so that a replay would do it twice, or the disk does not let anything be.
             for work in group:
                 work.future.set_exception(exc.copy())
+            return
+        except StoreGoneError as exc:
+            told = self._let_go(exc) if isinstance(exc, LogGoneError) else exc
+            for work in group:
+                work.future.set_exception(StoreGoneError(str(told)))
             return
         except BaseException as exc:
             # Also what is no Exception, such as a panic of the driver: without this thread nobody could write again.
@@ -344,20 +403,39 @@ class GroupCommit:
 
     @contextmanager
     def _locked(self) -> Generator[None]:
-        """Keep other processes from writing, and forks from happening; no log is in doubt."""
+        """Keep other processes from writing, and forks from happening; no log is in doubt, the files are the store's.
+
+        They are looked at before, since the lock in a folder that was replaced is that of another store; and after,
+        since nothing may be acknowledged that has gone nowhere.
+        """
         if self._inside:  # a finalizer's write, on top of one that has the lock
-            self._log.settle()
-            yield
+            with self._checked():
+                yield
             return
         if not self._gate.acquire(self._timeout):
             raise locked_out(self._path, self._timeout)
         with self._gate, self._whole:
             self._inside = True
             try:
-                self._log.settle()
-                yield
+                with self._checked():
+                    yield
             finally:
                 self._inside = False
+
+    @contextmanager
+    def _checked(self) -> Generator[None]:
+        self._custody.begin()
+        self._log.settle()
+        yield
+        self._custody.end()
+
+    def _let_go(self, exc: LogGoneError) -> StoreGoneError:
+        held = not self._inside and self._gate.acquire(self._timeout)
+        with self._whole:
+            told = self._custody.let_go(exc, (self._db, self._reader), alone=held or self._inside)
+        if held:
+            self._gate.release()
+        return told
 
 
 def _alone(work: Work) -> bool:

@@ -7,6 +7,7 @@ in chunks of a few milliseconds.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -50,17 +51,29 @@ class Connection:
     only on a connection that is not ``shared``, one thread's own, is it run all the same.
     """
 
-    def __init__(self, path: Path, *, shared: bool = False) -> None:
+    def __init__(self, path: Path, check: Callable[[], object] = lambda: None, *, shared: bool = False) -> None:
+        """``check`` raises if another database lies at the path than the one that is meant. It is called when that file
+        has been opened and nothing has been read: reading would have SQLite take what is called like its log for that.
+        """
         self._path = path
+        self._check = check
         self._shared = shared
         self._turn = statement_lock()
         self._refused: Callable[[], AgentMemError] | None = None
+        self._raw: Any = self._connect()
         try:
-            self._raw: Any = _driver().connect(str(path), isolation_level=None)
-        except Exception as exc:
-            raise _mapped(exc, path) from exc
-        self.execute("PRAGMA busy_timeout=0")
-        self.execute("PRAGMA foreign_keys=OFF")
+            check()
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self) -> Any:
+        """A connection of the driver's."""
+        return connect(str(self._path), self._path)
+
+    def another(self) -> Connection:
+        """A new connection to the same database, which remembers nothing of before. The caller closes it."""
+        return Connection(self._path, self._check)
 
     def execute(self, sql: str, params: Sequence[Value] = (), patience: float = PATIENCE) -> list[Row]:
         """Run one statement and return all its rows.
@@ -87,6 +100,9 @@ class Connection:
     def _execute(self, sql: str, params: Sequence[Value]) -> list[Row]:
         if self._shared and held_here(self._turn):
             return self._execute_apart(sql, params)
+        return self._execute_here(sql, params)
+
+    def _execute_here(self, sql: str, params: Sequence[Value]) -> list[Row]:
         try:
             with self._turn:
                 if self._refused is not None:
@@ -104,7 +120,7 @@ class Connection:
     def _execute_apart(self, sql: str, params: Sequence[Value]) -> list[Row]:
         if self._refused is not None:
             raise self._refused()
-        with closing(Connection(self._path)) as connection:
+        with closing(self.another()) as connection:
             return connection.execute(sql, params)
 
     def executemany(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
@@ -149,19 +165,34 @@ class Connection:
 
     @property
     def in_transaction(self) -> bool:
-        return bool(self._raw.in_transaction)
+        return self._refused is not _closed and bool(self._raw.in_transaction)
+
+    def still(self, seconds: float = -1) -> bool:
+        """Wait until no statement runs here, and let none begin until ``go_on``; False if that took too long.
+
+        A thread that a signal handler interrupted in a statement may take any time.
+        """
+        return self._turn.acquire(timeout=seconds)
+
+    def go_on(self) -> None:
+        """The opposite of ``still``."""
+        self._turn.release()
 
     def close(self) -> None:
-        """Close the file. Statements are finished by then, since every read fetches all of its rows."""
+        """Close the file; again does nothing. Statements are finished by then, since reads fetch all of their rows."""
         with self._turn:
+            if self._refused is not _closed:
+                self._refused = _closed
+                disconnect(self._raw)
+
+    def abandon(self) -> None:
+        """Use it no more, and never close it: the last one that is closed removes what is called like its log.
+
+        The system closes the files when the process ends, however that ends.
+        """
+        if self._refused is not _closed:
             self._refused = _closed
-            # The driver closes SQLite's handle twice, the second time in memory that was freed, which may end the
-            # process. Beside a statement that is still open it does nothing, and the end of that closes once.
-            statement: Any = None
-            with suppress(Exception):
-                statement = self._raw.execute("SELECT 1 UNION ALL SELECT 2")
-            self._raw.close()
-            del statement
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._raw))
 
     def give_way(self) -> bool:
         """Undo the transaction that this thread is in the middle of, to begin another; False if there is none.
@@ -208,6 +239,30 @@ def _closed() -> AgentMemError:
 
 def _gave_way() -> AgentMemError:
     return GaveWayError("the transaction gave way to another one")
+
+
+def connect(target: str, path: Path) -> Any:
+    """A connection of the driver's to ``target``, a path or a URI, in autocommit mode; errors name ``path``."""
+    try:
+        raw = _driver().connect(target, isolation_level=None)
+        raw.execute("PRAGMA busy_timeout=0").fetchall()
+        raw.execute("PRAGMA foreign_keys=OFF").fetchall()
+    except Exception as exc:
+        if from_handler(exc):
+            raise
+        raise _mapped(exc, path) from exc
+    return raw
+
+
+def disconnect(raw: Any) -> None:
+    """Close a connection of the driver's, no statement of which is running."""
+    # The driver closes SQLite's handle twice, the second time in memory that was freed, which may end the process.
+    # Beside a statement that is still open it does nothing, and the end of that closes once.
+    statement: Any = None
+    with suppress(Exception):
+        statement = raw.execute("SELECT 1 UNION ALL SELECT 2")
+    raw.close()
+    del statement
 
 
 def _driver() -> Any:

@@ -6,9 +6,13 @@ import os
 from pathlib import Path
 
 from agentmem.stores.locks import refuse_network_filesystem
-from agentmem.types.errors import StoreCorruptError, StoreError
+from agentmem.types.clock import now_micros, to_datetime
+from agentmem.types.errors import ReadOnlyError, StoreCorruptError, StoreError
 
 DATABASE = "agentmem.db"
+WRITE_AHEAD_LOG = f"{DATABASE}-wal"
+SHARED_MEMORY = f"{DATABASE}-shm"
+"""The index of the write-ahead log, which all processes share."""
 LANCE = "lance"
 WRITE_LOCK = "write.lock"
 """Held by the process that writes to the database."""
@@ -30,11 +34,40 @@ def is_store(path: str | os.PathLike[str]) -> bool:
     return (Path(path) / DATABASE).exists() or (Path(path) / LANCE).exists()
 
 
+def is_writable(path: str | os.PathLike[str]) -> bool:
+    """Whether the store in a folder may be written by this process. Opens nothing and makes nothing."""
+    return os.access(Path(path) / DATABASE, os.W_OK) and os.access(path, os.W_OK)
+
+
+def _is_read_only(path: Path) -> bool:
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def find_store(path: Path) -> None:
+    """Say why what lies at a path cannot be read as a store. Makes nothing."""
+    try:
+        _check_folder(path)
+        if not is_store(path):
+            raise StoreError(f"there is no store at {path}, and read_only=True makes none")
+        _check_vectors(path)
+        if not os.access(path / DATABASE, os.R_OK):
+            raise PermissionError(f"no permission to read {path / DATABASE}")
+    except OSError as exc:
+        raise StoreError(f"{path} cannot be read as a store: {exc.strerror or exc}") from exc
+
+
 def prepare_folder(path: Path) -> None:
     """Make the store's folder, for its owner alone, or say why it cannot be one."""
     try:
         if path.exists() and not path.is_dir():
+            if path.name == DATABASE:
+                raise StoreError(f"{path} is a file of a store; name its folder, {path.parent}")
             raise StoreError(f"{path} is a file; a store needs a folder, name another path")
+        for folder in (path, *path.parents):
+            if folder.name == LANCE and os.path.exists(folder.parent / DATABASE):
+                raise StoreError(
+                    f"{path} lies inside of the store {folder.parent}, which tidies up there; name another"
+                )
         refuse_network_filesystem(path)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         database = path / DATABASE
@@ -45,7 +78,57 @@ def prepare_folder(path: Path) -> None:
                     f"or remove {path / LANCE} to start empty"
                 )
             os.close(os.open(database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        elif not os.access(database, os.W_OK) or not os.access(path, os.W_OK):
-            raise PermissionError(f"no permission to write {database}")
+        elif not is_writable(path):
+            why = "is on a read-only file system" if _is_read_only(path) else "may not be written by this user"
+            raise ReadOnlyError(
+                f"{path} cannot be used as a store: it {why}; choose a folder you own, or, to read and search only, "
+                "Memory(path, read_only=True)"
+            )
     except OSError as exc:
         raise StoreError(f"{path} cannot be used as a store: {exc.strerror or exc}; choose a folder you own") from exc
+
+
+def _check_folder(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        if path.name == DATABASE:
+            raise StoreError(f"{path} is a file of a store; name its folder, {path.parent}")
+        raise StoreError(f"{path} is a file; a store needs a folder, name another path")
+    for folder in (path, *path.parents):
+        if folder.name == LANCE and os.path.exists(folder.parent / DATABASE):
+            raise StoreError(f"{path} lies inside of the store {folder.parent}, which tidies up there; name another")
+    refuse_network_filesystem(path)
+
+
+def _check_vectors(path: Path) -> None:
+    if (path / LANCE).exists() and not (path / DATABASE).exists():
+        raise StoreCorruptError(
+            f"{path} holds vectors but no {DATABASE}, where the memories are; restore it from a backup, "
+            f"or remove {path / LANCE} to start empty"
+        )
+
+
+class HeldFolder:
+    """A folder that is held open, so that ``path`` leads to it wherever it is moved, and never to what takes its place.
+
+    Where the system has no such paths, ``path`` is the one that it was opened by. Closed when nobody refers to this any
+    more, and not before: from then on the path may lead elsewhere.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        held = Path(f"/proc/self/fd/{self._number}")
+        self.path = held if held.is_dir() else path
+
+    def __del__(self) -> None:
+        if hasattr(self, "_number"):
+            os.close(self._number)
+
+
+def new_folder(path: Path, what: str) -> Path:
+    """A new folder in the store, for its owner alone, named after what it holds and the time."""
+    folder = path / f"{what}-{to_datetime(now_micros()):%Y%m%dT%H%M%S.%f}"
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as exc:
+        raise StoreError(f"{folder} cannot be made: {exc.strerror or exc}") from exc
+    return folder

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, MutableMapping
 
 from agentmem.stores import accounting
-from agentmem.stores.connection import CHUNK
+from agentmem.stores.connection import CHUNK, Connection
 from agentmem.stores.facts import is_intact
 from agentmem.stores.records import COLUMNS, LIVE_ONLY, Records
 from agentmem.stores.rows import Stored
@@ -119,3 +119,23 @@ def _differences(records: Records) -> list[str]:
         for layer, count in counts.items()
         if noted.get(layer) != (count, sizes[layer])
     ] + [f"lifecycle: record {id!r} is in no queue" for id in lost]
+
+
+def overwritten(known: Connection, fresh: Connection) -> str | None:
+    """How the database differs from what a connection remembers of it, as a new one finds it; None if it does not.
+
+    Only while nobody writes. It is seen where a file that was copied over the database has other counters, other newest
+    rows, or another size, unless those are still in the log.
+    """
+    for sql in (
+        "SELECT name, seq FROM sqlite_sequence ORDER BY name",
+        "SELECT seq, row FROM history ORDER BY seq DESC LIMIT 1",
+        "SELECT max(row) FROM records",
+        "SELECT max(n) FROM names",
+        "PRAGMA page_count",
+    ):
+        found, expected = fresh.execute(sql), known.execute(sql)
+        if found != expected:
+            return f"{sql} gives {found}, not {expected}"
+    problems = fresh.execute("PRAGMA integrity_check(1)")
+    return None if problems == [("ok",)] else f"{problems[0][0]}"

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+import struct
+from contextlib import closing
 from pathlib import Path
+from typing import TypeAlias
 
 from agentmem.stores.connection import BusyError, Connection
-from agentmem.types.errors import StoreError
+from agentmem.stores.folder import DATABASE, WRITE_AHEAD_LOG, new_folder
+from agentmem.stores.private import PrivateFolder
+from agentmem.types.errors import StoreCorruptError, StoreError
 
 _sync = getattr(os, "fdatasync", os.fsync)
-
-
+_HEADER = 32
+"""Bytes at the beginning of a log (https://sqlite.org/fileformat.html#the_write_ahead_log)."""
+_IN_USE = 128
+"""The byte of the index that everybody who has the log open locks (https://sqlite.org/walformat.html#walidxlocks)."""
+Salts: TypeAlias = tuple[int, int]
 _PART = 1_048_576
 
 
@@ -74,6 +84,30 @@ class WriteAheadLog:
         except FileNotFoundError:
             return 0
 
+    def open(self) -> None:
+        """Open the file. Called while it is sure to be the one that the connection has open."""
+        if self._file is None:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+
+    def salts(self) -> Salts | None:
+        """With which the log begins now; None if it is empty. They change whenever SQLite begins it anew."""
+        return None if self._file is None else _salts(os.pread(self._file, _HEADER, 0))
+
+    def copy(self) -> Path | None:
+        """A copy of what was committed here, in a folder of its own; None if nothing was."""
+        if self._file is None:
+            return None
+        folder = new_folder(self._path.parent, "replaced")
+        copy = os.open(folder / self._path.name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            at = 0
+            while part := os.pread(self._file, _PART, at):
+                at += os.pwrite(copy, part, at)
+            os.fsync(copy)
+        finally:
+            os.close(copy)
+        return folder
+
     def close(self) -> None:
         """To be called before the connection is closed: the last one removes the file."""
         if self._file is not None:
@@ -81,8 +115,8 @@ class WriteAheadLog:
             self._file = None
 
     def _sync_once(self) -> None:
-        if self._file is None:
-            self._file = os.open(self._path, os.O_RDWR)
+        self.open()
+        assert self._file is not None
         _sync(self._file)
 
     def _write_again(self) -> None:
@@ -92,6 +126,63 @@ class WriteAheadLog:
         at = 0
         while part := os.pread(self._file, _PART, at):
             at += os.pwrite(self._file, part, at)
+
+
+def salts_in(path: str) -> Salts | None:
+    """Those of a log that nobody here has to have open; None if there is no log, or nothing in it."""
+    try:
+        with open(path, "rb") as file:
+            return _salts(file.read(_HEADER))
+    except OSError:
+        return None
+
+
+def _salts(header: bytes) -> Salts | None:
+    return struct.unpack_from(">II", header, 16) if len(header) == _HEADER else None
+
+
+def is_in_use(index: str) -> bool:
+    """Whether another process has a log open, by its index. Not while this process has: it would lose its locks."""
+    try:
+        file = os.open(index, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _IN_USE)
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def fits(folder: Path) -> bool:
+    """Whether a log may belong to the database beside it: False if that is whole, and with the log it is not.
+
+    Looks at a copy, while nobody has it open.
+    """
+    private = PrivateFolder()
+    try:
+        copy = private.open()
+        shutil.copy(folder / DATABASE, copy)
+        shutil.copy(folder / WRITE_AHEAD_LOG, copy)
+        if _is_whole(copy / DATABASE):
+            return True
+        (copy / WRITE_AHEAD_LOG).unlink(missing_ok=True)
+        shutil.copy(folder / DATABASE, copy)
+        return not _is_whole(copy / DATABASE)
+    except (OSError, StoreError):
+        return True  # it cannot be told: there is no space for a copy, for one
+    finally:
+        private.remove()
+
+
+def _is_whole(database: Path) -> bool:
+    with closing(Connection(database)) as connection:
+        try:
+            return connection.execute("PRAGMA integrity_check(1)") == [("ok",)]
+        except StoreCorruptError:
+            return False
 
 
 def truncate_wal(db: Connection) -> bool:

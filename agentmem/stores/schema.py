@@ -184,17 +184,15 @@ def configure(db: Connection) -> None:
     db.execute("PRAGMA cache_size=-16000")
 
 
-def migrate(db: Connection, path: object) -> None:
-    """Bring the database up to date. The caller holds the lock between processes.
+def pending(db: Connection, path: object) -> list[str]:
+    """The migrations that the database has yet to go through.
 
     Raises ``StoreVersionError`` for a store of a newer version, ``StoreCorruptError`` for somebody else's database.
     """
     tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if tables and "migrations" not in tables:
         raise StoreCorruptError(f"{path} is a database, but not one of this library; choose another path")
-    if not tables:
-        db.execute("CREATE TABLE migrations (name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL)")
-    done = {row[0] for row in db.execute("SELECT name FROM migrations")}
+    done = {row[0] for row in db.execute("SELECT name FROM migrations")} if tables else set[str]()
     newer = done - {name for name, _ in MIGRATIONS}
     if not all(re.fullmatch(r"\d{4}_[a-z_]+", str(name)) for name in newer):
         raise StoreCorruptError(damaged(path, "its list of migrations is unreadable"))
@@ -203,8 +201,16 @@ def migrate(db: Connection, path: object) -> None:
             f"{path} was written by a newer version of agentmem (it has {min(newer)!r}); "
             "upgrade with: pip install -U agentmem-db"
         )
+    return [name for name, _ in MIGRATIONS if name not in done]
+
+
+def migrate(db: Connection, path: object) -> None:
+    """Bring the database up to date; raises what ``pending`` does. The caller holds the lock between processes."""
+    left = pending(db, path)
+    if len(left) == len(MIGRATIONS):
+        db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL)")
     for name, step in MIGRATIONS:
-        if name not in done:
+        if name in left:
             db.execute("BEGIN IMMEDIATE")
             try:
                 step(db)

@@ -17,6 +17,8 @@
         ├── StoreLockedError                    another process held the write lock for too long
         ├── StoreCorruptError                   a file is damaged or is not one of ours
         ├── StoreVersionError                   written by a newer version of this library
+        ├── StoreGoneError                      deleted, moved or replaced while it was open
+        ├── ReadOnlyError                       opened to be read only, or it cannot be written
         └── DiskFullError                       no space left; nothing of the request was kept
 
     FilterWarning             a UserWarning: a filter that finds nothing, probably because it asks the wrong thing
@@ -122,6 +124,18 @@ class StoreCorruptError(StoreError):
 
 class StoreVersionError(StoreError):
     """The store was written by a newer version of this library."""
+
+
+class StoreGoneError(StoreError):
+    """What lies at the store's path is no longer what was opened: deleted, moved away or replaced.
+
+    Every call but ``health`` and ``close`` raises it from then on; close the client and open a new one. What failed
+    with it was not stored in what lies at the path now.
+    """
+
+
+class ReadOnlyError(StoreError):
+    """A change was asked of a store that was opened with ``read_only=True``, or that cannot be written."""
 
 
 class DiskFullError(StoreError):

@@ -182,7 +182,7 @@ class Health(Plain):
     """
 
     ok: bool
-    """Whether the last attempts of the background work succeeded."""
+    """Whether the store is where it was opened, and the last attempts of the background work succeeded."""
     vectors_behind: int
     vector_errors: int
     """Failures to bring LanceDB up to date since the store was opened."""
@@ -193,6 +193,8 @@ class Health(Plain):
     sweep_errors: int
     last_sweep_error: str | None
     """None once it has worked again."""
+    store_error: str | None = None
+    """Why nothing can be read or written any more: the store was deleted, moved or replaced. Open it again."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -294,6 +295,7 @@ print(took, *[name for name in ("numpy", "lancedb", "pyarrow", "fastembed", "onn
 def test_scoped_use_needs_no_lancedb(tmp_path: Path) -> None:
     code = """
 import sys
+import threading
 from agentmem import Memory
 with Memory() as memory:
     id = memory.add("Ada likes tea", user_id="ada").id
@@ -310,6 +312,7 @@ def test_vectors_are_checked_without_lancedb(tmp_path: Path) -> None:
     """Whoever only reads is spared its 130 MB, and the seconds that loading it takes."""
     code = """
 import sys
+import threading
 from agentmem import Memory
 with Memory() as memory:
     memory.{call}
@@ -374,6 +377,7 @@ def test_a_store_is_its_owners(open_memory: Open, store: Path) -> None:
 def test_a_process_that_just_ends_keeps_what_was_acknowledged(store: Path, open_memory: Open) -> None:
     code = """
 import sys
+import threading
 from agentmem import Memory
 from conftest import HashEmbedder
 memory = Memory(sys.argv[1], embedder=HashEmbedder())
@@ -401,3 +405,20 @@ asyncio.run(main())
 """
     assert python(code, str(store), cwd=ROOT) == "20\n"
     assert open_memory().stats().records == 20
+
+
+def test_closing_keeps_nobody_from_writing_who_keeps_it_waiting(open_memory: Callable[..., Memory]) -> None:
+    """As in a signal handler on top of a statement, while another thread closes the client that it is of."""
+    memory = open_memory()
+    memory.add("the kite is red", user_id="ida")
+    db = memory.handle.engine().repository.db
+    assert db.still(0)
+    closing = threading.Thread(target=memory.close)
+    closing.start()
+    with open_memory() as other:
+        for n in range(40):
+            assert other.add(f"the kite has {n} ribbons", user_id="ida").status == "added"
+        assert closing.is_alive()
+        db.go_on()
+        closing.join(20)
+        assert not closing.is_alive()

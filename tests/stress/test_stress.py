@@ -353,3 +353,21 @@ def test_lifecycle_runs_each_of_its_parts(tmp_path: Path) -> None:
     assert found["ok"]
     assert found["year"]["records"] == 100
     assert not any(found["year"]["differences"].values())
+
+
+def test_a_store_that_is_swapped_under_writers_loses_nothing(tmp_path: Path) -> None:
+    found = tmp_path / "swaps.json"
+    run(
+        "swaps",
+        "--writers",
+        "2",
+        "--times",
+        "8",
+        "--every",
+        "0.3",
+        "--path",
+        str(tmp_path / "swaps"),
+        "--json",
+        str(found),
+    )
+    assert json.loads(found.read_text())["notes"]["acknowledged"]

@@ -139,3 +139,18 @@ def test_it_takes_new_memories_and_changes(
     memory.flush()
     assert memory.verify().problems == []
     assert memory.history(new.id)[0].seq > answers["stats"]["events"]
+
+
+def test_it_is_read_where_it_may_not_be_changed(
+    kept: tuple[Path, dict[str, Any]], open_memory: Callable[..., Memory]
+) -> None:
+    path, answers = kept
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.suffix != ".db-shm"}
+    clock = FakeClock(datetime.fromisoformat(answers["now"]))
+    with open_memory(path, clock=clock, embedder=None, read_only=True) as memory:
+        assert {record.id for record in memory.iterate(user_id=ALL)} == answers["records"].keys()
+        for search in answers["searches"]:
+            assert memory.search(**search["arguments"])[0].id == search["hits"][0][0]
+    assert {
+        file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.suffix != ".db-shm"
+    } == before
