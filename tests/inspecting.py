@@ -11,7 +11,10 @@ from agentmem import Memory
 
 
 def files_with(folder: Path, *words: str) -> dict[str, list[str]]:
-    """Which files below a folder contain which of the words."""
+    """Which files below a folder contain which of the words.
+
+    Not where this process has the store open and another one, too: closing the database's file drops this one's locks.
+    """
     data = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     found = {word: [str(path.relative_to(folder)) for path in data if word.encode() in data[path]] for word in words}
     return {word: files for word, files in found.items() if files}

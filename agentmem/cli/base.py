@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -12,9 +13,9 @@ from typing import Annotated
 import typer
 
 from agentmem import ALL, AgentMemError, Memory, StoreError
-from agentmem.cli.streams import say
+from agentmem.cli.streams import note, say
 from agentmem.cli.values import store_folder
-from agentmem.cli.words import error_text
+from agentmem.cli.words import error_text, in_the_shell
 from agentmem.client import is_store, is_writable
 
 INTERRUPTED = 130
@@ -148,8 +149,14 @@ def reporting() -> Generator[None]:
         raise typer.Exit(INTERRUPTED) from exc
 
 
+def _remark(message: Warning | str, *_: object) -> None:
+    """A warning, such as about a filter that can never match, as one line."""
+    note(in_the_shell(str(message)))
+
+
 def run() -> None:
     """The whole program. What goes wrong outside of a command, such as printing its help, is one line as well."""
+    warnings.showwarning = _remark
     try:
         with reporting():
             app()

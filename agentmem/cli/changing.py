@@ -172,7 +172,11 @@ def erase(
     wanted = chosen(ids, everything, user, agent, run)
     if not wanted and (user is None or agent is not None or run is not None):
         raise typer.BadParameter("--all erases a person: it needs --user, and takes no --agent or --run")
-    what = f"all memories of the user {user!r}" if not wanted else f"{len(wanted):,} memories"
+    what = (
+        f"all memories of the user {user!r}"
+        if not wanted
+        else (f"{len(wanted):,} memories" if len(wanted) > 1 else f"the memory {wanted[0]!r}")
+    )
     if not yes and sys.stdin.isatty() and sys.stdout.isatty():
         typer.confirm(f"Erase {what} for good?", abort=True)
     output = Output(table)

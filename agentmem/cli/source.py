@@ -108,7 +108,7 @@ class Source:
             except InvalidInputError as exc:
                 self._refuse(number, str(exc))
             except (ValueError, RecursionError) as exc:
-                self._refuse(number, f"not JSON: {exc}; {_FORMS}")
+                self._refuse(number, f"not JSON: {_why(exc)}; {_FORMS}")
             else:
                 yield number, value
 
@@ -123,7 +123,9 @@ class Source:
             try:
                 value, end = decoder.raw_decode(text, at)
             except (ValueError, RecursionError) as exc:
-                self._refuse(number, f"not JSON: {exc}")
+                if isinstance(exc, json.JSONDecodeError):  # where it ends to be JSON, which may be lines further down
+                    number += text.count("\n", counted, exc.pos)
+                self._refuse(number, f"not JSON: {_why(exc)}")
                 return
             if not self._is_undecoded(number, text[at:end]):
                 try:
@@ -145,7 +147,17 @@ class Source:
             self._refuse(number, f"more follows the end of the JSON array; {_FORMS}")
 
 
-_FORMS = "each line holds a text or an object (JSON Lines), or the whole file is one JSON array of them"
+_FORMS = (
+    "each line holds a JSON text or object (JSON Lines), or the whole file is one JSON array of them; "
+    "lines of plain text are for `agentmem add -`"
+)
+
+
+def _why(exc: ValueError | RecursionError) -> str:
+    """What is wrong with JSON; the line is said beside it."""
+    if isinstance(exc, json.JSONDecodeError):
+        return f"{exc.msg} at column {exc.colno}"
+    return "nested too deeply" if isinstance(exc, RecursionError) else str(exc)
 
 
 def _checked(value: object) -> object:

@@ -179,6 +179,7 @@ class OpenFiles:
 
     def note_lance(self) -> None:
         """Note the ``lance`` folder, under the write lock."""
+        self._held |= {name: (_parsed(self._in_use.read()) or {}).get(name) for name in (_STAMP, _SALTS)}
         self._held[LANCE] = _identity(self._path / LANCE)
         self._note()
 
@@ -236,7 +237,8 @@ class OpenFiles:
     def keep_in_use(self) -> None:
         """Hold ``in_use`` again if its file was deleted, so that a salvage elsewhere knows of this engine."""
         if self._in_use.try_acquire(shared=True) and not self._in_use.read():
-            self._held[OPEN_LOCK] = _identity(self._path / OPEN_LOCK)
+            # How the log is now is noted with the next commit, under the write lock.
+            self._held |= {OPEN_LOCK: _identity(self._path / OPEN_LOCK), _STAMP: None, _SALTS: None}
             self._note()
 
     def lance_is_new(self) -> bool:

@@ -160,13 +160,14 @@ def test_a_json_array(shell: Shell, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
-        ('["kept",\n "kept too",\n {"content":', 3, "not JSON"),
+        ('["kept",\n "kept too",\n {"content":\n 5,,}]', 4, "not JSON: Expecting property name enclosed"),
+        ('["kept",\n "kept too",\n {"content":', 3, "not JSON: Expecting value at column 13"),
         ('["kept",\n "kept too",\n]', 2, "no comma or end"),
         ('["kept" "kept too"]', 1, "no comma or end"),
         ('["kept", "kept too"]\n\n["more"]', 3, "more follows the end"),
-        ("[" * 100_000, 1, "not JSON"),
+        ("[" * 100_000, 1, "not JSON: nested too deeply"),
         ('{"messages":\n ["x"]}', 1, "not JSON"),
-        ("content,user\ntea,ana", 1, "not JSON"),
+        ("content,user\ntea,ana", 1, "not JSON: Expecting value at column 1; each line holds"),
     ],
 )
 def test_json_that_is_broken(shell: Shell, tmp_path: Path, text: str, line: int, reason: str) -> None:

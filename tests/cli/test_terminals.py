@@ -127,6 +127,13 @@ def test_standard_input_that_is_closed(shell: Shell) -> None:
         assert "Traceback" not in done.stderr
 
 
+def test_a_warning_is_one_line(shell: Shell) -> None:
+    done = sh(shell, """agentmem list --filter '{"kind": "fact"}'""")
+    assert (done.returncode, done.stdout) == (0, "[]\n")
+    assert done.stderr.startswith("agentmem: the filter asks metadata for 'kind'")
+    assert done.stderr.count("\n") == 1
+
+
 def test_help_has_its_summaries_without_docstrings(tmp_path: Path) -> None:
     plain, stripped = (
         subprocess.run([sys.executable, *flags, "-m", "agentmem", "--help"], capture_output=True, text=True, check=True)

@@ -146,6 +146,15 @@ def test_long_texts_that_are_refused_can_be_left_out(open_memory: Open) -> None:
     assert [(one.index, one.field) for one in results.skipped] == [(1, "content")]
 
 
+def test_plain_texts_are_checked_like_others(memory: Memory) -> None:
+    view = memory.scoped(user_id="mo")
+    items = ["first", "", "second", said("third"), "fourth\x00", 5, "fifth"]
+    results = view.add_many(items, on_error="skip", kind="note", metadata={"n": 1})  # type: ignore[list-item]
+    assert [one.index for one in results.skipped] == [1, 4, 5]
+    assert {(r.record.user_id, r.record.kind, r.record.metadata["n"]) for r in results} == {("mo", "note", 1)}
+    assert contents(memory, user_id="mo") == ["first", "second", "third", "fifth"]
+
+
 # -- mending -----------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +178,17 @@ def test_ids_are_not_mended(memory: Memory) -> None:
         assert len(results.skipped) == 1
     with pytest.raises(InvalidInputError):
         memory.add_many([said("x", id="a\x00")], repair=True)
+
+
+def test_mending_ends(memory: Memory) -> None:
+    lists: Any = [HALF]
+    for _ in range(60):
+        lists = [lists, lists]
+    endless: dict[str, Any] = {"half": HALF}
+    endless["self"] = endless
+    for metadata in ({"lists": lists}, endless):
+        [skipped] = memory.add_many([said("x", metadata=metadata)], on_error="skip", repair=True).skipped
+        assert skipped.field == "metadata"
 
 
 @given(st.text(alphabet=st.characters(), max_size=20))

@@ -414,6 +414,8 @@ def test_finalizers_write_and_search_on_whichever_thread_they_run(open_memory: O
             left.extend("ab")
             memory.add_many([f"item {n} {i}" for i in range(20)], user_id="ana", dedupe=False)
             Session()
+            if n % 10 == 0:
+                gc.collect()  # on this thread, which by chance it may not be for long
             n += 1
     finally:
         gc.set_threshold(*threshold)

@@ -236,6 +236,11 @@ def test_records_of_one_store_are_items_of_another(memory: Memory, other: Memory
 
 def test_a_promise_holds_in_the_other_store(memory: Memory, other: Memory, clock: FakeClock) -> None:
     record = memory.add("parking until noon", user_id="kai", ttl=3_600).record
+    for status in ("added", "duplicate", "duplicate"):
+        clock.advance(0.25)
+        result = other.add(record)
+        assert (result.status, result.record.expires_at) == (status, record.expires_at)
+    record = memory.add("parking until one", user_id="kai", ttl=3_600).record
     clock.advance(3_601)
     assert other.add(record).status == "added"
     clock.advance(0.001)

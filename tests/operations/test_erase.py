@@ -215,6 +215,37 @@ def test_an_id_is_free_after_an_erase(memory: Memory, clock: FakeClock, store: P
     assert memory.verify().ok
 
 
+@pytest.mark.parametrize("gone", ["deleted", "past its ttl", "expired", "changed"])
+@pytest.mark.parametrize("many", [False, True])
+def test_what_a_refused_id_advises_works(memory: Memory, clock: FakeClock, gone: str, many: bool) -> None:
+    options = {"past its ttl": {"ttl": 60}, "expired": {"role": "user"}}.get(gone, {})
+    memory.add("first text", id="page-4", user_id="kai", **options)
+    if gone == "deleted":
+        memory.delete("page-4")
+    clock.advance(2 * DAY)
+    memory.lifecycle.sweep()
+
+    def add_again() -> str:
+        item = {"content": "second text", "id": "page-4"}
+        return (
+            memory.add_many([{"content": "beside it"}, item], user_id="kai")[1].status
+            if many
+            else (memory.add(item, user_id="kai").status)
+        )
+
+    with pytest.raises(ConflictError, match=r"restore\('page-4'\)|erase\('page-4'\)|update the record") as refused:
+        add_again()
+    if "restore" in str(refused.value):
+        assert memory.restore("page-4").content == "first text"
+        assert memory.update("page-4", content="second text").version == 4
+        memory.delete("page-4")
+    memory.erase("page-4")
+    assert add_again() == "added"
+    assert memory.get("page-4").content == "second text"
+    assert len(memory.history("page-4")) == 1
+    assert memory.verify().ok
+
+
 def test_its_events_stay_for_thirty_days(open_memory: Open, clock: FakeClock, store: Path) -> None:
     memory = open_memory(settings=Settings(follower_delay_s=0.02, **QUIET))
     id = memory.add("a secret", id="plan", user_id="zoe").id
