@@ -1,4 +1,8 @@
-"""From the arguments of public calls to what the operations take, for both clients."""
+"""From the arguments of public calls to what the operations take, for both clients.
+
+Functions that import do ``operations.load()`` before: what interrupts a first call and uses the store itself, such as a
+signal handler, must not meet modules that are half there.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from agentmem import filters as language
+from agentmem import operations
 from agentmem.client.checks import (
     MAX_QUERY,
     check_content,
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
     from agentmem.client.options import PageOptions, SearchOptions
     from agentmem.filters.sqlite import CompiledFilter
     from agentmem.operations.page import Listing
+
+    operations.load()
     from agentmem.operations.restore import Departed
     from agentmem.retrieval.query import Search
     from agentmem.settings import Settings
@@ -47,6 +54,7 @@ GONE: tuple[str, ...] = get_args(Gone)
 
 def search_request(query: object, scope: Scope, options: SearchOptions, zone: tzinfo) -> Search:
     """Check the arguments of a search; its scope and time zone were checked before."""
+    operations.load()
     from agentmem.retrieval.query import Search
 
     mode = _one_of(MODES, options.mode, "mode")
@@ -120,6 +128,7 @@ def _one_of(choices: tuple[str, ...], value: object, field: str) -> str:
 
 def listing(scope: Scope, options: PageOptions, zone: tzinfo) -> Listing:
     """Check the arguments of a list; its scope and time zone were checked before."""
+    operations.load()
     from agentmem.operations.page import Listing, place_of
     from agentmem.stores.timeline import Range
 
@@ -144,6 +153,7 @@ def listing(scope: Scope, options: PageOptions, zone: tzinfo) -> Listing:
 
 def departed(scope: Scope, why: object, options: PageOptions, zone: tzinfo) -> Departed:
     """Check which deleted or expired records are meant; the scope and the time zone were checked before."""
+    operations.load()
     from agentmem.operations.restore import Departed
     from agentmem.stores.timeline import Range
 
@@ -155,6 +165,7 @@ def departed(scope: Scope, why: object, options: PageOptions, zone: tzinfo) -> D
 
 def check_departed_cursor(why: Gone, cursor: object) -> Place | None:
     """The place after which a list of deleted or expired records goes on."""
+    operations.load()
     from agentmem.operations.restore import place_of
 
     if cursor is None:

@@ -271,12 +271,14 @@ def _gone(path: Path, what: str, tail: str = "") -> str:
 
 
 def _set_aside(path: Path, names: list[str]) -> Path:
-    folder = new_folder(path, "replaced")
     try:
+        folder = new_folder(path, "replaced")
         for name in names:
             os.rename(path / name, folder / name)
-    except OSError as exc:
-        raise StoreError(f"what was replaced in {path} cannot be moved to {folder}: {exc.strerror or exc}") from exc
+    except (OSError, StoreError) as exc:
+        if isinstance(exc.__cause__ or exc, FileNotFoundError):
+            raise StoreGoneError(f"{path} was moved or replaced while it was being opened; open it again") from exc
+        raise StoreError(f"what was replaced in {path} cannot be moved aside: {exc}") from exc
     return folder
 
 

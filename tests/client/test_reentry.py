@@ -33,7 +33,7 @@ STUCK = 15
 @pytest.fixture(autouse=True)
 def no_hang() -> Iterator[None]:
     # A test that hangs in a lock is not ended by an exception.
-    faulthandler.dump_traceback_later(STUCK * 3, exit=True)
+    faulthandler.dump_traceback_later(STUCK * 16, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
 
@@ -632,3 +632,50 @@ def run(code: str, *arguments: str) -> str:
         said, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     return said
+
+
+IMPORTS_ON_MAIN = """
+import sys, threading
+import agentmem
+from agentmem import Memory, Settings
+
+found = []
+
+class Watcher:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("agentmem") and threading.current_thread() is threading.main_thread():
+            found.append(name)
+
+memory = Memory(sys.argv[1])
+sys.meta_path.insert(0, Watcher())
+try:
+    eval(sys.argv[2])
+except agentmem.AgentMemError:
+    pass  # what it refuses is not the point
+print(*found)
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "memory.add({'content': 'a bell', 'kind': 'fact', 'metadata': {'n': 1}}, user_id='ana')",
+        "memory.add_many(['a bell', 'a book'], user_id='ana', on_error='skip', source='list')",
+        "memory.search('bell', user_id='ana', filters={'n': {'$gt': 0}}, time_zone='Europe/Berlin')",
+        "memory.context('bell', user_id='ana', max_tokens=100)",
+        "memory.page(user_id='ana', filters={'$kind': 'fact'}, since='2025-01-01')",
+        "memory.deleted(user_id='ana')",
+        "memory.deleted(user_id='ana', cursor='1')",
+        "memory.update('nobody', content='b')",
+        "memory.count(user_id='ana')",
+        "memory.get('nobody')",
+        "memory.delete_all(user_id='ana')",
+        "memory.stats()",
+    ],
+)
+def test_the_first_call_imports_nothing_where_it_may_be_interrupted(store: Path, call: str) -> None:
+    """A handler on top of it would meet modules that are half there."""
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORTS_ON_MAIN, str(store), call], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (run.stdout, run.stderr) == ("\n", "")
