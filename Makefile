@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
+# Tests that run at the same time; with -n 0 in PYTEST_ARGS they run in one process, for a debugger.
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 
@@ -14,7 +16,7 @@ demo: $(VENV)/installed
 	@$(BIN)/agentmem demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) $(PYTEST_ARGS)
 
 # Builds a wheel and installs it into a fresh environment: minutes, and needs the package registry.
 test-slow: $(VENV)/installed-dev

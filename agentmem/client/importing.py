@@ -25,6 +25,8 @@ from agentmem.types.records import Skipped
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
+    from agentmem.engine.engine import Engine
+    from agentmem.settings import Settings
 
 _CHUNKS_KEPT = 4
 """Chunks of a stream whose ids are remembered: those on their way into the store, and one more."""
@@ -75,9 +77,10 @@ class Importing:
         A bad item raises with its position as ``.index``, or is left out, as was wanted.
         """
         found, indexes = Checked(), list[int]()
+        settings, engine = self._handle.settings, self._handle.engine()
         for index, item in enumerate(items, first_index):
             try:
-                made = self._draft(item)
+                made = self._draft(item, settings, engine)
             except (InvalidInputError, ScopeError) as exc:
                 reason = f"{exc}; repair=True mends it" if self._could_be_mended(item) else str(exc)
                 if not self._skip:
@@ -88,8 +91,7 @@ class Importing:
                 indexes.append(index)
         return self._against_store(found, indexes) if self.reads else found
 
-    def _draft(self, item: object) -> Draft:
-        settings, engine = self._handle.settings, self._handle.engine()
+    def _draft(self, item: object, settings: Settings, engine: Engine) -> Draft:
         if self._repair:
             item = self._mended(item)
         if self._text is None or not isinstance(item, str):

@@ -117,7 +117,8 @@ class Batcher:
         would stay together for ever, and one worker would do everything.
         """
         share = max(FEW_TEXTS, min(MOST_TEXTS, self._waiting // len(self._threads)))
-        jobs, texts = list[Job](), 0
+        jobs: list[Job] = []
+        texts = 0
         while len(jobs) < self._batch_size:
             try:
                 job = self._queue.popleft()

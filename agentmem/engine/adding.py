@@ -46,7 +46,7 @@ class Adding:
         With ``after`` they are stored once that add is, and dropped if it fails: a stream keeps its order, however
         its chunks overtake each other in the model.
         """
-        future = Promise[list[Created]]()
+        future: Promise[list[Created]] = Promise()
         if not drafts:
             future.set_result([])
             return future

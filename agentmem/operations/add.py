@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from agentmem.engine.engine import Engine
+from agentmem.stores import erasure
 from agentmem.stores.records import public
 from agentmem.stores.rows import Created, Stored, expired, visible
 from agentmem.stores.schema import EXPIRED, LIVE
@@ -42,15 +43,18 @@ def unused_ids(engine: Engine, wanted: Sequence[Callable[[int], str]]) -> list[s
 def taken_ids(engine: Engine, drafts: Sequence[Draft], imported: Collection[int], *, check_all: bool) -> dict[int, str]:
     """Which drafts, by position, cannot be added because of what has their id in the store, and why.
 
-    Of ``imported`` ones, what was deleted or changed since; of the others, with ``check_all``, all that would conflict.
+    Of ``imported`` ones, what was deleted, erased or changed since; of the others, with ``check_all``, all that would
+    conflict. What was erased is known until its tombstone goes.
     """
     asked = [at for at, one in enumerate(drafts) if one.id is not None and (check_all or at in imported)]
     stored, now = _stored(engine, [str(drafts[at].id) for at in asked]), engine.now()
-    reasons = dict[int, str]()
+    reasons, tombstones = dict[int, str](), erasure.has_tombstones(engine.repository)
     for at in asked:
         draft = drafts[at]
         there = stored.get(str(draft.id))
         if there is None:
+            if tombstones and at in imported and _was_erased(engine, draft, now):
+                reasons[at] = "it was added before, and erased since"
             continue
         scope = (draft.scope.user_id, draft.scope.agent_id, draft.scope.run_id)
         same = visible(there, now) and there.content == draft.content and engine.repository.owner(there) == scope
@@ -63,6 +67,11 @@ def taken_ids(engine: Engine, drafts: Sequence[Draft], imported: Collection[int]
         else:
             reasons[at] = f"it was added before as {draft.id!r}, and deleted since"
     return reasons
+
+
+def _was_erased(engine: Engine, draft: Draft, now: Micros) -> bool:
+    key = engine.key(draft.scope)
+    return key is not None and erasure.find_erased(engine.repository, str(draft.id), key, now) is not None
 
 
 def _stored(engine: Engine, ids: Sequence[str]) -> dict[str, Stored]:
@@ -80,8 +89,8 @@ def results(engine: Engine, created: Sequence[Created], skipped: Sequence[Skippe
     Only where all of it was erased since, and the user, too, the record cannot be had: looking at it raises
     ``NotFoundError``.
     """
-    builders = dict[tuple[int, int, int], Callable[[Stored], MemoryRecord]]()
-    found = list[AddResult]()
+    builders: dict[tuple[int, int, int], Callable[[Stored], MemoryRecord]] = {}
+    found: list[AddResult] = []
     for status, stored in created:
         build = builders.get(stored.scope)
         if build is None:

@@ -132,7 +132,7 @@ def sizes(db: Connection) -> dict[str, tuple[int, int, str]]:
 def resize(db: Connection, changes: Iterable[tuple[int, str, int, int]]) -> None:
     """Count ``(row, layer, records, bytes)`` more, or less, where that row is counted already."""
     settled = int(meta.get(db, meta.SETTLED) or 0)
-    growth = dict[str, tuple[int, int]]()
+    growth: dict[str, tuple[int, int]] = {}
     for row, layer, count, size in changes:
         if row <= settled:
             before = growth.get(layer, (0, 0))

@@ -268,7 +268,7 @@ class GroupCommit:
 
     def _take(self) -> list[Work]:
         """The next group; work that was cancelled while it waited is dropped here, for good."""
-        group = list[Work]()
+        group: list[Work] = []
         rows = 0
         while self._queue:
             try:
@@ -355,7 +355,7 @@ class GroupCommit:
             return task.run(self._db)
 
     def _apply(self, group: list[Work]) -> list[Any]:
-        results = list[Any]()
+        results: list[Any] = []
         at = 0
         while at < len(group):
             work = group[at]

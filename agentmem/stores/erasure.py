@@ -99,6 +99,11 @@ def find_erased(records: Records, id: str, scope: ScopeKey, now: Micros) -> Stor
     return None
 
 
+def has_tombstones(records: Records) -> bool:
+    """Whether anything was erased of which something stays."""
+    return bool(records.db.execute(f"SELECT 1 FROM records r WHERE state = {ERASED} LIMIT 1"))
+
+
 # -- a person ----------------------------------------------------------------------------------------------------------
 
 

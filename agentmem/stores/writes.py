@@ -83,7 +83,10 @@ class Repository(Records):
         by_key = self._existing_facts(drafts, scopes, keys, now)
         fresh_ids = iter(uuid7s(sum(draft.id is None for draft in drafts), now))
         row = self.last_row() + 1
-        outcomes, latest, new, again = list[Created](), dict[int, Stored](), list[tuple[Stored, bytes]](), set[int]()
+        outcomes: list[Created] = []
+        latest: dict[int, Stored] = {}
+        new: list[tuple[Stored, bytes]] = []
+        again: set[int] = set()
         for draft, scope, key, vector in zip(drafts, scopes, keys, vectors, strict=True):
             id = None if draft.id is None else _spelled(draft.id, by_id)
             same = None if id is None else by_id.get(id)
@@ -238,7 +241,7 @@ class Repository(Records):
         self.db.insert(_INSERT, [(*_bindable(stored), checksum(stored)) for stored, _ in new])
         self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", [(stored.row, vector) for stored, vector in new])
         self.db.insert(_INSERT_EVENTS, [(stored.row, "ADD", now, 1, None) for stored, _ in new])
-        growth = dict[str, tuple[int, int]]()
+        growth: dict[str, tuple[int, int]] = {}
         for stored, _ in new:
             count, size = growth.get(stored.layer, (0, 0))
             growth[stored.layer] = (count + 1, size + stored.size)
@@ -329,13 +332,14 @@ class Repository(Records):
         now: Micros,
     ) -> dict[bytes, Stored]:
         """Visible records by the keys of drafts that say the same; the oldest where there are several."""
-        wanted = dict[tuple[int, bytes], list[tuple[bytes, Micros | None]]]()
+        wanted: dict[tuple[int, bytes], list[tuple[bytes, Micros | None]]] = {}
         for draft, scope, key in zip(drafts, scopes, keys, strict=True):
             if key is not None:
                 known_as = (key, *self._first_keys_of(draft, scope)) if self._has_first_keys() else (key,)
                 for name in known_as:
                     wanted.setdefault((scope[0], name), []).append((key, draft.occurred_at))
-        found, pairs = dict[bytes, Stored](), list(wanted)
+        found: dict[bytes, Stored] = {}
+        pairs = list(wanted)
         for start in range(0, len(pairs), CHUNK):
             chunk = pairs[start : start + CHUNK]
             rows = self.db.execute(
