@@ -1,4 +1,7 @@
-"""``AsyncMemory``: the same operations for event loops (asyncio and trio)."""
+"""``AsyncMemory``: the same operations for event loops (asyncio and trio).
+
+Most of its lines are signatures, which editors and type checkers need written out, once for each of the two clients.
+"""
 
 from __future__ import annotations
 

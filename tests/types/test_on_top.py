@@ -57,7 +57,9 @@ def deeper() -> None:
     raise Late
 
 
-@pytest.mark.parametrize("handler", [function, lambda *_: deeper(), Limit(), Limit().method], ids=str)
+@pytest.mark.parametrize(
+    "handler", [function, lambda *_: deeper(), Limit(), Limit().method], ids=["function", "lambda", "object", "method"]
+)
 def test_what_a_handler_raises_is_known(alarm: Callable[[object], None], handler: object) -> None:
     alarm(handler)
     error = caught()
