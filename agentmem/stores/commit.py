@@ -235,7 +235,7 @@ class GroupCommit:
 
     def _serve(self, promise: Promise[Any]) -> None:
         """Go on until the promise is kept for which a finalizer waits on this thread, on top of whatever that did."""
-        if self._given_way >= MOST_WAYS:
+        if self._given_way >= MOST_WAYS and promise.cancel():  # else it may be stored yet, when nobody expects it
             raise StoreError(
                 "the store was used by a finalizer in the middle of a transaction that was undone for others several "
                 "times already, and is not once more; nothing was stored. Write to the store outside of finalizers"

@@ -435,6 +435,30 @@ def test_finalizers_write_and_search_on_whichever_thread_they_run(open_memory: O
     assert report.ok, report.problems
 
 
+def test_what_is_refused_to_a_finalizer_is_not_stored_later(open_memory: Open) -> None:
+    stored, refused, inside = list[str](), list[str](), threading.local()
+
+    def clock() -> datetime:
+        if threading.current_thread().name == "agentmem-commit" and not getattr(inside, "yes", False):
+            inside.yes = True  # as if a finalizer ran there, in the middle of each transaction
+            text = f"session {len(stored) + len(refused)} ended"
+            try:
+                memory.add(text, user_id="ben", dedupe=False)
+                stored.append(text)
+            except StoreError:
+                refused.append(text)
+            inside.yes = False
+        return START
+
+    memory = open_memory(clock=clock)
+    for n in range(3):
+        memory.add(f"item {n}", user_id="ana")
+    assert len(refused) == 3
+    inside.yes = True
+    assert sorted(one.content for one in memory.iterate(user_id="ben")) == sorted(stored)
+    assert sorted(one.content for one in memory.iterate(user_id="ana")) == ["item 0", "item 1", "item 2"]
+
+
 def test_a_finalizer_may_close_what_another_thread_uses(open_memory: Open, store: Path) -> None:
     for _ in range(20):
         memory = open_memory()
