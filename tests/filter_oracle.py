@@ -160,6 +160,11 @@ def _operator(name: str, values: list[Any], operand: Any) -> bool:
         return any(value is not MISSING for value in values) == operand
     if name == "$contains":
         return any(contains(value, operand) for value in values)
+    if name == "$icontains":
+        return any(contains(folded(value), folded(operand)) for value in values)
+    if name == "$prefix":
+        spread = [*values, *(item for value in values if isinstance(value, list) for item in value)]
+        return any(isinstance(value, str) and value.startswith(stored(operand)) for value in spread)
     if name == "$in":
         return any(_operator("$eq", values, item) for item in operand)
     spread = [*values, *(item for value in values if isinstance(value, list) for item in value)]
@@ -170,6 +175,15 @@ def contains(value: Any, operand: Any) -> bool:
     if isinstance(value, str):
         return isinstance(operand, str) and stored(operand) in value
     return isinstance(value, list) and any(compare("$eq", item, operand) for item in value)
+
+
+def folded(value: Any) -> Any:
+    """Text without regard to case, and that in a list; character by character."""
+    if isinstance(value, list):
+        return [folded(item) if isinstance(item, str) else item for item in value]
+    if not isinstance(value, str):
+        return value
+    return "".join(c.casefold() if len(c.casefold()) == 1 else c.lower() if len(c.lower()) == 1 else c for c in value)
 
 
 def compare(name: str, value: Any, operand: Any) -> bool:

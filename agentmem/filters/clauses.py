@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple, TypeAlias, cast
 
-from agentmem.filters.language import Compared, Contains, Exists, OneOf, Operand, Test
+from agentmem.filters import folding
+from agentmem.filters.language import Compared, Contains, ContainsFolded, Exists, OneOf, Operand, StartsWith, Test
 from agentmem.filters.sql import Sql, bind, join, listed
 from agentmem.types.values import Json, Scalar, Time, time_text
 
@@ -36,6 +37,11 @@ def clauses_of(test: Test) -> Clauses:
             return _ordered(operator, operand)
         case Contains(operand):
             return _contains(operand)
+        case ContainsFolded(operand):
+            return _contains_folded(operand)
+        case StartsWith(operand):
+            starts: dict[str, Clause] = {"text": lambda text: starts_with(text, operand)}
+            return Clauses(starts, starts)
         case Exists():
             return Clauses({}, {}, otherwise="1")
 
@@ -73,6 +79,17 @@ def _contains(operand: Operand) -> Clauses:
     if isinstance(operand, str):
         value["text"] = lambda text: join("instr(", text, ", ", bind(operand), ") > 0")
     return Clauses(value, _one_of([operand]).element)
+
+
+def _contains_folded(operand: str) -> Clauses:
+    value: dict[str, Clause] = {"text": lambda text: folding.has(text, operand)}
+    element: dict[str, Clause] = {"text": lambda text: folding.equals(text, operand)}
+    return Clauses(value, element)
+
+
+def starts_with(text: Sql, operand: str) -> Sql:
+    """Whether a text begins with another."""
+    return join("substr(", text, ", 1, length(", bind(operand), ")) = ", bind(operand))
 
 
 def _one_of(values: Sequence[Operand]) -> Clauses:

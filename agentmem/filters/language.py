@@ -12,6 +12,8 @@ operator means to those who write one, and the rules for missing keys, arrays, t
         OneOf(values)                       the tests: $eq and $in (negated $ne and $nin),
         Compared(operator, operand)         $gt, $gte, $lt, $lte,
         Contains(operand)                   $contains,
+        ContainsFolded(operand)             $icontains,
+        StartsWith(operand)                 $prefix,
         Exists()                            $exists
 
 A target has to treat every case of ``Node`` and of ``Test`` and nothing else: it meets no operator's name, and no
@@ -66,11 +68,23 @@ class Contains(NamedTuple):
     operand: Operand
 
 
+class ContainsFolded(NamedTuple):
+    """The same without regard to case, of text alone: as ``folding`` folds both sides."""
+
+    operand: str
+
+
+class StartsWith(NamedTuple):
+    """The value is text that begins with ``operand``, code point by code point, or an array with such an element."""
+
+    operand: str
+
+
 class Exists(NamedTuple):
     """There is a value, be it null."""
 
 
-Test: TypeAlias = OneOf | Compared | Contains | Exists
+Test: TypeAlias = OneOf | Compared | Contains | ContainsFolded | StartsWith | Exists
 """What is asked of one value. "Array with such an element" looks at its elements only, not into arrays among them."""
 
 

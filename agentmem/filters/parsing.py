@@ -9,17 +9,20 @@ from typing import Literal, NoReturn, TypeAlias, cast
 
 from agentmem.filters import fields
 from agentmem.filters.fields import OperandError, RecordField
+from agentmem.filters.folding import MAX_FOLDED
 from agentmem.filters.language import (
     AllOf,
     AnyOf,
     Compared,
     Condition,
     Contains,
+    ContainsFolded,
     Exists,
     Node,
     OneOf,
     Operand,
     RecordCondition,
+    StartsWith,
     Test,
 )
 from agentmem.filters.paths import Path, paths_of
@@ -34,10 +37,10 @@ _MAX_VALUES = 10_000
 _LOGIC = ("$and", "$or", "$not")
 _ORDER: dict[str, Literal[">", ">=", "<", "<="]] = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _NEGATED = {"$ne": "$eq", "$nin": "$in"}
-_FIELD = ("$eq", "$ne", *_ORDER, "$in", "$nin", "$contains", "$exists", "$not")
+_FIELD = ("$eq", "$ne", *_ORDER, "$in", "$nin", "$contains", "$icontains", "$prefix", "$exists", "$not")
 _OPERATORS = tuple(dict.fromkeys((*_FIELD, *_LOGIC)))
 
-_Target: TypeAlias = tuple[Path, ...] | RecordField
+Target: TypeAlias = tuple[Path, ...] | RecordField
 """What a key names: paths into the metadata, or a field of the record."""
 
 
@@ -49,6 +52,20 @@ def parse_filter(filters: Mapping[str, object] | None) -> Node | None:
     values in all list and dict operands.
     """
     return None if filters is None else _Parser().filter(filters, "filters", negated=False, depth=1)
+
+
+def parse_field(key: str) -> Target:
+    """What a key means that is written as in a filter: paths into the metadata, or a field of the record.
+
+    Raises ``FilterError`` where it is an operator, or can be no key.
+    """
+    where = f"field={shown(key)}"
+    target = _Parser().target(key, where)
+    if target is None:
+        meant = fields.similar(key)
+        hint = f" (did you mean {meant}?)" if meant else ""
+        raise FilterError(f"{where} is no field of a record{hint}; {_fields_and_keys(key)}")
+    return target
 
 
 def _combined(kind: type[AllOf | AnyOf], nodes: Sequence[Node]) -> Node:
@@ -116,14 +133,14 @@ class _Parser:
             here = f"{where}[{shown(key)}]"
             if not isinstance(key, str):
                 raise FilterError(f"{here}: keys must be text, not {_name(key)}")
-            target = self._target(key, here)
+            target = self.target(key, here)
             if target is None:
                 nodes.append(self._logic(key, operand, here, negated=negated, depth=depth))
             else:
                 nodes.append(self._field(target, operand, here, negated=negated, depth=depth))
         return _combined(AnyOf if negated else AllOf, nodes) if nodes else None
 
-    def _target(self, key: str, where: str) -> _Target | None:
+    def target(self, key: str, where: str) -> Target | None:
         """What the key names; ``None`` for an operator."""
         if key.startswith("$"):
             return fields.named(key)
@@ -158,7 +175,7 @@ class _Parser:
             raise FilterError(f"{where} is an empty filter, which would match everything; leave it out")
         return node
 
-    def _field(self, target: _Target, operand: object, where: str, *, negated: bool, depth: int) -> Node:
+    def _field(self, target: Target, operand: object, where: str, *, negated: bool, depth: int) -> Node:
         if not isinstance(operand, Mapping):
             return self._condition(target, "$eq", operand, where, negated=negated)
         mapping = cast("Mapping[object, object]", operand)
@@ -175,7 +192,7 @@ class _Parser:
         return self._operators(target, cast("Mapping[str, object]", mapping), where, negated=negated, depth=depth)
 
     def _operators(
-        self, target: _Target, operators: Mapping[str, object], where: str, *, negated: bool, depth: int
+        self, target: Target, operators: Mapping[str, object], where: str, *, negated: bool, depth: int
     ) -> Node:
         self._check_depth(depth, where)
         nodes: list[Node] = []
@@ -188,7 +205,7 @@ class _Parser:
             nodes.append(self._operators(target, inner, here, negated=not negated, depth=depth + 1))
         return _combined(AnyOf if negated else AllOf, nodes)
 
-    def _condition(self, target: _Target, operator: str, operand: object, where: str, *, negated: bool) -> Node:
+    def _condition(self, target: Target, operator: str, operand: object, where: str, *, negated: bool) -> Node:
         self._conditions += 1
         if self._conditions > MAX_CONDITIONS:
             raise FilterError(f"filters has more than {MAX_CONDITIONS} conditions; use $in, or search in parts")
@@ -203,6 +220,10 @@ class _Parser:
             test = Compared(_ORDER[operator], self._ordered(target, operator, operand, where))
         elif operator == "$contains":
             test = Contains(self._contained(target, operand, where))
+        elif operator == "$icontains":
+            test = ContainsFolded(self._part(target, operator, operand, where))
+        elif operator == "$prefix":
+            test = StartsWith(self._part(target, operator, operand, where))
         elif operator == "$eq":
             test = OneOf(self._equal(target, operand, where))
         elif operator == "$in":
@@ -217,11 +238,11 @@ class _Parser:
             raise _unknown(operator, where, as_key=False)
         return RecordCondition(target, test, negated) if isinstance(target, str) else Condition(target, test, negated)
 
-    def _equal(self, target: _Target, value: object, where: str) -> tuple[Operand, ...]:
+    def _equal(self, target: Target, value: object, where: str) -> tuple[Operand, ...]:
         operand = self._operands.operand(value, where)
         return self._stored(target, operand, where, whole=True) if isinstance(target, str) else (operand,)
 
-    def _ordered(self, target: _Target, operator: str, value: object, where: str) -> str | int | float | Time:
+    def _ordered(self, target: Target, operator: str, value: object, where: str) -> str | int | float | Time:
         operand = self._operands.operand(value, where)
         if isinstance(target, str):
             [operand] = self._stored(target, operand, where, whole=False)
@@ -229,10 +250,23 @@ class _Parser:
             raise FilterError(f"{where}: {operator} takes a number, text or a time, not {shown(value)}")
         return operand
 
-    def _contained(self, target: _Target, value: object, where: str) -> Operand:
+    def _contained(self, target: Target, value: object, where: str) -> Operand:
         operand = self._operands.operand(value, where)
         if isinstance(target, str) and not (isinstance(operand, str) and fields.FIELDS[target] in fields.TEXTS):
             raise FilterError(f"{where}: $contains looks for text in text, and ${target} is compared with $eq or $gt")
+        return operand
+
+    def _part(self, target: Target, operator: str, value: object, where: str) -> str:
+        """The operand of what looks for text, and for nothing else."""
+        operand = self._operands.operand(value, where)
+        if not isinstance(operand, str):
+            raise FilterError(f"{where}: {operator} takes text, not {shown(value)}")
+        if isinstance(target, str) and fields.FIELDS[target] not in fields.TEXTS:
+            raise FilterError(f"{where}: {operator} looks for text in text, and ${target} is compared with $eq or $gt")
+        if operator == "$icontains" and len(operand) > MAX_FOLDED:
+            raise FilterError(
+                f"{where} has {len(operand):,} characters, more than {MAX_FOLDED:,}; $contains takes longer ones"
+            )
         return operand
 
     def _stored(self, field: RecordField, operand: Operand, where: str, *, whole: bool) -> tuple[Operand, ...]:
@@ -271,9 +305,13 @@ def _unknown(operator: str, where: str, *, as_key: bool) -> FilterError:
     hint = f" (did you mean {close[0]}?)" if close else ""
     known = f"the operators are {', '.join(_OPERATORS)}"
     if as_key:
-        own, escaped = ", ".join(f"${field}" for field in fields.FIELDS), "\\" + operator
-        known += f"; of the record itself there are {own}; a key of the metadata is written {shown(escaped)}"
+        known += f"; {_fields_and_keys(operator)}"
     return FilterError(f"{where}: unknown operator {shown(operator)}{hint}; {known}")
+
+
+def _fields_and_keys(key: str) -> str:
+    own, escaped = ", ".join(f"${field}" for field in fields.FIELDS), "\\" + key
+    return f"of the record itself there are {own}; a key of the metadata is written {shown(escaped)}"
 
 
 def _operators_of(operand: object, where: str) -> Mapping[str, object]:

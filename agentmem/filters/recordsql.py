@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import cast
 
-from agentmem.filters.clauses import member, number
+from agentmem.filters import folding
+from agentmem.filters.clauses import member, number, starts_with
 from agentmem.filters.fields import FIELDS, RecordField
-from agentmem.filters.language import Compared, Contains, Exists, OneOf, Operand, Test
+from agentmem.filters.language import Compared, Contains, ContainsFolded, Exists, OneOf, Operand, StartsWith, Test
 from agentmem.filters.sql import Sql, bind, join, listed
 from agentmem.types.clock import to_micros
 from agentmem.types.values import Time
@@ -19,19 +20,28 @@ _DAY = timedelta(days=1) - timedelta(microseconds=1)
 
 def field_passes(field: RecordField, test: Test) -> Sql:
     """Whether the field passes the test: 0 or 1."""
-    # The scope's ids are stored as numbers; 0, which is in no table, is none.
-    named = _NAMES.get(field)
-    value = Sql(f"r.{field}" if named is None else f"(SELECT value FROM names WHERE n = r.{named})")
+    value = Sql(field_value(field))
     match test:
         case Exists():
             return join("(", value, " IS NOT NULL)")
         case Contains(operand):
             passes = join("instr(", value, ", ", bind(cast("str", operand)), ") > 0")
+        case ContainsFolded(operand):
+            passes = folding.has(value, operand)
+        case StartsWith(operand):
+            passes = starts_with(value, operand)
         case Compared(operator, operand):
             passes = _compared(value, operator, operand)
         case OneOf(values):
             return _one_of(field, value, values)
     return join("coalesce(", passes, ", 0)")
+
+
+def field_value(field: RecordField) -> str:
+    """The field's value as an expression: text, a number, a time in microseconds, or NULL."""
+    # The scope's ids are stored as numbers; 0, which is in no table, is none.
+    named = _NAMES.get(field)
+    return f"r.{field}" if named is None else f"(SELECT value FROM names WHERE n = r.{named})"
 
 
 def _compared(value: Sql, operator: str, operand: str | float | Time) -> Sql:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filter_oracle import MISSING, compare, contains, matches, values_at
+from filter_oracle import MISSING, compare, contains, folded, matches, values_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,10 +22,12 @@ from agentmem.filters.language import (
     Compared,
     Condition,
     Contains,
+    ContainsFolded,
     Exists,
     Node,
     OneOf,
     RecordCondition,
+    StartsWith,
     Test,
 )
 from agentmem.filters.parsing import parse_filter
@@ -164,6 +166,7 @@ PATHS = st.one_of(
     st.lists(st.sampled_from(KEYS), min_size=1, max_size=3).map(".".join),
 )
 ORDERED = st.one_of(NUMBERS, TEXT, TIMES, TIME_TEXT)
+CASED = st.one_of(TEXT, st.text(alphabet="aAbBkK\u212asS\u017f*[?]^-ßẞςΣ\u03c3éÉİi", max_size=3))
 OPERANDS = st.deferred(lambda: st.one_of(SOME, TIMES))
 
 
@@ -190,6 +193,8 @@ OPERATORS = st.recursive(
             "$in": st.lists(OPERANDS, max_size=4),
             "$nin": st.lists(OPERANDS, max_size=4),
             "$contains": OPERANDS,
+            "$icontains": CASED,
+            "$prefix": CASED,
             "$exists": st.booleans(),
         },
     ).map(lambda full: dict(list(full.items())[:2]) or {"$exists": True}),
@@ -264,6 +269,10 @@ def _passes(test: Test, value: Any) -> bool:
             return any(compare(name, one, operand) for one in [value, *elements])
         case Contains(operand):
             return contains(value, operand)
+        case ContainsFolded(operand):
+            return contains(folded(value), folded(operand))
+        case StartsWith(operand):
+            return any(isinstance(one, str) and one.startswith(operand) for one in [value, *elements])
         case Exists():
             return value is not MISSING
 
@@ -317,6 +326,20 @@ def test_instants_are_ordered_as_instants_in_whatever_form(
         ({"$contains": 1}, [[1], [2, 1.0]], [1, "1", ["1"], [[1]], [True]]),
         ({"$contains": [1]}, [[[1]]], [[1], 1]),
         ({"$contains": None}, [[None]], [None, []]),
+        ({"$icontains": "cAt"}, ["conCATenate", "cat", ["CAT"]], ["ca", ["concatenate"], [["cat"]], {"cat": 1}, 1]),
+        ({"$icontains": ""}, ["", "a", [""]], [[], None, 0]),
+        ({"$icontains": "ÄRGER"}, ["Großer Ärger", "ärger"], ["Arger", "A\u0308rger"]),
+        ({"$icontains": "ΟΔΟΣ"}, ["η οδός και η οδος", "οδοσ"], ["οδός"]),
+        ({"$icontains": "straße"}, ["STRAẞE", "Straße 1"], ["STRASSE"]),
+        ({"$icontains": "Kiss"}, ["\u212ai\u017f\u017f", "kiss"], ["kis"]),
+        ({"$icontains": "İ"}, ["xİ"], ["xi", "xI", "x\u0131"]),
+        ({"$icontains": "50*[a-c]?^"}, ["at 50*[A-C]?^ off"], ["50xb", "50*b?^", "50*[a-c]x^"]),
+        ({"$icontains": "]"}, ["a]", ["]"]], ["a[", ["a]"]]),
+        ({"$prefix": "ca"}, ["cat", "ca", ["x", "cat"]], ["Cat", "acat", "c", [["cat"]], {"ca": 1}, 1, None]),
+        ({"$prefix": ""}, ["", "a", ["a"]], [[], None, 0]),
+        ({"$prefix": "%_"}, ["%_x"], ["ab"]),
+        ({"$prefix": "é\U0001f600"}, ["é\U0001f600!"], ["é", "e\u0301\U0001f600"]),
+        ({"$not": {"$icontains": "A"}}, ["b", None, 1], ["xa", ["A"]]),
         ({"$exists": True}, [None, 0, [], {}], []),
         ({"$exists": False}, [], [None, 0]),
         ({"$not": {"$gt": 3}}, [3, "a", None], [4, [1, 4]]),
@@ -536,6 +559,12 @@ def _deep_list(depth: int) -> Any:
         ({"k": {"$lt": [1]}}, r"\$lt takes a number"),
         ({"k": {"$gte": True}}, r"\$gte takes a number, text or a time, not True"),
         ({"k": {"$lte": {"a": 1}}}, r"\$lte takes a number"),
+        ({"k": {"$icontains": 1}}, r"\$icontains takes text, not 1"),
+        ({"k": {"$icontains": ["a"]}}, r"\$icontains takes text"),
+        ({"k": {"$prefix": None}}, r"\$prefix takes text, not None"),
+        ({"k": {"$prefix": date(2025, 1, 1)}}, r"\$prefix takes text"),
+        ({"k": {"$icontains": "é" * 1_001}}, "has 1,001 characters, more than 1,000"),
+        ({"k": {"$startswith": "a"}}, r"unknown operator.*\$prefix"),
         ({"k": float("nan")}, "is nan"),
         ({"k": {"$in": [float("-inf")]}}, "is -inf"),
         ({"k": 2**63}, "beyond 63 bits"),
