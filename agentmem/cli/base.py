@@ -40,6 +40,11 @@ class Mode(StrEnum):
     KEYWORD = "keyword"
 
 
+class Rank(StrEnum):
+    SCORE = "score"
+    SIMILARITY = "similarity"
+
+
 class Order(StrEnum):
     NEWEST = "newest"
     OLDEST = "oldest"
@@ -48,6 +53,7 @@ class Order(StrEnum):
 class By(StrEnum):
     ADDED = "added"
     EVENT = "event"
+    UPDATED = "updated"
 
 
 class Groups(StrEnum):
@@ -102,7 +108,7 @@ def whose(user: str | None, all_users: bool) -> str | None:
     return ALL if all_users else user  # pyright: ignore[reportReturnType]
 
 
-def chosen(ids: list[str] | None, everything: bool, *scope: str | None) -> list[str]:
+def chosen(ids: list[str] | None, everything: bool, *scope: str | bool | None) -> list[str]:
     """The ids that a command is for; none if it is for all of a scope. Refuses both, and neither."""
     if bool(ids) == everything:
         raise typer.BadParameter("give either IDs, or --all with --user, --agent or --run")

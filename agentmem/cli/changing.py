@@ -15,6 +15,7 @@ from agentmem.cli.base import (
     STORE,
     Agent,
     All,
+    AllUsers,
     AsTable,
     DryRun,
     Filter,
@@ -27,9 +28,13 @@ from agentmem.cli.base import (
     chosen,
     opened,
     reporting,
+    whose,
     within,
 )
 from agentmem.cli.output import Output
+
+_TOGETHER = 10_000
+"""Memories that are deleted in one transaction."""
 
 
 @app.command(help="Change one memory; what is left out stays as it is.")
@@ -85,22 +90,32 @@ def delete(
     agent: Agent = None,
     run: Run = None,
     everything: All = False,
+    all_users: AllUsers = False,
     filters: Filter = None,
+    before: Annotated[
+        str | None, typer.Option(metavar="TIME", help="With --all: only what was added before; ISO 8601.")
+    ] = None,
     dry_run: DryRun = False,
     table: AsTable = None,
 ) -> None:
-    wanted = chosen(ids, everything, user, agent, run)
-    if wanted and (filters is not None or dry_run):
-        raise typer.BadParameter("--filter and --dry-run go with --all")
+    wanted = chosen(ids, everything, user, agent, run, all_users)
+    if wanted and (filters is not None or before is not None or all_users or dry_run):
+        raise typer.BadParameter("--all-users, --filter, --before and --dry-run go with --all")
+    user_id = whose(user, all_users)
     condition = values.json_object(filters, "--filter")
     output = Output(table)
     with reporting(), opened(path) as memory:
         if not wanted:
-            number = memory.delete_all(user_id=user, agent_id=agent, run_id=run, filters=condition, dry_run=dry_run)
+            instant = None if before is None else values.instant(before, "--before", values.zone())
+            number = memory.delete_all(
+                user_id=user_id, agent_id=agent, run_id=run, filters=condition, before=instant, dry_run=dry_run
+            )
             output.figures({"would_delete" if dry_run else "deleted": number})
             return
         view = within(memory, user, agent, run)
-        missing = [id for id in wanted if not view.delete(id)]
+        groups = (wanted[start : start + _TOGETHER] for start in range(0, len(wanted), _TOGETHER))
+        there = [was_there for group in groups for was_there in view.delete_many(group)]
+        missing = [id for id, was_there in zip(wanted, there, strict=True) if not was_there]
         _each(output, "deleted", len(wanted) - len(missing), missing)
 
 

@@ -122,6 +122,17 @@ class Output:
             table.add(at, _start(_what(record)), below=[f"{_whose(record)}  {record.kind}, {record.layer.value}"])
         table.show()
 
+    def values(self, values: Sequence[Any]) -> None:
+        """Values of a field."""
+        shown = [value.isoformat() if isinstance(value, datetime) else value for value in values]
+        if not self.table:
+            self.json(shown)
+        elif not shown:
+            say("Nothing here.")
+        else:
+            for value in shown:
+                say(words.line(value if isinstance(value, str) else _dumps(value)))
+
     def groups(self, groups: Sequence[Group], what: str) -> None:
         """Users, agents, conversations or kinds with their numbers."""
         if not self.table:

@@ -25,6 +25,7 @@ from agentmem.cli.base import (
     Kinds,
     Mode,
     Order,
+    Rank,
     RecordId,
     Run,
     Since,
@@ -44,6 +45,7 @@ from agentmem.client import PageOptions
 Layers = Annotated[
     list[Layer] | None, typer.Option("--layer", metavar="LAYER", help="Only this layer; may be repeated.")
 ]
+Offset = Annotated[int, typer.Option(metavar="NUMBER", help="How many of the first ones to pass over.")]
 NOBODY = "this was among memories of no user; --user names one, --all-users takes everybody's"
 
 
@@ -57,9 +59,13 @@ def search(
     run: Run = None,
     all_users: AllUsers = False,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="NUMBER", help="How many at most.")] = 10,
+    offset: Offset = 0,
     mode: Annotated[
         Mode, typer.Option(metavar="MODE", help="By meaning and words (hybrid), or by one: vector, keyword.")
     ] = Mode.HYBRID,
+    rank: Annotated[
+        Rank, typer.Option(metavar="RANK", help="Best by score, or by similarity: the cosine and nothing else.")
+    ] = Rank.SCORE,
     filters: Filter = None,
     kind: Kinds = None,
     layer: Layers = None,
@@ -87,7 +93,9 @@ def search(
             agent_id=agent,
             run_id=run,
             limit=limit,
+            offset=offset,
             mode=mode.value,
+            rank=rank.value,
             filters=condition,
             kinds=kind or None,
             layers=layer or None,
@@ -117,13 +125,14 @@ def list_(
     until: Until = None,
     order: Annotated[Order, typer.Option(metavar="ORDER", help="newest or oldest first.")] = Order.NEWEST,
     by: Annotated[
-        By, typer.Option(metavar="added|event", help="In the order of adding, or by the time of the event.")
+        By, typer.Option(metavar="BY", help="In the order of adding (added), by the time of the event, or updated.")
     ] = By.ADDED,
     deleted: Annotated[
         bool, typer.Option("--deleted", help="What was deleted, the last one first; --since and --until say when.")
     ] = False,
     expired: Annotated[bool, typer.Option("--expired", help="The same of what its layer let go.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="NUMBER", help="How many at most.")] = 100,
+    offset: Offset = 0,
     cursor: Annotated[
         str | None, typer.Option(metavar="CURSOR", help="Where to go on, as the list before it said.")
     ] = None,
@@ -132,8 +141,8 @@ def list_(
     if deleted and expired:
         raise typer.BadParameter("--deleted and --expired exclude each other")
     gone = deleted or expired
-    if gone and (kind or layer or order is not Order.NEWEST or by is not By.ADDED):
-        raise typer.BadParameter("--deleted and --expired take no --kind, --layer, --order or --by")
+    if gone and (kind or layer or order is not Order.NEWEST or by is not By.ADDED or offset):
+        raise typer.BadParameter("--deleted and --expired take no --kind, --layer, --order, --by or --offset")
     user_id = whose(user, all_users)
     condition = values.json_object(filters, "--filter")
     output = Output(table)
@@ -151,6 +160,7 @@ def list_(
             order=order.value,
             by=by.value,
             limit=limit,
+            offset=offset,
             cursor=cursor,
         ).arguments()
         page = memory.deleted(why="expired" if expired else "deleted", **given) if gone else memory.page(**given)
@@ -244,6 +254,43 @@ def count(
             output.groups(memory.runs(user_id=user_id, agent_id=agent), "run")
         else:
             output.groups(memory.kinds(user_id=user_id, agent_id=agent, run_id=run), "kind")
+
+
+@app.command(help="Show the different values that a field has.")
+def distinct(
+    field: Annotated[
+        str, typer.Argument(metavar="FIELD", help="A key of the metadata, or a field of the record: '$run_id'.")
+    ],
+    *,
+    path: StorePath = STORE,
+    user: User = None,
+    agent: Agent = None,
+    run: Run = None,
+    all_users: AllUsers = False,
+    filters: Filter = None,
+    kind: Kinds = None,
+    layer: Layers = None,
+    since: Since = None,
+    until: Until = None,
+    table: AsTable = None,
+) -> None:
+    user_id = whose(user, all_users)
+    condition = values.json_object(filters, "--filter")
+    output = Output(table)
+    with reporting(), opened(path, reading=True) as memory:
+        first, last = values.between(since, until)
+        found = memory.distinct(
+            field,
+            user_id=user_id,
+            agent_id=agent,
+            run_id=run,
+            filters=condition,
+            kinds=kind or None,
+            layers=layer or None,
+            since=first,
+            until=last,
+        )
+        output.values(found)
 
 
 @app.command(help="Write memories as JSON Lines, oldest first, as `add --file` takes them.")

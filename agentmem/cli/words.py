@@ -7,11 +7,12 @@ from unicodedata import category
 
 COMMANDS = {
     "add": "add", "add_many": "add --file", "add_stream": "add --file", "search": "search", "context": "search",
-    "recent": "list --run", "get": "get", "page": "list", "iterate": "export", "count": "count",
+    "recent": "list --run", "get": "get", "page": "list", "iterate": "export", "count": "count", "distinct": "distinct",
     "users": "count --by users", "runs": "count --by runs", "agents": "count --by agents", "kinds": "count --by kinds",
-    "deleted": "list --deleted", "update": "update", "delete": "delete", "delete_all": "delete --all",
-    "erase": "erase", "erase_all": "erase --all", "history": "history", "restore": "restore",
-    "restore_all": "restore --all", "stats": "stats", "health": "stats", "verify": "verify", "repair": "repair",
+    "deleted": "list --deleted", "update": "update", "delete": "delete", "delete_many": "delete",
+    "delete_all": "delete --all", "erase": "erase", "erase_all": "erase --all", "history": "history",
+    "restore": "restore", "restore_all": "restore --all",
+    "stats": "stats", "health": "stats", "verify": "verify", "repair": "repair",
     "reembed": "reembed", "compact": "compact", "sweep": "sweep", "explain": "explain",
 }  # fmt: skip
 """What to type for a method."""

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from agentmem import filters as language
 from agentmem import operations
 from agentmem.client.checks import (
+    MAX_LIMIT,
     MAX_QUERY,
     check_content,
     check_flag,
     check_labels,
     check_layer,
     check_limit,
+    check_offset,
     check_query,
     check_ttl,
     check_version,
@@ -27,14 +29,15 @@ from agentmem.client.checks import (
 from agentmem.client.filterhints import warn_of_filter
 from agentmem.types.checks import check_number, check_text
 from agentmem.types.clock import Micros
-from agentmem.types.enums import UNSET, By, Gone, Mode, Order
-from agentmem.types.errors import InvalidInputError, shown
+from agentmem.types.enums import ALL, UNSET, By, Gone, Mode, Order, Rank
+from agentmem.types.errors import FilterError, InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Scope
 from agentmem.types.metadata import metadata_json
 from agentmem.types.zones import check_local_instant
 
 if TYPE_CHECKING:
     from agentmem.client.options import PageOptions, SearchOptions
+    from agentmem.filters.parsing import Target
     from agentmem.filters.sqlite import CompiledFilter
     from agentmem.operations.page import Listing
 
@@ -44,9 +47,11 @@ if TYPE_CHECKING:
     from agentmem.settings import Settings
     from agentmem.stores.connection import Value
     from agentmem.stores.rows import Patch, Place
+    from agentmem.stores.timeline import Conditions
 
 
 MODES: tuple[str, ...] = get_args(Mode)
+RANKS: tuple[str, ...] = get_args(Rank)
 ORDERS: tuple[str, ...] = get_args(Order)
 BYS: tuple[str, ...] = get_args(By)
 GONE: tuple[str, ...] = get_args(Gone)
@@ -57,23 +62,51 @@ def search_request(query: object, scope: Scope, options: SearchOptions, zone: tz
     operations.load()
     from agentmem.retrieval.query import Search
 
-    mode = _one_of(MODES, options.mode, "mode")
+    mode, rank = _ranked(options.mode, options.rank)
+    limit, offset = _reach(options.limit, options.offset)
     first, end = span(options.since, options.until, zone)
     kinds, layers, as_of, least = options.kinds, options.layers, options.as_of, options.min_similarity
     return Search(
         query=check_query(query),
         scope=scope,
-        limit=check_limit(options.limit),
+        limit=limit,
         condition=condition_of(options.filters),
         kinds=None if kinds is None else tuple(check_labels(kinds, "kinds")),
         layers=None if layers is None else tuple(_layers(layers)),
         since=first,
         until=end,
         as_of=None if as_of is None else check_local_instant(as_of, "as_of", zone),
-        mode=cast("Mode", mode),
+        mode=mode,
+        rank=rank,
         min_similarity=None if least is None else check_number(least, "min_similarity", -1, 1),
         zone=zone,
+        offset=offset,
     )
+
+
+def _ranked(mode: object, rank: object) -> tuple[Mode, Rank]:
+    """How to search. By similarity alone words have no say, so that the search is one by meaning."""
+    wanted, order = cast("Mode", _one_of(MODES, mode, "mode")), cast("Rank", _one_of(RANKS, rank, "rank"))
+    if order == "score":
+        return wanted, order
+    if wanted == "keyword":
+        raise InvalidInputError(
+            'mode="keyword" compares no embeddings, which rank="similarity" orders by; leave out one of them',
+            field="rank",
+        )
+    return "vector", order
+
+
+def _reach(limit: object, offset: object) -> tuple[int, int]:
+    """How many hits, and how many better ones to pass over: both are found and scored."""
+    most, passed = check_limit(limit), check_offset(offset)
+    if most + passed > MAX_LIMIT:
+        raise InvalidInputError(
+            f"offset={passed:,} with limit={most:,} is beyond the best {MAX_LIMIT:,} hits, which is as far as a search "
+            "goes; ask a narrower question, or read everything with iterate()",
+            field="offset",
+        )
+    return most, passed
 
 
 def span(since: object, until: object, zone: tzinfo) -> tuple[Micros | None, Micros | None]:
@@ -141,6 +174,11 @@ def listing(scope: Scope, options: PageOptions, zone: tzinfo) -> Listing:
             "pass the last page's cursor unchanged, with the same arguments",
             field="cursor",
         )
+    offset = check_offset(options.offset)
+    if offset and cursor is not None:
+        raise InvalidInputError(
+            f"offset={offset:,} and cursor exclude each other: a cursor says itself where to go on", field="offset"
+        )
     return Listing(
         scope,
         conditions(options.filters, options.kinds, options.layers),
@@ -148,7 +186,30 @@ def listing(scope: Scope, options: PageOptions, zone: tzinfo) -> Listing:
         order=order,
         by=by,
         after=after,
+        offset=offset,
     )
+
+
+def doomed(scope: Scope, filters: Mapping[str, object] | None, before: object, zone: tzinfo) -> Conditions:
+    """Which records of a scope ``delete_all`` is to delete. Raises ``ScopeError`` where that may be too many."""
+    operations.load()
+    from agentmem.stores.timeline import added_before
+
+    where, params = conditions(filters, None, None)
+    if before is not None:
+        times, limits = added_before(check_local_instant(before, "before", zone))
+        where, params = [*where, *times], [*params, *limits]
+    if scope == Scope():
+        raise ScopeError(
+            "delete_all() needs user_id, agent_id or run_id, so that nothing is wiped by accident; "
+            "user_id=ALL, with before or filters, is for everybody's records"
+        )
+    if scope == Scope(ALL) and not where:
+        raise ScopeError(
+            "delete_all(user_id=ALL) alone would delete every record of every user; say which with before, filters, "
+            "agent_id or run_id"
+        )
+    return where, params
 
 
 def departed(scope: Scope, why: object, options: PageOptions, zone: tzinfo) -> Departed:
@@ -178,6 +239,19 @@ def check_departed_cursor(why: Gone, cursor: object) -> Place | None:
             field="cursor",
         )
     return place
+
+
+def field_of(field: object) -> Target:
+    """What a field means whose values are wanted. Raises ``InvalidInputError``."""
+    operations.load()
+    if not isinstance(field, str) or not field:
+        raise InvalidInputError(
+            f'field must be the name of a field, such as "topic" or "$kind", not {shown(field)}', field="field"
+        )
+    try:
+        return language.parsing.parse_field(field)
+    except FilterError as exc:
+        raise InvalidInputError(str(exc), field="field") from exc
 
 
 def check_order(order: object, by: object) -> tuple[Order, By]:

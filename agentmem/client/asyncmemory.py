@@ -36,6 +36,7 @@ from agentmem.types.enums import (
     Mode,
     OnError,
     Order,
+    Rank,
     TimeZone,
     Ttl,
     Unset,
@@ -227,6 +228,7 @@ class AsyncMemory:
         agent_id: Id | None = None,
         run_id: Id | None = None,
         limit: int = 10,
+        offset: int = 0,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -235,14 +237,15 @@ class AsyncMemory:
         as_of: When | None = None,
         time_zone: TimeZone | None = None,
         mode: Mode = "hybrid",
+        rank: Rank = "score",
         min_similarity: float | None = None,
         explain: bool = False,
     ) -> SearchResults:
         """See ``Memory.search``."""
         options = SearchOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, limit=limit, filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, min_similarity=min_similarity,
-            explain=explain,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, limit=limit, offset=offset, filters=filters, kinds=kinds,
+            layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
+            min_similarity=min_similarity, explain=explain,
         )  # fmt: skip
         return await self._search(options, partial(self._border.search, query, options))
 
@@ -297,12 +300,13 @@ class AsyncMemory:
         order: Order = "newest",
         by: By = "added",
         limit: int = 100,
+        offset: int = 0,
         cursor: str | None = None,
     ) -> Page:
         """See ``Memory.page``."""
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, order=order, by=by, limit=limit, cursor=cursor,
+            since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor,
         )  # fmt: skip
         return await self._run(self._border.page, options)
 
@@ -353,6 +357,26 @@ class AsyncMemory:
             since=since, until=until,
         )  # fmt: skip
         return await self._run(self._border.count, options)
+
+    async def distinct(
+        self,
+        field: str,
+        *,
+        user_id: UserId = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
+        filters: Mapping[str, object] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[Layer | str] | None = None,
+        since: When | None = None,
+        until: When | None = None,
+    ) -> list[Any]:
+        """See ``Memory.distinct``."""
+        options = PageOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            since=since, until=until,
+        )  # fmt: skip
+        return await self._run(self._border.distinct, field, options)
 
     async def users(self, *, agent_id: Id | None = None, run_id: Id | None = None) -> list[Group]:
         """See ``Memory.users``."""
@@ -419,13 +443,18 @@ class AsyncMemory:
         """See ``Memory.delete``."""
         return await self._wait(self._blocking.delete, id)
 
+    async def delete_many(self, ids: Sequence[Id]) -> list[bool]:
+        """See ``Memory.delete_many``."""
+        return await self._wait(self._blocking.delete_many, ids)
+
     async def delete_all(
         self,
         *,
-        user_id: Id | None = None,
+        user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
+        before: When | None = None,
         dry_run: bool = False,
     ) -> int:
         """See ``Memory.delete_all``."""
@@ -435,6 +464,7 @@ class AsyncMemory:
             agent_id=agent_id,
             run_id=run_id,
             filters=filters,
+            before=before,
             dry_run=dry_run,
         )
 

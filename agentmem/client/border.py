@@ -8,7 +8,7 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, cast
 
 from agentmem import operations
-from agentmem.client.arguments import check_departed_cursor, departed, listing, search_request
+from agentmem.client.arguments import check_departed_cursor, departed, doomed, field_of, listing, search_request
 from agentmem.client.checks import check_flag, check_limit, check_scope, check_tokens, token_counter
 from agentmem.client.drafts import draft
 from agentmem.client.filterhints import FieldHints
@@ -82,7 +82,7 @@ class Border:
         check_flag(options.explain, "explain")
         request = search_request(query, scope, options, self._zone(options))
         found = operations.search.search(self.handle.engine(), request, explain=options.explain)
-        if not found:
+        if not found and not options.offset:
             self.hint(scope, options.filters)
         return found
 
@@ -103,7 +103,7 @@ class Border:
         found = operations.page.page(
             self.handle.engine(), listing(scope, options, self.handle.zone()), check_limit(options.limit)
         )
-        if not found.records and options.cursor is None:
+        if not found.records and options.cursor is None and not options.offset:
             self.hint(scope, options.filters)
         return found
 
@@ -124,6 +124,12 @@ class Border:
         scope = self.scope(options.user_id, options.agent_id, options.run_id)
         return operations.groups.count(self.handle.engine(), listing(scope, options, self.handle.zone()))
 
+    def distinct(self, field: object, options: PageOptions) -> list[Any]:
+        """See ``Memory.distinct``."""
+        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        wanted = field_of(field)
+        return operations.distinct.distinct(self.handle.engine(), listing(scope, options, self.handle.zone()), wanted)
+
     def groups(self, by: str, user_id: object, agent_id: object, run_id: object) -> list[Group]:
         """See ``Memory.users`` and its kin."""
         return operations.groups.groups(self.handle.engine(), self.scope(user_id, agent_id, run_id), by)
@@ -131,6 +137,18 @@ class Border:
     def users(self, agent_id: object, run_id: object) -> list[Group]:
         """See ``Memory.users``. A view has the users that it is bound to, however many there are besides."""
         return self.groups("users", ALL if self.bound is None else None, agent_id, run_id)
+
+    # -- deleting ----------------------------------------------------------------------------------------------------
+
+    def delete_all(self, options: PageOptions, before: object, dry_run: object) -> int:
+        """See ``Memory.delete_all``."""
+        wanted = check_flag(dry_run, "dry_run")
+        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        which = doomed(scope, options.filters, before, self.handle.zone())
+        count = operations.change.delete_matching(self.handle.engine(), scope, which, dry_run=wanted)
+        if not count:
+            self.hint(scope, options.filters)
+        return count
 
     # -- what is gone ------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 10_000
 MAX_LIMIT = 10_000
+MAX_OFFSET = 1_000_000_000
 MAX_QUERY = 100_000
 MAX_LABELS = 1_000
 _LONGEST_TTL = 100 * 365 * 86_400
@@ -79,6 +80,25 @@ def check_id(value: object) -> str:
     return check_name(value, "id")
 
 
+def check_ids(value: object) -> list[str]:
+    """A list of up to 10,000 ids; one that is none raises with its position."""
+    kind = type(value).__name__
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
+        raise InvalidInputError(f"delete_many takes a list of ids, not {kind}; delete() takes one", field="ids")
+    ids = cast("Sequence[object]", value)
+    if len(ids) > MAX_BATCH:
+        raise InvalidInputError(
+            f"delete_many takes at most {MAX_BATCH:,} ids at once, got {len(ids):,}; delete them in parts", field="ids"
+        )
+    checked = list[str]()
+    for index, id in enumerate(ids):
+        try:
+            checked.append(check_id(id))
+        except InvalidInputError as exc:
+            raise InvalidInputError(f"ids[{index}]: {exc}", field="ids", index=index) from exc
+    return checked
+
+
 def check_limit(value: object) -> int:
     """How many results: 1 to 10,000."""
     number = as_number(value)
@@ -86,6 +106,17 @@ def check_limit(value: object) -> int:
         raise InvalidInputError(
             f"limit must be an int from 1 to {MAX_LIMIT:,}, not {shown(value)}; to read everything use iterate()",
             field="limit",
+        )
+    return number
+
+
+def check_offset(value: object) -> int:
+    """How many results to pass over: 0 or more."""
+    number = as_number(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MAX_OFFSET:
+        raise InvalidInputError(
+            f"offset must be an int from 0 to {MAX_OFFSET:,}, not {shown(value)}; to go on, pass a page's cursor",
+            field="offset",
         )
     return number
 

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from agentmem import operations
-from agentmem.client.arguments import condition_of, feedback_data, patch_of
+from agentmem.client.arguments import feedback_data, patch_of
 from agentmem.client.border import ITERATED, Border
-from agentmem.client.checks import check_batch, check_chunk, check_flag, check_id, check_stream, check_version
+from agentmem.client.checks import check_batch, check_chunk, check_id, check_ids, check_stream, check_version
 from agentmem.client.handle import Handle
 from agentmem.client.importing import Importing
 from agentmem.client.lifecycle import LifecycleClient
@@ -33,6 +33,7 @@ from agentmem.types.enums import (
     Mode,
     OnError,
     Order,
+    Rank,
     TimeZone,
     Ttl,
     Unset,
@@ -40,7 +41,7 @@ from agentmem.types.enums import (
     When,
 )
 from agentmem.types.errors import InvalidInputError, ScopeError, StoreCorruptError
-from agentmem.types.inputs import Item, Scope
+from agentmem.types.inputs import Item
 from agentmem.types.ports import Embedder
 from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults
 from agentmem.types.reports import EraseReport, Erasure, Group, Health, ReembedReport, Stats, VerifyReport
@@ -250,6 +251,7 @@ class Memory:
         agent_id: Id | None = None,
         run_id: Id | None = None,
         limit: int = 10,
+        offset: int = 0,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -258,6 +260,7 @@ class Memory:
         as_of: When | None = None,
         time_zone: TimeZone | None = None,
         mode: Mode = "hybrid",
+        rank: Rank = "score",
         min_similarity: float | None = None,
         explain: bool = False,
     ) -> SearchResults:
@@ -267,7 +270,12 @@ class Memory:
         query). ``filters`` address metadata, Mongo style (see docs/filters.md); ``since`` (inclusive) and ``until``
         (exclusive) compare with ``occurred_at``, or ``created_at`` where that is not set; ``as_of`` leaves out what was
         added later and measures recency from then. ``min_similarity`` is the least cosine, in [-1, 1]. Scope and
-        filters hold before the cut to ``limit``. ``explain`` gives each hit ``details`` and the result its ``trace``.
+        filters hold before the cut to ``limit``. ``offset`` passes over that many of the best hits, as an application
+        does that shows pages of them; those are found and scored each time, so ``offset + limit`` is at most 10,000.
+
+        ``rank="similarity"`` orders by the plain cosine: no words, no bonus for what is recent, important or well
+        rated, nothing cut off at 0; a hit's ``score`` is then its ``similarity``, in [-1, 1]. ``explain`` gives each
+        hit ``details`` and the result its ``trace``.
 
         ``time_zone`` is an IANA name ("Europe/Berlin"; None: the setting ``retrieval.time_zone``): "yesterday" in the
         query is a day there, and so is ``since="2025-03-01"``, as every time without an offset is one of that zone.
@@ -275,9 +283,9 @@ class Memory:
         Raises ``InvalidInputError``, ``FilterError``, ``ScopeError``, ``EmbeddingError``, ``StoreError``.
         """
         options = SearchOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, limit=limit, filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, min_similarity=min_similarity,
-            explain=explain,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, limit=limit, offset=offset, filters=filters, kinds=kinds,
+            layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
+            min_similarity=min_similarity, explain=explain,
         )  # fmt: skip
         return self._border.search(query, options)
 
@@ -345,19 +353,27 @@ class Memory:
         order: Order = "newest",
         by: By = "added",
         limit: int = 100,
+        offset: int = 0,
         cursor: str | None = None,
     ) -> Page:
         """Records of a scope, newest or oldest first; pass the page's ``cursor`` to get the next one.
 
-        ``by`` is what the list follows: ``"added"``, the order of adding, or ``"event"``, the time of the event:
-        ``occurred_at``, and what has none stands where it was added. Ties go by the order of adding. ``since``
-        (inclusive) and ``until`` (exclusive) compare with ``occurred_at``, or ``created_at`` where that is not set.
+        ``by`` is what the list follows: ``"added"``, the order of adding; ``"event"``, the time of the event:
+        ``occurred_at``, and what has none stands where it was added; or ``"updated"``, the time of the last change
+        (``updated_at``). Ties go by the order of adding. ``since`` (inclusive) and ``until`` (exclusive) compare with
+        ``occurred_at``, or ``created_at`` where that is not set, whatever the list follows.
 
-        Records that are added or deleted between two pages neither repeat nor hide others.
+        Records that are added or deleted between two pages neither repeat nor hide others. By ``"updated"`` a record
+        that changes moves to the newest end: oldest first it comes (once more) as it is then, newest first it is no
+        longer among what is older. Such a page looks at the whole scope; the others do not.
+
+        ``offset`` passes over that many records, for a page that was chosen by its number. It is meant for small
+        numbers: they are walked over each time, and what is added meanwhile shifts the rest, as it does not with a
+        ``cursor``. Both at once are refused.
         """
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, order=order, by=by, limit=limit, cursor=cursor,
+            since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor,
         )  # fmt: skip
         return self._border.page(options)
 
@@ -407,6 +423,34 @@ class Memory:
             since=since, until=until,
         )  # fmt: skip
         return self._border.count(options)
+
+    def distinct(
+        self,
+        field: str,
+        *,
+        user_id: UserId = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
+        filters: Mapping[str, object] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[Layer | str] | None = None,
+        since: When | None = None,
+        until: When | None = None,
+    ) -> list[Any]:
+        """The different values of a field among the records that ``page`` would list.
+
+        ``field`` is written as in filters: a key of the metadata, with dots into objects, or a field of the record such
+        as ``"$run_id"``. Of a list every element counts, as it does for a filter; where there is no value, none does.
+        Values are equal within their type, ``1`` and ``1.0`` to each other. They come by type and then from low to
+        high: None, False and True, numbers, text, lists, objects; times are datetimes.
+
+        Looks at every record of the scope, and holds all different values at once.
+        """
+        options = PageOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            since=since, until=until,
+        )  # fmt: skip
+        return self._border.distinct(field, options)
 
     def users(self, *, agent_id: Id | None = None, run_id: Id | None = None) -> list[Group]:
         """Everybody who has records here, with their number and the first and the last time; for administration.
@@ -486,29 +530,36 @@ class Memory:
         """Hide a record everywhere before this returns; False if there was none. ``restore`` brings it back."""
         return operations.change.delete(self.handle.engine(), check_id(id), self._border.bound)
 
+    def delete_many(self, ids: Sequence[Id]) -> list[bool]:
+        """Delete up to 10,000 records in one transaction: all of those that are there, or, if it fails, none.
+
+        Says for each id, in their order, whether there was a record, as ``delete`` does; an id that comes a second time
+        is gone by then. A view finds its own records only. ``restore`` brings them back.
+
+        Raises ``InvalidInputError`` with the position of what is no id as ``.index``; then nothing was deleted.
+        """
+        return operations.change.delete_many(self.handle.engine(), check_ids(ids), self._border.bound)
+
     def delete_all(
         self,
         *,
-        user_id: Id | None = None,
+        user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
         filters: Mapping[str, object] | None = None,
+        before: When | None = None,
         dry_run: bool = False,
     ) -> int:
         """Delete every record of a scope that passes the filters; returns how many (``dry_run``: would be).
 
-        At least one id is required. Runs in transactions of 2,000 records: interrupted, it has deleted a part.
-        ``restore_all`` brings them back.
+        With ``before``, only those that were added before that (``created_at``; times without an offset are those of
+        the setting ``retrieval.time_zone``). At least one id is required. ``user_id=ALL``, everybody's records, takes
+        ``before``, ``filters``, ``agent_id`` or ``run_id`` besides, and raises ``ScopeError`` without.
+
+        Runs in transactions of 2,000 records: interrupted, it has deleted a part. ``restore_all`` brings them back.
         """
-        check_flag(dry_run, "dry_run")
-        scope = self._border.scope(user_id, agent_id, run_id, write=True)
-        if scope == Scope():
-            raise ScopeError("delete_all() needs user_id, agent_id or run_id, so that nothing is wiped by accident")
-        condition = condition_of(filters)
-        count = operations.change.delete_matching(self.handle.engine(), scope, condition, dry_run=dry_run)
-        if not count:
-            self._border.hint(scope, filters)
-        return count
+        options = PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters)
+        return self._border.delete_all(options, before, dry_run)
 
     def erase(self, id: Id) -> EraseReport:
         """Remove a record's text, metadata and embedding for good, deleted or not, from its history too.

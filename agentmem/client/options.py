@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar
 
-from agentmem.types.enums import By, Id, Instant, Layer, Mode, Order, TimeZone, Ttl, UserId, When
+from agentmem.types.enums import By, Id, Instant, Layer, Mode, Order, Rank, TimeZone, Ttl, UserId, When
 
 
 class _Options:
@@ -52,12 +52,13 @@ class AddOptions(_Options):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions(_Options):
-    """Of ``search``, and of ``context`` without ``limit``, ``as_of`` and ``explain``."""
+    """Of ``search``, and of ``context`` without ``limit``, ``offset``, ``as_of``, ``rank`` and ``explain``."""
 
     user_id: UserId = None
     agent_id: Id | None = None
     run_id: Id | None = None
     limit: int = 10
+    offset: int = 0
     filters: Mapping[str, object] | None = None
     kinds: Sequence[str] | None = None
     layers: Sequence[Layer | str] | None = None
@@ -66,13 +67,14 @@ class SearchOptions(_Options):
     as_of: When | None = None
     time_zone: TimeZone | None = None
     mode: Mode = "hybrid"
+    rank: Rank = "score"
     min_similarity: float | None = None
     explain: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageOptions(_Options):
-    """Of ``page``, and of ``iterate`` without ``limit`` and ``cursor``."""
+    """Of ``page``, and of ``iterate`` without ``limit``, ``offset`` and ``cursor``."""
 
     user_id: UserId = None
     agent_id: Id | None = None
@@ -85,4 +87,5 @@ class PageOptions(_Options):
     order: Order = "newest"
     by: By = "added"
     limit: int = 100
+    offset: int = 0
     cursor: str | None = None

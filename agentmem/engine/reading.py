@@ -93,7 +93,9 @@ class _NoAccesses(Accesses):
     """Of what is read here, nothing is noted."""
 
     @override
-    def found(self, now: Micros, candidates: Sequence[Candidate], chosen: Sequence[int] | None = None) -> None:
+    def found(
+        self, now: Micros, candidates: Sequence[Candidate], chosen: Sequence[int] | None = None, above: int = 0
+    ) -> None:
         pass
 
     @override

@@ -28,18 +28,23 @@ class Accesses:
 
     def __init__(self, similar: float) -> None:
         self._similar = similar
-        self._noted: deque[tuple[Micros, int | Sequence[Candidate], Sequence[int] | None]] = deque()
+        self._noted: deque[tuple[Micros, int | Sequence[Candidate], Sequence[int] | None, int]] = deque()
         self._sums: dict[int, list[Any]] = {}
         self.searches = 0
 
-    def found(self, now: Micros, candidates: Sequence[Candidate], chosen: Sequence[int] | None = None) -> None:
-        """A search returned these, in this order; or only those at the ``chosen`` positions were of use."""
-        self._noted.append((now, candidates, chosen))
+    def found(
+        self, now: Micros, candidates: Sequence[Candidate], chosen: Sequence[int] | None = None, above: int = 0
+    ) -> None:
+        """A search returned these, in this order; or only those at the ``chosen`` positions were of use.
+
+        ``above`` are better ones that it passed over.
+        """
+        self._noted.append((now, candidates, chosen, above))
         self.searches += 1
 
     def read(self, now: Micros, row: int) -> None:
         """A record was asked for by its id."""
-        self._noted.append((now, row, None))
+        self._noted.append((now, row, None, 0))
 
     def write_down(
         self, write: Callable[[Callable[[Repository], object], int], object], pause: Callable[[], object]
@@ -60,13 +65,13 @@ class Accesses:
 
     def _sum_up(self) -> None:
         while self._noted:
-            now, what, chosen = self._noted.popleft()
+            now, what, chosen, above = self._noted.popleft()
             if isinstance(what, int):
                 self._add(what, now, 0.0, 0.0)
                 continue
             for at in range(len(what)) if chosen is None else chosen:
                 hit = what[at]
-                self._add(hit.row, now, *observation(at + 1, hit.similarity, hit.keyword, self._similar))
+                self._add(hit.row, now, *observation(above + at + 1, hit.similarity, hit.keyword, self._similar))
 
     def _add(self, row: int, now: Micros, value: float, weight: float) -> None:
         known = self._sums.get(row)

@@ -9,12 +9,12 @@ from typing import Any
 
 from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.engine import Engine
-from agentmem.filters.sqlite import CompiledFilter
 from agentmem.lifecycle.promotion_score import feedback
 from agentmem.operations.page import matching
 from agentmem.operations.read import must_find
 from agentmem.stores.connection import Value
 from agentmem.stores.rows import Patch, ScopeKey, Stored, not_found, visible
+from agentmem.stores.timeline import Conditions
 from agentmem.stores.writes import Repository, StaleVectorError
 from agentmem.types.clock import Micros
 from agentmem.types.errors import NotFoundError
@@ -43,12 +43,22 @@ def delete(engine: Engine, id: str, scope: Scope | None) -> bool:
     return key is not None and engine.write(lambda repository: repository.delete(id, key, engine.now()))
 
 
-def delete_matching(engine: Engine, scope: Scope, condition: CompiledFilter | None, *, dry_run: bool) -> int:
-    """Delete what the scope holds now and the condition admits, a window per transaction; returns how many."""
+def delete_many(engine: Engine, ids: Sequence[str], scope: Scope | None) -> list[bool]:
+    """Hide records in one transaction; for each id, whether there was a record. What comes twice is gone by then."""
+    engine.check_writable()
+    engine.check()
+    key = engine.key(scope)
+    if key is None or not ids:
+        return [False] * len(ids)
+    return engine.write(lambda repository: repository.delete_many(ids, key, engine.now()), len(ids))
+
+
+def delete_matching(engine: Engine, scope: Scope, conditions: Conditions, *, dry_run: bool) -> int:
+    """Delete what the scope holds now and satisfies the conditions, a window per transaction; returns how many."""
     if not dry_run:
         engine.check_writable()
     count = 0
-    for found in matching(engine, scope, condition):
+    for found in matching(engine, scope, conditions):
         count += len(found) if dry_run else engine.write(partial(_delete_current, found, engine.now))
     return count
 

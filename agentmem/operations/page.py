@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from agentmem.engine.engine import Engine
-from agentmem.filters.sqlite import CompiledFilter
+from agentmem.stores.changed import by_change
 from agentmem.stores.connection import Value
 from agentmem.stores.records import UNEXPIRED, Records
 from agentmem.stores.rows import ScopeKey, Stored, visible
@@ -19,11 +20,19 @@ from agentmem.types.inputs import Scope
 from agentmem.types.records import Page
 
 
+class Change(NamedTuple):
+    """A place in a list by the time of the last change: that time, and the row."""
+
+    at: Micros
+    row: int
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """What a list is of and how it is ordered, as checked; ``after`` is where the page before ended.
 
-    ``after`` is a row number by ``"added"``, a ``Position`` by ``"event"``.
+    ``after`` is a row number by ``"added"``, a ``Position`` by ``"event"``, a ``Change`` by ``"updated"``. ``offset``
+    records from there on are passed over.
     """
 
     scope: Scope
@@ -31,7 +40,8 @@ class Listing:
     within: Range
     order: Order = "newest"
     by: By = "added"
-    after: int | Position | None = None
+    after: int | Position | Change | None = None
+    offset: int = 0
 
 
 def page(engine: Engine, listing: Listing, limit: int) -> Page:
@@ -41,8 +51,12 @@ def page(engine: Engine, listing: Listing, limit: int) -> Page:
     if key is None:
         return Page([], None)
     records, now = engine.repository, engine.now()
-    walked = _by_event if listing.by == "event" else _by_adding
-    found = list(islice(walked(records, key, now, listing), limit + 1))
+    end = listing.offset + limit + 1
+    if listing.by == "updated":
+        walked = _by_change(records, key, now, listing, end)
+    else:
+        walked = (_by_event if listing.by == "event" else _by_adding)(records, key, now, listing)
+    found = list(islice(walked, listing.offset, end))
     # Once more, since any of them may have been deleted since it was found.
     stored = {item.row: item for item in records.find_rows(row for row, _ in found[:limit]) if visible(item, now)}
     listed = list(records.known(stored[row] for row, _ in found[:limit] if row in stored))
@@ -77,24 +91,42 @@ def _by_event(records: Records, key: ScopeKey, now: Micros, listing: Listing) ->
     )
 
 
+def _by_change(
+    records: Records, key: ScopeKey, now: Micros, listing: Listing, most: int
+) -> Iterator[tuple[int, Change]]:
+    """The same by the time of the last change, up to ``most`` of them."""
+    after = listing.after if isinstance(listing.after, Change) else None
+    newest = listing.order == "newest"
+    found = by_change(
+        records, key, listing.conditions, listing.within, now, newest_first=newest, after=after, most=most
+    )
+    return ((row, Change(at, row)) for at, row in found)
+
+
+_CHANGE = re.compile(r"updated:(-?\d{1,18}),(\d{1,18})", re.ASCII)
 _PLACES = re.compile(r"event:(\d{1,18})?:(?:(-?\d{1,18}),(\d{1,18}))?", re.ASCII)
 
 
-def cursor_of(order: Order, position: int | Position) -> str:
+def cursor_of(order: Order, position: int | Position | Change) -> str:
     """A place in a list as text."""
     if isinstance(position, int):
         return f"{order}:{position}"
+    if isinstance(position, Change):
+        return f"{order}:updated:{position.at},{position.row}"
     at = "" if position.dated is None else f"{position.dated[0]},{position.dated[1]}"
     return f"{order}:event:{'' if position.plain is None else position.plain}:{at}"
 
 
-def place_of(order: Order, by: By, cursor: str) -> int | Position | None:
+def place_of(order: Order, by: By, cursor: str) -> int | Position | Change | None:
     """Where a cursor of a list with this order points to; None if it is not one."""
     direction, _, place = cursor.partition(":")
     if direction != order:
         return None
     if by == "added":
         return int(place) if re.fullmatch(r"\d{1,18}", place, re.ASCII) else None
+    if by == "updated":
+        changed = _CHANGE.fullmatch(place)
+        return None if changed is None else Change(int(changed[1]), int(changed[2]))
     match = _PLACES.fullmatch(place)
     if match is None:
         return None
@@ -103,9 +135,9 @@ def place_of(order: Order, by: By, cursor: str) -> int | Position | None:
 
 
 def matching(
-    engine: Engine, scope: Scope, condition: CompiledFilter | None = None, *, deleted_too: bool = False
+    engine: Engine, scope: Scope, conditions: Conditions = ((), ()), *, deleted_too: bool = False
 ) -> Iterator[list[Stored]]:
-    """The scope's records that the condition admits, in groups; those added meanwhile are left out."""
+    """The scope's records that satisfy the conditions, in groups; those added meanwhile are left out."""
     engine.check()
     key = engine.key(scope)
     if key is None:
@@ -115,9 +147,8 @@ def matching(
     if not deleted_too:
         terms.append(UNEXPIRED)
         values.append(engine.now())
-    if condition is not None:
-        terms.append(f"({condition.sql})")
-        values += condition.params
+    terms += conditions[0]
+    values += conditions[1]
     records = engine.repository
     last = records.last_row()
     for low, high in records.windows(f"{where} AND r.row <= ?", (*params, last)):

@@ -123,7 +123,7 @@ class _Searching:
         chosen = None
         if choose is not None:
             chosen = choose(results, [stored[candidate.row] for candidate in found.candidates]) or []
-        engine.lifecycle.accesses.found(self._now, found.candidates, chosen)
+        engine.lifecycle.accesses.found(self._now, found.candidates, chosen, request.offset)
         return results if chosen is None else SearchResults([results[at] for at in chosen], trace)
 
     @once
@@ -146,11 +146,11 @@ class _Searching:
             dates=ranges_of(request.query, measured_from, request.zone) if dated else (),
             now=now,
             measured_from=measured_from,
-            limit=request.limit,
+            limit=request.offset + request.limit,
         )
 
     def _search(self, key: ScopeKey) -> tuple[Found, dict[int, Stored]]:
-        query, records, retriever = self._query(key), self._model.records, self._model.retriever
+        request, query, records, retriever = self._request, self._query(key), self._model.records, self._model.retriever
         self._watch.lap("embed")
         attempt = 1
         while True:
@@ -164,7 +164,8 @@ class _Searching:
                 until = found.valid_until
                 if query.dates and query.measured_from == self._now:  # "yesterday" is another day tomorrow
                     until = min(until, end_of_day(self._now, query.search.zone))
-                return replace(found, candidates=fresh, valid_until=until), {c.row: stored[c.row] for c in fresh}
+                wanted = fresh[request.offset :]
+                return replace(found, candidates=wanted, valid_until=until), {c.row: stored[c.row] for c in wanted}
             retriever.residents.catch_up()
             attempt += 1
 

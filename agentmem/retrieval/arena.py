@@ -155,6 +155,7 @@ class Arena:
             rating=self._column("rating")[slots],
             now=query.measured_from,
             vector_weight=query.tuning.vector_weight,
+            rank=query.search.rank,
         )
         chosen = _top(scores.score, query.limit)
         shares = None if matches is None else matches.shares(slots[chosen])

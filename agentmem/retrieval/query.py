@@ -11,7 +11,7 @@ from agentmem.stores.rows import ScopeKey
 from agentmem.text.dates import Range
 from agentmem.text.question import Word
 from agentmem.types.clock import Micros
-from agentmem.types.enums import Mode
+from agentmem.types.enums import Mode, Rank
 from agentmem.types.inputs import Scope
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ class Search:
     min_similarity: float | None
     zone: tzinfo
     """Whose days are meant by a date in the query."""
+    rank: Rank = "score"
+    offset: int = 0
+    """How many of the best hits are passed over."""
 
     @property
     def needs_vector(self) -> bool:

@@ -9,7 +9,8 @@
     score   = dated * telling * (1 - BONUS + BONUS * bonus)
 
 In vector mode ``dated`` is the vector part and ``telling`` is 1. Every part lies in [0, 1], hence so does the score,
-and the bonus moves it by at most 10 %:
+and the bonus moves it by at most 10 %. By ``rank="similarity"`` nothing of this counts: the score is the cosine itself,
+in [-1, 1]. The parts:
 
 * ``matched``  BM25's saturation f / (f + K1 * (1 - B + B * length / mean length)) of a word's weighted frequency f: how
   often the memory has it, a similar word counting up to 0.6, and the neighbouring turns of its run up to 0.6 (before)
@@ -35,7 +36,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agentmem.types.clock import Micros
-from agentmem.types.enums import Mode
+from agentmem.types.enums import Mode, Rank
 
 if TYPE_CHECKING:
     from agentmem.types.ports import Ints, Vector
@@ -91,12 +92,13 @@ def score(
     rating: Vector,
     now: Micros,
     vector_weight: float = VECTOR_WEIGHT,
+    rank: Rank = "score",
 ) -> Scores:
     """Score n candidates.
 
     ``similarity`` holds cosines, ``keyword`` the keyword part (None where the mode needs none), ``date`` and
     ``telling`` theirs (None: they do not count), ``when`` microseconds; ``importance`` and ``rating`` are NaN where
-    there is none.
+    there is none. By the rank ``"similarity"`` the score is the similarity as it is, whatever its sign.
     """
     zeros = np.zeros(len(when), np.float32)
     vector = zeros if similarity is None else np.clip(similarity, 0, 1)
@@ -113,5 +115,5 @@ def score(
     weight = np.where(np.isnan(importance), np.float32(0.5), importance)
     rated = np.where(np.isnan(rating), np.float32(0.5), (rating - 1) / 4)
     bonus = RECENCY_SHARE * recency + IMPORTANCE_SHARE * weight + RATING_SHARE * rated
-    total = base * (1 - BONUS + BONUS * bonus)
+    total = base * (1 - BONUS + BONUS * bonus) if rank == "score" or similarity is None else similarity
     return Scores(total.astype(np.float32), vector, words, recency, weight, rated)

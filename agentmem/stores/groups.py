@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from agentmem.stores.records import UNEXPIRED, Records
 from agentmem.stores.rows import ScopeKey
@@ -47,6 +48,19 @@ def grouped(records: Records, key: ScopeKey, by: str, now: Micros) -> list[Group
                 )
             found[group[:2]] = group
     return list(found.values())
+
+
+def column(
+    records: Records, key: ScopeKey, sql: str, conditions: Conditions, within: Range, now: Micros
+) -> Iterator[list[Any]]:
+    """The different values of an expression on ``records r``, without NULL, of a window of live records at a time."""
+    scope, params = key.where()
+    times, limits = during(within)
+    where = " AND ".join([scope, UNEXPIRED, *times, *conditions[0]])
+    bound = (*params, now, *limits, *conditions[1])
+    statement = f"SELECT DISTINCT {sql} FROM records r WHERE {where} AND r.row > ? AND r.row <= ?"
+    for ends in records.windows(scope, params):
+        yield [row[0] for row in records.db.execute(statement, (*bound, *ends)) if row[0] is not None]
 
 
 def count(records: Records, key: ScopeKey, conditions: Conditions, within: Range, now: Micros) -> int:

@@ -155,7 +155,7 @@ class _Dated(_Walk):
         if self._read is not None:
             at, row = self._read
             than = "<" if self._newest_first else ">"
-            times.append(f"r.occurred_at {than}= {_INSTANT} AND (r.occurred_at {than} {_INSTANT} OR r.row {than} ?)")
+            times.append(f"r.occurred_at {than}= {INSTANT} AND (r.occurred_at {than} {INSTANT} OR r.row {than} ?)")
             limits += [str(at), str(at), row]
         where = " AND ".join([f"r.state = {LIVE}", "r.occurred_at IS NOT NULL", *indexed, *times])
         return self._db.execute(
@@ -165,7 +165,7 @@ class _Dated(_Walk):
         )
 
 
-_INSTANT = "CAST(? AS INTEGER)"
+INSTANT = "CAST(? AS INTEGER)"
 """Bound as text: the driver turns large ints into floats."""
 
 
@@ -174,9 +174,14 @@ def _times(column: str, within: Range) -> tuple[list[str], list[Value]]:
     terms, params = list[str](), list[Value]()
     for compare, value in ((">=", within.since), ("<", within.until)):
         if value is not None:
-            terms.append(f"{column} {compare} {_INSTANT}")
+            terms.append(f"{column} {compare} {INSTANT}")
             params.append(str(value))
     return terms, params
+
+
+def added_before(instant: Micros) -> Conditions:
+    """The condition that a record was added before an instant."""
+    return _times("r.created_at", Range(until=instant))
 
 
 def during(within: Range) -> Conditions:

@@ -25,6 +25,7 @@ from agentmem.stores.rows import (
     not_found,
     past_grace,
     version_conflict,
+    visible,
 )
 from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE
 from agentmem.types.clock import Micros
@@ -140,6 +141,24 @@ class Repository(Records):
             return False
         self.delete_rows([stored], now)
         return True
+
+    def delete_many(self, ids: Sequence[str], scope: ScopeKey | None, now: Micros) -> list[bool]:
+        """The same for many, in the order of the ids; the second time an id comes, its record is gone."""
+        known = self._existing_ids(dict.fromkeys(spelling for id in ids for spelling in spellings(id)))
+        found, there = dict[int, Stored](), list[bool]()
+        for id in ids:
+            stored = next((known[spelling] for spelling in spellings(id) if spelling in known), None)
+            is_there = (
+                stored is not None
+                and stored.row not in found
+                and visible(stored, now)
+                and (scope is None or scope.admits(*stored.scope))
+            )
+            if stored is not None and is_there:
+                found[stored.row] = stored
+            there.append(is_there)
+        self.delete_rows(list(found.values()), now)
+        return there
 
     def delete_rows(self, found: Sequence[Stored], now: Micros) -> None:
         """Hide live records, each with its DELETE event."""

@@ -19,7 +19,7 @@ class _Sentinel(Enum):
 
 
 ALL: Final = _Sentinel.ALL
-"""As ``user_id`` in a read: every user's records. For administration; refused in writes."""
+"""As ``user_id`` in a read: every user's records. For administration; of writes only ``delete_all`` takes it."""
 UNSET: Final = _Sentinel.UNSET
 """Default of ``update``'s arguments: leave this field as it is."""
 AllUsers: TypeAlias = Literal[_Sentinel.ALL]
@@ -31,11 +31,13 @@ UserId: TypeAlias = Id | AllUsers | None
 """Whose memories: a user's, those of no user (None), or everybody's (``ALL``)."""
 Mode: TypeAlias = Literal["hybrid", "vector", "keyword"]
 """How to search: by meaning and words, by meaning, or by words."""
+Rank: TypeAlias = Literal["score", "similarity"]
+"""What hits are ordered by: the score of docs/design.md, or the plain cosine between query and memory."""
 Order: TypeAlias = Literal["newest", "oldest"]
 """Which end of a list comes first."""
-By: TypeAlias = Literal["added", "event"]
-"""What a list follows: the order of adding, or the time of the event (``occurred_at``; what has none stands where it
-was added). What happened at the same time stays in the order of adding."""
+By: TypeAlias = Literal["added", "event", "updated"]
+"""What a list follows: the order of adding, the time of the event (``occurred_at``; what has none stands where it was
+added), or that of the last change (``updated_at``). What is at the same time stays in the order of adding."""
 OnError: TypeAlias = Literal["raise", "skip"]
 """What becomes of an item that cannot be stored: an error for all of them, or it is left out and reported."""
 Gone: TypeAlias = Literal["deleted", "expired"]

@@ -164,8 +164,9 @@ class HitDetails(Plain):
 class SearchHit(Plain):
     """One found memory.
 
-    ``score`` in [0, 1] ranks hits of one query; ``similarity`` is the cosine between query and memory and can be
-    compared between queries (``None`` in keyword mode, where nothing is embedded). ``details`` is set when
+    ``score`` in [0, 1] ranks hits of one query; ``similarity`` is the cosine between query and memory, in [-1, 1], and
+    can be compared between queries (``None`` in keyword mode, where nothing is embedded). With ``rank="similarity"``
+    both are the cosine. ``details`` is set when
     ``explain=True``. What is asked for most often of the record is there without it, too: ``hit.content``.
     """
 

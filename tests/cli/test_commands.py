@@ -101,6 +101,28 @@ def test_count(shell: Shell) -> None:
     assert "leave out --user" in shell.error("count", "--by", "users", "--user", "ida", code=2)
 
 
+def test_distinct(shell: Shell) -> None:
+    assert shell.json("distinct", "room", "--all-users") == [3, 4]
+    assert shell.json("distinct", "room", "--user", "pau") == [4]
+    assert shell.json("distinct", "$kind", "--user", "ida", "--until", "2020-01-03") == ["fact"]
+    assert shell.json("distinct", "$user_id", "--all-users", "--filter", '{"room": {"$gt": 3}}') == ["pau"]
+    assert shell.json("distinct", "$occurred_at", "--user", "ida") == ["2020-01-02T10:00:00+00:00"]
+    assert shell("distinct", "$kind", "--user", "ida", "--table").stdout.split() == ["fact", "habit", "message"]
+    assert shell("distinct", "tag", "--table").stdout == "Nothing here.\n"
+    assert "did you mean $kind?" in shell.error("distinct", "$knd")
+
+
+def test_further_down(shell: Shell) -> None:
+    assert ids(shell, "--all-users", "--offset", "1", "--limit", "2") == ["tomato", "hello"]
+    assert shell.json("update", "monday", "--importance", "1")["version"] == 2
+    assert ids(shell, "--all-users", "--by", "updated", "--limit", "2") == ["monday", "hall"]
+    assert "exclude each other" in shell.error("list", "--cursor", "newest:1", "--offset", "1")
+    found = shell.json("search", "oboe", "--all-users", "--rank", "similarity")
+    similarities = [hit["similarity"] for hit in found]
+    assert similarities == [hit["score"] for hit in found] == sorted(similarities, reverse=True)
+    assert shell.json("search", "oboe", "--all-users", "--rank", "similarity", "--offset", "2") == found[2:]
+
+
 # -- update, delete, restore, erase ------------------------------------------------------------------------------------
 
 
@@ -144,6 +166,15 @@ def test_all_of_a_scope(shell: Shell) -> None:
     assert shell.json("restore", "--all", "--user", "ida", "--since", "2020-01-01") == {"restored": 3}
 
 
+def test_all_of_everybody(shell: Shell) -> None:
+    assert "every record of every user" in shell.error("delete", "--all", "--all-users")
+    assert shell.json("delete", "--all", "--all-users", "--before", "2020-01-01") == {"deleted": 0}
+    assert shell.json("delete", "--all", "--user", "pau", "--before", "2999-01-01", "--dry-run") == {"would_delete": 1}
+    assert shell.json("delete", "--all", "--all-users", "--filter", '{"room": {"$exists": true}}') == {"deleted": 2}
+    assert shell.json("delete", "--all", "--all-users", "--before", "2999-01-01T00:00Z") == {"deleted": 3}
+    assert ids(shell, "--all-users") == []
+
+
 def test_erase(shell: Shell) -> None:
     assert shell.json("erase", "oboe", "hello", "--user", "ida") == {"erased": 2}
     assert "no record" in shell.error("restore", "oboe")
@@ -160,6 +191,11 @@ def test_erase(shell: Shell) -> None:
         (["delete", "oboe", "--all", "--user", "ida"], "give either IDs, or --all"),
         (["delete", "--all"], "--all needs --user"),
         (["delete", "oboe", "--dry-run"], "go with --all"),
+        (["delete", "oboe", "--all-users"], "go with --all"),
+        (["delete", "oboe", "--before", "2020-01-01"], "go with --all"),
+        (["delete", "--all", "--all-users", "--user", "ida"], "exclude each other"),
+        (["delete", "--all", "--user", "ida", "--before", "soon"], "--before='soon' is not a time"),
+        (["list", "--deleted", "--offset", "1"], "--by or --offset"),
         (["restore", "oboe", "--since", "2020-01-01"], "go with --all"),
         (["restore", "oboe", "hello", "--version", "1"], "--version belongs to a single ID"),
         (["erase", "--all"], "--all needs --user"),

@@ -227,8 +227,8 @@ def test_all_is_for_reads(unchanged: Memory) -> None:
     for call in (
         lambda: unchanged.add("x", **everybody), lambda: unchanged.add({"content": "x", **everybody}),
         lambda: unchanged.add_many(["x"], **everybody), lambda: unchanged.add_many([{"content": "x", **everybody}]),
-        lambda: list(unchanged.add_stream(["x"], **everybody)), lambda: unchanged.delete_all(**everybody),
-        lambda: unchanged.erase_all(**everybody), lambda: unchanged.scoped(**everybody),
+        lambda: list(unchanged.add_stream(["x"], **everybody)), lambda: unchanged.erase_all(**everybody),
+        lambda: unchanged.scoped(**everybody),
     ):  # fmt: skip
         refused(call, ScopeError, "reads only")
     refused(lambda: unchanged.search("tea", agent_id=ALL), ScopeError, "agent_id", "leave agent_id out")
@@ -239,6 +239,10 @@ def test_all_is_for_reads(unchanged: Memory) -> None:
 def test_nothing_is_wiped_by_accident(unchanged: Memory) -> None:
     refused(unchanged.delete_all, ScopeError, "user_id")
     refused(lambda: unchanged.delete_all(filters={"year": 2024}), ScopeError, "user_id")
+    refused(lambda: unchanged.delete_all(user_id=ALL), ScopeError, "every record of every user", "before")
+    refused(lambda: unchanged.delete_all(user_id=ALL, filters={}, dry_run=True), ScopeError, "every record")
+    refused(lambda: unchanged.delete_all(before="2030-01-01"), ScopeError, "user_id")
+    refused(lambda: unchanged.scoped(user_id="ada").delete_all(user_id=ALL, before="2030-01-01"), ScopeError, "bound")
     refused(lambda: unchanged.erase_all(user_id=None), ScopeError, "user_id")
     refused(unchanged.scoped, ScopeError, "at least one")
     refused(lambda: unchanged.recent(run_id=None), ScopeError, "run_id")
@@ -671,9 +675,10 @@ JUNK = [
 NEEDED: dict[str, dict[str, Any]] = {
     "add": {"item": "x"}, "add_many": {"items": ["x"]}, "add_stream": {"items": ["x"]}, "search": {"query": "tea"},
     "context": {"query": "tea", "max_tokens": 50}, "recent": {"run_id": "r"}, "get": {"id": "tea"}, "page": {},
-    "iterate": {}, "count": {}, "users": {}, "runs": {}, "agents": {}, "kinds": {}, "deleted": {},
+    "iterate": {}, "count": {}, "distinct": {"field": "$kind"},
+    "users": {}, "runs": {}, "agents": {}, "kinds": {}, "deleted": {},
     "restore_all": {"user_id": "zoe"}, "update": {"id": "tea", "importance": 0.5},
-    "delete": {"id": "none"}, "delete_all": {"user_id": "zoe"},
+    "delete": {"id": "none"}, "delete_many": {"ids": ["none"]}, "delete_all": {"user_id": "zoe"},
     "erase": {"id": "none"}, "erase_all": {"user_id": "zoe"}, "erasures": {"user_id": "zoe"}, "history": {"id": "tea"},
     "restore": {"id": "tea"},
     "feedback": {"id": "tea", "rating": 3}, "scoped": {"user_id": "ada"},

@@ -24,10 +24,16 @@ CALLS: list[tuple[str, Options, set[str], set[str]]] = [
     ("add_many", AddOptions, {"id"}, {"items", "on_error", "repair", "source"}),
     ("add_stream", AddOptions, {"id"}, {"items", "chunk", "on_error", "repair", "source"}),
     ("search", SearchOptions, set(), {"query"}),
-    ("context", SearchOptions, {"limit", "as_of", "explain"}, {"query", "max_tokens", "count_tokens"}),
+    (
+        "context",
+        SearchOptions,
+        {"limit", "offset", "as_of", "rank", "explain"},
+        {"query", "max_tokens", "count_tokens"},
+    ),
     ("page", PageOptions, set(), set()),
-    ("iterate", PageOptions, {"limit", "cursor"}, set()),
-    ("count", PageOptions, {"order", "by", "limit", "cursor"}, set()),
+    ("iterate", PageOptions, {"limit", "offset", "cursor"}, set()),
+    ("count", PageOptions, {"order", "by", "limit", "offset", "cursor"}, set()),
+    ("distinct", PageOptions, {"order", "by", "limit", "offset", "cursor"}, {"field"}),
 ]
 
 
