@@ -30,7 +30,8 @@ GROUPS = {
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "ModelMismatchError EmbeddingError CapacityError ClosedError MissingExtraError StoreError StoreLockedError "
     "StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError DiskFullError",
-    "Embedding models": "agentmem.embedding.open_embedder Embedder agentmem.ports.Windowed",
+    "Embedding models": "agentmem.embedding.open_embedder Embedder agentmem.ports.RemoteEmbedder "
+    "agentmem.embedding.FunctionEmbedder agentmem.ports.Windowed",
     "Configuration": "Settings agentmem.settings.Layers agentmem.settings.Interact agentmem.settings.Insights "
     "agentmem.settings.Assets agentmem.settings.Lifecycle agentmem.settings.Retrieval agentmem.settings.Performance "
     "agentmem.settings.origins",
@@ -39,7 +40,7 @@ GROUPS = {
 OPENINGS = {"Errors": errors, "Configuration": settings}
 """Groups that begin with the docstring of a module."""
 ALIASES_FROM = (enums, inputs, clock, ports)
-CLIENTS = ("Memory", "AsyncMemory")
+CLIENTS = ("Memory", "AsyncMemory", "agentmem.embedding.FunctionEmbedder")
 """Classes whose constructor is shown: others are made by the library, or by their fields."""
 ONE_LINE = 100
 MANY_METHODS = 4

@@ -44,7 +44,7 @@ from agentmem.types.enums import (
     When,
 )
 from agentmem.types.inputs import Item
-from agentmem.types.ports import Embedder
+from agentmem.types.ports import AnyEmbedder
 from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults
 from agentmem.types.reports import EraseReport, Erasure, Group, Health, ReembedReport, Stats, VerifyReport
 
@@ -69,7 +69,7 @@ class AsyncMemory:
         path: str | os.PathLike[str] | None = None,
         *,
         settings: Settings | None = None,
-        embedder: str | os.PathLike[str] | Embedder | None = None,
+        embedder: AnyEmbedder = None,
         clock: Clock | None = None,
         read_only: bool = False,
     ) -> None:
@@ -547,7 +547,7 @@ class AsyncMemory:
 
     async def reembed(
         self,
-        model: str | os.PathLike[str] | Embedder | None,
+        model: AnyEmbedder,
         *,
         progress: Callable[[int, int], object] | None = None,
     ) -> ReembedReport:

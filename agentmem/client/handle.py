@@ -17,7 +17,7 @@ from agentmem.stores.private import PrivateFolder
 from agentmem.types.clock import Clock
 from agentmem.types.errors import ClosedError, InvalidInputError, StoreError
 from agentmem.types.once import once
-from agentmem.types.ports import Embedder
+from agentmem.types.ports import AnyEmbedder
 from agentmem.types.promise import Promise, aside, promised
 from agentmem.types.zones import check_zone, is_zone
 
@@ -42,7 +42,7 @@ class Handle:
         self,
         path: str | os.PathLike[str] | None,
         settings: Settings | None,
-        embedder: str | os.PathLike[str] | Embedder | None,
+        embedder: AnyEmbedder,
         clock: Clock | None,
         *,
         read_only: bool = False,

@@ -42,7 +42,7 @@ from agentmem.types.enums import (
 )
 from agentmem.types.errors import InvalidInputError, ScopeError, StoreCorruptError
 from agentmem.types.inputs import Item
-from agentmem.types.ports import Embedder
+from agentmem.types.ports import AnyEmbedder
 from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults
 from agentmem.types.reports import EraseReport, Erasure, Group, Health, ReembedReport, Stats, VerifyReport
 
@@ -55,9 +55,10 @@ class Memory:
 
     ``path`` is the store's folder (default ``.agentmem`` in the working directory), made on first use; ``~`` is the
     home folder, and ``":memory:"`` a private store that is gone when it is closed. ``embedder`` is None for the bundled
-    model, the name of a model that fastembed knows, the folder of an ONNX model, or an object with the ``Embedder``
-    protocol. ``clock`` returns aware datetimes and replaces the system's time, for tests. With ``read_only`` nothing is
-    written, not even that something was read, and changes raise ``ReadOnlyError``; others may write meanwhile.
+    model, the name of a model that fastembed knows, the folder of an ONNX model, an object with the ``Embedder`` or the
+    ``RemoteEmbedder`` protocol, or a function, also an async one, that embeds a list of texts. ``clock`` returns aware
+    datetimes and replaces the system's time, for tests. With ``read_only`` nothing is written, not even that something
+    was read, and changes raise ``ReadOnlyError``; others may write meanwhile.
 
     Opens on the first call; use it as a context manager, or ``close()`` it. Safe to share between threads; several
     processes may open one store. All clients of one path in a process share one engine.
@@ -71,7 +72,7 @@ class Memory:
         path: str | os.PathLike[str] | None = None,
         *,
         settings: Settings | None = None,
-        embedder: str | os.PathLike[str] | Embedder | None = None,
+        embedder: AnyEmbedder = None,
         clock: Clock | None = None,
         read_only: bool = False,
     ) -> None:
@@ -703,7 +704,7 @@ class Memory:
 
     def reembed(
         self,
-        model: str | os.PathLike[str] | Embedder | None,
+        model: AnyEmbedder,
         *,
         progress: Callable[[int, int], object] | None = None,
     ) -> ReembedReport:

@@ -15,10 +15,10 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any, TypeVar
 
-from agentmem.embedding import open_embedder
+from agentmem.embedding import open_embedder, settle
 from agentmem.engine.adding import Adding
 from agentmem.engine.follower import Follower
-from agentmem.engine.opening import Spec, mismatch, open_store
+from agentmem.engine.opening import Spec, learned, mismatch, open_store
 from agentmem.engine.workers import Workers
 from agentmem.indexes.keywords import KeywordIndex
 from agentmem.indexes.lance import LanceIndex
@@ -100,6 +100,7 @@ class Engine:
         self._given = embedder
         self._clock = clock
         prepare_folder(path)
+        model = learned(path, embedder)
         database, performance = path / DATABASE, settings.performance
         gate, in_use = FileLock(path / WRITE_LOCK), FileLock(path / OPEN_LOCK)
         with ExitStack() as stack:
@@ -110,7 +111,7 @@ class Engine:
             with self.files.opening(gate, performance.lock_timeout_s) as replaced, ExitStack() as inside:
                 inside.callback(in_use.close)
                 self._connection, number, chosen = open_store(
-                    self.files, path, settings, embedder, any_model=any_model, replaced=replaced
+                    self.files, path, settings, model, any_model=any_model, replaced=replaced
                 )
                 inside.callback(self._connection.close)
                 self.folder = self.files.folder
@@ -254,7 +255,8 @@ class Engine:
         # None is the model that the store has.
         if not any_model and embedder is not None and embedder is not self._given and embedder != self._given:
             wanted = open_embedder(embedder, cache_size=0)
-            if (wanted.name, wanted.dim) != (self.embedder.name, self.embedder.dim):
+            settle(wanted, self.embedder.name, self.embedder.dim)
+            if wanted.name != self.embedder.name or wanted.dim != self.embedder.dim:
                 raise mismatch(self.path, self.embedder.name, self.embedder.dim, wanted)
 
     def check_process(self) -> None:

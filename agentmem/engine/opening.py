@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
-from agentmem.embedding import fingerprint_of, open_embedder
+from agentmem.embedding import fingerprint_of, known_dim, open_embedder, settle
 from agentmem.embedding.absent import AbsentModel
 from agentmem.settings import Settings
 from agentmem.stores import meta
 from agentmem.stores.connection import Connection
 from agentmem.stores.files import OpenFiles
+from agentmem.stores.folder import is_store
 from agentmem.stores.schema import configure, migrate
 from agentmem.types.errors import ModelMismatchError
-from agentmem.types.ports import Embedder
+from agentmem.types.ports import AnyEmbedder, Embedder
 
-Spec: TypeAlias = str | os.PathLike[str] | Embedder | None
+Spec: TypeAlias = AnyEmbedder
 """An embedding model as callers name it; see ``open_embedder``."""
 
 
@@ -54,12 +55,28 @@ def find_model(
     """The generation of the store's model, and the model: see ``open_store``."""
     name, dim = meta.get(connection, meta.MODEL), meta.get(connection, meta.DIM)
     embedder = open_model(connection, settings, given)
-    wanted = (embedder.name, embedder.dim, fingerprint_of(embedder))
-    if name is not None and (name, int(dim), meta.get(connection, meta.MODEL_FINGERPRINT)) != wanted:
-        if not any_model:
-            raise mismatch(path, name, int(dim), embedder)
-        embedder = AbsentModel(name, int(dim))
+    if name is not None:
+        settle(embedder, name, int(dim))
+        held, wanted = meta.get(connection, meta.MODEL_FINGERPRINT), fingerprint_of(embedder)
+        # By its name first: the dimension of another model need not be known, and is not asked for.
+        if embedder.name != name or (embedder.dim, wanted) != (int(dim), held):
+            if not any_model:
+                raise mismatch(path, name, int(dim), embedder)
+            embedder = AbsentModel(name, int(dim))
     return int(meta.get(connection, meta.GENERATION) or 1), embedder
+
+
+def learned(path: Path, given: Spec) -> Spec:
+    """The same model; for a path that has no store yet, with a dimension that is known.
+
+    Called before the locks of a store are taken: a model may have to embed something to learn it, over a network.
+    """
+    if given is None or isinstance(given, (str, os.PathLike)) or is_store(path):
+        return cast("Spec", given)
+    embedder = open_embedder(given, cache_size=0)
+    if known_dim(embedder) is None:
+        _ = embedder.dim
+    return embedder
 
 
 def open_model(connection: Connection, settings: Settings, given: Spec) -> Embedder:
@@ -72,7 +89,7 @@ def note_model(connection: Connection, embedder: Embedder, given: Spec) -> None:
     """Note which model the store's vectors are of, and how to open it again (None for an object of the caller's)."""
     spec = "" if given is None else None
     if isinstance(given, (str, os.PathLike)):
-        spec = os.fspath(given)
+        spec = os.fspath(cast("str | os.PathLike[str]", given))
         spec = os.path.abspath(spec) if os.path.isdir(spec) else spec
     meta.put(connection, meta.DIM, embedder.dim)
     meta.put(connection, meta.MODEL_FINGERPRINT, fingerprint_of(embedder))
@@ -82,8 +99,9 @@ def note_model(connection: Connection, embedder: Embedder, given: Spec) -> None:
 
 def mismatch(path: Path, name: str, dim: int, wanted: Embedder) -> ModelMismatchError:
     """The error for a store that holds the vectors of another model."""
-    other = f"{wanted.name!r} ({wanted.dim})"
-    if (name, dim) == (wanted.name, wanted.dim):
+    other_dim = known_dim(wanted)
+    other = repr(wanted.name) if other_dim is None else f"{wanted.name!r} ({other_dim})"
+    if (name, dim) == (wanted.name, other_dim):
         other = f"the {wanted.name!r} that is installed here, whose files differ"
     return ModelMismatchError(
         f"{path} holds embeddings of {name!r} ({dim} dimensions) and cannot be used with {other}; "

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -66,9 +65,7 @@ class _Plan:
         repository.set_meta(meta.NEXT_GENERATION, json.dumps(asdict(self)))
 
 
-def reembed(
-    engine: Engine, model: str | os.PathLike[str] | Embedder | None, progress: Progress | None = None
-) -> ReembedReport:
+def reembed(engine: Engine, model: Spec, progress: Progress | None = None) -> ReembedReport:
     """Embed every record with another model and make it the store's; see ``Memory.reembed``."""
     engine.check_writable()
     engine.check_process()

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from agentmem.embedding import fingerprint_of
+from agentmem.embedding import fingerprint_of, known_dim, settle
 from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.opening import Spec, note_model, open_model
 from agentmem.settings import Settings
@@ -175,10 +175,13 @@ class _Transfer:
         for key, value in known.items():
             meta.put(self._new, key, value)
         embedder = open_model(self._new, settings, given)
-        if meta.MODEL in known and (embedder.name, embedder.dim) != (known[meta.MODEL], int(known[meta.DIM])):
+        if meta.MODEL in known:
+            settle(embedder, known[meta.MODEL], int(known[meta.DIM]))
+        if meta.MODEL in known and (embedder.name, known_dim(embedder)) != (known[meta.MODEL], int(known[meta.DIM])):
             raise ModelMismatchError(
                 f"the damaged store holds embeddings of {known[meta.MODEL]!r} ({known[meta.DIM]} dimensions), "
-                f"not of {embedder.name!r} ({embedder.dim}); open it with the model it has to salvage it"
+                f"not of {embedder.name!r} ({known_dim(embedder) or 'unknown'}); "
+                "open it with the model it has to salvage it"
             )
         if meta.MODEL in known and known.get(meta.MODEL_FINGERPRINT) != fingerprint_of(embedder):
             raise ModelMismatchError(

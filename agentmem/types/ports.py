@@ -6,8 +6,9 @@ test inherits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from agentmem.types.clock import Micros
 
@@ -65,6 +66,42 @@ class Embedder(Protocol):
     def embed_query(self, text: str) -> Vector:
         """Embed one text to search with: float32, shape ``(dim,)``."""
         ...
+
+
+class RemoteEmbedder(Protocol):
+    """An ``Embedder`` that is asked over a network, say: its methods may be async, its dimension known late.
+
+    What is async runs on one event loop (asyncio) that the package has for this, on a thread of its own: what belongs
+    to a loop, such as a pool of connections, must not be used by the program's own loops as well.
+    """
+
+    @property
+    def name(self) -> str:
+        """As for an ``Embedder``."""
+        ...
+
+    @property
+    def dim(self) -> int | None:
+        """Length of a vector; None, or an error, as long as nothing was embedded.
+
+        Where a new store is made, a word is embedded then to find out; a store that has vectors knows.
+        """
+        ...
+
+    def embed_documents(self, texts: list[str]) -> Awaitable[Any] | Any:
+        """A vector for each text, as an array or as lists of numbers; or what is awaited for them."""
+        ...
+
+    def embed_query(self, text: str) -> Awaitable[Any] | Any:
+        """The vector of one text to search with; or what is awaited for it."""
+        ...
+
+
+EmbedFunction: TypeAlias = Callable[[list[str]], object]
+"""A function, also an async one, from texts to a vector for each, as an array or as lists of numbers."""
+AnyEmbedder: TypeAlias = str | os.PathLike[str] | Embedder | RemoteEmbedder | EmbedFunction | None
+"""An embedding model: None for the bundled one, a name that fastembed knows, the folder of an ONNX model, an object of
+the caller's, or a function."""
 
 
 @runtime_checkable
