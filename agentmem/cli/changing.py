@@ -50,6 +50,9 @@ def update(
         str | None,
         typer.Option(metavar="JSON", help="An object that is merged key by key, null removes a key; null removes all."),
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="The metadata are exactly those of --metadata; nothing is merged.")
+    ] = False,
     ttl: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Invisible after this long from now; none: never.")
     ] = None,
@@ -59,6 +62,8 @@ def update(
     ] = None,
     table: AsTable = None,
 ) -> None:
+    if replace and metadata is None:
+        raise typer.BadParameter("--replace goes with --metadata")
     changed: dict[str, Any] = {
         "content": UNSET if content is None else content,
         "metadata": UNSET,
@@ -69,7 +74,8 @@ def update(
         changed["metadata"] = None if metadata.strip() == "null" else values.json_object(metadata, "--metadata")
     output = Output(table)
     with reporting(), opened(path) as memory:
-        output.record(within(memory, user, agent, run).update(id, **changed, if_version=if_version))
+        view = within(memory, user, agent, run)
+        output.record(view.update(id, **changed, merge=not replace, if_version=if_version))
 
 
 def _number(text: str) -> float | None:

@@ -179,15 +179,17 @@ def get(
     user: User = None,
     agent: Agent = None,
     run: Run = None,
+    deleted: Annotated[
+        bool, typer.Option("--deleted", help="Also one that was deleted or has expired, and can be restored.")
+    ] = False,
     table: AsTable = None,
 ) -> None:
     output = Output(table)
     with reporting(), opened(path, reading=True) as memory:
-        record = within(memory, user, agent, run).get(id)
+        record = within(memory, user, agent, run).get(id, deleted=deleted)
         if record is None:
-            raise NotFoundError(
-                f"there is no record with the id {id!r} here; `agentmem history` also shows deleted ones"
-            )
+            hint = "" if deleted else "; --deleted shows one that can be restored, `agentmem history` what became of it"
+            raise NotFoundError(f"there is no record with the id {id!r} here{hint}")
         output.record(record)
 
 

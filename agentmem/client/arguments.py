@@ -190,8 +190,13 @@ def listing(scope: Scope, options: PageOptions, zone: tzinfo) -> Listing:
     )
 
 
-def doomed(scope: Scope, filters: Mapping[str, object] | None, before: object, zone: tzinfo) -> Conditions:
-    """Which records of a scope ``delete_all`` is to delete. Raises ``ScopeError`` where that may be too many."""
+def doomed(
+    scope: Scope, filters: Mapping[str, object] | None, before: object, zone: tzinfo, *, bound: bool
+) -> Conditions:
+    """Which records of a scope ``delete_all`` is to delete. Raises ``ScopeError`` where that may be too many.
+
+    ``bound``: a view is asked, so that it is clear whose are meant, those of no user included.
+    """
     operations.load()
     from agentmem.stores.timeline import added_before
 
@@ -199,7 +204,7 @@ def doomed(scope: Scope, filters: Mapping[str, object] | None, before: object, z
     if before is not None:
         times, limits = added_before(check_local_instant(before, "before", zone))
         where, params = [*where, *times], [*params, *limits]
-    if scope == Scope():
+    if scope == Scope() and not bound:
         raise ScopeError(
             "delete_all() needs user_id, agent_id or run_id, so that nothing is wiped by accident; "
             "user_id=ALL, with before or filters, is for everybody's records"
@@ -265,6 +270,7 @@ def patch_of(
     *,
     content: object,
     metadata: object,
+    merge: object,
     ttl: object,
     importance: object,
     if_version: object,
@@ -273,22 +279,32 @@ def patch_of(
     from agentmem.stores.rows import Patch
 
     values: dict[str, Value] = {}
-    merge: dict[str, Any] | None = None
+    merged: dict[str, Any] | None = None
     if content is not UNSET:
         values["content"] = check_content(content, settings)
-    if metadata is None:
+    merging = check_flag(merge, "merge")
+    if metadata is UNSET:
+        if not merging:
+            raise InvalidInputError(
+                "merge=False says how metadata is stored, and there is none; give metadata, too, or leave merge out",
+                field="merge",
+            )
+    elif metadata is None:
         values["metadata"] = None
-    elif metadata is not UNSET:
+    else:
         text = metadata_json(metadata, settings.max_metadata_bytes)
-        merge = {} if text is None else json.loads(text)
+        if merging:
+            merged = {} if text is None else json.loads(text)
+        else:
+            values["metadata"] = text
     if ttl is not UNSET:
         values["expires_at"] = None if ttl is None else now + check_ttl(ttl)
     if importance is not UNSET:
         values["importance"] = None if importance is None else check_number(importance, "importance", 0, 1)
     wanted = check_version(if_version, "if_version")
-    if not values and merge is None:
+    if not values and merged is None:
         raise InvalidInputError("update() was given nothing to change", field="content")
-    return Patch(values, metadata_merge=merge, metadata_limit=settings.max_metadata_bytes, if_version=wanted)
+    return Patch(values, metadata_merge=merged, metadata_limit=settings.max_metadata_bytes, if_version=wanted)
 
 
 def feedback_data(rating: object, accepted: object, query: object) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from agentmem import operations
 from agentmem.client.border import ITERATED, Border, words_only
 from agentmem.client.checks import check_batch, check_chunk, check_stream
 from agentmem.client.drafts import is_light
+from agentmem.client.handle import Handle
 from agentmem.client.importing import Checked, Importing
 from agentmem.client.lifecycle import AsyncLifecycleClient
-from agentmem.client.memory import Memory
+from agentmem.client.memory import Memory, client_on
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.client.streaming import AddStream, Unread, batches
 from agentmem.client.waiting import in_thread, wait_for
@@ -73,8 +74,9 @@ class AsyncMemory:
         clock: Clock | None = None,
         read_only: bool = False,
     ) -> None:
-        self._blocking = Memory(path, settings=settings, embedder=embedder, clock=clock, read_only=read_only)
-        self._border = Border(self._blocking.handle)
+        self._border = Border(Handle(path, settings, embedder, clock, read_only=read_only))
+        self._blocking = client_on(self._border)
+        self._opened = True
 
     async def __aenter__(self) -> AsyncMemory:
         return self
@@ -85,8 +87,12 @@ class AsyncMemory:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Finish what is queued and release the store."""
-        await anyio.to_thread.run_sync(self._blocking.close)
+        """Finish what is queued and release the store, for its views and for ``blocking``, too.
+
+        A view, and what ``Memory.aio`` gives, have nothing of their own to close: this does nothing there.
+        """
+        if self._opened:
+            await anyio.to_thread.run_sync(self._border.handle.close)
 
     async def close(self) -> None:
         """The same as ``aclose``."""
@@ -94,10 +100,22 @@ class AsyncMemory:
 
     def scoped(self, *, user_id: Id | None = None, agent_id: Id | None = None, run_id: Id | None = None) -> AsyncMemory:
         """See ``Memory.scoped``."""
-        view = AsyncMemory.__new__(AsyncMemory)
-        view._blocking = self._blocking.scoped(user_id=user_id, agent_id=agent_id, run_id=run_id)
-        view._border = self._border.scoped(user_id, agent_id, run_id)
-        return view
+        border = self._border.scoped(user_id, agent_id, run_id)
+        return client_beside(client_on(border), border)
+
+    def userless(self, *, agent_id: Id | None = None, run_id: Id | None = None) -> AsyncMemory:
+        """See ``Memory.userless``."""
+        border = self._border.userless(agent_id, run_id)
+        return client_beside(client_on(border), border)
+
+    @property
+    def blocking(self) -> Memory:
+        """This client for code that does not await, such as other threads: the same store, engine and scope.
+
+        It has nothing of its own to close: it works until this client is closed, and closing it, or leaving a ``with``
+        of it, does nothing. Not for the thread of an event loop, which it would hold up.
+        """
+        return self._blocking
 
     # -- adding ------------------------------------------------------------------------------------------------------
 
@@ -282,9 +300,9 @@ class AsyncMemory:
         options = PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, by=by, limit=limit)
         return await self._run(self._border.recent, options)
 
-    async def get(self, id: Id) -> MemoryRecord | None:
+    async def get(self, id: Id, *, deleted: bool = False) -> MemoryRecord | None:
         """See ``Memory.get``."""
-        return await self._run(self._blocking.get, id)
+        return await self._run(self._blocking.get, id, deleted=deleted)
 
     async def page(
         self,
@@ -424,6 +442,7 @@ class AsyncMemory:
         *,
         content: str | Unset = UNSET,
         metadata: Mapping[str, Any] | Unset | None = UNSET,
+        merge: bool = True,
         ttl: Ttl | Unset | None = UNSET,
         importance: float | Unset | None = UNSET,
         if_version: int | None = None,
@@ -434,6 +453,7 @@ class AsyncMemory:
             id,
             content=content,
             metadata=metadata,
+            merge=merge,
             ttl=ttl,
             importance=importance,
             if_version=if_version,
@@ -446,6 +466,13 @@ class AsyncMemory:
     async def delete_many(self, ids: Sequence[Id]) -> list[bool]:
         """See ``Memory.delete_many``."""
         return await self._wait(self._blocking.delete_many, ids)
+
+    async def pop(
+        self, *, run_id: Id, user_id: Id | None = None, agent_id: Id | None = None, n: int = 1, by: By = "event"
+    ) -> list[MemoryRecord]:
+        """See ``Memory.pop``."""
+        options = PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, by=by)
+        return await self._wait(self._border.pop, options, n)
 
     async def delete_all(
         self,
@@ -589,6 +616,13 @@ class AsyncMemory:
         check = partial(importing.check, items, first_index)
         light = not importing.reads and is_light(items, None if metadata is None else [metadata] * len(items))
         return check() if light else await self._run(check)
+
+
+def client_beside(blocking: Memory, border: Border) -> AsyncMemory:
+    """The same client for event loops; whoever opened it closes it."""
+    client = AsyncMemory.__new__(AsyncMemory)
+    client.__dict__.update(_blocking=blocking, _border=border, _opened=False)
+    return client
 
 
 async def _on(workers: Workers, call: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agentmem import operations
 from agentmem.client.arguments import check_departed_cursor, departed, doomed, field_of, listing, search_request
-from agentmem.client.checks import check_flag, check_limit, check_scope, check_tokens, token_counter
+from agentmem.client.checks import check_flag, check_limit, check_scope, check_tokens, check_turns, token_counter
 from agentmem.client.drafts import draft
 from agentmem.client.filterhints import FieldHints
 from agentmem.client.importing import Importing
@@ -43,8 +43,16 @@ class Border:
     def scoped(self, user_id: object, agent_id: object, run_id: object) -> Border:
         """The same store with a scope bound. Raises ``ScopeError`` for no scope at all, or not in this one."""
         if user_id is None and agent_id is None and run_id is None:
-            raise ScopeError("scoped() needs at least one of user_id, agent_id, run_id")
+            raise ScopeError("scoped() needs at least one of user_id, agent_id, run_id; userless() is for no user")
         return Border(self.handle, self.scope(user_id, agent_id, run_id, write=True))
+
+    def userless(self, agent_id: object, run_id: object) -> Border:
+        """The same store with no user bound. Raises ``ScopeError`` in a view of a user."""
+        scope = self.scope(None, agent_id, run_id, write=True)
+        if scope.user_id is not None:
+            bound = f"user_id is bound by scoped() to {scope.user_id!r}"
+            raise ScopeError(f"{bound}; call userless() on the unbound memory")
+        return Border(self.handle, scope)
 
     def scope(self, user_id: object, agent_id: object, run_id: object, *, write: bool = False) -> Scope:
         """The scope of a call: what is bound, narrowed by what is given."""
@@ -119,6 +127,14 @@ class Border:
             raise ScopeError("recent() needs run_id, the conversation to continue")
         return self.page(options).records[::-1]
 
+    def pop(self, options: PageOptions, n: object) -> list[MemoryRecord]:
+        """See ``Memory.pop``."""
+        scope = self.scope(options.user_id, options.agent_id, options.run_id, write=True)
+        if scope.run_id is None:
+            raise ScopeError("pop() needs run_id, the conversation to take the last turns of")
+        wanted = check_turns(n)
+        return operations.pop.pop(self.handle.engine(), listing(scope, options, self.handle.zone()), wanted)
+
     def count(self, options: PageOptions) -> int:
         """See ``Memory.count``."""
         scope = self.scope(options.user_id, options.agent_id, options.run_id)
@@ -144,7 +160,8 @@ class Border:
         """See ``Memory.delete_all``."""
         wanted = check_flag(dry_run, "dry_run")
         scope = self.scope(options.user_id, options.agent_id, options.run_id)
-        which = doomed(scope, options.filters, before, self.handle.zone())
+        bound = self.bound is not None
+        which = doomed(scope, options.filters, before, self.handle.zone(), bound=bound)
         count = operations.change.delete_matching(self.handle.engine(), scope, which, dry_run=wanted)
         if not count:
             self.hint(scope, options.filters)
@@ -162,7 +179,7 @@ class Border:
     def restore_all(self, options: PageOptions, why: object, dry_run: object) -> int:
         """See ``Memory.restore_all``."""
         scope = self.scope(options.user_id, options.agent_id, options.run_id, write=True)
-        if scope == Scope():
+        if scope == Scope() and self.bound is None:
             raise ScopeError(
                 "restore_all() needs user_id, agent_id or run_id, so that not everything comes back at once"
             )
@@ -185,6 +202,7 @@ def within(bound: Scope, given: Scope) -> Scope:
         if wanted is not None and fixed is not None and wanted is not ALL and composed(wanted) == composed(fixed):
             wanted = None  # the same name: how the bound one is spelled decides
         if wanted is not None and wanted != fixed and (fixed is not None or name == "user_id"):
-            raise ScopeError(f"{name} is bound by scoped() and cannot be {wanted!r}; use the unbound memory for that")
+            by = "scoped()" if fixed is not None else "scoped() or userless() to no user"
+            raise ScopeError(f"{name} is bound by {by} and cannot be {wanted!r}; use the unbound memory for that")
         merged.append(fixed if wanted is None else wanted)
     return Scope(*merged)

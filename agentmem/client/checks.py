@@ -121,6 +121,18 @@ def check_offset(value: object) -> int:
     return number
 
 
+def check_turns(value: object) -> int:
+    """How many turns to take: 1 to 10,000, which go in one transaction."""
+    number = as_number(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MAX_LIMIT:
+        raise InvalidInputError(
+            f"n must be an int from 1 to {MAX_LIMIT:,}, not {shown(value)}; to delete all of a conversation use "
+            "delete_all()",
+            field="n",
+        )
+    return number
+
+
 def check_ttl(value: object) -> Micros:
     """A time to live, as a timedelta or seconds, in microseconds."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else as_number(value)

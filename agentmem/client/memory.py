@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
+from importlib import import_module
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -43,10 +45,12 @@ from agentmem.types.enums import (
 from agentmem.types.errors import InvalidInputError, ScopeError, StoreCorruptError
 from agentmem.types.inputs import Item
 from agentmem.types.ports import AnyEmbedder
+from agentmem.types.promise import aside
 from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults
 from agentmem.types.reports import EraseReport, Erasure, Group, Health, ReembedReport, Stats, VerifyReport
 
 if TYPE_CHECKING:
+    from agentmem import AsyncMemory
     from agentmem.settings import Settings
 
 
@@ -78,6 +82,7 @@ class Memory:
     ) -> None:
         self.handle = Handle(path, settings, embedder, clock, read_only=read_only)
         self._border = Border(self.handle)
+        self._opened = True
 
     def __enter__(self) -> Memory:
         return self
@@ -88,8 +93,11 @@ class Memory:
         self.close()
 
     def close(self) -> None:
-        """Finish what is queued and release the store. A scoped view has nothing of its own to close."""
-        if self._border.bound is None:
+        """Finish what is queued and release the store, for its views and for ``aio``, too.
+
+        A view, and what ``AsyncMemory.blocking`` gives, have nothing of their own to close: this does nothing there.
+        """
+        if self._opened:
             self.handle.close()
 
     def scoped(self, *, user_id: Id | None = None, agent_id: Id | None = None, run_id: Id | None = None) -> Memory:
@@ -97,10 +105,24 @@ class Memory:
 
         Raises ``ScopeError`` for no scope at all, and later for calls that name another one.
         """
-        border = self._border.scoped(user_id, agent_id, run_id)
-        view = Memory.__new__(Memory)
-        view.handle, view._border = self.handle, border
-        return view
+        return client_on(self._border.scoped(user_id, agent_id, run_id))
+
+    def userless(self, *, agent_id: Id | None = None, run_id: Id | None = None) -> Memory:
+        """A view of the records that were stored without a user, as ``scoped`` gives one of a user's.
+
+        Every call on it concerns these alone, ``get`` and ``delete_all()`` included; with a ``user_id`` it raises
+        ``ScopeError``, and so does ``userless`` itself on a view of a user.
+        """
+        return client_on(self._border.userless(agent_id, run_id))
+
+    @property
+    def aio(self) -> AsyncMemory:
+        """This client for event loops: the same store, engine and scope, for code that awaits.
+
+        Made anew each time, at no cost, so nothing of it needs to be kept. It has nothing of its own to close: it works
+        until this client is closed, and closing it, or leaving an ``async with`` of it, does nothing.
+        """
+        return _for_loops().client_beside(self, self._border)
 
     # -- adding ------------------------------------------------------------------------------------------------------
 
@@ -336,9 +358,14 @@ class Memory:
         """
         return self._border.recent(PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, by=by, limit=limit))
 
-    def get(self, id: Id) -> MemoryRecord | None:
-        """The record with this id, or None if there is none (here), or it is deleted or expired."""
-        return operations.read.get(self.handle.engine(), check_id(id), self._border.bound)
+    def get(self, id: Id, *, deleted: bool = False) -> MemoryRecord | None:
+        """The record with this id, or None if there is none (here), or it is deleted or expired.
+
+        With ``deleted=True`` also one that was deleted or has expired, as long as ``restore`` can bring it back;
+        ``updated_at`` is when it went. Looking at such a record is no use of it.
+        """
+        wanted = check_flag(deleted, "deleted")
+        return operations.read.get(self.handle.engine(), check_id(id), self._border.bound, deleted=wanted)
 
     def page(
         self,
@@ -509,21 +536,23 @@ class Memory:
         *,
         content: str | Unset = UNSET,
         metadata: Mapping[str, Any] | Unset | None = UNSET,
+        merge: bool = True,
         ttl: Ttl | Unset | None = UNSET,
         importance: float | Unset | None = UNSET,
         if_version: int | None = None,
     ) -> MemoryRecord:
         """Change a record; what is left out stays. Returns the record as it is now.
 
-        ``metadata`` is merged key by key (None removes a key; None for the whole removes all). ``ttl`` counts from now;
-        None removes the limit. ``if_version`` makes the change conditional on the version that was read.
+        ``metadata`` is merged key by key (None removes a key; None for the whole removes all); with ``merge=False`` it
+        replaces what is there, and is kept as ``add`` would keep it. ``ttl`` counts from now; None removes the limit.
+        ``if_version`` makes the change conditional on the version that was read.
 
         Raises ``NotFoundError``, ``ConflictError`` (another version), ``InvalidInputError``, ``EmbeddingError``.
         """
         engine = self.handle.engine()
         patch = patch_of(
             engine.settings, engine.now(),
-            content=content, metadata=metadata, ttl=ttl, importance=importance, if_version=if_version,
+            content=content, metadata=metadata, merge=merge, ttl=ttl, importance=importance, if_version=if_version,
         )  # fmt: skip
         return operations.change.update(engine, check_id(id), patch, self._border.bound)
 
@@ -541,6 +570,17 @@ class Memory:
         """
         return operations.change.delete_many(self.handle.engine(), check_ids(ids), self._border.bound)
 
+    def pop(
+        self, *, run_id: Id, user_id: Id | None = None, agent_id: Id | None = None, n: int = 1, by: By = "event"
+    ) -> list[MemoryRecord]:
+        """Delete the last ``n`` records of a conversation and return them as they were, oldest first.
+
+        These are the ones that ``recent`` shows with ``limit=n``; fewer if there are no more. It happens in one
+        transaction: whoever else pops the same conversation, here or in another process, gets others. ``restore``
+        brings one back.
+        """
+        return self._border.pop(PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, by=by), n)
+
     def delete_all(
         self,
         *,
@@ -554,7 +594,8 @@ class Memory:
         """Delete every record of a scope that passes the filters; returns how many (``dry_run``: would be).
 
         With ``before``, only those that were added before that (``created_at``; times without an offset are those of
-        the setting ``retrieval.time_zone``). At least one id is required. ``user_id=ALL``, everybody's records, takes
+        the setting ``retrieval.time_zone``). At least one id is required, unless this is
+        a view. ``user_id=ALL``, everybody's records, takes
         ``before``, ``filters``, ``agent_id`` or ``run_id`` besides, and raises ``ScopeError`` without.
 
         Runs in transactions of 2,000 records: interrupted, it has deleted a part. ``restore_all`` brings them back.
@@ -727,3 +768,16 @@ class Memory:
     def compact(self) -> None:
         """Merge files, remove what is left of what was erased, and give space back to the disk."""
         operations.compact.compact(self.handle.engine())
+
+
+@cache
+def _for_loops() -> Any:
+    # By its name, since that module imports this one; and anyio comes with it, for those who need it.
+    return aside(lambda: import_module("agentmem.client.asyncmemory"))
+
+
+def client_on(border: Border) -> Memory:
+    """A client of a store that somebody else opens and closes: a view, or the other face of an ``AsyncMemory``."""
+    client = Memory.__new__(Memory)
+    client.__dict__.update(handle=border.handle, _border=border, _opened=False)
+    return client

@@ -52,15 +52,20 @@ def page(engine: Engine, listing: Listing, limit: int) -> Page:
         return Page([], None)
     records, now = engine.repository, engine.now()
     end = listing.offset + limit + 1
-    if listing.by == "updated":
-        walked = _by_change(records, key, now, listing, end)
-    else:
-        walked = (_by_event if listing.by == "event" else _by_adding)(records, key, now, listing)
-    found = list(islice(walked, listing.offset, end))
+    found = list(islice(rows_of(records, key, now, listing, end), listing.offset, end))
     # Once more, since any of them may have been deleted since it was found.
     stored = {item.row: item for item in records.find_rows(row for row, _ in found[:limit]) if visible(item, now)}
     listed = list(records.known(stored[row] for row, _ in found[:limit] if row in stored))
     return Page(listed, cursor_of(listing.order, found[limit - 1][1]) if len(found) > limit else None)
+
+
+def rows_of(
+    records: Records, key: ScopeKey, now: Micros, listing: Listing, most: int
+) -> Iterator[tuple[int, int | Position | Change]]:
+    """The rows of a list, each with the place after it; at least the first ``most`` of them."""
+    if listing.by == "updated":
+        return _by_change(records, key, now, listing, most)
+    return (_by_event if listing.by == "event" else _by_adding)(records, key, now, listing)
 
 
 def _by_adding(records: Records, key: ScopeKey, now: Micros, listing: Listing) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from agentmem.engine.engine import Engine
 from agentmem.stores import erasure
-from agentmem.stores.rows import Stored, not_found
+from agentmem.stores.rows import Stored, not_found, restorable, visible
 from agentmem.types.clock import to_datetime
 from agentmem.types.errors import NotFoundError
 from agentmem.types.inputs import Scope
@@ -32,12 +32,18 @@ def must_find(engine: Engine, id: str, scope: Scope | None, *, any_state: bool =
     return stored
 
 
-def get(engine: Engine, id: str, scope: Scope | None) -> MemoryRecord | None:
-    """The live record that somebody asks for by its id, which counts as an access."""
-    stored = find(engine, id, scope)
+def get(engine: Engine, id: str, scope: Scope | None, *, deleted: bool = False) -> MemoryRecord | None:
+    """The live record that somebody asks for by its id, which counts as an access.
+
+    With ``deleted`` also one that can be brought back, which does not.
+    """
+    stored, now = find(engine, id, scope, any_state=deleted), engine.now()
     if stored is None:
         return None
-    engine.lifecycle.accesses.read(engine.now(), stored.row)
+    if visible(stored, now):
+        engine.lifecycle.accesses.read(now, stored.row)
+    elif not restorable(stored, now, engine.lifecycle.rules.grace):
+        return None
     try:
         return engine.record(stored)
     except NotFoundError:  # erased meanwhile, as if the call had come later

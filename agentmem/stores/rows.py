@@ -173,6 +173,11 @@ def past_grace(stored: Stored, now: Micros, grace: Micros) -> bool:
     return stored.state == EXPIRED and stored.updated_at + grace <= now
 
 
+def restorable(stored: Stored, now: Micros, grace: Micros) -> bool:
+    """Whether a record that is gone can be brought back; of one that is there it says nothing."""
+    return stored.state != ERASED and not expired(stored, now) and not past_grace(stored, now, grace)
+
+
 def visible(stored: Stored, now: Micros) -> bool:
     """Whether reads may return the record."""
     return stored.state == LIVE and not expired(stored, now)

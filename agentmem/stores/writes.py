@@ -21,9 +21,8 @@ from agentmem.stores.rows import (
     Patch,
     ScopeKey,
     Stored,
-    expired,
     not_found,
-    past_grace,
+    restorable,
     version_conflict,
     visible,
 )
@@ -175,7 +174,7 @@ class Repository(Records):
         One that expired comes back for ``grace`` microseconds only; its layer's time to live begins anew.
         """
         current = self.find_by_id(id, scope)
-        if current is None or current.state == ERASED or expired(current, now) or past_grace(current, now, grace):
+        if current is None or not restorable(current, now, grace):
             raise not_found(id)
         if patch.if_version is not None and current.version != patch.if_version:
             raise version_conflict(id, patch.if_version, current.version)

@@ -681,7 +681,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "delete": {"id": "none"}, "delete_many": {"ids": ["none"]}, "delete_all": {"user_id": "zoe"},
     "erase": {"id": "none"}, "erase_all": {"user_id": "zoe"}, "erasures": {"user_id": "zoe"}, "history": {"id": "tea"},
     "restore": {"id": "tea"},
-    "feedback": {"id": "tea", "rating": 3}, "scoped": {"user_id": "ada"},
+    "feedback": {"id": "tea", "rating": 3}, "scoped": {"user_id": "ada"}, "userless": {}, "pop": {"run_id": "r"},
 }  # fmt: skip
 WITHOUT_VALUES = {"close", "flush", "warm_up", "stats", "health", "verify", "repair", "compact"}
 # What they take is not a value but a model, and what they do takes seconds; tests of their own.

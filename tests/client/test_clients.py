@@ -35,6 +35,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "restore_all": {"user_id": "u"},
     "update": {"id": "x", "importance": 0.5}, "delete": {"id": "x"},
     "delete_many": {"ids": ["x"]}, "delete_all": {"user_id": "u"},
+    "pop": {"run_id": "r"},
     "erase": {"id": "x"},
     "erase_all": {"user_id": "u"}, "erasures": {"user_id": "u"}, "history": {"id": "x"}, "restore": {"id": "x"},
     "feedback": {"id": "x", "rating": 3},
@@ -143,10 +144,10 @@ def test_one_who_stops_waiting_for_the_opening_does_not_stop_the_others(store: P
 
 
 def test_both_clients_have_the_same_names() -> None:
-    assert public(AsyncMemory) - {"aclose"} == public(Memory)
+    assert public(AsyncMemory) - {"aclose", "blocking"} == public(Memory) - {"aio"}
     assert public(AsyncLifecycleClient) == public(LifecycleClient)
     ours = {f"lifecycle.{name}" for name in public(LifecycleClient)}
-    assert CALLS.keys() == public(Memory) - {"close", "scoped", "lifecycle"} | ours
+    assert CALLS.keys() == public(Memory) - {"close", "scoped", "userless", "aio", "lifecycle"} | ours
     assert {"__aenter__", "__aexit__"} <= vars(AsyncMemory).keys()
     assert {"__enter__", "__exit__"} <= vars(Memory).keys()
 
@@ -157,7 +158,7 @@ def signature(function: Any) -> inspect.Signature:
     return inspect.signature(function, eval_str=True, globals=names)
 
 
-@pytest.mark.parametrize("name", [*sorted(CALLS), "scoped", "__init__"])
+@pytest.mark.parametrize("name", [*sorted(CALLS), "scoped", "userless", "__init__"])
 def test_both_clients_take_and_return_the_same(name: str) -> None:
     owners = (LifecycleClient, AsyncLifecycleClient) if name.startswith("lifecycle.") else (Memory, AsyncMemory)
     blocking, waiting = (getattr(owner, name.removeprefix("lifecycle.")) for owner in owners)
@@ -170,7 +171,7 @@ def test_both_clients_take_and_return_the_same(name: str) -> None:
         assert inspect.isasyncgenfunction(waiting) == (name == "iterate")  # the other checks its arguments at once
         assert ours.return_annotation == Iterator[theirs.return_annotation.__args__[0]]
         assert theirs.return_annotation.__origin__ in (AsyncIterator, AsyncIterable)
-    elif name == "scoped":
+    elif name in ("scoped", "userless"):
         assert (ours.return_annotation, theirs.return_annotation) == (Memory, AsyncMemory)
     elif name != "__init__":
         assert inspect.iscoroutinefunction(waiting)
