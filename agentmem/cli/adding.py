@@ -63,6 +63,13 @@ def add(
             metavar="raise|skip", help="What becomes of a bad line: an error, or it is left out and reported."
         ),
     ] = OnError.RAISE,
+    on_conflict: Annotated[
+        OnError,
+        typer.Option(
+            metavar="raise|skip",
+            help="What becomes of a line whose id another memory has: an error, or it is left out and reported.",
+        ),
+    ] = OnError.RAISE,
     repair: Annotated[
         bool, typer.Option("--repair", help="Replace what is no text (half emoji, NULs, stray bytes) by U+FFFD.")
     ] = False,
@@ -85,8 +92,11 @@ def add(
     many = text == "-" or file is not None
     if many and id is not None:
         raise typer.BadParameter("--id belongs to one memory; in a JSON Lines file, give each line an 'id'")
-    if not many and (on_error is OnError.SKIP or repair or encoding or origin is not None):
-        raise typer.BadParameter("--on-error, --repair, --encoding and --source belong to many: - or --file")
+    skips = OnError.SKIP in (on_error, on_conflict)
+    if not many and (skips or repair or encoding or origin is not None):
+        raise typer.BadParameter(
+            "--on-error, --on-conflict, --repair, --encoding and --source belong to many: - or --file"
+        )
     known_encoding(encoding)
     options = AddOptions(
         user_id=user,
@@ -117,7 +127,12 @@ def add(
             Interrupt() as interrupt,
         ):
             added = memory.add_stream(
-                interrupt.items(items), on_error=on_error.value, repair=repair, source=origin, **options.arguments()
+                interrupt.items(items),
+                on_error=on_error.value,
+                on_conflict=on_conflict.value,
+                repair=repair,
+                source=origin,
+                **options.arguments(),
             )
             try:
                 output.added_stream(_marked(memory, _told_by_line(added, items), items), items)

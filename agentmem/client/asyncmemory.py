@@ -35,6 +35,7 @@ from agentmem.types.enums import (
     Instant,
     Layer,
     Mode,
+    OnConflict,
     OnError,
     Order,
     Rank,
@@ -164,6 +165,7 @@ class AsyncMemory:
         occurred_at: Instant | None = None,
         dedupe: bool | None = None,
         on_error: OnError = "raise",
+        on_conflict: OnConflict = "raise",
         repair: bool = False,
         source: str | None = None,
     ) -> AddResults:
@@ -173,11 +175,13 @@ class AsyncMemory:
             user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
             importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
         )  # fmt: skip
-        importing = self._border.importing(options, on_error, repair, source)
+        importing = self._border.importing(
+            options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
+        )
         engine = self._border.handle.engine()
         checked = await self._check(importing, check_batch(items), metadata, 0)
         created = await wait_for(operations.add.submit(engine, checked.drafts, 0))
-        return operations.add.results(engine, created, checked.skipped)
+        return operations.add.results(engine, created, checked.skipped, checked.indexes)
 
     def add_stream(
         self,
@@ -196,6 +200,7 @@ class AsyncMemory:
         occurred_at: Instant | None = None,
         dedupe: bool | None = None,
         on_error: OnError = "raise",
+        on_conflict: OnConflict = "raise",
         repair: bool = False,
         source: str | None = None,
     ) -> AsyncIterator[AddResults]:
@@ -204,7 +209,9 @@ class AsyncMemory:
             user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
             importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
         )  # fmt: skip
-        importing = self._border.importing(options, on_error, repair, source)
+        importing = self._border.importing(
+            options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
+        )
         stream = check_stream(items)
         check_chunk(chunk)
         return self._stream(stream, chunk, importing, metadata, Unread())

@@ -76,11 +76,14 @@ class Border:
         """The draft in the bound scope. Raises ``ScopeError`` for one that lies outside of it."""
         return made if self.bound is None else replace(made, scope=within(self.bound, made.scope))
 
-    def importing(self, options: AddOptions, on_error: object, repair: object, source: object) -> Importing:
+    def importing(
+        self, options: AddOptions, *, on_error: object, on_conflict: object, repair: object, source: object
+    ) -> Importing:
         """What checks the items of a call that takes many. Only the scope and these are checked by now."""
         return Importing(
-            self.handle, self.defaults(options), self.admit, on_error=on_error, repair=repair, source=source
-        )
+            self.handle, self.defaults(options), self.admit,
+            on_error=on_error, on_conflict=on_conflict, repair=repair, source=source,
+        )  # fmt: skip
 
     # -- finding -----------------------------------------------------------------------------------------------------
 

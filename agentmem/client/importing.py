@@ -18,7 +18,7 @@ from agentmem.client.drafts import draft
 from agentmem.client.options import AddOptions
 from agentmem.client.repairs import mended
 from agentmem.types.checks import check_label
-from agentmem.types.enums import OnError
+from agentmem.types.enums import OnConflict, OnError
 from agentmem.types.errors import InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Draft
 from agentmem.types.records import Skipped
@@ -38,6 +38,8 @@ class Checked:
     """Items that can be stored, and those that were left out."""
 
     drafts: list[Draft] = field(default_factory=list[Draft])
+    indexes: list[int] = field(default_factory=list[int])
+    """The positions of the drafts' items for the caller."""
     skipped: list[Skipped] = field(default_factory=list[Skipped])
 
 
@@ -51,15 +53,18 @@ class Importing:
         admit: Callable[[Draft], Draft],
         *,
         on_error: object = "raise",
+        on_conflict: object = "raise",
         repair: object = False,
         source: object = None,
     ) -> None:
-        if not isinstance(on_error, str) or on_error not in get_args(OnError):
-            raise InvalidInputError(f"on_error={shown(on_error)} is not one of raise, skip", field="on_error")
+        for name, value, known in (("on_error", on_error, OnError), ("on_conflict", on_conflict, OnConflict)):
+            if not isinstance(value, str) or value not in get_args(known):
+                raise InvalidInputError(f"{name}={shown(value)} is not one of raise, skip", field=name)
         self._handle = handle
         self._defaults = defaults
         self._admit = admit
         self._skip = on_error == "skip"
+        self._skip_taken = self._skip or on_conflict == "skip"
         self._repair = check_flag(repair, "repair")
         self._source = None if source is None else check_label(source, "source", _LONGEST_SOURCE)
         self._text: Draft | None = None
@@ -69,15 +74,14 @@ class Importing:
     @property
     def reads(self) -> bool:
         """Whether a check looks into the store, which is not for an event loop to wait for."""
-        return self._skip or self._source is not None
+        return self._skip_taken or self._source is not None
 
     def check(self, items: Sequence[object], first_index: int) -> Checked:
         """Check a batch; ``first_index`` is the position of its first item for the caller.
 
         A bad item raises with its position as ``.index``, or is left out, as was wanted.
         """
-        found, indexes = Checked(), list[int]()
-        settings, engine = self._handle.settings, self._handle.engine()
+        found, settings, engine = Checked(), self._handle.settings, self._handle.engine()
         for index, item in enumerate(items, first_index):
             try:
                 made = self._draft(item, settings, engine)
@@ -88,8 +92,8 @@ class Importing:
                 found.skipped.append(Skipped(index, None if isinstance(exc, ScopeError) else exc.field, reason))
             else:
                 found.drafts.append(made)
-                indexes.append(index)
-        return self._against_store(found, indexes) if self.reads else found
+                found.indexes.append(index)
+        return self._against_store(found) if self.reads else found
 
     def _draft(self, item: object, settings: Settings, engine: Engine) -> Draft:
         if self._repair:
@@ -111,7 +115,7 @@ class Importing:
     def _mended(self, item: object) -> object:
         return mended(item, self._handle.settings.max_metadata_bytes)
 
-    def _against_store(self, found: Checked, indexes: Sequence[int]) -> Checked:
+    def _against_store(self, found: Checked) -> Checked:
         """The same, with ids of a source, and without what the ids in the store do not admit."""
         engine = self._handle.engine()
         named = found.drafts
@@ -122,15 +126,18 @@ class Importing:
             named = list(named)
             for at, id in zip(sorted(derived), ids, strict=True):
                 named[at] = replace(named[at], id=id)
-        taken = operations.add.taken_ids(engine, named, derived, check_all=self._skip)
+        taken = operations.add.taken_ids(engine, named, derived, check_all=self._skip_taken)
         self._ids.append({})
         checked = Checked(skipped=found.skipped)
-        for at, (index, made) in enumerate(zip(indexes, named, strict=True)):
+        for at, (index, made) in enumerate(zip(found.indexes, named, strict=True)):
             why = taken.get(at)
-            if why is None and self._skip and made.id is not None:
+            if why is None and self._skip_taken and made.id is not None:
                 why = self._clash(made.id, made)
             if why is None:
-                checked.drafts.append(made)
+                # It may be taken by the time it is stored.
+                skip = made.id is not None and (self._skip_taken or at in derived)
+                checked.drafts.append(replace(made, skip_taken=True) if skip else made)
+                checked.indexes.append(index)
             else:
                 checked.skipped.append(Skipped(index, "id", why))
         checked.skipped.sort(key=lambda skipped: skipped.index)

@@ -33,6 +33,7 @@ from agentmem.types.enums import (
     Instant,
     Layer,
     Mode,
+    OnConflict,
     OnError,
     Order,
     Rank,
@@ -185,6 +186,7 @@ class Memory:
         occurred_at: Instant | None = None,
         dedupe: bool | None = None,
         on_error: OnError = "raise",
+        on_conflict: OnConflict = "raise",
         repair: bool = False,
         source: str | None = None,
     ) -> AddResults:
@@ -192,8 +194,10 @@ class Memory:
 
         Arguments are as for ``add`` and serve as defaults for the items. A bad item raises with its position as
         ``.index``. With ``on_error="skip"`` it is left out, and so is one whose id is taken: the result's ``skipped``
-        says which, and why, and the results are those of the others. ``repair=True`` puts U+FFFD in place of what no
-        store can hold: lone surrogates and NULs in content, role, kind and metadata.
+        says which, and why, and the results are those of the others. ``on_conflict="skip"`` does that for taken ids
+        alone, also where another process takes one at the same moment; the same content under its id is a duplicate,
+        as for ``add``. ``repair=True`` puts U+FFFD in place of what no store can hold: lone surrogates and NULs in
+        content, role, kind and metadata.
 
         ``source`` names what is imported, a file for one: adding the same again under the same source adds nothing, not
         even messages, which are not deduplicated otherwise. The second of two equal items is another one; what has
@@ -203,11 +207,13 @@ class Memory:
             user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
             importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
         )  # fmt: skip
-        importing = self._border.importing(options, on_error, repair, source)
+        importing = self._border.importing(
+            options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
+        )
         engine = self.handle.engine()
         checked = importing.check(check_batch(items), 0)
         created = operations.add.submit(engine, checked.drafts, 0).result()
-        return operations.add.results(engine, created, checked.skipped)
+        return operations.add.results(engine, created, checked.skipped, checked.indexes)
 
     def add_stream(
         self,
@@ -226,6 +232,7 @@ class Memory:
         occurred_at: Instant | None = None,
         dedupe: bool | None = None,
         on_error: OnError = "raise",
+        on_conflict: OnConflict = "raise",
         repair: bool = False,
         source: str | None = None,
     ) -> Iterator[AddResults]:
@@ -233,14 +240,17 @@ class Memory:
 
         ``chunk`` items are committed at a time, as the result is iterated over: nothing is stored before, and one that
         is dropped unread warns. An error ends the stream after the chunks before it were yielded; a bad
-        item raises with its position in the whole stream as ``.index``. ``on_error``, ``repair`` and ``source`` are as
-        for ``add_many``; of a source some 100 bytes are kept for each item, so that memory grows by that.
+        item raises with its position in the whole stream as ``.index``. ``on_error``, ``on_conflict``, ``repair`` and
+        ``source`` are as for ``add_many``; of a source some 100 bytes are kept for each item, so that memory grows by
+        that.
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
             importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
         )  # fmt: skip
-        importing = self._border.importing(options, on_error, repair, source)
+        importing = self._border.importing(
+            options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
+        )
         stream = check_stream(items)
         check_chunk(chunk)
         if not isinstance(stream, Iterator):

@@ -35,15 +35,16 @@ class AddStream:
         self.ended = False
         """Whether everything is submitted that ever will be."""
         self._engine = engine
-        self._waiting: deque[tuple[Future[list[Created]], Sequence[Skipped]]] = deque()
+        self._waiting: deque[tuple[Future[list[Created]], Sequence[Skipped], Sequence[int]]] = deque()
         self._skipped: Sequence[Skipped] = ()
+        self._indexes: Sequence[int] = ()
         self._error: Exception | None = None
 
     def push(self, items: int, checked: Checked) -> None:
         """Submit the next chunk, of so many items, to be stored after the one before."""
         before = self._waiting[-1][0] if self._waiting else None
         future = operations.add.submit(self._engine, checked.drafts, self.position, before)
-        self._waiting.append((future, checked.skipped))
+        self._waiting.append((future, checked.skipped, checked.indexes))
         self.position += items
 
     def end(self) -> None:
@@ -60,7 +61,7 @@ class AddStream:
         Raises the error that ended the stream, once nothing is left.
         """
         if self._waiting and (self.ended or len(self._waiting) >= STREAM_DEPTH):
-            future, self._skipped = self._waiting.popleft()
+            future, self._skipped, self._indexes = self._waiting.popleft()
             return future
         error, self._error = self._error, None
         if error is not None:
@@ -72,11 +73,11 @@ class AddStream:
 
     def results(self, created: Sequence[Created]) -> AddResults:
         """What became of the chunk that was due last."""
-        return operations.add.results(self._engine, created, self._skipped)
+        return operations.add.results(self._engine, created, self._skipped, self._indexes)
 
     def cancel(self) -> None:
         """Drop what nobody has waited for and whose commit has not begun."""
-        for future, _ in self._waiting:
+        for future, _, _ in self._waiting:
             future.cancel()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from agentmem.engine.engine import Engine
 from agentmem.stores import erasure
+from agentmem.stores.facts import canonical
 from agentmem.stores.records import public
 from agentmem.stores.rows import Created, Stored, expired, visible
 from agentmem.stores.schema import EXPIRED, LIVE
@@ -57,8 +58,8 @@ def taken_ids(engine: Engine, drafts: Sequence[Draft], imported: Collection[int]
                 reasons[at] = "it was added before, and erased since"
             continue
         scope = (draft.scope.user_id, draft.scope.agent_id, draft.scope.run_id)
-        same = visible(there, now) and there.content == draft.content and engine.repository.owner(there) == scope
-        if same:
+        same = there.content == draft.content or canonical(there.content) == canonical(draft.content)
+        if same and visible(there, now) and engine.repository.owner(there) == scope:
             continue
         if at not in imported:
             reasons[at] = f"the id {draft.id!r} is already in use; choose another one, or update the record"
@@ -83,15 +84,22 @@ def _has_expired(stored: Stored, now: Micros) -> bool:
     return stored.state == EXPIRED or (stored.state == LIVE and expired(stored, now))
 
 
-def results(engine: Engine, created: Sequence[Created], skipped: Sequence[Skipped] = ()) -> AddResults:
+def results(
+    engine: Engine, created: Sequence[Created], skipped: Sequence[Skipped] = (), indexes: Sequence[int] = ()
+) -> AddResults:
     """The public form of what an add did. It needs no store any more, which may be closed by the time it is read.
 
+    ``skipped`` are the items that were left out before, ``indexes`` the positions of the others for the caller.
     Only where all of it was erased since, and the user, too, the record cannot be had: looking at it raises
     ``NotFoundError``.
     """
     builders: dict[tuple[int, int, int], Callable[[Stored], MemoryRecord]] = {}
     found: list[AddResult] = []
-    for status, stored in created:
+    late: list[Skipped] = []
+    for at, (status, stored, reason) in enumerate(created):
+        if status == "taken":
+            late.append(Skipped(indexes[at], "id", reason))
+            continue
         build = builders.get(stored.scope)
         if build is None:
             try:
@@ -100,4 +108,6 @@ def results(engine: Engine, created: Sequence[Created], skipped: Sequence[Skippe
                 build = engine.repository.record
             builders[stored.scope] = build
         found.append(AddResult.on_use(stored.id, status, build, stored))
+    if late:
+        skipped = sorted((*skipped, *late), key=lambda one: one.index)
     return AddResults(found, skipped)

@@ -138,8 +138,11 @@ class ScopeKey(NamedTuple):
 class Created(NamedTuple):
     """The outcome for one draft."""
 
-    status: Literal["added", "duplicate", "refreshed"]
+    status: Literal["added", "duplicate", "refreshed", "taken"]
     stored: Stored
+    """The record; of ``"taken"``, whose draft was left out, the one that has the id."""
+    reason: str = ""
+    """Why the draft was left out."""
 
 
 @dataclass(frozen=True, slots=True)

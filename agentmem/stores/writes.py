@@ -72,7 +72,8 @@ class Repository(Records):
         """Store drafts with their embeddings and ADD events; what is there already is refreshed instead.
 
         Comes to the same as storing them one after the other: each outcome is as it is after its draft. Raises
-        ``ConflictError`` if a caller's id is in use for anything else; nothing may be committed then.
+        ``ConflictError`` if a caller's id is in use for anything else, unless the draft says ``skip_taken``; nothing
+        may be committed then.
         """
         scopes = [self._scope_numbers(draft) for draft in drafts]
         keys = [
@@ -91,7 +92,11 @@ class Repository(Records):
             id = None if draft.id is None else _spelled(draft.id, by_id)
             same = None if id is None else by_id.get(id)
             if same is not None and not repeats(draft, scope, same, now):
-                raise id_in_use(draft, scope, same, now)
+                error = id_in_use(draft, scope, same, now)
+                if not draft.skip_taken:
+                    raise error
+                outcomes.append(Created("taken", same, str(error)))
+                continue
             if same is None and key is not None:
                 same = by_key.get(key)
             if same is None:

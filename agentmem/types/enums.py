@@ -40,6 +40,8 @@ By: TypeAlias = Literal["added", "event", "updated"]
 added), or that of the last change (``updated_at``). What is at the same time stays in the order of adding."""
 OnError: TypeAlias = Literal["raise", "skip"]
 """What becomes of an item that cannot be stored: an error for all of them, or it is left out and reported."""
+OnConflict: TypeAlias = Literal["raise", "skip"]
+"""What becomes of an item whose id another record has: an error for all of them, or it is left out and reported."""
 Gone: TypeAlias = Literal["deleted", "expired"]
 """Why a record is no longer there: somebody deleted it, or its time in its layer was over (or the layer too full)."""
 Metadata: TypeAlias = dict[str, Any]

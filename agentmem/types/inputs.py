@@ -50,6 +50,8 @@ class Draft:
     dedupe: bool
     expires_at: Micros | None = None
     """When it is over, whatever its ``ttl`` says; for a record that returns."""
+    skip_taken: bool = False
+    """Whether it is left out, instead of being an error for its whole call, if its id is another record's."""
 
     def end(self, now: Micros) -> Micros | None:
         """When it is over if it is added now. What was over before stays so: it is stored and at once invisible."""
@@ -61,7 +63,7 @@ class Draft:
         """The same of another text. Twice as fast as ``dataclasses.replace``, and once for each item of a bulk load."""
         return Draft(
             content, self.scope, self.role, self.kind, self.layer, self.metadata, self.metadata_limit, self.importance,
-            self.ttl, self.occurred_at, self.id, self.dedupe, self.expires_at,
+            self.ttl, self.occurred_at, self.id, self.dedupe, self.expires_at, self.skip_taken,
         )  # fmt: skip
 
 

@@ -21,8 +21,8 @@ Options = type[AddOptions] | type[SearchOptions] | type[PageOptions]
 # For each call: its options, those of them that it does not take, and what it takes besides.
 CALLS: list[tuple[str, Options, set[str], set[str]]] = [
     ("add", AddOptions, set(), {"item"}),
-    ("add_many", AddOptions, {"id"}, {"items", "on_error", "repair", "source"}),
-    ("add_stream", AddOptions, {"id"}, {"items", "chunk", "on_error", "repair", "source"}),
+    ("add_many", AddOptions, {"id"}, {"items", "on_error", "on_conflict", "repair", "source"}),
+    ("add_stream", AddOptions, {"id"}, {"items", "chunk", "on_error", "on_conflict", "repair", "source"}),
     ("search", SearchOptions, set(), {"query"}),
     (
         "context",
