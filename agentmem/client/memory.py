@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 from agentmem import operations
 from agentmem.client.arguments import feedback_data, patch_of
 from agentmem.client.border import ITERATED, Border
-from agentmem.client.checks import check_batch, check_chunk, check_id, check_ids, check_stream, check_version
+from agentmem.client.checks import (
+    check_batch,
+    check_chunk,
+    check_flag,
+    check_id,
+    check_ids,
+    check_stream,
+    check_version,
+)
 from agentmem.client.handle import Handle
 from agentmem.client.importing import Importing
 from agentmem.client.lifecycle import LifecycleClient
