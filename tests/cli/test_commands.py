@@ -205,11 +205,34 @@ def test_erase(shell: Shell) -> None:
         (["list", "--all-users", "--user", "ida"], "exclude each other"),
         (["list", "--since", "yesterday"], "--since='yesterday' is not a time"),
         (["add", "oboe", "--source", "x"], "belong to many"),
+        (["add", "oboe", "--on-conflict", "skip"], "belong to many"),
+        (["update", "oboe", "--replace", "--content", "x"], "--replace goes with --metadata"),
     ],
 )
 def test_wrong_usage_changes_nothing(shell: Shell, arguments: list[str], part: str) -> None:
     assert part in shell.error(*arguments, code=2)
     assert shell.json("count", "--all-users") == {"records": 5}
+
+
+def test_metadata_are_merged_or_replaced(shell: Shell) -> None:
+    assert shell.json("update", "oboe", "--metadata", '{"floor": 1}')["metadata"] == {"room": 3, "floor": 1}
+    assert shell.json("update", "oboe", "--replace", "--metadata", '{"floor": 2}')["metadata"] == {"floor": 2}
+
+
+def test_a_deleted_memory_is_shown_on_request(shell: Shell) -> None:
+    shell("delete", "oboe")
+    assert "--deleted shows one that can be restored" in shell.error("get", "oboe")
+    assert shell.json("get", "oboe", "--deleted")["content"] == "plays the oboe"
+    assert "there is no record with the id 'horn' here" in shell.error("get", "horn", "--deleted")
+
+
+def test_lines_whose_id_is_taken_are_left_out_on_request(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "more.jsonl"
+    file.write_text('{"id": "hall", "content": "something else"}\n{"id": "attic", "content": "dusty"}\n')
+    assert "is already in use" in shell.error("add", "--file", file)
+    shell("add", "--file", file, "--on-conflict", "skip")
+    assert shell.json("get", "attic")["content"] == "dusty"
+    assert shell.json("get", "hall")["content"] == "the hall is closed"
 
 
 # -- export ------------------------------------------------------------------------------------------------------------
