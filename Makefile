@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	@$(BIN)/agentmem demo
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 # Builds a wheel and installs it into a fresh environment: minutes, and needs the package registry.
 test-slow: $(VENV)/installed-dev
