@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import agentmem.text.dates.ranges as module
 from agentmem.text.dates import closeness, ranges_of
 
 HERE = Path(__file__).parent
@@ -557,3 +558,23 @@ def test_days_are_drawn_at_random_and_read_back() -> None:
         drawn = date(1990, 1, 1) + timedelta(days=random_days.randrange(20_000))
         text = drawn.strftime(random_days.choice(formats))
         assert ranges(f"what happened on {text}?", WEDNESDAY) == [day(drawn.isoformat())], text
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            "the in on at of May may 5 12 31 1999 2024 2150 90s 1990s '05 3rd 24/7 3/14 3.5 1,000 12:30 2024-03 "
+            "03.2024 05-06 4821 # $ % order room yesterday week 10 days ago am um le el a7 7a Q3 h1 5pm x2024 "
+            "v1.2 .5 -".split()
+        ),
+        max_size=7,
+    ),
+    st.sampled_from([" ", "", ", "]),
+)
+def test_what_is_not_looked_at_names_no_date(words: list[str], between: str) -> None:
+    """Most questions are put aside by a glance; it must not put one aside that names a date."""
+    question = between.join(words)
+    if module._says_nothing(question, module._lexicons()):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "_says_nothing", lambda *_: False)
+            assert ranges_of(question, micros(WEDNESDAY)) == ()

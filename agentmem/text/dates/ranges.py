@@ -21,7 +21,8 @@ LONGEST = 4_000
 _MOST = 32
 """Ranges that are looked at, the first ones."""
 _DIGIT = re.compile(r"\d|[〇一二三四五六七八九十]{1,4}[月年]")
-_ASCII_WORD = re.compile("[a-z]+")
+_DATE_IN_DIGITS = re.compile(r"(?:19|20|21)\d\d|\d[-/.,:]\d")
+_ASCII_WORD = re.compile("[a-z][a-z0-9]*")
 _WORD = re.compile(r"[^\W\d_]+")
 _KANA = re.compile("[\u3040-\u30ff]")
 
@@ -79,13 +80,17 @@ def end_of_day(now: Micros, zone: tzinfo) -> Micros:
 
 
 def _says_nothing(question: str, lexicons: _Lexicons) -> bool:
-    """Whether it has neither a digit nor a word that names a date in any language: so it is with most questions."""
-    if _DIGIT.search(question) is not None:
-        return False
+    """Whether it has neither a date in digits nor a word that names one in any language: so it is with most questions.
+
+    Other numbers say when something was only beside such a word.
+    """
     if question.isascii():
-        return lexicons.by_word.keys().isdisjoint(_ASCII_WORD.findall(question.lower()))
+        if not lexicons.by_word.keys().isdisjoint(_ASCII_WORD.findall(question.lower())):
+            return False
+        return _DATE_IN_DIGITS.search(question) is None
     return (
-        lexicons.by_word.keys().isdisjoint(map(fold, _WORD.findall(question)))
+        _DIGIT.search(question) is None
+        and lexicons.by_word.keys().isdisjoint(map(fold, _WORD.findall(question)))
         and lexicons.signs.search(question) is None
     )
 
