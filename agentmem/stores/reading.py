@@ -116,12 +116,17 @@ class ReadConnection(Connection):
                 seen = self._follow()
                 rows = super()._execute_here(sql, params)
             except StoreError as exc:
-                if isinstance(exc, StoreGoneError) or self._is_valid(seen):
+                if isinstance(exc, StoreGoneError) or (self._is_valid(seen) and not _awaits_a_writer(exc)):
                     raise
                 error = exc
             else:
                 if self._is_valid(seen):
                     return rows
+        if error is not None and _awaits_a_writer(error):
+            raise StoreError(
+                f"{self._path}: the log has to be recovered, which takes writing; open the store once without "
+                "read_only, where it may be written"
+            ) from error
         raise StoreLockedError(
             f"{self._path}: the files changed under a statement for more than {_PATIENCE:g} s; try again"
         ) from error
@@ -176,6 +181,14 @@ class ReadConnection(Connection):
             return _Look(at, None, False)
         written = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
         return _Look(at, written, os.path.exists(self._index))
+
+
+def _awaits_a_writer(exc: StoreError) -> bool:
+    """Whether SQLite would have to write first: to recover the log that somebody has just begun or left.
+
+    No statement here writes anything itself. Whoever has the store open for writing does it in a moment.
+    """
+    return "readonly" in str(exc.__cause__)
 
 
 class _Copy(Connection):
