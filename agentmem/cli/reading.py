@@ -1,4 +1,4 @@
-"""Commands that read: ``search``, ``list``, ``get``, ``history``, ``count``, ``export``."""
+"""Commands that read: ``search``, ``list``, ``get``, ``history``, ``count``, ``distinct``, ``export``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -147,22 +147,10 @@ def list_(
     condition = values.json_object(filters, "--filter")
     output = Output(table)
     with reporting(), opened(path, reading=True) as memory:
-        first, last = values.between(since, until)
-        given = PageOptions(
-            user_id=user_id,
-            agent_id=agent,
-            run_id=run,
-            filters=condition,
-            kinds=kind or None,
-            layers=layer or None,
-            since=first,
-            until=last,
-            order=order.value,
-            by=by.value,
-            limit=limit,
-            offset=offset,
-            cursor=cursor,
-        ).arguments()
+        given = _listed(
+            user_id, agent, run, condition, kind, layer, since, until,
+            order=order.value, by=by.value, limit=limit, offset=offset, cursor=cursor,
+        )  # fmt: skip
         page = memory.deleted(why="expired" if expired else "deleted", **given) if gone else memory.page(**given)
         output.records(page.records, gone=gone)
         if not page.records and user_id is None and output.table:
@@ -236,17 +224,7 @@ def count(
     output = Output(table)
     with reporting(), opened(path, reading=True) as memory:
         if by is None:
-            first, last = values.between(since, until)
-            number = memory.count(
-                user_id=user_id,
-                agent_id=agent,
-                run_id=run,
-                filters=condition,
-                kinds=kind or None,
-                layers=layer or None,
-                since=first,
-                until=last,
-            )
+            number = memory.count(**_listed(user_id, agent, run, condition, kind, layer, since, until))
             output.figures({"records": number})
         elif by is Groups.USERS:
             output.groups(memory.users(agent_id=agent, run_id=run), "user")
@@ -280,18 +258,7 @@ def distinct(
     condition = values.json_object(filters, "--filter")
     output = Output(table)
     with reporting(), opened(path, reading=True) as memory:
-        first, last = values.between(since, until)
-        found = memory.distinct(
-            field,
-            user_id=user_id,
-            agent_id=agent,
-            run_id=run,
-            filters=condition,
-            kinds=kind or None,
-            layers=layer or None,
-            since=first,
-            until=last,
-        )
+        found = memory.distinct(field, **_listed(user_id, agent, run, condition, kind, layer, since, until))
         output.values(found)
 
 
@@ -316,18 +283,8 @@ def export(
     condition = values.json_object(filters, "--filter")
     output = Output(False)
     with reporting(), opened(path, reading=True) as memory:
-        first, last = values.between(since, until)
-        records = memory.iterate(
-            user_id=user_id,
-            agent_id=agent,
-            run_id=run,
-            filters=condition,
-            kinds=kind or None,
-            layers=layer or None,
-            since=first,
-            until=last,
-            order="oldest",
-        )
+        given = _listed(user_id, agent, run, condition, kind, layer, since, until, order="oldest")
+        records = memory.iterate(**given)
         written = 0
         with _written(None if file is None or str(file) == "-" else file) as write, output.progress("written") as shown:
             for record in records:
@@ -337,6 +294,25 @@ def export(
                     shown(written, None)
         if file is not None and str(file) != "-":
             output.json({"written": written, "file": str(file)})
+
+
+def _listed(
+    user_id: str | None,
+    agent: str | None,
+    run: str | None,
+    condition: dict[str, Any] | None,
+    kind: list[str] | None,
+    layer: list[Layer] | None,
+    since: str | None,
+    until: str | None,
+    **more: Any,
+) -> dict[str, Any]:
+    """What the options of a command say of which memories are meant, as arguments of ``page`` and its kin."""
+    first, last = values.between(since, until)
+    return PageOptions(
+        user_id=user_id, agent_id=agent, run_id=run, filters=condition, kinds=kind or None, layers=layer or None,
+        since=first, until=last, **more,
+    ).arguments()  # fmt: skip
 
 
 @contextmanager

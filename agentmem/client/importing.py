@@ -93,7 +93,7 @@ class Importing:
             else:
                 found.drafts.append(made)
                 found.indexes.append(index)
-        return self._against_store(found) if self.reads else found
+        return self._against_store(found, engine) if self.reads else found
 
     def _draft(self, item: object, settings: Settings, engine: Engine) -> Draft:
         if self._repair:
@@ -115,9 +115,8 @@ class Importing:
     def _mended(self, item: object) -> object:
         return mended(item, self._handle.settings.max_metadata_bytes)
 
-    def _against_store(self, found: Checked) -> Checked:
+    def _against_store(self, found: Checked, engine: Engine) -> Checked:
         """The same, with ids of a source, and without what the ids in the store do not admit."""
-        engine = self._handle.engine()
         named = found.drafts
         derived = set[int]()
         if self._source is not None:

@@ -49,7 +49,8 @@ def taken_ids(engine: Engine, drafts: Sequence[Draft], imported: Collection[int]
     """
     asked = [at for at, one in enumerate(drafts) if one.id is not None and (check_all or at in imported)]
     stored, now = _stored(engine, [str(drafts[at].id) for at in asked]), engine.now()
-    reasons, tombstones = dict[int, str](), erasure.has_tombstones(engine.repository)
+    reasons = dict[int, str]()
+    tombstones = bool(imported) and erasure.has_tombstones(engine.repository)
     for at in asked:
         draft = drafts[at]
         there = stored.get(str(draft.id))
