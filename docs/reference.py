@@ -25,8 +25,8 @@ GROUPS = {
     "Input": "NewMemory Layer ALL UNSET",
     "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Page "
     "HistoryEvent EventType",
-    "Reports": "Group Stats LayerStats Pressure Health VerifyReport EraseReport Erasure ReembedReport SweepReport Move "
-    "Explanation Requirement",
+    "Reports": "Group NamespaceCount Stats LayerStats Pressure Health VerifyReport EraseReport Erasure ReembedReport "
+    "SweepReport Move Explanation Requirement",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "ModelMismatchError EmbeddingError CapacityError ClosedError MissingExtraError StoreError StoreLockedError "
     "StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError DiskFullError",

@@ -134,6 +134,8 @@ class Row:
             "expires_at": self.state.expires,
             "version": self.version,
             "pinned": self.pinned,
+            "namespace": (),
+            "key": None,
         }
 
 

@@ -283,7 +283,7 @@ def export(
     condition = values.json_object(filters, "--filter")
     output = Output(False)
     with reporting(), opened(path, reading=True) as memory:
-        given = _listed(user_id, agent, run, condition, kind, layer, since, until, order="oldest")
+        given = _listed(user_id, agent, run, condition, kind, layer, since, until, order="oldest", under=())
         records = memory.iterate(**given)
         written = 0
         with _written(None if file is None or str(file) == "-" else file) as write, output.progress("written") as shown:

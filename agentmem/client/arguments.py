@@ -204,15 +204,15 @@ def doomed(
     if before is not None:
         times, limits = added_before(check_local_instant(before, "before", zone))
         where, params = [*where, *times], [*params, *limits]
-    if scope == Scope() and not bound:
+    if scope in (Scope(), Scope(under=())) and not bound:
         raise ScopeError(
-            "delete_all() needs user_id, agent_id or run_id, so that nothing is wiped by accident; "
+            "delete_all() needs user_id, agent_id, run_id, namespace or under, so that nothing is wiped by accident; "
             "user_id=ALL, with before or filters, is for everybody's records"
         )
-    if scope == Scope(ALL) and not where:
+    if scope in (Scope(ALL), Scope(ALL, under=())) and not where:
         raise ScopeError(
             "delete_all(user_id=ALL) alone would delete every record of every user; say which with before, filters, "
-            "agent_id or run_id"
+            "agent_id, run_id, namespace or under"
         )
     return where, params
 

@@ -35,6 +35,7 @@ from agentmem.types.enums import (
     Instant,
     Layer,
     Mode,
+    Namespace,
     OnConflict,
     OnError,
     Order,
@@ -48,7 +49,16 @@ from agentmem.types.enums import (
 from agentmem.types.inputs import Item
 from agentmem.types.ports import AnyEmbedder
 from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults
-from agentmem.types.reports import EraseReport, Erasure, Group, Health, ReembedReport, Stats, VerifyReport
+from agentmem.types.reports import (
+    EraseReport,
+    Erasure,
+    Group,
+    Health,
+    NamespaceCount,
+    ReembedReport,
+    Stats,
+    VerifyReport,
+)
 
 if TYPE_CHECKING:
     from agentmem.engine.workers import Workers
@@ -99,9 +109,17 @@ class AsyncMemory:
         """The same as ``aclose``."""
         await self.aclose()
 
-    def scoped(self, *, user_id: Id | None = None, agent_id: Id | None = None, run_id: Id | None = None) -> AsyncMemory:
+    def scoped(
+        self,
+        *,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
+    ) -> AsyncMemory:
         """See ``Memory.scoped``."""
-        border = self._border.scoped(user_id, agent_id, run_id)
+        border = self._border.scoped(user_id, agent_id, run_id, namespace, under)
         return client_beside(client_on(border), border)
 
     def userless(self, *, agent_id: Id | None = None, run_id: Id | None = None) -> AsyncMemory:
@@ -127,6 +145,7 @@ class AsyncMemory:
         user_id: Id | None = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
         role: str | None = None,
         kind: str | None = None,
         layer: Layer | str | None = None,
@@ -140,8 +159,8 @@ class AsyncMemory:
         """See ``Memory.add``."""
         await self._open()
         options = AddOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
-            importance=importance, ttl=ttl, occurred_at=occurred_at, id=id, dedupe=dedupe,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, id=id, dedupe=dedupe,
         )  # fmt: skip
         check = partial(self._border.draft, item, self._border.defaults(options))
         drafts = check() if is_light(item, metadata) else await self._run(check)
@@ -156,6 +175,7 @@ class AsyncMemory:
         user_id: Id | None = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
         role: str | None = None,
         kind: str | None = None,
         layer: Layer | str | None = None,
@@ -172,8 +192,8 @@ class AsyncMemory:
         """See ``Memory.add_many``."""
         await self._open()
         options = AddOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
-            importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
         )  # fmt: skip
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
@@ -191,6 +211,7 @@ class AsyncMemory:
         user_id: Id | None = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
         role: str | None = None,
         kind: str | None = None,
         layer: Layer | str | None = None,
@@ -206,8 +227,8 @@ class AsyncMemory:
     ) -> AsyncIterator[AddResults]:
         """See ``Memory.add_stream``; ``items`` may be an async iterable. Close it (``aclosing``) to stop early."""
         options = AddOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
-            importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
         )  # fmt: skip
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
@@ -245,6 +266,62 @@ class AsyncMemory:
 
     # -- finding -----------------------------------------------------------------------------------------------------
 
+    async def put(
+        self,
+        key: str,
+        content: str,
+        *,
+        namespace: Namespace | None = None,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
+        role: str | None = None,
+        kind: str | None = None,
+        layer: Layer | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        importance: float | None = None,
+        ttl: Ttl | None = None,
+        occurred_at: Instant | None = None,
+        if_version: int | None = None,
+    ) -> AddResult:
+        """See ``Memory.put``."""
+        await self._open()
+        options = AddOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+        )  # fmt: skip
+        defaults = self._border.defaults(options)
+        check = partial(self._border.keyed, key, content, defaults, if_version)
+        drafts = [check() if is_light(content, metadata) else await self._run(check)]
+        engine = self._border.handle.engine()
+        return operations.add.results(engine, await wait_for(operations.add.submit_puts(engine, drafts)))[0]
+
+    async def put_many(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        *,
+        namespace: Namespace | None = None,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
+        role: str | None = None,
+        kind: str | None = None,
+        layer: Layer | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        importance: float | None = None,
+        ttl: Ttl | None = None,
+        occurred_at: Instant | None = None,
+    ) -> AddResults:
+        """See ``Memory.put_many``."""
+        await self._open()
+        options = AddOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+        )  # fmt: skip
+        drafts = await self._run(self._border.keyed_batch, items, self._border.defaults(options))
+        engine = self._border.handle.engine()
+        return operations.add.results(engine, await wait_for(operations.add.submit_puts(engine, drafts, 0)))
+
     async def search(
         self,
         query: str,
@@ -252,6 +329,8 @@ class AsyncMemory:
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         limit: int = 10,
         offset: int = 0,
         filters: Mapping[str, object] | None = None,
@@ -268,7 +347,8 @@ class AsyncMemory:
     ) -> SearchResults:
         """See ``Memory.search``."""
         options = SearchOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, limit=limit, offset=offset, filters=filters, kinds=kinds,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            limit=limit, offset=offset, filters=filters, kinds=kinds,
             layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
             min_similarity=min_similarity, explain=explain,
         )  # fmt: skip
@@ -282,6 +362,8 @@ class AsyncMemory:
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -294,22 +376,40 @@ class AsyncMemory:
     ) -> str:
         """See ``Memory.context``."""
         options = SearchOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            filters=filters, kinds=kinds, layers=layers,
             since=since, until=until, time_zone=time_zone, mode=mode, min_similarity=min_similarity,
         )  # fmt: skip
         call = partial(self._border.context, query, options, max_tokens=max_tokens, count_tokens=count_tokens)
         return await self._search(options, call)
 
     async def recent(
-        self, *, run_id: Id, user_id: UserId = None, agent_id: Id | None = None, limit: int = 20, by: By = "event"
+        self,
+        *,
+        run_id: Id,
+        user_id: UserId = None,
+        agent_id: Id | None = None,
+        namespace: Namespace | None = None,
+        limit: int = 20,
+        by: By = "event",
     ) -> list[MemoryRecord]:
         """See ``Memory.recent``."""
-        options = PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, by=by, limit=limit)
+        options = PageOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, by=by, limit=limit
+        )
         return await self._run(self._border.recent, options)
 
-    async def get(self, id: Id, *, deleted: bool = False) -> MemoryRecord | None:
+    async def get(
+        self,
+        id: Id | None = None,
+        *,
+        key: str | None = None,
+        namespace: Namespace | None = None,
+        user_id: Id | None = None,
+        deleted: bool = False,
+    ) -> MemoryRecord | None:
         """See ``Memory.get``."""
-        return await self._run(self._blocking.get, id, deleted=deleted)
+        return await self._run(self._blocking.get, id, key=key, namespace=namespace, user_id=user_id, deleted=deleted)
 
     async def page(
         self,
@@ -317,6 +417,8 @@ class AsyncMemory:
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -330,7 +432,8 @@ class AsyncMemory:
     ) -> Page:
         """See ``Memory.page``."""
         options = PageOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            filters=filters, kinds=kinds, layers=layers,
             since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor,
         )  # fmt: skip
         return await self._run(self._border.page, options)
@@ -341,6 +444,8 @@ class AsyncMemory:
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -351,7 +456,8 @@ class AsyncMemory:
     ) -> AsyncIterator[MemoryRecord]:
         """See ``Memory.iterate``."""
         options = PageOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            filters=filters, kinds=kinds, layers=layers,
             since=since, until=until, order=order, by=by, limit=ITERATED,
         )  # fmt: skip
         while True:
@@ -370,6 +476,8 @@ class AsyncMemory:
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -378,7 +486,8 @@ class AsyncMemory:
     ) -> int:
         """See ``Memory.count``."""
         options = PageOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            filters=filters, kinds=kinds, layers=layers,
             since=since, until=until,
         )  # fmt: skip
         return await self._run(self._border.count, options)
@@ -421,12 +530,26 @@ class AsyncMemory:
         """See ``Memory.kinds``."""
         return await self._run(self._border.groups, "kinds", user_id, agent_id, run_id)
 
+    async def namespaces(
+        self,
+        *,
+        user_id: UserId = None,
+        under: Namespace = (),
+        depth: int | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[NamespaceCount]:
+        """See ``Memory.namespaces``."""
+        return await self._run(self._border.namespaces, user_id, under, depth, limit, offset)
+
     async def deleted(
         self,
         *,
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         since: When | None = None,
         until: When | None = None,
@@ -436,7 +559,8 @@ class AsyncMemory:
     ) -> Page:
         """See ``Memory.deleted``."""
         options = PageOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, since=since, until=until,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            filters=filters, since=since, until=until,
             limit=limit, cursor=cursor,
         )  # fmt: skip
         return await self._run(self._border.deleted, options, why)
@@ -466,9 +590,19 @@ class AsyncMemory:
             if_version=if_version,
         )
 
-    async def delete(self, id: Id) -> bool:
+    async def delete(
+        self,
+        id: Id | None = None,
+        *,
+        key: str | None = None,
+        namespace: Namespace | None = None,
+        user_id: Id | None = None,
+        if_version: int | None = None,
+    ) -> bool:
         """See ``Memory.delete``."""
-        return await self._wait(self._blocking.delete, id)
+        return await self._wait(
+            self._blocking.delete, id, key=key, namespace=namespace, user_id=user_id, if_version=if_version
+        )
 
     async def delete_many(self, ids: Sequence[Id]) -> list[bool]:
         """See ``Memory.delete_many``."""
@@ -487,6 +621,8 @@ class AsyncMemory:
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         before: When | None = None,
         dry_run: bool = False,
@@ -497,6 +633,8 @@ class AsyncMemory:
             user_id=user_id,
             agent_id=agent_id,
             run_id=run_id,
+            namespace=namespace,
+            under=under,
             filters=filters,
             before=before,
             dry_run=dry_run,
@@ -528,6 +666,8 @@ class AsyncMemory:
         user_id: Id | None = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         since: When | None = None,
         until: When | None = None,
@@ -536,7 +676,14 @@ class AsyncMemory:
     ) -> int:
         """See ``Memory.restore_all``."""
         options = PageOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, since=since, until=until
+            user_id=user_id,
+            agent_id=agent_id,
+            run_id=run_id,
+            namespace=namespace,
+            under=under,
+            filters=filters,
+            since=since,
+            until=until,
         )
         return await self._wait(self._border.restore_all, options, why, dry_run)
 

@@ -9,16 +9,27 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agentmem import operations
 from agentmem.client.arguments import check_departed_cursor, departed, doomed, field_of, listing, search_request
-from agentmem.client.checks import check_flag, check_limit, check_scope, check_tokens, check_turns, token_counter
+from agentmem.client.checks import (
+    check_batch,
+    check_count,
+    check_flag,
+    check_key,
+    check_limit,
+    check_scope,
+    check_tokens,
+    check_turns,
+    check_version,
+    token_counter,
+)
 from agentmem.client.drafts import draft
 from agentmem.client.filterhints import FieldHints
 from agentmem.client.importing import Importing
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.types.enums import ALL
-from agentmem.types.errors import ScopeError
+from agentmem.types.errors import InvalidInputError, ScopeError
 from agentmem.types.inputs import Draft, Item, Scope
 from agentmem.types.records import MemoryRecord, Page, SearchResults
-from agentmem.types.reports import Group
+from agentmem.types.reports import Group, NamespaceCount
 from agentmem.types.spelling import composed
 from agentmem.types.zones import check_zone
 
@@ -40,11 +51,15 @@ class Border:
         self.bound = bound
         self._hints = FieldHints()
 
-    def scoped(self, user_id: object, agent_id: object, run_id: object) -> Border:
+    def scoped(
+        self, user_id: object, agent_id: object, run_id: object, namespace: object = None, under: object = None
+    ) -> Border:
         """The same store with a scope bound. Raises ``ScopeError`` for no scope at all, or not in this one."""
-        if user_id is None and agent_id is None and run_id is None:
-            raise ScopeError("scoped() needs at least one of user_id, agent_id, run_id; userless() is for no user")
-        return Border(self.handle, self.scope(user_id, agent_id, run_id, write=True))
+        if all(one is None for one in (user_id, agent_id, run_id, namespace, under)):
+            raise ScopeError(
+                "scoped() needs at least one of user_id, agent_id, run_id, namespace, under; userless() is for no user"
+            )
+        return Border(self.handle, self.scope(user_id, agent_id, run_id, namespace, under, write=True))
 
     def userless(self, agent_id: object, run_id: object) -> Border:
         """The same store with no user bound. Raises ``ScopeError`` in a view of a user."""
@@ -54,27 +69,93 @@ class Border:
             raise ScopeError(f"{bound}; call userless() on the unbound memory")
         return Border(self.handle, scope)
 
-    def scope(self, user_id: object, agent_id: object, run_id: object, *, write: bool = False) -> Scope:
+    def scope(
+        self,
+        user_id: object,
+        agent_id: object,
+        run_id: object,
+        namespace: object = None,
+        under: object = None,
+        *,
+        write: bool = False,
+    ) -> Scope:
         """The scope of a call: what is bound, narrowed by what is given."""
-        given = check_scope(user_id, agent_id, run_id, write=write)
+        given = check_scope(user_id, agent_id, run_id, namespace, under, write=write)
         return given if self.bound is None else within(self.bound, given)
+
+    def _scope_of(self, options: SearchOptions | PageOptions, *, write: bool = False) -> Scope:
+        return self.scope(
+            options.user_id, options.agent_id, options.run_id, options.namespace, options.under, write=write
+        )
 
     # -- adding ------------------------------------------------------------------------------------------------------
 
     def defaults(self, options: AddOptions) -> AddOptions:
         """The arguments of an add call, with the bound scope in them. Only the scope is checked by now."""
-        scope = self.scope(options.user_id, options.agent_id, options.run_id, write=True)
+        scope = self.place(options.user_id, options.agent_id, options.run_id, options.namespace)
         if self.bound is None:
             return options
-        return replace(options, user_id=scope.user_id, agent_id=scope.agent_id, run_id=scope.run_id)
+        return replace(
+            options, user_id=scope.user_id, agent_id=scope.agent_id, run_id=scope.run_id, namespace=scope.namespace
+        )
+
+    def place(self, user_id: object, agent_id: object, run_id: object, namespace: object) -> Scope:
+        """The scope of a call that puts something somewhere, or finds it there: in one namespace.
+
+        Where all below a namespace is bound and none is given, it is that one.
+        """
+        return one_place(self.scope(user_id, agent_id, run_id, namespace, write=True))
 
     def draft(self, item: Item, defaults: AddOptions) -> list[Draft]:
         """Check one item; a list of it, as the engine takes it."""
         return [self.admit(draft(item, defaults, self.handle.settings))]
 
+    def keyed(self, key: object, item: object, defaults: AddOptions, if_version: object) -> Draft:
+        """Check one item that is put by a key."""
+        wanted = check_version(if_version, "if_version")
+        if wanted is not None and wanted < 0:
+            raise InvalidInputError(
+                f"if_version={wanted} is no version; 0 means that there is none", field="if_version"
+            )
+        made = self.admit(draft(cast("Item", item), defaults, self.handle.settings))
+        if made.id is not None:
+            raise InvalidInputError("what is put by a key has no id of yours; use add() for that", field="id")
+        return replace(made, key=check_key(key), if_version=wanted, dedupe=False)
+
+    def keyed_batch(self, items: object, defaults: AddOptions) -> list[Draft]:
+        """Check items that are put by their keys."""
+        batch = check_batch(items, "put_many")
+        made, places = list[Draft](), set[object]()
+        for index, item in enumerate(batch):
+            try:
+                if not isinstance(item, Mapping):
+                    raise InvalidInputError("an item must be a mapping with 'key' and 'content'", field="item")
+                given = dict(item)
+                key, if_version = given.pop("key", None), given.pop("if_version", None)
+                one = self.keyed(key, given, defaults, if_version)
+                place = (one.scope.user_id, one.scope.namespace or (), one.key)
+                if place in places:
+                    raise InvalidInputError(f"the key {one.key!r} occurs twice; put it once", field="key")
+            except InvalidInputError as exc:
+                exc.index = index
+                raise
+            places.add(place)
+            made.append(one)
+        return made
+
+    def by_key(self, id: object, key: object, namespace: object, user_id: object) -> tuple[str, Scope] | None:
+        """A key and where it is, for a call that takes an id or a key; None for an id."""
+        if (id is None) == (key is None):
+            raise InvalidInputError("give an id or a key, one of them", field="id" if key is None else "key")
+        if key is None:
+            if namespace is not None or user_id is not None:
+                raise InvalidInputError("namespace and user_id say where a key is; an id needs neither", field="id")
+            return None
+        return check_key(key), self.place(user_id, None, None, namespace)
+
     def admit(self, made: Draft) -> Draft:
         """The draft in the bound scope. Raises ``ScopeError`` for one that lies outside of it."""
-        return made if self.bound is None else replace(made, scope=within(self.bound, made.scope))
+        return made if self.bound is None else replace(made, scope=one_place(within(self.bound, made.scope)))
 
     def importing(
         self, options: AddOptions, *, on_error: object, on_conflict: object, repair: object, source: object
@@ -89,7 +170,7 @@ class Border:
 
     def search(self, query: object, options: SearchOptions) -> SearchResults:
         """See ``Memory.search``."""
-        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        scope = self._scope_of(options)
         check_flag(options.explain, "explain")
         request = search_request(query, scope, options, self._zone(options))
         found = operations.search.search(self.handle.engine(), request, explain=options.explain)
@@ -101,7 +182,7 @@ class Border:
         """See ``Memory.context``; ``limit`` is not the caller's to choose."""
         check_tokens(max_tokens)
         counter = None if count_tokens is None else token_counter(count_tokens)
-        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        scope = self._scope_of(options)
         request = search_request(query, scope, options, self._zone(options))
         return operations.context.context(self.handle.engine(), request, max_tokens, counter)
 
@@ -110,7 +191,7 @@ class Border:
 
     def page(self, options: PageOptions) -> Page:
         """See ``Memory.page``."""
-        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        scope = self._scope_of(options)
         found = operations.page.page(
             self.handle.engine(), listing(scope, options, self.handle.zone()), check_limit(options.limit)
         )
@@ -125,7 +206,7 @@ class Border:
 
     def recent(self, options: PageOptions) -> list[MemoryRecord]:
         """See ``Memory.recent``."""
-        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        scope = self._scope_of(options)
         if scope.run_id is None:
             raise ScopeError("recent() needs run_id, the conversation to continue")
         return self.page(options).records[::-1]
@@ -140,7 +221,7 @@ class Border:
 
     def count(self, options: PageOptions) -> int:
         """See ``Memory.count``."""
-        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        scope = self._scope_of(options)
         return operations.groups.count(self.handle.engine(), listing(scope, options, self.handle.zone()))
 
     def distinct(self, field: object, options: PageOptions) -> list[Any]:
@@ -157,12 +238,26 @@ class Border:
         """See ``Memory.users``. A view has the users that it is bound to, however many there are besides."""
         return self.groups("users", ALL if self.bound is None else None, agent_id, run_id)
 
+    def namespaces(
+        self, user_id: object, under: object, depth: object, limit: object, offset: object
+    ) -> list[NamespaceCount]:
+        """See ``Memory.namespaces``."""
+        # What a view is bound to decides, as long as nobody asks for more than it has.
+        wanted = None if self.bound is not None and not under else under
+        scope = self.scope(user_id, None, None, None, wanted)
+        path = scope.under if scope.namespace is None else scope.namespace
+        at = replace(scope, namespace=None, under=path or (), agent_id=None, run_id=None)
+        cut = None if depth is None else check_count(depth, "depth", 1)
+        return operations.groups.namespaces(
+            self.handle.engine(), at, cut, check_limit(limit), check_count(offset, "offset", 0)
+        )
+
     # -- deleting ----------------------------------------------------------------------------------------------------
 
     def delete_all(self, options: PageOptions, before: object, dry_run: object) -> int:
         """See ``Memory.delete_all``."""
         wanted = check_flag(dry_run, "dry_run")
-        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        scope = self._scope_of(options)
         bound = self.bound is not None
         which = doomed(scope, options.filters, before, self.handle.zone(), bound=bound)
         count = operations.change.delete_matching(self.handle.engine(), scope, which, dry_run=wanted)
@@ -174,14 +269,14 @@ class Border:
 
     def deleted(self, options: PageOptions, why: object) -> Page:
         """See ``Memory.deleted``."""
-        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        scope = self._scope_of(options)
         meant = departed(scope, why, options, self.handle.zone())
         limit, after = check_limit(options.limit), check_departed_cursor(meant.why, options.cursor)
         return operations.restore.page(self.handle.engine(), meant, limit, after)
 
     def restore_all(self, options: PageOptions, why: object, dry_run: object) -> int:
         """See ``Memory.restore_all``."""
-        scope = self.scope(options.user_id, options.agent_id, options.run_id, write=True)
+        scope = self._scope_of(options, write=True)
         if scope == Scope() and self.bound is None:
             raise ScopeError(
                 "restore_all() needs user_id, agent_id or run_id, so that not everything comes back at once"
@@ -208,4 +303,24 @@ def within(bound: Scope, given: Scope) -> Scope:
             by = "scoped()" if fixed is not None else "scoped() or userless() to no user"
             raise ScopeError(f"{name} is bound by {by} and cannot be {wanted!r}; use the unbound memory for that")
         merged.append(fixed if wanted is None else wanted)
-    return Scope(*merged)
+    user, agent, run = merged
+    namespace, under = _namespaces_within(bound, given)
+    return Scope(user, agent, run, namespace, under)
+
+
+def _namespaces_within(bound: Scope, given: Scope) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """The same for the namespace and what is below one."""
+    namespace, under = given.namespace, given.under
+    wanted = namespace if under is None else under
+    if wanted is None:
+        return bound.namespace, bound.under
+    inside = bound.namespace in (None, namespace) and (bound.under is None or wanted[: len(bound.under)] == bound.under)
+    if not inside:
+        name = "namespace" if under is None else "under"
+        raise ScopeError(f"{name}={wanted!r} is not in what scoped() bound; use the unbound memory for that")
+    return namespace, under
+
+
+def one_place(scope: Scope) -> Scope:
+    """The scope with one namespace; what was bound ``under`` one lies in that."""
+    return scope if scope.under is None else replace(scope, namespace=scope.under, under=None)

@@ -12,7 +12,7 @@ from agentmem.types.clock import Micros
 from agentmem.types.enums import ALL, Layer
 from agentmem.types.errors import InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Item, Scope, is_new_memory
-from agentmem.types.spelling import is_blank, spellings
+from agentmem.types.spelling import composed, is_blank, spellings
 from agentmem.types.values import as_number
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ MAX_LIMIT = 10_000
 MAX_OFFSET = 1_000_000_000
 MAX_QUERY = 100_000
 MAX_LABELS = 1_000
+MAX_KEY = 2_048
+MAX_DEPTH = 32
+MAX_PATH = 2_048
 _LONGEST_TTL = 100 * 365 * 86_400
 _LAYERS = {layer.value: layer for layer in Layer}
 
@@ -56,12 +59,54 @@ def check_query(value: object) -> str:
     return text
 
 
-def check_scope(user_id: object, agent_id: object, run_id: object, *, write: bool = False) -> Scope:
+def check_scope(
+    user_id: object,
+    agent_id: object,
+    run_id: object,
+    namespace: object = None,
+    under: object = None,
+    *,
+    write: bool = False,
+) -> Scope:
     """A scope whose ids are text, ints or UUIDs (or absent); ``ALL`` only as ``user_id`` and only in reads."""
     if user_id is ALL and write:
         raise ScopeError("user_id=ALL is for reads only; name the user to write for")
     user = ALL if user_id is ALL else _scope_id(user_id, "user_id")
-    return Scope(user, _scope_id(agent_id, "agent_id"), _scope_id(run_id, "run_id"))
+    agent, run = _scope_id(agent_id, "agent_id"), _scope_id(run_id, "run_id")
+    if namespace is None and under is None:
+        return Scope(user, agent, run)
+    if namespace is not None and under is not None:
+        raise ScopeError("namespace= means one namespace, under= all below one; give one of them")
+    if namespace is not None:
+        return Scope(user, agent, run, check_namespace(namespace, "namespace"))
+    return Scope(user, agent, run, None, check_namespace(under, "under"))
+
+
+def check_namespace(value: object, field: str) -> tuple[str, ...]:
+    """A path of names: text, ints or UUIDs."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        advice = f"write ({value!r},)" if isinstance(value, str) else "such as ('threads', '7')"
+        raise ScopeError(f"{field} must be a sequence of names, {advice}, not {shown(value)}")
+    parts = cast("Sequence[object]", value)
+    if len(parts) > MAX_DEPTH:
+        raise ScopeError(f"{field} has {len(parts):,} parts, more than {MAX_DEPTH}")
+    try:
+        path = tuple(composed(check_name(part, field)) for part in parts)
+    except InvalidInputError as exc:
+        raise ScopeError(str(exc)) from exc
+    if sum(len(part) for part in path) > MAX_PATH:
+        raise ScopeError(f"{field} has more than {MAX_PATH:,} characters")
+    return path
+
+
+def check_key(value: object) -> str:
+    """What a record is put by, as it is."""
+    text = check_text(value, "key")
+    if not text:
+        raise InvalidInputError("key is empty; name what is to be found by it", field="key")
+    if len(text) * 4 > MAX_KEY and (size := len(text.encode())) > MAX_KEY:
+        raise InvalidInputError(f"key has {size:,} bytes, more than {MAX_KEY:,}; put a hash of it", field="key")
+    return text
 
 
 def _scope_id(value: object, name: str) -> str | None:
@@ -165,18 +210,21 @@ def check_labels(value: object, field: str) -> list[str]:
     return [spelling for item in labels for spelling in spellings(check_label(item, field))]
 
 
-def check_batch(items: object) -> Sequence[Item]:
+def check_batch(items: object, call: str = "add_many") -> Sequence[Item]:
     """A sequence of at most 10,000 items."""
     kind = type(items).__name__
     if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Sequence):
         raise InvalidInputError(
-            f"add_many takes a list of items, not {kind}; add() takes one, add_stream() any iterable",
+            f"{call} takes a list of items, not {kind}"
+            + "; add() takes one, add_stream() any iterable" * (call == "add_many"),
             field="items",
         )
     batch = cast("Sequence[Item]", items)
     if len(batch) > MAX_BATCH:
         raise InvalidInputError(
-            f"add_many takes at most {MAX_BATCH:,} items at once, got {len(batch):,}; use add_stream()", field="items"
+            f"{call} takes at most {MAX_BATCH:,} items at once, got {len(batch):,}; "
+            + ("use add_stream()" if call == "add_many" else "split them"),
+            field="items",
         )
     return batch
 
@@ -199,6 +247,14 @@ def check_chunk(chunk: object) -> None:
     number = as_number(chunk)
     if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MAX_CHUNK:
         raise InvalidInputError(f"chunk must be an int from 1 to {MAX_CHUNK:,}, not {shown(chunk)}", field="chunk")
+
+
+def check_count(value: object, field: str, least: int) -> int:
+    """A whole number that is not too small."""
+    number = as_number(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number < 2**53:
+        raise InvalidInputError(f"{field} must be an int of at least {least}, not {shown(value)}", field=field)
+    return number
 
 
 def check_tokens(max_tokens: object) -> None:

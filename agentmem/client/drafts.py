@@ -101,7 +101,7 @@ def _is_many(item: object) -> bool:
 
 def _draft(content: object, options: AddOptions, settings: Settings) -> Draft:
     text = check_content(content, settings)
-    scope = check_scope(options.user_id, options.agent_id, options.run_id, write=True)
+    scope = check_scope(options.user_id, options.agent_id, options.run_id, options.namespace, write=True)
     role = None if options.role is None else composed(check_label(options.role, "role"))
     kind = ("message" if role else "fact") if options.kind is None else composed(check_label(options.kind, "kind"))
     dedupe = cast("object", options.dedupe)

@@ -158,7 +158,7 @@ class Importing:
         scope = made.scope
         parts = (
             self._source, scope.user_id, scope.agent_id, scope.run_id, made.role, made.kind, made.occurred_at,
-            made.content,
+            made.content, *([scope.namespace] if scope.namespace else []),
         )  # fmt: skip
         base = blake2b(repr(parts).encode(), digest_size=16)
         same = int.from_bytes(base.digest()[:7])

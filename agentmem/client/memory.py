@@ -41,6 +41,7 @@ from agentmem.types.enums import (
     Instant,
     Layer,
     Mode,
+    Namespace,
     OnConflict,
     OnError,
     Order,
@@ -56,7 +57,16 @@ from agentmem.types.inputs import Item
 from agentmem.types.ports import AnyEmbedder
 from agentmem.types.promise import aside
 from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults
-from agentmem.types.reports import EraseReport, Erasure, Group, Health, ReembedReport, Stats, VerifyReport
+from agentmem.types.reports import (
+    EraseReport,
+    Erasure,
+    Group,
+    Health,
+    NamespaceCount,
+    ReembedReport,
+    Stats,
+    VerifyReport,
+)
 
 if TYPE_CHECKING:
     from agentmem import AsyncMemory
@@ -109,12 +119,23 @@ class Memory:
         if self._opened:
             self.handle.close()
 
-    def scoped(self, *, user_id: Id | None = None, agent_id: Id | None = None, run_id: Id | None = None) -> Memory:
+    def scoped(
+        self,
+        *,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
+    ) -> Memory:
         """A view of the same store with the scope bound: every call uses it, and a foreign id is absent to it.
+
+        Bound to one ``namespace``, it is at home there. Bound ``under`` one, its calls may name any that lie below;
+        what they read is all of them together, unless they name one, and what they put lies in that one itself.
 
         Raises ``ScopeError`` for no scope at all, and later for calls that name another one.
         """
-        return client_on(self._border.scoped(user_id, agent_id, run_id))
+        return client_on(self._border.scoped(user_id, agent_id, run_id, namespace, under))
 
     def userless(self, *, agent_id: Id | None = None, run_id: Id | None = None) -> Memory:
         """A view of the records that were stored without a user, as ``scoped`` gives one of a user's.
@@ -142,6 +163,7 @@ class Memory:
         user_id: Id | None = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
         role: str | None = None,
         kind: str | None = None,
         layer: Layer | str | None = None,
@@ -169,8 +191,8 @@ class Memory:
         ``StoreError``.
         """
         options = AddOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
-            importance=importance, ttl=ttl, occurred_at=occurred_at, id=id, dedupe=dedupe,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, id=id, dedupe=dedupe,
         )  # fmt: skip
         defaults = self._border.defaults(options)
         engine = self.handle.engine()
@@ -185,6 +207,7 @@ class Memory:
         user_id: Id | None = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
         role: str | None = None,
         kind: str | None = None,
         layer: Layer | str | None = None,
@@ -212,8 +235,8 @@ class Memory:
         expired since is added anew; what was changed or deleted here since stays so, and is in ``skipped``.
         """
         options = AddOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
-            importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
         )  # fmt: skip
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
@@ -231,6 +254,7 @@ class Memory:
         user_id: Id | None = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
         role: str | None = None,
         kind: str | None = None,
         layer: Layer | str | None = None,
@@ -253,8 +277,8 @@ class Memory:
         that.
         """
         options = AddOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, role=role, kind=kind, layer=layer, metadata=metadata,
-            importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
         )  # fmt: skip
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
@@ -282,6 +306,77 @@ class Memory:
         finally:
             stream.cancel()
 
+    # -- by key ------------------------------------------------------------------------------------------------------
+
+    def put(
+        self,
+        key: str,
+        content: str,
+        *,
+        namespace: Namespace | None = None,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
+        role: str | None = None,
+        kind: str | None = None,
+        layer: Layer | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        importance: float | None = None,
+        ttl: Ttl | None = None,
+        occurred_at: Instant | None = None,
+        if_version: int | None = None,
+    ) -> AddResult:
+        """Store one thing under a key; what has the key already is replaced as a whole, and keeps its id.
+
+        A key is text of up to 2 KiB, and one record of a user's ``namespace`` has it: it belongs to no agent and no
+        run, which are only said of the record. Nothing is deduplicated; each put is a version, with its event in the
+        history. The status is ``"added"`` or ``"replaced"``.
+
+        ``if_version`` makes it conditional on the version that was read; 0 means that there must be none. A key that
+        was deleted, has expired or was erased is free again, and goes on with its version: who still knows one of
+        before cannot succeed with it. Otherwise the arguments are those of ``add``.
+
+        Raises ``ConflictError`` (another version, or the record is that of another agent or run) and what ``add`` does.
+        """
+        options = AddOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+        )  # fmt: skip
+        defaults = self._border.defaults(options)
+        engine = self.handle.engine()
+        drafts = [self._border.keyed(key, content, defaults, if_version)]
+        return operations.add.results(engine, operations.add.submit_puts(engine, drafts).result())[0]
+
+    def put_many(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        *,
+        namespace: Namespace | None = None,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
+        role: str | None = None,
+        kind: str | None = None,
+        layer: Layer | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        importance: float | None = None,
+        ttl: Ttl | None = None,
+        occurred_at: Instant | None = None,
+    ) -> AddResults:
+        """Store up to 10,000 things by their keys in one transaction: all of them or, if anything is wrong, none.
+
+        Each item is a mapping with ``key``, ``content`` and what it says besides, ``if_version`` too; the arguments
+        serve as defaults. A key may occur once in a namespace. A bad item raises with its position as ``.index``.
+        """
+        options = AddOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+        )  # fmt: skip
+        defaults = self._border.defaults(options)
+        engine = self.handle.engine()
+        drafts = self._border.keyed_batch(items, defaults)
+        return operations.add.results(engine, operations.add.submit_puts(engine, drafts, 0).result())
+
     # -- finding -----------------------------------------------------------------------------------------------------
 
     def search(
@@ -291,6 +386,8 @@ class Memory:
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         limit: int = 10,
         offset: int = 0,
         filters: Mapping[str, object] | None = None,
@@ -324,7 +421,8 @@ class Memory:
         Raises ``InvalidInputError``, ``FilterError``, ``ScopeError``, ``EmbeddingError``, ``StoreError``.
         """
         options = SearchOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, limit=limit, offset=offset, filters=filters, kinds=kinds,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            limit=limit, offset=offset, filters=filters, kinds=kinds,
             layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
             min_similarity=min_similarity, explain=explain,
         )  # fmt: skip
@@ -338,6 +436,8 @@ class Memory:
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -361,29 +461,55 @@ class Memory:
         Empty if nothing was found or nothing fits.
         """
         options = SearchOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            filters=filters, kinds=kinds, layers=layers,
             since=since, until=until, time_zone=time_zone, mode=mode, min_similarity=min_similarity,
         )  # fmt: skip
         return self._border.context(query, options, max_tokens=max_tokens, count_tokens=count_tokens)
 
     def recent(
-        self, *, run_id: Id, user_id: UserId = None, agent_id: Id | None = None, limit: int = 20, by: By = "event"
+        self,
+        *,
+        run_id: Id,
+        user_id: UserId = None,
+        agent_id: Id | None = None,
+        namespace: Namespace | None = None,
+        limit: int = 20,
+        by: By = "event",
     ) -> list[MemoryRecord]:
         """The last ``limit`` records of a conversation, oldest first.
 
         They come in the order in which they happened, also where they were added in another one: by ``occurred_at``,
         and what has none where it was added. ``by="added"`` follows the order of adding alone.
         """
-        return self._border.recent(PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, by=by, limit=limit))
+        return self._border.recent(
+            PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, by=by, limit=limit)
+        )
 
-    def get(self, id: Id, *, deleted: bool = False) -> MemoryRecord | None:
+    def get(
+        self,
+        id: Id | None = None,
+        *,
+        key: str | None = None,
+        namespace: Namespace | None = None,
+        user_id: Id | None = None,
+        deleted: bool = False,
+    ) -> MemoryRecord | None:
         """The record with this id, or None if there is none (here), or it is deleted or expired.
 
+        With ``key`` instead, the one that was put by it, in the ``namespace`` of the user.
+
         With ``deleted=True`` also one that was deleted or has expired, as long as ``restore`` can bring it back;
-        ``updated_at`` is when it went. Looking at such a record is no use of it.
+        ``updated_at`` is when it went. Looking at such a record is no use of it. Not with ``key``: what is gone has
+        given its key back.
         """
         wanted = check_flag(deleted, "deleted")
-        return operations.read.get(self.handle.engine(), check_id(id), self._border.bound, deleted=wanted)
+        place = self._border.by_key(id, key, namespace, user_id)
+        if place is None:
+            return operations.read.get(self.handle.engine(), check_id(id), self._border.bound, deleted=wanted)
+        if wanted:
+            raise InvalidInputError("deleted=True finds a record by its id; its key is free again", field="deleted")
+        return operations.keys.get(self.handle.engine(), *place)
 
     def page(
         self,
@@ -391,6 +517,8 @@ class Memory:
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -418,7 +546,8 @@ class Memory:
         ``cursor``. Both at once are refused.
         """
         options = PageOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            filters=filters, kinds=kinds, layers=layers,
             since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor,
         )  # fmt: skip
         return self._border.page(options)
@@ -429,6 +558,8 @@ class Memory:
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -439,7 +570,8 @@ class Memory:
     ) -> Iterator[MemoryRecord]:
         """Every record of a scope, read page by page; the arguments are those of ``page``."""
         options = PageOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            filters=filters, kinds=kinds, layers=layers,
             since=since, until=until, order=order, by=by, limit=ITERATED,
         )  # fmt: skip
         while True:
@@ -457,6 +589,8 @@ class Memory:
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -465,7 +599,8 @@ class Memory:
     ) -> int:
         """How many records ``page`` would list. Looks at every one of the scope, as do ``users`` and its kin."""
         options = PageOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            filters=filters, kinds=kinds, layers=layers,
             since=since, until=until,
         )  # fmt: skip
         return self._border.count(options)
@@ -521,12 +656,30 @@ class Memory:
         """The kinds of a scope's records, the one with the latest event first, then by name."""
         return self._border.groups("kinds", user_id, agent_id, run_id)
 
+    def namespaces(
+        self,
+        *,
+        user_id: UserId = None,
+        under: Namespace = (),
+        depth: int | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[NamespaceCount]:
+        """Namespaces with live records and how many those have, by their paths.
+
+        ``under`` names one to list what lies at it and below. With ``depth``, paths are cut to so many parts, and what
+        lies deeper is counted there. ``limit`` of them, after the first ``offset``.
+        """
+        return self._border.namespaces(user_id, under, depth, limit, offset)
+
     def deleted(
         self,
         *,
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         since: When | None = None,
         until: When | None = None,
@@ -541,7 +694,8 @@ class Memory:
         passed.
         """
         options = PageOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, since=since, until=until,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            filters=filters, since=since, until=until,
             limit=limit, cursor=cursor,
         )  # fmt: skip
         return self._border.deleted(options, why)
@@ -574,9 +728,25 @@ class Memory:
         )  # fmt: skip
         return operations.change.update(engine, check_id(id), patch, self._border.bound)
 
-    def delete(self, id: Id) -> bool:
-        """Hide a record everywhere before this returns; False if there was none. ``restore`` brings it back."""
-        return operations.change.delete(self.handle.engine(), check_id(id), self._border.bound)
+    def delete(
+        self,
+        id: Id | None = None,
+        *,
+        key: str | None = None,
+        namespace: Namespace | None = None,
+        user_id: Id | None = None,
+        if_version: int | None = None,
+    ) -> bool:
+        """Hide a record everywhere before this returns; False if there was none. ``restore`` brings it back.
+
+        With ``key`` instead of the id, the one that was put by it, in the ``namespace`` of the user. With
+        ``if_version``, only if it is at that version; else ``ConflictError`` is raised.
+        """
+        wanted = check_version(if_version, "if_version")
+        place = self._border.by_key(id, key, namespace, user_id)
+        if place is not None:
+            return operations.keys.delete(self.handle.engine(), *place, if_version=wanted)
+        return operations.change.delete(self.handle.engine(), check_id(id), self._border.bound, if_version=wanted)
 
     def delete_many(self, ids: Sequence[Id]) -> list[bool]:
         """Delete up to 10,000 records in one transaction: all of those that are there, or, if it fails, none.
@@ -605,6 +775,8 @@ class Memory:
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         before: When | None = None,
         dry_run: bool = False,
@@ -618,7 +790,9 @@ class Memory:
 
         Runs in transactions of 2,000 records: interrupted, it has deleted a part. ``restore_all`` brings them back.
         """
-        options = PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters)
+        options = PageOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under, filters=filters
+        )
         return self._border.delete_all(options, before, dry_run)
 
     def erase(self, id: Id) -> EraseReport:
@@ -676,6 +850,8 @@ class Memory:
         user_id: Id | None = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         since: When | None = None,
         until: When | None = None,
@@ -689,7 +865,14 @@ class Memory:
         ``CapacityError``, it has restored a part, and goes on where it was when it is called again.
         """
         options = PageOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, since=since, until=until
+            user_id=user_id,
+            agent_id=agent_id,
+            run_id=run_id,
+            namespace=namespace,
+            under=under,
+            filters=filters,
+            since=since,
+            until=until,
         )
         return self._border.restore_all(options, why, dry_run)
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar
 
-from agentmem.types.enums import By, Id, Instant, Layer, Mode, Order, Rank, TimeZone, Ttl, UserId, When
+from agentmem.types.enums import By, Id, Instant, Layer, Mode, Namespace, Order, Rank, TimeZone, Ttl, UserId, When
 
 
 class _Options:
@@ -38,6 +38,7 @@ class AddOptions(_Options):
     user_id: Id | None = None
     agent_id: Id | None = None
     run_id: Id | None = None
+    namespace: Namespace | None = None
     role: str | None = None
     kind: str | None = None
     layer: Layer | str | None = None
@@ -57,6 +58,8 @@ class SearchOptions(_Options):
     user_id: UserId = None
     agent_id: Id | None = None
     run_id: Id | None = None
+    namespace: Namespace | None = None
+    under: Namespace | None = None
     limit: int = 10
     offset: int = 0
     filters: Mapping[str, object] | None = None
@@ -79,6 +82,8 @@ class PageOptions(_Options):
     user_id: UserId = None
     agent_id: Id | None = None
     run_id: Id | None = None
+    namespace: Namespace | None = None
+    under: Namespace | None = None
     filters: Mapping[str, object] | None = None
     kinds: Sequence[str] | None = None
     layers: Sequence[Layer | str] | None = None

@@ -16,7 +16,7 @@ from agentmem.types.clock import Micros
 
 _SIGNS = frozenset({"id", "content", "created_at", "updated_at", "version"})
 """A mapping with all of these is a record; one that somebody wrote by hand has no version."""
-_LEFT_BEHIND = ("created_at", "updated_at", "expires_at", "version", "rating", "pinned")
+_LEFT_BEHIND = ("created_at", "updated_at", "expires_at", "version", "rating", "pinned", "key")
 
 
 def is_record(fields: Mapping[str, object]) -> bool:

@@ -38,9 +38,13 @@ class Adding:
         self.batcher = Batcher(model, self._embed_new, threads, batch_size)
 
     def submit(
-        self, drafts: Sequence[Draft], first_index: int | None = None, after: Future[Any] | None = None
+        self,
+        drafts: Sequence[Draft],
+        first_index: int | None = None,
+        after: Future[Any] | None = None,
+        work: type[Add] = Add,
     ) -> Future[list[Created]]:
-        """Embed and store drafts, all or none. The future can be cancelled until its commit begins.
+        """Embed and store drafts, all or none, as ``work`` does. The future can be cancelled until its commit begins.
 
         ``first_index`` is the position of the first among the caller's items, for errors; None for one item.
         With ``after`` they are stored once that add is, and dropped if it fails: a stream keeps its order, however
@@ -53,7 +57,7 @@ class Adding:
         self.batcher.submit(
             Job(
                 texts=[draft.content for draft in drafts],
-                deliver=lambda number, vectors: self._store(Add(drafts, vectors, number, self._embed, future), after),
+                deliver=lambda number, vectors: self._store(work(drafts, vectors, number, self._embed, future), after),
                 fail=lambda exc: _fail(future, placed(exc, first_index)),
                 cancelled=future.cancelled,
             )

@@ -290,9 +290,14 @@ class Engine:
         """The clock, read once."""
         return now_micros() if self._clock is None else check_instant(self._clock(), "clock")
 
-    def key(self, scope: Scope | None) -> ScopeKey | None:
-        """The scope as numbers (None: any); None if nothing was ever stored in it."""
-        return ScopeKey(None, None, None) if scope is None else self.repository.scope_key(scope)
+    def key(self, scope: Scope | None, *, anywhere: bool = False) -> ScopeKey | None:
+        """The scope as numbers (None: any); None if nothing was ever stored in it.
+
+        With ``anywhere``, a scope that names no namespace is that of all of them.
+        """
+        if scope is None:
+            return ScopeKey(None, None, None, None)
+        return self.repository.scope_key(scope, anywhere=anywhere)
 
     def record(self, stored: Stored) -> MemoryRecord:
         """The public form of a row."""

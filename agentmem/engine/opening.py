@@ -13,7 +13,7 @@ from agentmem.stores import meta
 from agentmem.stores.connection import Connection
 from agentmem.stores.files import OpenFiles
 from agentmem.stores.folder import is_store
-from agentmem.stores.schema import configure, migrate
+from agentmem.stores.schema import configure, every_migration, migrate, pending
 from agentmem.types.errors import ModelMismatchError
 from agentmem.types.ports import AnyEmbedder, Embedder
 
@@ -36,7 +36,7 @@ def open_store(
         configure(connection)
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # the first statement that reads opens the log
         files.hold()
-        migrate(connection, path)
+        _bring_up_to_date(connection, files, path)
         if replaced:
             meta.put(connection, meta.LANCE_APPLIED, 0)
         number, embedder = find_model(connection, path, settings, given, any_model=any_model)
@@ -47,6 +47,16 @@ def open_store(
         connection.close()
         raise
     return connection, number, embedder
+
+
+def _bring_up_to_date(connection: Connection, files: OpenFiles, path: Path) -> None:
+    """Have the database go through what is pending, with the store to itself: older versions must not write on."""
+    left = pending(connection, path)
+    if left and left != every_migration():
+        with files.alone():
+            migrate(connection, path)
+    elif left:
+        migrate(connection, path)
 
 
 def find_model(

@@ -29,6 +29,9 @@ GROUP = 200
 """Changes indexed in one transaction: about 10 ms."""
 PROPOSAL_POSTINGS = 20_000
 """Ranking costs time per matching record, so proposals use the rarest terms until they match this many."""
+_COLUMNS = ("user", "agent", "run")
+_OWNERS = 200
+"""Namespaces that are named by one expression."""
 _WIDE = tuple((sign, chr(ord(sign) + 0xFEE0)) for sign in "+#.$-")
 """Signs are indexed at full width, which no term has: FTS5 would take the plain ones for blanks, and C++ for c."""
 
@@ -105,13 +108,15 @@ class KeywordIndex(FeedCopy):
 
     def statistics(self, scope: ScopeKey, words: Sequence[Word]) -> Statistics:
         """What BM25 must know of a scope."""
-        conditions = [
-            f"{name} = {value}" for name, value in zip(scope._fields, scope, strict=True) if value is not None
-        ]
-        where = " AND ".join(conditions) or "1"
-        documents, length = self._records.db.execute(
-            f"SELECT coalesce(sum(documents), 0), coalesce(sum(terms), 0) FROM keyword_totals WHERE {where}"
-        )[0]
+        documents = length = 0
+        for part in _parts(scope):
+            where = " AND ".join(
+                f"{name} IN ({', '.join(map(str, numbers))})" for name, numbers in part.items() if numbers
+            )
+            found = self._records.db.execute(
+                f"SELECT coalesce(sum(documents), 0), coalesce(sum(terms), 0) FROM keyword_totals WHERE {where or '1'}"
+            )[0]
+            documents, length = documents + found[0], length + found[1]
         wanted = dict.fromkeys(term for word in words for term in (word.term, *(other for other, _ in word.variants)))
         containing = {term: self._count(scope, term) for term in wanted}
         similar = {
@@ -135,18 +140,18 @@ class KeywordIndex(FeedCopy):
                 postings += count
         if not chosen:
             return [], True
-        rows = self._records.db.execute(
-            "SELECT rowid FROM keywords WHERE keywords MATCH ? ORDER BY rank LIMIT ?", (_match(scope, chosen), wanted)
-        )
-        return [row[0] for row in rows], len(chosen) == len(known) and len(rows) < wanted
+        sql = "SELECT rowid FROM keywords WHERE keywords MATCH ? ORDER BY rank LIMIT ?"
+        found = [self._records.db.execute(sql, (expression, wanted)) for expression in _matches(scope, chosen)]
+        every = len(chosen) == len(known) and all(len(rows) < wanted for rows in found)
+        return [row[0] for rows in found for row in rows], every
 
     def _count(self, scope: ScopeKey, word: str) -> int:
         sql = "SELECT count(*) FROM keywords WHERE keywords MATCH ?"
-        return self._records.db.execute(sql, (_match(scope, [word]),))[0][0]
+        return sum(self._records.db.execute(sql, (expression,))[0][0] for expression in _matches(scope, [word]))
 
     def _any(self, scope: ScopeKey, words: Sequence[str]) -> bool:
         sql = "SELECT 1 FROM keywords WHERE keywords MATCH ? LIMIT 1"
-        return bool(self._records.db.execute(sql, (_match(scope, words),)))
+        return any(self._records.db.execute(sql, (expression,)) for expression in _matches(scope, words))
 
 
 def _applied(records: Records) -> int:
@@ -168,7 +173,7 @@ def _index(events: Sequence[FeedEvent], after: int, repository: Repository) -> N
     rows = sorted({event.row for event in events})
     totals: Counter[tuple[int, int, int]] = Counter()
     counts: Counter[tuple[int, int, int]] = Counter()
-    scopes = {event.row: (event.user, event.agent, event.run) for event in events}
+    scopes = {event.row: (event.owner, event.agent, event.run) for event in events}
     for row, length in list(db.select_in("SELECT row, terms FROM keyword_lengths WHERE row IN ({})", rows)):
         totals[scopes[row]] -= length
         counts[scopes[row]] -= 1
@@ -178,8 +183,9 @@ def _index(events: Sequence[FeedEvent], after: int, repository: Repository) -> N
     for stored in repository.find_rows(rows):
         if stored.state == LIVE:
             terms, length = terms_and_length(stored.content)
-            scope = (stored.user, stored.agent, stored.run)
-            postings.append((stored.row, " ".join(_scope_terms(ScopeKey(*scope))), _encoded(" ".join(terms))))
+            scope = (stored.space or stored.user, stored.agent, stored.run)
+            named = " ".join(f"{name[0]}{number}" for name, number in zip(_COLUMNS, scope, strict=True))
+            postings.append((stored.row, named, _encoded(" ".join(terms))))
             lengths.append((stored.row, length))
             totals[scope] += length
             counts[scope] += 1
@@ -215,18 +221,26 @@ def _merge(db: Connection) -> None:
         pages = 500
 
 
-def _match(scope: ScopeKey, words: Sequence[str]) -> str:
-    """An FTS5 expression. Terms hold no quotation marks, and are quoted."""
+def _matches(scope: ScopeKey, words: Sequence[str]) -> list[str]:
+    """FTS5 expressions that match each record of the scope with any of the words once. Terms hold no quotation marks,
+    and are quoted."""
     wanted = "terms : (" + " OR ".join(f'"{_encoded(word)}"' for word in words) + ")"
-    walls = [f'scope : "{term}"' for term in _scope_terms(scope)]
-    return " AND ".join([*walls, wanted])
+    found = list[str]()
+    for part in _parts(scope):
+        named = [[f'"{name[0]}{number}"' for number in numbers] for name, numbers in part.items() if numbers]
+        found.append(" AND ".join([*(f"scope : ({' OR '.join(terms)})" for terms in named), wanted]))
+    return found
+
+
+def _parts(scope: ScopeKey) -> list[dict[str, tuple[int, ...]]]:
+    """The numbers by which records of a scope are known, by column (empty: any), so many at a time as FTS5 takes."""
+    owners = scope.owners
+    chunks = [()] if owners is None else [owners[at : at + _OWNERS] for at in range(0, len(owners), _OWNERS)]
+    others = [() if number is None else (number,) for number in (scope.agent, scope.run)]
+    return [dict(zip(_COLUMNS, (chunk, *others), strict=True)) for chunk in chunks]
 
 
 def _encoded(terms: str) -> str:
     for sign, wide in _WIDE:
         terms = terms.replace(sign, wide)
     return terms
-
-
-def _scope_terms(scope: ScopeKey) -> list[str]:
-    return [f"{name[0]}{value}" for name, value in zip(scope._fields, scope, strict=True) if value is not None]

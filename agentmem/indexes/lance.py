@@ -131,7 +131,7 @@ class LanceIndex:
         vector: Vector,
         limit: int,
         *,
-        user: int | None = None,
+        user: int | tuple[int, ...] | None = None,
         agent: int | None = None,
         run: int | None = None,
         rows: Ints | None = None,
@@ -396,7 +396,13 @@ def _keeping(_: object, call: Callable[[], _T]) -> _T:
     return call()
 
 
-def _scope(user: int | None, agent: int | None, run: int | None) -> str:
-    given = (("user", user), ("agent", agent), ("run", run))
+def _scope(user: int | tuple[int, ...] | None, agent: int | None, run: int | None) -> str:
     # int() keeps anything but a number out of the predicate.
-    return " AND ".join(f"{name} = {int(value)}" for name, value in given if value is not None)
+    given = (("user", user), ("agent", agent), ("run", run))
+    return " AND ".join(
+        f"{name} IN ({', '.join(str(int(one)) for one in value)})"
+        if isinstance(value, tuple)
+        else f"{name} = {int(value)}"
+        for name, value in given
+        if value is not None
+    )

@@ -80,7 +80,7 @@ class LanceCopy(VectorIndex):
 
     @override
     def apply(self, events: Sequence[FeedEvent], after: int) -> None:
-        numbers = {event.row: (event.user, event.agent, event.run) for event in events if event.row}
+        numbers = {event.row: (event.owner, event.agent, event.run) for event in events if event.row}
         found = self.records.live_vectors(numbers)
         order = sorted(found)
         rows = np.array(order, np.int64)

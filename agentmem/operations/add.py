@@ -9,9 +9,10 @@ from typing import Any
 
 from agentmem.engine.engine import Engine
 from agentmem.stores import erasure
+from agentmem.stores.commit import Put
 from agentmem.stores.facts import canonical
 from agentmem.stores.records import public
-from agentmem.stores.rows import Created, Stored, expired, visible
+from agentmem.stores.rows import Created, Numbers, Stored, expired, visible
 from agentmem.stores.schema import EXPIRED, LIVE
 from agentmem.types.clock import Micros
 from agentmem.types.errors import NotFoundError
@@ -26,6 +27,13 @@ def submit(
     engine.check_writable()
     engine.check_process()
     return engine.adding.submit(drafts, first_index, after)
+
+
+def submit_puts(engine: Engine, drafts: Sequence[Draft], first_index: int | None = None) -> Future[list[Created]]:
+    """Begin to store drafts by their keys, all or none; see ``Adding.submit``."""
+    engine.check_writable()
+    engine.check_process()
+    return engine.adding.submit(drafts, first_index, work=Put)
 
 
 def unused_ids(engine: Engine, wanted: Sequence[Callable[[int], str]]) -> list[str]:
@@ -58,7 +66,7 @@ def taken_ids(engine: Engine, drafts: Sequence[Draft], imported: Collection[int]
             if tombstones and at in imported and _was_erased(engine, draft, now):
                 reasons[at] = "it was added before, and erased since"
             continue
-        scope = (draft.scope.user_id, draft.scope.agent_id, draft.scope.run_id)
+        scope = (draft.scope.user_id, draft.scope.agent_id, draft.scope.run_id, draft.scope.namespace or ())
         same = there.content == draft.content or canonical(there.content) == canonical(draft.content)
         if same and visible(there, now) and engine.repository.owner(there) == scope:
             continue
@@ -94,7 +102,7 @@ def results(
     Only where all of it was erased since, and the user, too, the record cannot be had: looking at it raises
     ``NotFoundError``.
     """
-    builders: dict[tuple[int, int, int], Callable[[Stored], MemoryRecord]] = {}
+    builders: dict[Numbers, Callable[[Stored], MemoryRecord]] = {}
     found: list[AddResult] = []
     late: list[Skipped] = []
     for at, (status, stored, reason) in enumerate(created):

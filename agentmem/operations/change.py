@@ -12,8 +12,10 @@ from agentmem.engine.engine import Engine
 from agentmem.lifecycle.promotion_score import feedback
 from agentmem.operations.page import matching
 from agentmem.operations.read import must_find
+from agentmem.stores import keys
 from agentmem.stores.connection import Value
 from agentmem.stores.rows import Patch, ScopeKey, Stored, not_found, visible
+from agentmem.stores.schema import DELETED, EXPIRED
 from agentmem.stores.timeline import Conditions
 from agentmem.stores.writes import Repository, StaleVectorError
 from agentmem.types.clock import Micros
@@ -35,12 +37,12 @@ def update(engine: Engine, id: str, patch: Patch, scope: Scope | None) -> Memory
     return _change(engine, patch, lambda r, ready: r.update(id, ready, _guard(engine, id, scope), engine.now()))
 
 
-def delete(engine: Engine, id: str, scope: Scope | None) -> bool:
-    """Hide a record; False if there was none."""
+def delete(engine: Engine, id: str, scope: Scope | None, *, if_version: int | None = None) -> bool:
+    """Hide a record; False if there was none. Raises ``ConflictError`` if it is not at ``if_version``."""
     engine.check_writable()
     engine.check()
-    key = engine.key(scope)
-    return key is not None and engine.write(lambda repository: repository.delete(id, key, engine.now()))
+    key = engine.key(scope, anywhere=True)
+    return key is not None and engine.write(lambda repository: repository.delete(id, key, engine.now(), if_version))
 
 
 def delete_many(engine: Engine, ids: Sequence[str], scope: Scope | None) -> list[bool]:
@@ -72,7 +74,16 @@ def restore(engine: Engine, id: str, version: int | None, scope: Scope | None) -
     values = {} if version is None else _values_at(engine, current, version)
     patch = Patch({k: v for k, v in values.items() if v != getattr(current, k)}, if_version=current.version)
     grace = engine.lifecycle.rules.grace
-    return _change(engine, patch, lambda r, ready: r.restore(id, ready, _guard(engine, id, scope), engine.now(), grace))
+    return _change(
+        engine, patch, lambda r, ready: _restore(r, id, ready, _guard(engine, id, scope), engine.now(), grace)
+    )
+
+
+def _restore(repository: Repository, id: str, patch: Patch, key: ScopeKey, now: Micros, grace: Micros) -> Stored:
+    gone, since = repository.find_by_id(id, key), None
+    if gone is not None and gone.key is not None and gone.state in (DELETED, EXPIRED):
+        since = keys.make_room(repository, gone, now)
+    return repository.restore(id, patch, key, now, grace, since)
 
 
 def rate(engine: Engine, id: str, rating: float | None, data: dict[str, Any], scope: Scope | None) -> None:
@@ -101,7 +112,7 @@ def _apply(run: Callable[[Repository, Patch], Stored], patch: Patch, repository:
 
 
 def _guard(engine: Engine, id: str, scope: Scope | None) -> ScopeKey:
-    key = engine.key(scope)
+    key = engine.key(scope, anywhere=True)
     if key is None:
         raise not_found(id)
     return key

@@ -80,7 +80,7 @@ def _erase_and_note(
 def _hasten_and_note(
     scope: Scope, user_id: str, now: Callable[[], Micros], line: int | None, repository: Repository
 ) -> tuple[int, int | None]:
-    key = repository.scope_key(scope)
+    key = repository.scope_key(scope, anywhere=True)
     count = 0 if key is None else erasure.hasten(repository, key, now())
     return count, erasure.note_person(repository, user_id, count, now(), line) if count else line
 

@@ -6,12 +6,13 @@ from contextlib import suppress
 
 from agentmem.engine.engine import Engine
 from agentmem.operations.page import Listing
+from agentmem.stores.groups import by_space, grouped
 from agentmem.stores.groups import count as counted
-from agentmem.stores.groups import grouped
+from agentmem.stores.spaces import parts_of
 from agentmem.types.clock import to_datetime
 from agentmem.types.errors import NotFoundError
 from agentmem.types.inputs import Scope
-from agentmem.types.reports import Group
+from agentmem.types.reports import Group, NamespaceCount
 
 
 def count(engine: Engine, listing: Listing) -> int:
@@ -24,7 +25,7 @@ def count(engine: Engine, listing: Listing) -> int:
 def groups(engine: Engine, scope: Scope, by: str) -> list[Group]:
     """Live records of a scope by ``users``, ``agents``, ``runs`` or ``kinds``; the latest event first, then by name."""
     engine.check()
-    key = engine.key(scope)
+    key = engine.key(scope, anywhere=by == "users")
     if key is None:
         return []
     records, found = engine.repository, list[Group]()
@@ -37,3 +38,18 @@ def groups(engine: Engine, scope: Scope, by: str) -> list[Group]:
             found.append(Group(name, owner, size, to_datetime(first), to_datetime(last)))
     found.sort(key=lambda group: (group.name or "", group.user_id or ""))
     return sorted(found, key=lambda group: group.last_at, reverse=True)
+
+
+def namespaces(engine: Engine, scope: Scope, depth: int | None, limit: int, offset: int) -> list[NamespaceCount]:
+    """Namespaces under one with their live records, by path; deeper ones counted at ``depth``."""
+    engine.check()
+    records = engine.repository
+    key = records.scope_key(scope)
+    if key is None:
+        return []
+    found = dict[tuple[str, ...], int]()
+    for space, count in by_space(records, key, engine.now()).items():
+        with suppress(NotFoundError):  # erased since they were counted, with all that was in it
+            path = parts_of(records.names.path(records.db, space))[:depth]
+            found[path] = found.get(path, 0) + count
+    return [NamespaceCount(path, found[path]) for path in sorted(found)[offset : offset + limit]]

@@ -118,7 +118,7 @@ def _change(
     engine.check_writable()
     engine.lifecycle.write_down()
     engine.check()
-    key = engine.key(scope)
+    key = engine.key(scope, anywhere=True)
 
     def write(repository: Repository) -> Stored:
         now = engine.now()

@@ -142,9 +142,12 @@ def place_of(order: Order, by: By, cursor: str) -> int | Position | Change | Non
 def matching(
     engine: Engine, scope: Scope, conditions: Conditions = ((), ()), *, deleted_too: bool = False
 ) -> Iterator[list[Stored]]:
-    """The scope's records that satisfy the conditions, in groups; those added meanwhile are left out."""
+    """The scope's records that satisfy the conditions, in groups; those added meanwhile are left out.
+
+    With ``deleted_too``, all that was ever stored, in whatever namespace, but what was erased.
+    """
     engine.check()
-    key = engine.key(scope)
+    key = engine.key(scope, anywhere=deleted_too)
     if key is None:
         return
     where, params = key.where(erased_apart=deleted_too)

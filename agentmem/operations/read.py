@@ -18,7 +18,7 @@ from agentmem.types.records import HistoryEvent, MemoryRecord
 def find(engine: Engine, id: str, scope: Scope | None, *, any_state: bool = False) -> Stored | None:
     """The record with this id inside the scope (None: any); unless ``any_state``, only if it is live."""
     engine.check()
-    key = engine.key(scope)
+    key = engine.key(scope, anywhere=True)
     if key is None:
         return None
     return engine.repository.find_by_id(id, key, None if any_state else engine.now())
@@ -52,7 +52,7 @@ def get(engine: Engine, id: str, scope: Scope | None, *, deleted: bool = False) 
 
 def find_erased(engine: Engine, id: str, scope: Scope | None) -> Stored | None:
     """What stays inside the scope of the record that had this id and was erased."""
-    key = engine.key(scope)
+    key = engine.key(scope, anywhere=True)
     return None if key is None else erasure.find_erased(engine.repository, id, key, engine.now())
 
 

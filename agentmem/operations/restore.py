@@ -89,5 +89,4 @@ def _bring_back(rows: Sequence[int], state: int, engine: Engine, repository: Rep
         and not expired(stored, now)
         and not past_grace(stored, now, grace)
     ]
-    bring_back(repository, current, now)
-    return len(current)
+    return bring_back(repository, current, now)

@@ -33,7 +33,7 @@ from agentmem.stores.log import truncate_wal
 from agentmem.stores.records import COLUMNS
 from agentmem.stores.rescue import largest, ranges, whole
 from agentmem.stores.rows import Stored
-from agentmem.stores.schema import ERASED, LIVE, STATE_AFTER, STATES, configure, migrate
+from agentmem.stores.schema import ARCHIVED, ERASED, LIVE, STATE_AFTER, STATES, configure, migrate
 from agentmem.types.enums import EventType, Layer
 from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError, StoreLockedError
 from agentmem.types.ports import Embedder
@@ -46,6 +46,8 @@ _TYPES: tuple[tuple[str, tuple[type, ...], Any], ...] = (
     ("kind", (str,), "fact"),
     *((name, (int, float, NoneType), None) for name in ("importance", "rating")),
     *((name, (int, NoneType), None) for name in ("occurred_at", "expires_at", "aged_from")),
+    *((name, (int, NoneType), None) for name in ("valid_from", "valid_to", "superseded_by")),
+    ("key", (str, bytes, NoneType), None),
     *((name, (bytes, NoneType), None) for name in ("fingerprint", "checksum")),
 )
 """What columns may hold, and what they get where damage has left something else."""
@@ -202,6 +204,7 @@ class _Transfer:
         self._copy_embeddings(last)
         self._copy_use(last)
         self._copy_erasures()
+        meta.put(self._new, meta.FORMER_KEYS, self._meta.get(meta.FORMER_KEYS))
         meta.put(self._new, meta.FIRST_KEYS, int(self._meta.get(meta.FIRST_KEYS, last)))
         # These numbers are never given out twice.
         numbers = [("records", last), ("names", self._last_name)]
@@ -221,7 +224,7 @@ class _Transfer:
         """What is left of those who were erased; names whose records are all lost are nobody's."""
         lines = whole(self._old, "SELECT n, who, records, at FROM erasures")
         self._write("INSERT INTO erasures VALUES (?, ?, ?, ?)", [line for line in lines if isinstance(line[1], bytes)])
-        used = " UNION ".join(f"SELECT {column} FROM records" for column in ("user", "agent", "run"))
+        used = " UNION ".join(f"SELECT {column} FROM records" for column in ("user", "agent", "run", "space"))
         self._write(f"DELETE FROM names WHERE n NOT IN ({used}) AND n > ?", [(0,)])
 
     def _copy_names(self) -> None:
@@ -231,7 +234,7 @@ class _Transfer:
         names = [
             (n, value)
             for n, value in ranges(self._old, "SELECT n, value FROM names WHERE n > ? AND n <= ?", last)
-            if isinstance(value, str) and value
+            if isinstance(value, (str, bytes)) and value
         ]
         self._write("INSERT OR IGNORE INTO names VALUES (?, ?)", names)
         self._names = {0} | {row[0] for row in self._new.execute("SELECT n FROM names")}
@@ -275,11 +278,17 @@ class _Transfer:
         there = {row[1] for row in whole(self._old, "PRAGMA table_info(records)")} or set(columns)
         chosen = ", ".join(
             # A text that is no longer UTF-8 can only be read as bytes; an older store lacks some columns.
-            "CAST(content AS BLOB)" if name == "content" else name if name in there else "NULL"
+            "CAST(content AS BLOB)"
+            if name == "content"
+            else name
+            if name in there
+            else "0"
+            if name == "space"
+            else "NULL"
             for name in columns
         )
         sql = f"SELECT {chosen} FROM records WHERE row > ? AND row <= ?"
-        ids, seen, kept = set[str | bytes](), set[int](), list[Row]()
+        ids, seen, kept, places = set[str | bytes](), set[int](), list[Row](), set[tuple[object, ...]]()
         for found in ranges(self._old, sql, last):
             record = dict(zip(columns, found, strict=True))
             row = record["row"]
@@ -295,6 +304,7 @@ class _Transfer:
                 continue
             ids.add(record["id"])
             self._mend(record, chains.get(row))
+            self._keep_key(record, places)
             kept.append(tuple(record[name] for name in columns))
             self._tally.salvaged += 1
             if record["state"] != ERASED:
@@ -303,6 +313,18 @@ class _Transfer:
         self._write(f"INSERT INTO records ({', '.join(columns)}) VALUES ({marks})", kept)
         self._sign_altered()
         return seen
+
+    def _keep_key(self, record: dict[str, Any], places: set[tuple[object, ...]]) -> None:
+        """One record has a key; another one that has it, too, because of the damage, is kept without it."""
+        if record["key"] is None or record["state"] not in (LIVE, ARCHIVED):
+            return
+        place = record["user"], record["space"], record["key"]
+        if place in places or not isinstance(record["key"], str):
+            record["key"] = None
+            self._altered.append(record["row"])
+            self._tally.altered += 1
+            self._tally.problems.add(f"record {record['id']!r} (row {record['row']}): its key is not what was stored")
+        places.add(place)
 
     def _sign_altered(self) -> None:
         """From here on a record that is not what it was counts as it is, to the byte."""
@@ -318,11 +340,11 @@ class _Transfer:
 
     def _unusable(self, record: dict[str, Any]) -> str | None:
         """Why a record cannot be kept: without its owner it might be shown to somebody else."""
-        numbers = ("user", "agent", "run", "state", "version", "created_at", "updated_at")
+        numbers = ("user", "agent", "run", "space", "state", "version", "created_at", "updated_at")
         kind = bytes if record["state"] == ERASED else str
         if not all(isinstance(record[name], int) for name in numbers) or not isinstance(record["id"], kind):
             return "its columns are damaged"
-        if not {record["user"], record["agent"], record["run"]} <= self._names:
+        if not {record["user"], record["agent"], record["run"], record["space"]} <= self._names:
             return "whose it was could not be read"
         if record["state"] not in STATES or record["layer"] not in {layer.value for layer in Layer}:
             return "its columns are damaged"

@@ -190,7 +190,7 @@ def _is_current(candidate: Candidate, stored: Stored | None, key: ScopeKey, now:
         stored is not None
         and visible(stored, now)
         and stored.version == candidate.version
-        and key.admits(stored.user, stored.agent, stored.run)
+        and key.admits(*stored.scope)
     )
 
 

@@ -115,7 +115,8 @@ class LargeScopes:
         if not query.lexical:
             return None
         behind = self._keywords.applied_seq() < seq
-        found = self._keywords.statistics(wall_of(query.scope).key(), query.words)
+        key = wall_of(query.scope).key(self._records)
+        found = self._keywords.statistics(query.scope if key is None else key, query.words)
         if not behind:
             return found
         # A word that the index has not seen yet is taken for a rare one.
@@ -126,7 +127,9 @@ class LargeScopes:
         rows, engines, complete, for_neighbours = set[int](), list[str](), True, set[int]()
         scope, floor, beyond = query.scope, query.search.min_similarity, False
         if query.vector is not None:
-            near = self._vectors.search(query.vector, wanted, Mask(scope.user, scope.agent, scope.run))
+            owners = scope.owners
+            owner = owners[0] if owners is not None and len(owners) == 1 else owners
+            near = self._vectors.search(query.vector, wanted, Mask(owner, scope.agent, scope.run))
             if near.applied:
                 rows.update(near.rows.tolist())
                 engines.append("lance")
@@ -155,8 +158,8 @@ class LargeScopes:
 
     def _changed_after(self, seq: int, scope: ScopeKey) -> Iterator[int]:
         while events := self._records.events_after(seq, READ):
-            for _, row, user, agent, run in events:
-                if row and scope.admits(user, agent, run):
+            for _, row, *numbers in events:
+                if row and scope.admits(*numbers):
                     yield row
             seq = events[-1].seq
 

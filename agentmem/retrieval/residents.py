@@ -21,6 +21,7 @@ from agentmem.indexes.feed import follow
 from agentmem.retrieval.arena import Arena
 from agentmem.retrieval.walls import Wall, walls_of
 from agentmem.stores.records import Records
+from agentmem.types.errors import NotFoundError
 from agentmem.types.events import Event
 from agentmem.types.ports import FeedCopy, FeedEvent
 from agentmem.types.reentry import Lock, held_here
@@ -67,6 +68,8 @@ class Residents(FeedCopy):
         self._feed = RLock()
         self._held = _Held()
         self._seq: int | None = None
+        self._several = False
+        """Whether anybody has searched several namespaces at once, so that there may be walls around those."""
 
     def apart(self) -> Residents:
         """The same scopes, with nothing in memory yet, and nothing to do with these."""
@@ -116,11 +119,16 @@ class Residents(FeedCopy):
         if self._seq != after:
             return
         changed = set[Wall]()
-        for _, row, user, agent, run in events:
+        for _, row, user, agent, run, space in events:
             if not row:
                 self._records.check_generation()
                 continue
-            for wall in walls_of(user, agent, run):
+            try:
+                path = self._records.names.path(self._records.db, space) if space or self._several else None
+            except NotFoundError:  # it was erased since, with all that lay in it
+                self._drop_all()
+                continue
+            for wall in walls_of(user, agent, run, space, path):
                 changed.add(wall)
                 resident = self._held.by_wall.get(wall)
                 if resident is not None:
@@ -164,6 +172,9 @@ class Residents(FeedCopy):
 
         None, without a call, if the wall holds too many records for one.
         """
+        if wall.path is not None and not self._several:
+            self._several = True
+            self._drop_all()  # what was noted by now was not noted for such walls
         resident = self._resident(wall)
         # Not in a context manager of ours: a signal handler that raises on the way into one would leave the lock taken.
         with resident.lock:
@@ -215,7 +226,10 @@ class Residents(FeedCopy):
         return resident.arena
 
     def _load(self, wall: Wall) -> Arena | None:
-        where, params = wall.key().where()
+        key = wall.key(self._records)
+        if key is None:
+            return Arena(self._dim)
+        where, params = key.where()
         if self._records.count(where, params, self._limit + 1) > self._limit:
             return None
         arena = Arena(self._dim)

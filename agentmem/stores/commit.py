@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from threading import get_ident
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from agentmem.stores import keys
 from agentmem.stores.connection import BusyError, Connection, GaveWayError, locked_out
 from agentmem.stores.custody import Custody
 from agentmem.stores.files import LogGoneError, OpenFiles
@@ -31,7 +32,7 @@ from agentmem.stores.rows import Created, Stored
 from agentmem.stores.schema import configure
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
-from agentmem.types.errors import ClosedError, StoreError, StoreGoneError
+from agentmem.types.errors import ClosedError, ConflictError, StoreError, StoreGoneError
 from agentmem.types.events import Event
 from agentmem.types.inputs import Draft
 from agentmem.types.patience import attempts
@@ -85,6 +86,26 @@ class Add:
             self.vectors = self.embed([draft.content for draft in self.drafts])
             self.generation = generation
         return self.vectors
+
+
+@dataclass(slots=True, eq=False)
+class Put(Add):
+    """Drafts by key, with their embeddings: all or none."""
+
+    def run(self, repository: Repository, now: Micros) -> list[Created] | _Refused:
+        """Store them. A conflict is told before anything has changed, so that the others of the group need not begin
+        again because of it."""
+        try:
+            return keys.put(repository, self.drafts, self.current_vectors(repository.generation), now)
+        except ConflictError as exc:
+            return _Refused(exc)
+
+
+@dataclass(slots=True, eq=False)
+class _Refused:
+    """In the place of a result: what one request raises that has changed nothing."""
+
+    error: ConflictError
 
 
 @dataclass(slots=True, eq=False)
@@ -313,7 +334,10 @@ class GroupCommit:
             return
         with together():
             for work, result in zip(group, results, strict=True):
-                work.future.set_result(result)
+                if isinstance(result, _Refused):
+                    work.future.set_exception(result.error)
+                else:
+                    work.future.set_result(result)
 
     def _run(self, group: list[Work], given_way: int) -> list[Any]:
         before, self._given_way = self._given_way, given_way
@@ -359,13 +383,17 @@ class GroupCommit:
         at = 0
         while at < len(group):
             work = group[at]
+            if isinstance(work, Put):
+                results.append(work.run(self._repository, self._now()))
+                at += 1
+                continue
             if not isinstance(work, Add):
                 assert isinstance(work, Write)  # a task is always alone
                 results.append(work.run(self._repository))
                 at += 1
                 continue
             adds = [work]
-            while at + len(adds) < len(group) and isinstance(following := group[at + len(adds)], Add):
+            while at + len(adds) < len(group) and type(following := group[at + len(adds)]) is Add:
                 adds.append(following)
             created = self._repository.batch_create(
                 [draft for add in adds for draft in add.drafts],

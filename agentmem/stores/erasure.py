@@ -43,6 +43,10 @@ _USED = " OR ".join(
     for column in ("user", "agent", "run")
     for state in (f"state = {LIVE}", _HIDDEN)
 )
+_FILLED = " OR ".join(
+    f"EXISTS (SELECT 1 FROM records WHERE user = ? AND space = ? AND {state})" for state in (f"state = {LIVE}", _HIDDEN)
+)
+"""Whether anything, in whatever state, is in a user's namespace."""
 
 
 BEGINNING: Place = (AT_ONCE - 1, 0)
@@ -69,10 +73,19 @@ def erase(repository: Repository, found: Sequence[Stored], now: Micros, until: M
         return
     db, rows, key = repository.db, [(stored.row,) for stored in found], _key(repository)
     db.executemany(
-        f"UPDATE records SET state = {ERASED}, version = version + 1, id = ?, content = '', metadata = NULL, "
+        f"UPDATE records SET state = {ERASED}, version = version + 1, id = ?, key = ?, content = '', metadata = NULL, "
         "fingerprint = NULL, checksum = NULL, role = NULL, kind = '', importance = NULL, rating = NULL, "
         "occurred_at = NULL, aged_from = NULL, pinned = 0, expires_at = ?, updated_at = ? WHERE row = ?",
-        [(keyed.tombstone_id(key, stored.id, stored.row), until, now, stored.row) for stored in found],
+        [
+            (
+                keyed.tombstone_id(key, stored.id, stored.row),
+                None if stored.key is None else keyed.former_key(key, stored.key),
+                until,
+                now,
+                stored.row,
+            )
+            for stored in found
+        ],
     )
     for table in repository.embedding_tables():
         db.executemany(f"DELETE FROM {table} WHERE row = ?", rows)
@@ -119,9 +132,10 @@ def note_person(repository: Repository, user_id: str, count: int, now: Micros, l
 
 def hasten(repository: Repository, scope: ScopeKey, now: Micros) -> int:
     """Have a scope's next tombstones go at once; returns how many there were."""
-    ids = [f"{name} = {int(value)} AND" for name, value in zip(scope._fields, scope, strict=True) if value is not None]
-    where = f"{' '.join(ids)} {_HIDDEN} AND state = {ERASED} AND expires_at > ?"
-    rows = repository.db.execute(f"SELECT row FROM records WHERE {where} LIMIT ?", (now, MARKED))
+    tests = scope.tests()
+    where = " AND ".join([*(test for _, test, _ in tests), _HIDDEN, f"state = {ERASED}", "expires_at > ?"])
+    params = [*(value for _, _, bound in tests for value in bound), now, MARKED]
+    rows = repository.db.execute(f"SELECT row FROM records r WHERE {where} LIMIT ?", params)
     repository.db.executemany("UPDATE records SET expires_at = ? WHERE row = ?", [(AT_ONCE, row) for (row,) in rows])
     return len(rows)
 
@@ -164,7 +178,8 @@ def purge(repository: Repository, now: Micros, after: Place = BEGINNING) -> Purg
     db, newest = repository.db, repository.last_seq()
     passed = min(int(repository.meta(meta.LANCE_APPLIED) or 0), newest - 1)
     found = db.execute(
-        f"SELECT r.row, r.user, r.agent, r.run, {_LAST_EVENT}, {_INDEXED}, r.expires_at FROM records r "
+        f"SELECT r.row, r.user, r.agent, r.run, {_LAST_EVENT}, {_INDEXED}, r.expires_at, r.space, "
+        "iif(r.key IS NULL, 0, r.version) FROM records r "
         f"WHERE {_DUE} AND (r.expires_at, r.row) > (?, ?) ORDER BY r.expires_at, r.row LIMIT ?",
         (now, *after, PURGED),
     )
@@ -179,14 +194,20 @@ def purge(repository: Repository, now: Micros, after: Place = BEGINNING) -> Purg
     db.executemany("DELETE FROM records WHERE row = ?", [row[:1] for row in gone])
     last = max(int(repository.meta(meta.PURGED) or 0), *(row[4] for row in gone), *(row[0] for row in marks))
     repository.set_meta(meta.PURGED, last)
-    names = _remove_names(repository, {number for row in gone for number in row[1:4] if number})
+    if former := max(row[8] for row in gone):
+        # Whoever makes their keys again must not come to a version that somebody remembers of before.
+        repository.set_meta(meta.FORMER_KEYS, max(int(repository.meta(meta.FORMER_KEYS) or 0), former))
+    numbers = {number for row in gone for number in row[1:4] if number}
+    names = _remove_names(repository, numbers, {(row[1], row[7]) for row in gone if row[7]})
     return Purged(len(gone), names, len(ripe) - len(gone), at)
 
 
-def _remove_names(repository: Repository, numbers: Iterable[int]) -> int:
-    """Remove those of the names that no record has, in whatever state; who has cached them sees that by the epoch."""
+def _remove_names(repository: Repository, numbers: Iterable[int], spaces: Iterable[tuple[int, int]]) -> int:
+    """Remove those of the names, and of users' namespaces, that no record has, in whatever state; who has cached them
+    sees that by the epoch."""
     db = repository.db
     unused = [number for number in numbers if not db.execute(f"SELECT {_USED}", (number,) * 6)[0][0]]
+    unused += [space for user, space in spaces if not db.execute(f"SELECT {_FILLED}", (user, space) * 2)[0][0]]
     if unused:
         repository.names.remove(db, unused)
     return len(unused)

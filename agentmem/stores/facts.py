@@ -10,7 +10,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from unicodedata import normalize
 
-from agentmem.stores.rows import Stored
+from agentmem.stores.rows import Numbers, Stored
 from agentmem.types.clock import Micros
 
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
@@ -25,19 +25,18 @@ def canonical(text: str) -> str:
     return text.strip() if text.isascii() else normalize("NFC", text).strip(_BLANK)
 
 
-def fact_key(
-    scope: tuple[int, int, int], role: str | None, kind: str, content: str, occurred_at: Micros | None
-) -> bytes:
-    """What makes two plain facts the same: exact scope, role, kind, time of the event, and the words.
+def fact_key(scope: Numbers, role: str | None, kind: str, content: str, occurred_at: Micros | None) -> bytes:
+    """What makes two plain facts the same: exact scope, namespace, role, kind, time of the event, and the words.
 
     ``occurred_at`` None is a time of its own: that of what was said without one. BLAKE2b, 128 bits.
     """
-    user, agent, run = scope
-    text = f"2 {user} {agent} {run} {occurred_at} {len(role or '')} {role} {len(kind)} {kind} "
+    user, agent, run, space = scope
+    where = f"{run} in {space}" if space else run
+    text = f"2 {user} {agent} {where} {occurred_at} {len(role or '')} {role} {len(kind)} {kind} "
     return blake2b((text + canonical(content)).encode(), digest_size=16).digest()
 
 
-def first_fact_key(scope: tuple[int, int, int], role: str | None, kind: str, content: str) -> bytes:
+def first_fact_key(scope: Numbers, role: str | None, kind: str, content: str) -> bytes:
     """The same by the rule that stores were begun with: exact scope, role, kind and content."""
     text = f"{scope[0]} {scope[1]} {scope[2]} {len(role or '')} {role} {len(kind)} {kind} "
     return blake2b((text + content).encode(), digest_size=16).digest()
@@ -58,13 +57,15 @@ def checksum(stored: Stored) -> bytes:
     # A zero has one form in the database, whatever its sign was.
     importance = 0.0 if stored.importance == 0 else stored.importance
     numbers = (
-        *stored.scope, stored.created_at, stored.occurred_at, stored.expires_at, importance, stored.rating
+        *stored.scope[:3], stored.created_at, stored.occurred_at, stored.expires_at, importance, stored.rating
     )  # fmt: skip
     key = "" if stored.fingerprint is None else stored.fingerprint.hex()
     # Texts hold no NUL.
     parts = (
         stored.id, repr(numbers), stored.role or "", stored.kind, key, stored.metadata or "", stored.content
     )  # fmt: skip
+    if stored.space or stored.key is not None:  # what is in no namespace and has no key is signed as it ever was
+        parts = (*parts, str(stored.space), "" if stored.key is None else f"={stored.key}")
     return blake2b("\0".join(parts).encode(), digest_size=8).digest()
 
 

@@ -31,10 +31,14 @@ Note: TypeAlias = dict[str, "tuple[int, int] | None"]
 """Identities by file name; the database's stamp and the log's salts by names of their own."""
 _LOG = (WRITE_AHEAD_LOG, SHARED_MEMORY)
 _STAMP, _SALTS = "stamp", "salts"
+_UPDATING = "updating"
+"""Noted while the store is being brought up to date, which is waited for as the write lock is."""
 _TOGETHER = (DATABASE, *_LOG)
 """Who has a store open has all of these open; if one of them is replaced, the others no longer belong to it."""
 _PATIENCE = 0.5
 """Seconds for which a lock is tried that others hold for a moment only."""
+_ALONE = 2.0
+"""Seconds for which others may have the store open that is to be brought up to date: those who open it just now."""
 
 _abandoned = set[Identity]()
 """Databases whose connections in this process can never be closed, and so none can be opened."""
@@ -61,6 +65,7 @@ class OpenFiles:
         self._database = os.path.join(path, DATABASE)
         self._paths = {name: os.path.join(path, name) for name in _LOG}
         self._held: Note = {}
+        self._timeout = _PATIENCE
         self.folder: HeldFolder | None = None
         """The folder that they lie in, wherever that is, once it is open."""
 
@@ -80,6 +85,7 @@ class OpenFiles:
         Raises ``StoreGoneError`` if the log of a database that is open elsewhere was removed, ``StoreLockedError`` if
         the store is being salvaged, or the write lock is not to be had within ``timeout`` seconds.
         """
+        self._timeout = timeout
         self._share()  # a salvage may take long, and need not be waited for
         self._in_use.release()
         if not gate.acquire(timeout):
@@ -90,6 +96,7 @@ class OpenFiles:
     def _admit(self) -> bool:
         noted = _parsed(self._in_use.read()) or {}
         replaced = self._fit(noted)
+        noted.pop(_UPDATING, None)  # by one that was killed
         self._held = {**noted, **_identities(self._path)}
         self._note()
         return replaced
@@ -186,9 +193,34 @@ class OpenFiles:
     def _note(self, *, durable: bool = False) -> None:
         self._in_use.write(json.dumps(self._held).encode(), durable=durable)
 
+    @contextmanager
+    def alone(self) -> Generator[None]:
+        """Around what may only be done while nobody else has the store open, under the write lock.
+
+        Raises ``StoreLockedError``. Whoever opens the store meanwhile waits for this.
+        """
+        if not any(self._in_use.try_acquire() for _ in attempts(_ALONE)):
+            raise StoreLockedError(
+                f"{self._path} is of an older version and has to be brought up to date, which cannot be done while "
+                "another process has it open; close it there, then open it again"
+            )
+        self._held[_UPDATING] = None
+        self._note()
+        try:
+            yield
+        finally:
+            del self._held[_UPDATING]
+            self._note()
+            self._share()
+
     def _share(self) -> None:
-        if not any(self._in_use.try_acquire(shared=True) for _ in attempts(_PATIENCE)):
-            raise StoreLockedError(f"{self._path} is being salvaged; open it again when that has ended")
+        if any(self._in_use.try_acquire(shared=True) for _ in attempts(_PATIENCE)):
+            return
+        if f'"{_UPDATING}"'.encode() in self._in_use.read():
+            if any(self._in_use.try_acquire(shared=True) for _ in attempts(self._timeout)):
+                return
+            raise StoreLockedError(f"{self._path} is being brought up to date; open it again when that has ended")
+        raise StoreLockedError(f"{self._path} is being salvaged; open it again when that has ended")
 
     # -- while it is open --------------------------------------------------------------------------------------------
 

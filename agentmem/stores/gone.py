@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from agentmem.stores import accounting
+from agentmem.stores import accounting, keys
 from agentmem.stores.connection import Connection, Value
 from agentmem.stores.records import UNEXPIRED
 from agentmem.stores.rows import Place, ScopeKey, Stored
@@ -29,9 +29,9 @@ def gone(
         if value is not None:
             terms.append(f"r.updated_at {compare} ?")
             bound.append(value)
-    owners = [(f"r.{column} = ?", value) for column, value in key._asdict().items() if value is not None]
-    test = " AND ".join([*(term for term, _ in owners), *conditions[0]]) or "1"
-    tested = [*(value for _, value in owners), *conditions[1]]
+    owners = key.tests()
+    test = " AND ".join([*(term for _, term, _ in owners), *conditions[0]]) or "1"
+    tested = [*(value for _, _, bound in owners for value in bound), *conditions[1]]
     while True:
         beyond, place = "", list[Value]()
         if after is not None:
@@ -54,18 +54,23 @@ def restorable(now: Micros, grace: Micros) -> Conditions:
     return ([UNEXPIRED, f"(r.state != {EXPIRED} OR r.updated_at > ?)"], (now, now - grace))
 
 
-def bring_back(repository: Repository, found: Sequence[Stored], now: Micros) -> None:
-    """Make records live again, each with its RESTORE event; an expired one's time in its layer begins anew."""
+def bring_back(repository: Repository, found: Sequence[Stored], now: Micros) -> int:
+    """Make records live again, each with its RESTORE event; an expired one's time in its layer begins anew.
+
+    What had a key comes back only if it was the last that had it, and nothing has it now. Returns how many came back.
+    """
     db = repository.db
+    back = keys.returnable(repository, found, now) if any(stored.key is not None for stored in found) else found
     db.executemany(
         f"UPDATE records SET aged_from = CASE state WHEN {EXPIRED} THEN ? ELSE aged_from END, state = {LIVE}, "
         "version = version + 1, updated_at = ? WHERE row = ?",
-        [(now, now, stored.row) for stored in found],
+        [(now, now, stored.row) for stored in back],
     )
-    repository.note_events((stored.row, EventType.RESTORE, now, stored.version + 1, None) for stored in found)
-    accounting.resize(db, ((stored.row, stored.layer, 1, stored.size) for stored in found))
-    for layer in {stored.layer for stored in found}:
-        sizes = [stored.size for stored in found if stored.layer == layer]
+    repository.note_events((stored.row, EventType.RESTORE, now, stored.version + 1, None) for stored in back)
+    accounting.resize(db, ((stored.row, stored.layer, 1, stored.size) for stored in back))
+    for layer in {stored.layer for stored in back}:
+        sizes = [stored.size for stored in back if stored.layer == layer]
         repository.grow(layer, len(sizes), sum(sizes))
-    accounting.queue(db, [stored.row for stored in found])
-    accounting.touch(db, [stored.row for stored in found])
+    accounting.queue(db, [stored.row for stored in back])
+    accounting.touch(db, [stored.row for stored in back])
+    return len(back)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from agentmem.stores.records import UNEXPIRED, Records
 from agentmem.stores.rows import ScopeKey
+from agentmem.stores.schema import LIVE
 from agentmem.stores.timeline import Conditions, Range, during
 from agentmem.types.clock import Micros
 
@@ -71,3 +72,16 @@ def count(records: Records, key: ScopeKey, conditions: Conditions, within: Range
     bound = (*params, now, *limits, *conditions[1])
     sql = f"SELECT count(*) FROM records r WHERE {where} AND r.row > ? AND r.row <= ?"
     return sum(records.db.execute(sql, (*bound, *ends))[0][0] for ends in records.windows(scope, params))
+
+
+def by_space(records: Records, key: ScopeKey, now: Micros) -> dict[int, int]:
+    """How many live records each namespace of a scope has. What has lapsed is counted apart: those are few."""
+    tests = key.tests()
+    where = " AND ".join([f"r.state = {LIVE}", "r.space != 0", *(test for _, test, _ in tests)])
+    params = [value for _, _, bound in tests for value in bound]
+    counts = "SELECT r.space, count(*) FROM records r"
+    found = dict(records.db.execute(f"{counts} WHERE {where} GROUP BY 1", params))
+    lapsed = f"{counts} INDEXED BY records_by_expiry WHERE {where} AND r.expires_at IS NOT NULL AND r.expires_at <= ?"
+    for space, count in records.db.execute(f"{lapsed} GROUP BY 1", (*params, now)):
+        found[space] -= count
+    return {space: count for space, count in found.items() if count}

@@ -72,7 +72,7 @@ def _check_contents(records: Records, low: int, high: int) -> Iterator[str]:
 def _check_names(records: Records, low: int, high: int) -> Iterator[str]:
     """Whose a record is has a name; one that was erased has none itself."""
     nameless = " OR ".join(
-        f"({name} != 0 AND {name} NOT IN (SELECT n FROM names))" for name in ("user", "agent", "run")
+        f"({name} != 0 AND {name} NOT IN (SELECT n FROM names))" for name in ("user", "agent", "run", "space")
     )
     sql = f"SELECT id FROM records WHERE row > ? AND row <= ? AND ({nameless})"
     for (id,) in records.db.execute(sql, (low, high)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import os
 
-_ID, _PERSON = b"id\0", b"user\0"
+_ID, _PERSON, _KEY = b"id\0", b"user\0", b"key\0"
 
 
 def new_key() -> bytes:
@@ -28,6 +28,11 @@ def tombstone_range(key: bytes, id: str) -> tuple[bytes, bytes]:
     """The first and the last that ``tombstone_id`` can make of an id."""
     digest = _hash(key, _ID, id)
     return digest + bytes(8), digest + b"\xff" * 8
+
+
+def former_key(key: bytes, name: str) -> bytes:
+    """What stands for the key of a record that was erased."""
+    return _hash(key, _KEY, name)
 
 
 def person(key: bytes, user_id: str) -> bytes:

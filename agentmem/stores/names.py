@@ -1,10 +1,10 @@
-"""Scope ids as numbers: indexes and vectors carry integers, never text that somebody chose."""
+"""Scope ids and namespaces as numbers: indexes and vectors carry integers, never text that somebody chose."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentmem.stores import meta
+from agentmem.stores import meta, spaces
 from agentmem.stores.connection import Connection
 from agentmem.types.enums import AllUsers
 from agentmem.types.errors import NotFoundError
@@ -20,10 +20,10 @@ class _Cache:
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
-        self.numbers = dict[str, int]()
-        self.names = dict[int, str]()
+        self.numbers = dict[str | bytes, int]()
+        self.names = dict[int, str | bytes]()
 
-    def remember(self, name: str, number: int) -> None:
+    def remember(self, name: str | bytes, number: int) -> None:
         self.numbers[name] = number
         self.names[number] = name
 
@@ -40,7 +40,7 @@ class Names:
 
     def __init__(self) -> None:
         self._cache = _Cache(0)
-        self._uncommitted: dict[str, int] = {}
+        self._uncommitted: dict[str | bytes, int] = {}
         self._removed = False
         """Whether the transaction at hand has removed names, so that what is cached says nothing in it."""
 
@@ -58,7 +58,20 @@ class Names:
                 return found
         return None
 
-    def _find_exactly(self, db: Connection, name: str) -> int | None:
+    def find_space(self, db: Connection, entry: bytes) -> int | None:
+        """The number of a namespace, as ``stores.spaces`` makes its entry; None if nobody ever had it."""
+        return self._find_exactly(db, entry)
+
+    def spaces_below(self, db: Connection, user: int | None, path: bytes, *, exactly: bool = False) -> list[int]:
+        """The numbers of a user's namespaces at a path and below (``exactly``: at it alone); None: of everybody's."""
+        if user is not None:
+            sql = "SELECT n FROM names WHERE value >= ? AND value < ?"
+            return [row[0] for row in db.execute(sql, spaces.below(user, path))]
+        length = "length(value) = ?" if exactly else "length(value) >= ?"
+        sql = f"SELECT n FROM names WHERE value >= x'' AND substr(value, 9, ?) = ? AND {length}"
+        return [row[0] for row in db.execute(sql, (len(path), path, 8 + len(path)))]
+
+    def _find_exactly(self, db: Connection, name: str | bytes) -> int | None:
         cache = self._room()
         found = cache.numbers.get(name)
         if found is None:
@@ -78,21 +91,34 @@ class Names:
             if found is not None:
                 return found
         text = composed(str(name))
-        found = int(db.execute("INSERT INTO names (value) VALUES (?) RETURNING n", (text,))[0][0])
-        self._uncommitted[text] = found
+        return self._give(db, text)
+
+    def intern_space(self, db: Connection, entry: bytes) -> int:
+        """The number of a namespace, given out now if it has none. Only inside a transaction."""
+        look = self._read if self._removed else self._find_exactly
+        return self._uncommitted.get(entry) or look(db, entry) or self._give(db, entry)
+
+    def _give(self, db: Connection, name: str | bytes) -> int:
+        found = int(db.execute("INSERT INTO names (value) VALUES (?) RETURNING n", (name,))[0][0])
+        self._uncommitted[name] = found
         return found
+
+    def path(self, db: Connection, number: int) -> bytes:
+        """The path of a namespace's number; the root's for 0. Raises as ``name`` does."""
+        return spaces.path_in(self._value(db, number)) if number else b""  # pyright: ignore[reportArgumentType]
 
     def name(self, db: Connection, number: int) -> str | None:
         """The name of a number; None for 0. Raises ``NotFoundError`` for one that was removed."""
-        if number == 0:
-            return None
+        return None if number == 0 else self._value(db, number)  # pyright: ignore[reportReturnType]
+
+    def _value(self, db: Connection, number: int) -> str | bytes:
         cache = self._room()
         found = cache.names.get(number)
         if found is None:
             rows = db.execute("SELECT value FROM names WHERE n = ?", (number,))
             if not rows:
                 raise NotFoundError("the record was erased meanwhile, and so was whose it was")
-            found = str(rows[0][0])
+            found = rows[0][0]
             cache.remember(found, number)
         return found
 
@@ -115,7 +141,7 @@ class Names:
         """The transaction is over, or was rolled back."""
         self._uncommitted, self._removed = {}, False
 
-    def _read(self, db: Connection, name: str) -> int | None:
+    def _read(self, db: Connection, name: str | bytes) -> int | None:
         rows = db.execute("SELECT n FROM names WHERE value = ?", (name,))
         return int(rows[0][0]) if rows else None
 

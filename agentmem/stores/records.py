@@ -16,6 +16,8 @@ from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
 from agentmem.stores.rows import ScopeKey, Stored, visible
 from agentmem.stores.schema import LIVE
+from agentmem.stores.spaces import entry as entry_of
+from agentmem.stores.spaces import parts_of, path_of
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.enums import ALL, EventType, Layer
 from agentmem.types.errors import ModelMismatchError, NotFoundError
@@ -33,16 +35,18 @@ _LAST_ROW = 2**62
 _EPOCH = f"(SELECT value FROM meta WHERE key = '{meta.NAMES_EPOCH}')"
 _STANDING = f"SELECT (SELECT value FROM meta WHERE key = '{meta.GENERATION}'), {_EPOCH}"
 _EVENTS = 500
-_ENTRY = ", ".join(("e." if name == "vector" else "r.") + name for name in Entry._fields)
+OWNER = "iif(r.space, r.space, r.user)"
+"""What derived copies know a record by instead of its user, see ``ScopeKey.owners``."""
+_ENTRY = ", ".join({"vector": "e.vector", "user": OWNER}.get(name, f"r.{name}") for name in Entry._fields)
 
 
-Owner: TypeAlias = tuple[str | None, str | None, str | None]
-"""The names of a record's user, agent and run."""
+Owner: TypeAlias = tuple[str | None, str | None, str | None, tuple[str, ...]]
+"""The names of a record's user, agent and run, and its namespace."""
 
 
 def public(stored: Stored, owner: Owner) -> MemoryRecord:
     """The public form of a row."""
-    user, agent, run = owner
+    user, agent, run, namespace = owner
     return MemoryRecord(
         id=stored.id,
         content=stored.content,
@@ -61,6 +65,8 @@ def public(stored: Stored, owner: Owner) -> MemoryRecord:
         expires_at=None if stored.expires_at is None else to_datetime(stored.expires_at),
         version=stored.version,
         pinned=bool(stored.pinned),
+        namespace=namespace,
+        key=stored.key,
     )
 
 
@@ -110,8 +116,10 @@ class Records:
 
     # -- scopes ------------------------------------------------------------------------------------------------------
 
-    def scope_key(self, scope: Scope) -> ScopeKey | None:
+    def scope_key(self, scope: Scope, *, anywhere: bool = False) -> ScopeKey | None:
         """The scope's numbers, or None if nobody has one of its ids (so that nothing can match).
+
+        A scope that names no namespace is that of what is in none; with ``anywhere``, that of all of them.
 
         ``is_current`` or ``newest`` comes before it: names that were removed meanwhile may have come back with other
         numbers.
@@ -119,7 +127,25 @@ class Records:
         user = None if scope.user_id is ALL else self._known(scope.user_id) if scope.user_id is not None else 0
         agent = None if scope.agent_id is None else self._known(scope.agent_id)
         run = None if scope.run_id is None else self._known(scope.run_id)
-        return None if -1 in (user, agent, run) else ScopeKey(user, agent, run)
+        if -1 in (user, agent, run):
+            return None
+        if not scope.namespace and scope.under is None:
+            return ScopeKey(user, agent, run, None if anywhere and scope.namespace is None else 0)
+        below = scope.under is not None
+        path = path_of(scope.under if scope.under is not None else scope.namespace or ())
+        if user is None or below:
+            return self.key_at(user, path, below=below, agent=agent, run=run)
+        space = self.names.find_space(self.db, entry_of(user, path))
+        return None if space is None else ScopeKey(user, agent, run, space)
+
+    def key_at(
+        self, user: int | None, path: bytes, *, below: bool, agent: int | None = None, run: int | None = None
+    ) -> ScopeKey | None:
+        """A scope of a user's namespaces at a path or, ``below``, at it and below; None if there are none."""
+        if user is None and not path:
+            return ScopeKey(None, agent, run, None if below else 0, None, b"", below)
+        spaces = tuple(self.names.spaces_below(self.db, user, path, exactly=not below))
+        return None if path and not spaces else ScopeKey(user, agent, run, None, spaces, path, below)
 
     def _known(self, name: str) -> int:
         found = self.names.find(self.db, name)
@@ -138,7 +164,7 @@ class Records:
         if not rows:
             return None
         stored = Stored._make(rows[0])
-        if scope is not None and not scope.admits(stored.user, stored.agent, stored.run):
+        if scope is not None and not scope.admits(*stored.scope):
             return None
         return None if now is not None and not visible(stored, now) else stored
 
@@ -155,9 +181,10 @@ class Records:
         return public(stored, self.owner(stored))
 
     def owner(self, stored: Stored) -> Owner:
-        """The names of a row's user, agent and run. Raises as ``record`` does."""
+        """The names of a row's user, agent and run, and its namespace. Raises as ``record`` does."""
         name = self.names.name
-        return name(self.db, stored.user), name(self.db, stored.agent), name(self.db, stored.run)
+        namespace = parts_of(self.names.path(self.db, stored.space)) if stored.space else ()
+        return name(self.db, stored.user), name(self.db, stored.agent), name(self.db, stored.run), namespace
 
     def known(self, found: Iterable[Stored]) -> Iterator[MemoryRecord]:
         """The public form of rows, without those that were erased after they were read."""
@@ -228,15 +255,14 @@ class Records:
         for compare, order in (("<", "DESC"), (">", "")):
             # The index of runs leads straight to them, unless many users give their runs the same name.
             rows = self.db.execute(
-                f"SELECT r.row, r.user, r.agent FROM records r WHERE r.run = ? AND r.run != 0 AND {LIVE_ONLY} "
+                f"SELECT r.row, {OWNER}, r.agent FROM records r WHERE r.run = ? AND r.run != 0 AND {LIVE_ONLY} "
                 f"AND r.row {compare} ? ORDER BY r.row {order} LIMIT ?",
                 (entry.run, entry.row, 8 * most),
             )
             near = [row for row, user, agent in rows if (user, agent) == (entry.user, entry.agent)][:most]
             if len(near) < most and len(rows) == 8 * most:
-                where, params = ScopeKey(entry.user, None, None).where()
-                if not entry.user:
-                    where, params = ScopeKey(0, None, entry.run).where()
+                [(user, space)] = self.db.execute("SELECT user, space FROM records WHERE row = ?", (entry.row,))
+                where, params = ScopeKey(user, None, None if user or space else entry.run, space).where()
                 rows = self.db.execute(
                     f"SELECT r.row FROM records r WHERE {where} AND +r.agent = ? AND +r.run = ? "
                     f"AND r.row {compare} ? ORDER BY r.row {order} LIMIT ?",
@@ -252,9 +278,9 @@ class Records:
         return dict(self.db.select_in(f"{sql}WHERE e.row IN ({{}}) AND {LIVE_ONLY}", rows))
 
     def owned_vectors(self, rows: Iterable[int]) -> dict[int, tuple[tuple[int, int, int], bytes]]:
-        """The same with the numbers of user, agent and run."""
+        """The same with the numbers of owner, agent and run."""
         sql = (
-            f"SELECT r.row, r.user, r.agent, r.run, e.vector FROM records r JOIN {self.embeddings} e ON e.row = r.row "
+            f"SELECT r.row, {OWNER}, r.agent, r.run, e.vector FROM records r JOIN {self.embeddings} e ON e.row = r.row "
         )
         found = self.db.select_in(f"{sql}WHERE r.row IN ({{}}) AND {LIVE_ONLY}", rows)
         return {row[0]: (row[1:4], row[4]) for row in found}
@@ -285,7 +311,7 @@ class Records:
     def events_after(self, seq: int, limit: int) -> list[FeedEvent]:
         """The next events of the feed. Row 0 is the store: a new model; it belongs to nobody (its numbers are NULL)."""
         rows = self.db.execute(
-            "SELECT h.seq, h.row, r.user, r.agent, r.run FROM history h LEFT JOIN records r ON r.row = h.row "
+            "SELECT h.seq, h.row, r.user, r.agent, r.run, r.space FROM history h LEFT JOIN records r ON r.row = h.row "
             "WHERE h.seq > ? ORDER BY h.seq LIMIT ?",
             (seq, limit),
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from agentmem.stores.connection import Value
 from agentmem.stores.facts import canonical
-from agentmem.stores.rows import Stored, expired, size_of, visible
+from agentmem.stores.rows import Numbers, Stored, expired, size_of, visible
 from agentmem.stores.schema import DELETED, EXPIRED
 from agentmem.types.clock import Micros
 from agentmem.types.enums import Layer
@@ -22,7 +22,7 @@ from agentmem.types.metadata import merge_metadata
 _RANK = {layer: rank for rank, layer in enumerate((Layer.INTERACT, Layer.INSIGHTS, Layer.ASSETS))}
 
 
-def repeats(draft: Draft, scope: tuple[int, int, int], stored: Stored, now: Micros) -> bool:
+def repeats(draft: Draft, scope: Numbers, stored: Stored, now: Micros) -> bool:
     """Whether a draft that names a record's id says the same again, for the same scope.
 
     A draft without a time of its event does not contradict the one that is known.
@@ -65,7 +65,7 @@ def as_far_as_there_is_room(current: Stored, values: dict[str, Value]) -> list[d
     ]
 
 
-def id_in_use(draft: Draft, scope: tuple[int, int, int], stored: Stored, now: Micros) -> ConflictError:
+def id_in_use(draft: Draft, scope: Numbers, stored: Stored, now: Micros) -> ConflictError:
     """The error for an id that is another record's; it says more to its owner than to others."""
     taken = f"the id {draft.id!r} is already in use"
     if stored.scope != scope:

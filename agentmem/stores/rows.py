@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from agentmem.stores import spaces as paths
 from agentmem.stores.connection import Value
 from agentmem.stores.schema import ERASED, EXPIRED, LIVE
 from agentmem.types.clock import Micros
 from agentmem.types.enums import EventType, Layer
 from agentmem.types.errors import ConflictError, NotFoundError
 
+_FEW = 500
+"""Namespaces that are named one by one in a statement."""
 Place = tuple[int, int]
 """Where a walk through an index of times is: the time and the row it has come to."""
+
+
+Numbers = tuple[int, int, int, int]
+"""Of a record's user, agent, run and namespace; 0 for none."""
 
 
 class Stored(NamedTuple):
@@ -39,11 +46,13 @@ class Stored(NamedTuple):
     pinned: int
     aged_from: Micros | None
     fingerprint: bytes | None
+    space: int = 0
+    key: str | None = None
 
     @property
-    def scope(self) -> tuple[int, int, int]:
-        """Whose it is: the numbers of user, agent and run."""
-        return self.user, self.agent, self.run
+    def scope(self) -> Numbers:
+        """Whose it is and where: the numbers of user, agent, run and namespace."""
+        return self.user, self.agent, self.run, self.space
 
     @property
     def begun(self) -> Micros:
@@ -102,34 +111,77 @@ class Transition(NamedTuple):
 
 
 class ScopeKey(NamedTuple):
-    """A scope as interned numbers. ``user`` is None for every user, 0 for nobody; None elsewhere means "any"."""
+    """A scope as interned numbers. ``user`` is None for every user, 0 for nobody; None elsewhere means "any".
+
+    ``space`` is a namespace, 0 for what is in none. Where it is None, the namespaces are ``spaces`` (any, if that is
+    None, too): those at the ``path`` or, with ``below``, at it and below, as of when the key was made.
+    """
 
     user: int | None
     agent: int | None
     run: int | None
+    space: int | None = 0
+    spaces: tuple[int, ...] | None = None
+    path: bytes | None = None
+    below: bool = False
 
-    def admits(self, user: int, agent: int, run: int) -> bool:
+    @property
+    def owners(self) -> tuple[int, ...] | None:
+        """What derived copies know the records of the scope by, instead of users; None: everybody's.
+
+        A namespace's records go by its number, the others by their user's: no number is both.
+        """
+        if self.space is None:
+            if self.spaces is None or self.path:
+                return self.spaces
+            return None if self.user is None else (self.user, *self.spaces)
+        if self.space:
+            return (self.space,)
+        return None if self.user is None else (self.user,)
+
+    def admits(self, user: int, agent: int, run: int, space: int) -> bool:
         """Whether a record of these numbers belongs to the scope."""
         return (
             (self.user is None or self.user == user)
             and (self.agent is None or self.agent == agent)
             and (self.run is None or self.run == run)
+            and (space == self.space if self.space is not None else self._has(space))
         )
 
-    def where(self, *, erased_apart: bool = False) -> tuple[str, tuple[int, ...]]:
+    def _has(self, space: int) -> bool:
+        return not self.path or space in (self.spaces or ())
+
+    def tests(self) -> list[tuple[str, str, tuple[Value, ...]]]:
+        """SQL conditions on ``records r``: for each column that matters its name, the condition, what that binds."""
+        named = (("user", self.user), ("agent", self.agent), ("run", self.run), ("space", self.space))
+        terms: list[tuple[str, str, tuple[Value, ...]]] = [
+            (column, f"r.{column} = ?", (value,)) for column, value in named if value is not None
+        ]
+        if self.space is None and self.path:
+            terms.append(("space", *self._among()))
+        return terms
+
+    def _among(self) -> tuple[str, tuple[Value, ...]]:
+        """That a record is in one of several namespaces."""
+        numbers = self.spaces or ()
+        if len(numbers) <= _FEW or self.user is None or self.path is None:
+            return f"r.space IN ({','.join(map(str, numbers))})", ()
+        return "r.space IN (SELECT n FROM names WHERE value >= ? AND value < ?)", paths.below(self.user, self.path)
+
+    def where(self, *, erased_apart: bool = False) -> tuple[str, tuple[Value, ...]]:
         """An SQL condition on ``records r`` for live records of the scope, driven by its most selective index.
 
         With ``erased_apart``, for its records in any state but that one.
 
         A leading ``+`` keeps SQLite from choosing another index; ``!= 0`` is what the partial indexes ask for.
         """
-        terms, params = [f"r.state != {ERASED}" if erased_apart else f"r.state = {LIVE}"], list[int]()
-        driver = "run" if self.run else "user" if self.user else "agent" if self.agent else "user"
-        for column, value in zip(("user", "agent", "run"), self, strict=True):
-            if value is None:
-                continue
-            terms.append(f"r.{column} = ?" if column == driver else f"+r.{column} = ?")
-            params.append(value)
+        terms, params = [f"r.state != {ERASED}" if erased_apart else f"r.state = {LIVE}"], list[Value]()
+        by_user = self.user or self.space or self.path
+        driver = "run" if self.run else "user" if by_user else "agent" if self.agent else "user"
+        for column, term, bound in self.tests():
+            by_index = column == driver or (driver, column) == ("user", "space")
+            terms.append(term if by_index else f"+{term}")
+            params += bound
             if column == driver and column != "user":
                 terms.append(f"r.{column} != 0")
         return " AND ".join(terms), tuple(params)
@@ -138,7 +190,7 @@ class ScopeKey(NamedTuple):
 class Created(NamedTuple):
     """The outcome for one draft."""
 
-    status: Literal["added", "duplicate", "refreshed", "taken"]
+    status: Literal["added", "duplicate", "refreshed", "replaced", "taken"]
     stored: Stored
     """The record; of ``"taken"``, whose draft was left out, the one that has the id."""
     reason: str = ""

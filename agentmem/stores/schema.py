@@ -3,11 +3,11 @@
 Migrations are appended, never edited once released; each runs in one transaction with its own record.
 
 ``records.row`` and ``history.seq`` are AUTOINCREMENT: numbers are never reused, so that ``row`` can key derived copies
-and ``seq`` can be the change feed. Scope ids are interned in ``names``; 0 stands for "none". ``state`` is 0 for live,
-1 for deleted, 2 for erased (then ``id`` is a keyed hash, and ``expires_at`` says how long the row stays), 3 for expired
-or evicted, since ``updated_at``. Embeddings have tables of their own, one
-for each model the store ever had, so that scans of records stay narrow and a new model's vectors can grow beside the
-old one's; ``meta`` says which is current.
+and ``seq`` can be the change feed. Scope ids are interned in ``names`` (text), and so are the namespaces of each user
+(bytes, see ``stores.spaces``); 0 stands for "none". ``state`` is 0 for live, 1 for deleted, 2 for erased (then ``id``
+and ``key`` are keyed hashes, and ``expires_at`` says how long the row stays), 3 for expired or evicted, since
+``updated_at``, 4 for archived. Embeddings have tables of their own, one for each model the store ever had, so that
+scans of records stay narrow and a new model's vectors can grow beside the old one's; ``meta`` says which is current.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from agentmem.stores.connection import Connection, damaged
 from agentmem.types.clock import now_micros
 from agentmem.types.errors import StoreCorruptError, StoreVersionError
 
-LIVE, DELETED, ERASED, EXPIRED = 0, 1, 2, 3
+LIVE, DELETED, ERASED, EXPIRED, ARCHIVED = 0, 1, 2, 3, 4
 """The values of ``records.state``. Written into statements as they are: partial indexes are found by the number."""
-STATES = (LIVE, DELETED, ERASED, EXPIRED)
+STATES = (LIVE, DELETED, ERASED, EXPIRED, ARCHIVED)
 STATE_AFTER = {
     "ADD": LIVE, "UPDATE": LIVE, "RESTORE": LIVE,
     "DELETE": DELETED, "EXPIRE": EXPIRED, "EVICT": EXPIRED, "ERASE": ERASED,
@@ -114,43 +114,69 @@ def _facts_by_user(db: Connection) -> None:
     db.execute(f"CREATE INDEX records_by_fact ON records (user, fingerprint) WHERE {where}")
 
 
-def _checksums(db: Connection) -> None:
-    """Records from before have no checksum, and facts from before a key by the first rule; both are left so.
+def _keys(db: Connection) -> None:
+    """Records by key and in namespaces; checksums, times of events, what is gone, and what is left of who was erased.
 
-    That spares this migration to write every record once more. A change gives a record both.
+    While this was in development, its parts were migrations of their own; a store that has some of them gets the rest.
     """
-    db.execute("ALTER TABLE records ADD COLUMN checksum BLOB")
-    db.execute("INSERT INTO meta SELECT 'first_keys_row', coalesce(max(row), 0) FROM records")
+    there = {row[1] for row in db.execute("PRAGMA table_info(records)")}
+    for column in _COLUMNS:
+        if column.split()[0] not in there:
+            db.execute(f"ALTER TABLE records ADD COLUMN {column}")
+    if "checksum" not in there:
+        # Records from before have no checksum, and facts a key by the first rule; both are left so, which spares
+        # writing every record once more. A change gives a record both.
+        db.execute("INSERT INTO meta SELECT 'first_keys_row', coalesce(max(row), 0) FROM records")
+    for name, on in _INDEXES.items():
+        db.execute(f"DROP INDEX IF EXISTS {name}")
+        db.execute(f"CREATE {'UNIQUE ' * (name in _UNIQUE)}INDEX {name} ON records {on}")
+    # Users all of whose records were erased: a keyed hash, how many, when.
+    db.execute(
+        """CREATE TABLE IF NOT EXISTS erasures (
+            n INTEGER PRIMARY KEY AUTOINCREMENT, who BLOB NOT NULL, records INTEGER NOT NULL, at INTEGER NOT NULL)"""
+    )
+    db.execute("DELETE FROM keyword_totals WHERE documents = 0")
+    if not db.execute("SELECT 1 FROM meta WHERE key = 'erasure_key'"):
+        _bury(db)
+    db.executemany("DELETE FROM migrations WHERE name = ?", [(name,) for name in _DEVELOPMENT])
 
 
-def _dated(db: Connection) -> None:
-    """Times of events, to list by; of those records only that say when they happened: the rest costs nothing."""
-    where = "state = 0 AND occurred_at IS NOT NULL"
-    db.execute(f"CREATE INDEX records_dated ON records (occurred_at, row) WHERE {where}")
-    db.execute(f"CREATE INDEX records_dated_by_user ON records (user, occurred_at, row) WHERE {where}")
-    db.execute(f"CREATE INDEX records_dated_by_run ON records (run, occurred_at, row) WHERE {where} AND run != 0")
+_COLUMNS = (
+    "checksum BLOB",
+    # The number of the namespace, 0 for none; see ``names``.
+    "space INTEGER NOT NULL DEFAULT 0",
+    # Text; of a record that was erased a keyed hash.
+    "key TEXT",
+    # When a fact holds, and the row of the one that took its place.
+    "valid_from INTEGER",
+    "valid_to INTEGER",
+    "superseded_by INTEGER",
+)
+_DATED = "WHERE state = 0 AND occurred_at IS NOT NULL"
+_INDEXES = {
+    "records_by_user": "(user, space, row) WHERE state = 0",
+    # One live or archived record for each key of a user's namespace; and what had the key before.
+    "records_by_key": "(user, space, key) WHERE key IS NOT NULL AND state IN (0, 4)",
+    "records_by_former_key": "(user, space, key, version) WHERE key IS NOT NULL AND state NOT IN (0, 4)",
+    # Times of events, to list by; of those records only that say when they happened: the rest costs nothing.
+    "records_dated": f"(occurred_at, row) {_DATED}",
+    "records_dated_by_user": f"(user, space, occurred_at, row) {_DATED}",
+    "records_dated_by_run": f"(run, occurred_at, row) {_DATED} AND run != 0",
+    # What was deleted or has expired, by when that was: to be listed, and brought back.
+    "records_gone": "(user, state, updated_at, row) WHERE state IN (1, 3)",
+    "records_by_deletion": "(updated_at) WHERE state = 1",
+    # Tombstones, by when they go; the others tell, with the indexes of live records, whether anybody has a name.
+    "records_erased": "(expires_at) WHERE state = 2",
+    "records_hidden_by_user": "(user, space) WHERE state != 0",
+    "records_hidden_by_agent": "(agent) WHERE state != 0 AND agent != 0",
+    "records_hidden_by_run": "(run) WHERE state != 0 AND run != 0",
+}
+_UNIQUE = ("records_by_key",)
+_DEVELOPMENT = ("0004_checksums", "0005_dated", "0006_gone", "0007_erasures")
 
 
-def _gone(db: Connection) -> None:
-    """What was deleted or has expired, by when that was: to be listed, and brought back."""
-    db.execute("CREATE INDEX records_gone ON records (user, state, updated_at, row) WHERE state IN (1, 3)")
-    db.execute("CREATE INDEX records_by_deletion ON records (updated_at) WHERE state = 1")
-
-
-def _erasures(db: Connection) -> None:
-    """What lets erased records be found by nothing but their ids, and go after a while; and what stays of users."""
-    for statement in (
-        "CREATE INDEX records_erased ON records (expires_at) WHERE state = 2",
-        # With the indexes of live records they tell whether anybody still has a name.
-        "CREATE INDEX records_hidden_by_user ON records (user) WHERE state != 0",
-        "CREATE INDEX records_hidden_by_agent ON records (agent) WHERE state != 0 AND agent != 0",
-        "CREATE INDEX records_hidden_by_run ON records (run) WHERE state != 0 AND run != 0",
-        # Users all of whose records were erased: a keyed hash, how many, when.
-        """CREATE TABLE erasures (
-            n INTEGER PRIMARY KEY AUTOINCREMENT, who BLOB NOT NULL, records INTEGER NOT NULL, at INTEGER NOT NULL)""",
-        "DELETE FROM keyword_totals WHERE documents = 0",
-    ):
-        db.execute(statement)
+def _bury(db: Connection) -> None:
+    """Have erased records be found by nothing but their ids, and go after a while."""
     key, after = keyed.new_key(), 0
     db.execute("INSERT INTO meta VALUES ('erasure_key', ?)", (key,))
     sql = "SELECT row, id, updated_at FROM records WHERE state = 2 AND row > ? ORDER BY row LIMIT 10000"
@@ -166,11 +192,13 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_first", _first),
     ("0002_lifecycle", _lifecycle),
     ("0003_facts_by_user", _facts_by_user),
-    ("0004_checksums", _checksums),
-    ("0005_dated", _dated),
-    ("0006_gone", _gone),
-    ("0007_erasures", _erasures),
+    ("0004_keys", _keys),
 )
+
+
+def every_migration() -> list[str]:
+    """Those that a new store goes through."""
+    return [name for name, _ in MIGRATIONS]
 
 
 def configure(db: Connection) -> None:
@@ -193,7 +221,7 @@ def pending(db: Connection, path: object) -> list[str]:
     if tables and "migrations" not in tables:
         raise StoreCorruptError(f"{path} is a database, but not one of this library; choose another path")
     done = {row[0] for row in db.execute("SELECT name FROM migrations")} if tables else set[str]()
-    newer = done - {name for name, _ in MIGRATIONS}
+    newer = done - {name for name, _ in MIGRATIONS} - {*_DEVELOPMENT}
     if not all(re.fullmatch(r"\d{4}_[a-z_]+", str(name)) for name in newer):
         raise StoreCorruptError(damaged(path, "its list of migrations is unreadable"))
     if newer:

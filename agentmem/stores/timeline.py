@@ -114,22 +114,25 @@ class _Walk:
 
     def _test(self, *more: str) -> str:
         """Whether a record is in the scope and satisfies the conditions, as one expression; binds ``_tested``."""
-        scope = [f"r.{column} = ?" for column, value in self._key._asdict().items() if value is not None]
+        scope = [sql for _, sql, _ in self._key.tests()]
         return " AND ".join([*more, *scope, *self._conditions[0]]) or "1"
 
     def _tested(self) -> list[Value]:
-        return [*(value for value in self._key if value is not None), *self._conditions[1]]
+        return [*(value for _, _, bound in self._key.tests() for value in bound), *self._conditions[1]]
 
 
 class _Plain(_Walk):
     """Records without a date, in the order of adding."""
 
     def _more(self, size: int, direction: str) -> list[Row]:
-        user, agent, run = self._key
+        key = self._key
         indexed, params = "1", list[Value]()
-        for column, value in (("run", run), ("agent", None if user else agent), ("user", user)):
+        narrow = key.user or key.space or key.path
+        for column, value in (("run", key.run), ("agent", None if narrow else key.agent), ("user", key.user)):
             if value is not None:
                 indexed, params = f"r.{column} = ?" + f" AND r.{column} != 0" * (column != "user"), [value]
+                if column == "user" and key.space is not None:
+                    indexed, params = f"{indexed} AND r.space = ?", [value, key.space]
                 break
         if self._read is not None:
             indexed += f" AND r.row {'<' if self._newest_first else '>'} ?"
@@ -149,8 +152,9 @@ class _Dated(_Walk):
         index, indexed, params = "records_dated", list[str](), list[Value]()
         if self._key.run:
             index, indexed, params = "records_dated_by_run", ["r.run = ?", "r.run != 0"], [self._key.run]
-        elif self._key.user is not None:
-            index, indexed, params = "records_dated_by_user", ["r.user = ?"], [self._key.user]
+        elif self._key.user is not None and self._key.space is not None:
+            index, indexed = "records_dated_by_user", ["r.user = ?", "r.space = ?"]
+            params = [self._key.user, self._key.space]
         times, limits = _times("r.occurred_at", self._within)
         if self._read is not None:
             at, row = self._read

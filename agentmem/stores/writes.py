@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, TypeAlias
 from unicodedata import normalize
 
-from agentmem.stores import accounting, meta
+from agentmem.stores import accounting, meta, spaces
 from agentmem.stores.connection import CHUNK, Connection, Value
 from agentmem.stores.facts import canonical, checksum, fact_key, first_fact_key, key_of
 from agentmem.stores.names import Names
@@ -18,6 +18,7 @@ from agentmem.stores.records import COLUMNS, LIVE_ONLY, UNEXPIRED, Records
 from agentmem.stores.repetition import as_far_as_there_is_room, id_in_use, news, repeats
 from agentmem.stores.rows import (
     Created,
+    Numbers,
     Patch,
     ScopeKey,
     Stored,
@@ -31,7 +32,7 @@ from agentmem.types.clock import Micros
 from agentmem.types.enums import EventType
 from agentmem.types.errors import AgentMemError, CapacityError
 from agentmem.types.ids import uuid7s
-from agentmem.types.inputs import Draft
+from agentmem.types.inputs import Draft, Scope
 from agentmem.types.metadata import merge_metadata
 from agentmem.types.spelling import composed, spellings
 
@@ -75,7 +76,7 @@ class Repository(Records):
         ``ConflictError`` if a caller's id is in use for anything else, unless the draft says ``skip_taken``; nothing
         may be committed then.
         """
-        scopes = [self._scope_numbers(draft) for draft in drafts]
+        scopes = [self.numbers_of(draft.scope) for draft in drafts]
         keys = [
             fact_key(scope, d.role, d.kind, d.content, d.occurred_at) if d.dedupe else None
             for scope, d in zip(scopes, drafts, strict=True)
@@ -101,9 +102,9 @@ class Repository(Records):
                 same = by_key.get(key)
             if same is None:
                 stored = Stored(
-                    row, next(fresh_ids) if id is None else id, *scope, draft.role, draft.kind,
+                    row, next(fresh_ids) if id is None else id, *scope[:3], draft.role, draft.kind,
                     draft.layer.value, draft.content, draft.metadata, draft.importance, None, now, now,
-                    draft.occurred_at, draft.end(now), 1, LIVE, 0, None, key,
+                    draft.occurred_at, draft.end(now), 1, LIVE, 0, None, key, scope[3],
                 )  # fmt: skip
                 row += 1
                 new.append((stored, vector))
@@ -112,7 +113,7 @@ class Repository(Records):
                 same = latest.get(same.row, same)
                 stored, changes = same, news(same, draft, now)
                 if changes:
-                    self._insert(new, now)
+                    self.insert(new, now)
                     new = []
                     stored = self._refresh(same, changes, now)
                 again.add(stored.row)
@@ -122,7 +123,7 @@ class Repository(Records):
                 by_id[id] = stored
             if key is not None:
                 by_key[key] = stored
-        self._insert(new, now)
+        self.insert(new, now)
         if self._repeated is not None and (renewed := [latest[row] for row in again if latest[row].begun < now]):
             self._repeated(self, renewed, now)
         return outcomes
@@ -138,11 +139,13 @@ class Repository(Records):
             values["metadata"] = merge_metadata(current.metadata, patch.metadata_merge, patch.metadata_limit)
         return self._change(current, values, patch, EventType.UPDATE, now)
 
-    def delete(self, id: str, scope: ScopeKey | None, now: Micros) -> bool:
+    def delete(self, id: str, scope: ScopeKey | None, now: Micros, if_version: int | None = None) -> bool:
         """Hide a record and write a DELETE event; False if there was none. ``restore`` brings it back."""
         stored = self.find_by_id(id, scope, now)
         if stored is None:
             return False
+        if if_version not in (None, stored.version):
+            raise version_conflict(id, if_version, stored.version)
         self.delete_rows([stored], now)
         return True
 
@@ -173,16 +176,21 @@ class Repository(Records):
         self.note_events((stored.row, EventType.DELETE, now, stored.version + 1, None) for stored in found)
         self._shrink(found)
 
-    def restore(self, id: str, patch: Patch, scope: ScopeKey | None, now: Micros, grace: Micros) -> Stored:
+    def restore(
+        self, id: str, patch: Patch, scope: ScopeKey | None, now: Micros, grace: Micros, since: int | None = None
+    ) -> Stored:
         """Make a deleted record live again and give it ``patch.values``, with a RESTORE event.
 
-        One that expired comes back for ``grace`` microseconds only; its layer's time to live begins anew.
+        One that expired comes back for ``grace`` microseconds only; its layer's time to live begins anew. ``since`` is
+        the version to go on from, where that is not the record's own.
         """
         current = self.find_by_id(id, scope)
         if current is None or not restorable(current, now, grace):
             raise not_found(id)
         if patch.if_version is not None and current.version != patch.if_version:
             raise version_conflict(id, patch.if_version, current.version)
+        if since is not None:
+            current = current._replace(version=since)
         values = {**patch.values, "state": LIVE}
         if current.state == EXPIRED:
             values["aged_from"] = now
@@ -251,25 +259,29 @@ class Repository(Records):
             _INSERT_EVENTS, [(row, event.value, at, version, data) for row, event, at, version, data in events]
         )
 
-    # -- inside ------------------------------------------------------------------------------------------------------
-
-    def _scope_numbers(self, draft: Draft) -> tuple[int, int, int]:
-        number, scope = self.names.intern, draft.scope
-        return number(self.db, scope.user_id), number(self.db, scope.agent_id), number(self.db, scope.run_id)
-
-    def _insert(self, new: Sequence[tuple[Stored, bytes]], now: Micros) -> None:
+    def insert(self, new: Sequence[tuple[Stored, bytes]], now: Micros) -> None:
         """Insert new records with their embeddings and events, and tell of the growth."""
         if not new:
             return
         self.db.insert(_INSERT, [(*_bindable(stored), checksum(stored)) for stored, _ in new])
         self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", [(stored.row, vector) for stored, vector in new])
-        self.db.insert(_INSERT_EVENTS, [(stored.row, "ADD", now, 1, None) for stored, _ in new])
+        self.db.insert(_INSERT_EVENTS, [(stored.row, "ADD", now, stored.version, None) for stored, _ in new])
         growth: dict[str, tuple[int, int]] = {}
         for stored, _ in new:
             count, size = growth.get(stored.layer, (0, 0))
             growth[stored.layer] = (count + 1, size + stored.size)
         for layer, (count, size) in growth.items():
             self.grow(layer, count, size)
+
+    def numbers_of(self, scope: Scope) -> Numbers:
+        """The numbers of a scope's ids and of its namespace, given out now where they have none."""
+        number, db = self.names.intern, self.db
+        user, agent, run = number(db, scope.user_id), number(db, scope.agent_id), number(db, scope.run_id)
+        if not scope.namespace:
+            return user, agent, run, 0
+        return user, agent, run, self.names.intern_space(db, spaces.entry(user, spaces.path_of(scope.namespace)))
+
+    # -- inside ------------------------------------------------------------------------------------------------------
 
     def _refresh(self, current: Stored, changes: dict[str, Value], now: Micros) -> Stored:
         """Change what a repetition changes, with an UPDATE event; what a full layer has no room for is left as it is.
@@ -350,7 +362,7 @@ class Repository(Records):
     def _existing_facts(
         self,
         drafts: Sequence[Draft],
-        scopes: Sequence[tuple[int, int, int]],
+        scopes: Sequence[Numbers],
         keys: Sequence[bytes | None],
         now: Micros,
     ) -> dict[bytes, Stored]:
@@ -358,7 +370,8 @@ class Repository(Records):
         wanted: dict[tuple[int, bytes], list[tuple[bytes, Micros | None]]] = {}
         for draft, scope, key in zip(drafts, scopes, keys, strict=True):
             if key is not None:
-                known_as = (key, *self._first_keys_of(draft, scope)) if self._has_first_keys() else (key,)
+                from_before = not scope[3] and self._has_first_keys()
+                known_as = (key, *self._first_keys_of(draft, scope)) if from_before else (key,)
                 for name in known_as:
                     wanted.setdefault((scope[0], name), []).append((key, draft.occurred_at))
         found: dict[bytes, Stored] = {}
@@ -385,7 +398,7 @@ class Repository(Records):
         return self._first_keys
 
     @staticmethod
-    def _first_keys_of(draft: Draft, scope: tuple[int, int, int]) -> set[bytes]:
+    def _first_keys_of(draft: Draft, scope: Numbers) -> set[bytes]:
         """Under which keys the fact may be found that was stored when those were made of the text as it was."""
         text = canonical(draft.content)
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta, tzinfo
 from enum import Enum, StrEnum
 from typing import Any, Final, Literal, TypeAlias
@@ -54,6 +55,8 @@ When: TypeAlias = date | str
 Text is ISO 8601: "2025-03-01", "2025-03-01T12:00", "2025-03-01T12:00+01:00"."""
 TimeZone: TypeAlias = str | tzinfo
 """A time zone: its IANA name ("Europe/Berlin"), a ``ZoneInfo``, or a ``datetime.timezone``."""
+Namespace: TypeAlias = Sequence[Id]
+"""A path of names, from the root: ``("threads", "7")``; the root is ``()``."""
 Ttl: TypeAlias = timedelta | float
 """A span of time: a timedelta, or seconds."""
 

@@ -22,11 +22,17 @@ record of another store, also as its ``to_dict()``."""
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose records. ``user_id`` is a wall, the others narrow; see ``Memory.search``."""
+    """Whose records, and where. ``user_id`` is a wall, as is the namespace; the others narrow; see ``Memory.search``.
+
+    ``namespace`` is one exactly, ``under`` means one and all below it; at most one of them is given. With neither it is
+    the root, ``()``, for what is put somewhere or listed, and anywhere for what goes by an id.
+    """
 
     user_id: str | AllUsers | None = None
     agent_id: str | None = None
     run_id: str | None = None
+    namespace: tuple[str, ...] | None = None
+    under: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,10 @@ class Draft:
     """When it is over, whatever its ``ttl`` says; for a record that returns."""
     skip_taken: bool = False
     """Whether it is left out, instead of being an error for its whole call, if its id is another record's."""
+    key: str | None = None
+    """What it is put by, in its user's namespace; None for what is added."""
+    if_version: int | None = None
+    """The version that the record of the key must be at; 0: there must be none."""
 
     def end(self, now: Micros) -> Micros | None:
         """When it is over if it is added now. What was over before stays so: it is stored and at once invisible."""
@@ -63,7 +73,8 @@ class Draft:
         """The same of another text. Twice as fast as ``dataclasses.replace``, and once for each item of a bulk load."""
         return Draft(
             content, self.scope, self.role, self.kind, self.layer, self.metadata, self.metadata_limit, self.importance,
-            self.ttl, self.occurred_at, self.id, self.dedupe, self.expires_at, self.skip_taken,
+            self.ttl, self.occurred_at, self.id, self.dedupe, self.expires_at, self.skip_taken, self.key,
+            self.if_version,
         )  # fmt: skip
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
@@ -30,6 +30,8 @@ class NewMemory(BaseModel):
     """Whose memory it is."""
     agent_id: Id | None = None
     run_id: Id | None = None
+    namespace: tuple[str, ...] | None = None
+    """Where it is kept: a path of names, from the root."""
     role: str | None = None
     """Who said it, for messages: ``user``, ``assistant``, ..."""
     kind: str | None = None
@@ -54,6 +56,13 @@ class NewMemory(BaseModel):
     def _text_of_id(cls, value: object, info: ValidationInfo) -> object:
         # pydantic would take True for 1, and bytes for text.
         return value if value is None or isinstance(value, str) else check_name(value, info.field_name or "id")
+
+    @field_validator("namespace", mode="before")
+    @classmethod
+    def _path_of_names(cls, value: object) -> object:
+        if value is None or isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+            return value
+        return tuple(check_name(part, "namespace") for part in cast("Sequence[object]", value))
 
     @field_validator("importance", "ttl", mode="before")
     @classmethod

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """What an index needs to know of a record; times in microseconds, ``vector`` as the bytes of normalised float32."""
+    """What an index needs to know of a record; times in microseconds, ``vector`` as the bytes of normalised float32.
+
+    ``user`` is the number of the record's owner: of its user or, in a namespace, of that. No number is both.
+    """
 
     row: int
     id: str
@@ -133,7 +136,7 @@ class Feed(Protocol):
 class FeedEvent(NamedTuple):
     """An event of the feed: its number, the row that changed (0: the store itself), and whose that is.
 
-    ``user``, ``agent`` and ``run`` are the numbers of scope ids, 0 for none.
+    ``user``, ``agent`` and ``run`` are the numbers of scope ids, ``space`` that of a namespace, 0 for none.
     """
 
     seq: int
@@ -141,6 +144,12 @@ class FeedEvent(NamedTuple):
     user: int
     agent: int
     run: int
+    space: int = 0
+
+    @property
+    def owner(self) -> int:
+        """What copies know the record by instead of its user: the number of its namespace, if it has one."""
+        return self.space or self.user
 
 
 class FeedFollower(Protocol):
@@ -193,10 +202,11 @@ class FeedCopy(FeedFollower, Protocol):
 class Mask(NamedTuple):
     """Which vectors may be found: those of a scope, by the numbers of its ids; None is any.
 
-    ``rows``, where it is given, limits them further: row numbers, int64, ascending, each once.
+    ``user`` is that of an owner (see ``Entry``), or those of several. ``rows``, where it is given, limits them further:
+    row numbers, int64, ascending, each once.
     """
 
-    user: int | None = None
+    user: int | tuple[int, ...] | None = None
     agent: int | None = None
     run: int | None = None
     rows: Ints | None = None

@@ -49,6 +49,10 @@ class MemoryRecord(Plain):
     """1 when added; one more with each change but pins and feedback."""
     pinned: bool = False
     """Whether the rules of the lifecycle leave it where it is."""
+    namespace: tuple[str, ...] = ()
+    """Where it is kept, of its user's; empty for the root."""
+    key: str | None = None
+    """What it was put by, if it was; one record of a user's namespace has it."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,17 +61,21 @@ class AddResult(Plain):
 
     ``status`` is ``"added"``; ``"duplicate"`` if it was there already; or ``"refreshed"`` if it was, and this brought
     something new: a later end, a higher layer, other metadata, another importance. ``id`` and ``record`` are then those
-    of the memory that was already there, as it is now.
+    of the memory that was already there, as it is now; so they are with ``"replaced"``, by a put.
     """
 
     id: str
-    status: Literal["added", "duplicate", "refreshed"]
+    status: Literal["added", "duplicate", "refreshed", "replaced"]
     record: MemoryRecord
     """The stored record."""
 
     @classmethod
     def on_use(
-        cls, id: str, status: Literal["added", "duplicate", "refreshed"], build: Callable[[T], MemoryRecord], stored: T
+        cls,
+        id: str,
+        status: Literal["added", "duplicate", "refreshed", "replaced"],
+        build: Callable[[T], MemoryRecord],
+        stored: T,
     ) -> AddResult:
         """One whose record is built of what was stored when it is first looked at: bulk loads rarely do.
 

@@ -10,6 +10,14 @@ from agentmem.types.plain import Plain
 
 
 @dataclass(frozen=True)
+class NamespaceCount(Plain):
+    """A namespace and the live records in it."""
+
+    namespace: tuple[str, ...]
+    records: int
+
+
+@dataclass(frozen=True)
 class Group(Plain):
     """Live records with something in common: their user, agent, conversation or kind."""
 

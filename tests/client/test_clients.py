@@ -28,10 +28,11 @@ Open = Callable[..., Memory]
 INSIDE = {"fields", "check_one", "check_many", "handle"}
 CALLS: dict[str, dict[str, Any]] = {
     "add": {"item": "x"}, "add_many": {"items": ["x"]}, "add_stream": {"items": ["x"]},
+    "put": {"key": "k", "content": "x"}, "put_many": {"items": [{"key": "k", "content": "x"}]},
     "search": {"query": "x"},
     "context": {"query": "x", "max_tokens": 9}, "recent": {"run_id": "r"}, "get": {"id": "x"}, "page": {},
     "iterate": {}, "count": {}, "distinct": {"field": "$kind"},
-    "users": {}, "runs": {}, "agents": {}, "kinds": {}, "deleted": {},
+    "users": {}, "runs": {}, "agents": {}, "kinds": {}, "namespaces": {}, "deleted": {},
     "restore_all": {"user_id": "u"},
     "update": {"id": "x", "importance": 0.5}, "delete": {"id": "x"},
     "delete_many": {"ids": ["x"]}, "delete_all": {"user_id": "u"},

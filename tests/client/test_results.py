@@ -25,6 +25,7 @@ from agentmem import (
     InvalidInputError,
     Memory,
     MemoryRecord,
+    NamespaceCount,
     ScopeError,
     SearchResults,
     VerifyReport,
@@ -70,6 +71,7 @@ def results(memory: Memory) -> dict[str, Any]:
         "SearchResults": hits,
         "HitDetails": hits[0].details,
         "SearchTrace": hits.trace,
+        "NamespaceCount": _namespace(memory),
         "Group": memory.runs(user_id="lou")[0],
         "HistoryEvent": memory.history("ferry")[1],
         "Page": memory.page(user_id="lou"),
@@ -85,6 +87,12 @@ def results(memory: Memory) -> dict[str, Any]:
         "Erasure": _erasure(memory),
         "ReembedReport": agentmem.ReembedReport("one", "other", 3),
     }
+
+
+def _namespace(memory: Memory) -> NamespaceCount:
+    memory.put("quay", "the ferry is at quay 4", namespace=("harbour", "today"))
+    [found] = memory.namespaces()
+    return found
 
 
 def test_there_is_one_of_each(results: dict[str, Any]) -> None:

@@ -218,3 +218,32 @@ def test_a_salvage_with_another_model_changes_nothing(sample: Path, tmp_path: Pa
     after = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
     assert after.keys() - before.keys() <= {path / f"{DATABASE}-wal", path / f"{DATABASE}-shm"}
     assert after[path / DATABASE] == before[path / DATABASE]
+
+
+def test_keys_and_namespaces_are_rescued(tmp_path: Path) -> None:
+    sample, path = tmp_path / "sample", tmp_path / "store"
+    with opened(sample) as memory:
+        for n in range(40):
+            memory.put(f"page {n}", f"{text_of(n, 0)}{LONG}", user_id="ana", namespace=("book", str(n % 4)))
+        for n in range(0, 40, 3):
+            memory.put(f"page {n}", f"{text_of(n, 0, 1)}{LONG}", user_id="ana", namespace=("book", str(n % 4)))
+        memory.delete(key="page 7", user_id="ana", namespace=("book", "3"))
+        memory.compact()
+        before = {record.id: record for record in memory.iterate(user_id="ana", under=())}
+    needle = text_of(21, 0, 1)
+
+    def harm(data: bytearray) -> None:
+        data[page_of(data, needle)] = bytes(PAGE)
+
+    salvaged(sample, path, harm)
+    with opened(path) as memory:
+        after = {record.id: record for record in memory.iterate(user_id="ana", under=())}
+        assert len(before) > len(after) > len(before) // 2
+        for id, record in after.items():
+            assert (record.key, record.namespace) == (before[id].key, before[id].namespace)
+            assert memory.get(key=str(record.key), user_id="ana", namespace=record.namespace) == record
+            again = memory.put(str(record.key), "anew", user_id="ana", namespace=record.namespace)
+            assert (again.id, again.record.version) == (id, record.version + 1)
+        assert memory.put("page 7", "back", user_id="ana", namespace=("book", "3")).record.version == 3
+        memory.flush()
+        assert memory.verify().problems == []

@@ -1,0 +1,275 @@
+"""Records by key: in each namespace of a user, one live or archived record has it.
+
+Deleting, expiry and erasing free a key. Whoever makes it again goes on with its version, so that a change that was made
+conditional on a version of before cannot succeed. What has lapsed counts as absent, and expires when it is met.
+
+Functions that write expect to be inside a transaction, and decide everything before they change anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from agentmem.stores import accounting, keyed, meta
+from agentmem.stores.connection import CHUNK, Row, Value
+from agentmem.stores.facts import checksum
+from agentmem.stores.records import COLUMNS, Records
+from agentmem.stores.rows import Created, Stored, expired
+from agentmem.stores.schema import ARCHIVED, EXPIRED, LIVE
+from agentmem.stores.writes import Repository
+from agentmem.types.clock import Micros, to_datetime
+from agentmem.types.enums import EventType
+from agentmem.types.errors import ConflictError
+from agentmem.types.ids import uuid7s
+from agentmem.types.inputs import Draft
+
+_KEPT = f"r.key IS NOT NULL AND r.state IN ({LIVE}, {ARCHIVED})"
+_FORMER = f"r.key IS NOT NULL AND r.state NOT IN ({LIVE}, {ARCHIVED})"
+_PUT = ("role", "kind", "layer", "content", "metadata", "importance", "occurred_at", "expires_at")
+"""Columns that a put replaces; it begins the record's time in its layer anew, too."""
+
+
+class Place(NamedTuple):
+    """Where a key is: the numbers of its user and of the namespace."""
+
+    user: int
+    space: int
+    key: str
+
+
+def holders(records: Records, places: Iterable[Place]) -> dict[Place, Stored]:
+    """The live or archived records of keys, lapsed ones too."""
+    sql = (
+        f"WITH wanted (user, space, name) AS (VALUES {{}}) SELECT {COLUMNS} FROM wanted w CROSS JOIN records r "
+        f"INDEXED BY records_by_key ON r.user = w.user AND r.space = w.space AND r.key = w.name WHERE {_KEPT}"
+    )
+    found = map(Stored._make, _select(records, sql, list(dict.fromkeys(places))))
+    return {Place(stored.user, stored.space, str(stored.key)): stored for stored in found}
+
+
+def former_versions(records: Records, places: Iterable[Place]) -> dict[Place, int]:
+    """The highest version that any record had which had a key before, whatever became of it; 0 if none had it."""
+    wanted = list(dict.fromkeys(places))
+    floor = int(records.meta(meta.FORMER_KEYS) or 0)
+    found = dict.fromkeys(wanted, floor)
+    secret = bytes(records.meta(meta.ERASURE_KEY))
+    names: dict[tuple[int, int, str | bytes], Place] = {
+        (place.user, place.space, name): place
+        for place in wanted
+        for name in (place.key, keyed.former_key(secret, place.key))
+    }
+    sql = (
+        "WITH wanted (user, space, name) AS (VALUES {}) SELECT w.user, w.space, w.name, max(r.version) FROM wanted w "
+        "CROSS JOIN records r INDEXED BY records_by_former_key ON r.user = w.user AND r.space = w.space "
+        f"AND r.key = w.name WHERE {_FORMER} GROUP BY 1, 2, 3"
+    )
+    for user, space, name, version in _select(records, sql, list(names)):
+        place = names[user, space, name]
+        found[place] = max(found[place], version)
+    return found
+
+
+def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes], now: Micros) -> list[Created]:
+    """Store drafts by their keys, each of which occurs once: what is there is replaced as a whole, and keeps its id.
+
+    Raises ``ConflictError``, before anything has changed, if a record is not at the draft's ``if_version``, or if it is
+    one of another agent or run.
+    """
+    numbers = [repository.numbers_of(draft.scope) for draft in drafts]
+    places = [Place(one[0], one[3], str(draft.key)) for one, draft in zip(numbers, drafts, strict=True)]
+    there = holders(repository, places)
+    lapsed = [stored for stored in there.values() if expired(stored, now)]
+    for stored in lapsed:
+        del there[_place(stored)]
+    absent = former_versions(repository, (place for place in places if place not in there))
+    for stored in lapsed:
+        absent[_place(stored)] = max(absent[_place(stored)], stored.version + 1)
+    for draft, place in zip(drafts, places, strict=True):
+        check_version(place.key, there.get(place), draft.if_version)
+    ids, row = iter(uuid7s(len(absent), now)), repository.last_row() + 1
+    new, changed = list[tuple[Stored, bytes]](), list[tuple[Stored, Stored, bytes]]()
+    outcomes = list[Created]()
+    for draft, place, scope, vector in zip(drafts, places, numbers, vectors, strict=True):
+        current = there.get(place)
+        if current is None:
+            stored = Stored(
+                row, next(ids), *scope[:3], draft.role, draft.kind, draft.layer.value, draft.content, draft.metadata,
+                draft.importance, None, now, now, draft.occurred_at, draft.end(now), absent[place] + 1, LIVE, 0, None,
+                None, place.space, place.key,
+            )  # fmt: skip
+            row += 1
+            new.append((stored, vector))
+        else:
+            stored = _replaced(current, draft, scope[1], scope[2], now)
+            changed.append((current, stored, vector))
+        outcomes.append(Created("added" if current is None else "replaced", stored))
+    expire(repository, lapsed, now)
+    repository.insert(new, now)
+    _replace(repository, changed, now)
+    return outcomes
+
+
+def delete(repository: Repository, stored: Stored | None, key: str, if_version: int | None, now: Micros) -> bool:
+    """Hide the record of a key; False if there was none. Raises ``ConflictError`` if it is not at ``if_version``."""
+    lapsed = stored is not None and expired(stored, now)
+    check_version(key, None if lapsed else stored, if_version)
+    if stored is None:
+        return False
+    if lapsed:
+        expire(repository, [stored], now)
+        return False
+    repository.delete_rows([stored], now)
+    return True
+
+
+def expire(repository: Repository, found: Sequence[Stored], now: Micros) -> None:
+    """Hide records whose ``ttl`` has passed, each with its EXPIRE event, as a sweep would."""
+    if not found:
+        return
+    db = repository.db
+    db.executemany(
+        f"UPDATE records SET state = {EXPIRED}, version = version + 1, updated_at = ? WHERE row = ?",
+        [(now, stored.row) for stored in found],
+    )
+    repository.note_events(
+        (
+            stored.row,
+            EventType.EXPIRE,
+            now,
+            stored.version + 1,
+            json.dumps({"rule": "ttl", "from": stored.layer, "threshold": _iso(stored.expires_at)}),
+        )
+        for stored in found
+    )
+    accounting.resize(db, ((one.row, one.layer, -1, -one.size) for one in found))
+
+
+def make_room(repository: Repository, stored: Stored, now: Micros) -> int:
+    """Before a record with a key comes back: nothing else may have it. Returns the version to go on from.
+
+    Raises ``ConflictError``.
+    """
+    place = _place(stored)
+    holder = holders(repository, [place]).get(place)
+    if holder is not None and not expired(holder, now):
+        raise ConflictError(
+            f"record {stored.id!r} cannot come back: its key {stored.key!r} is that of {holder.id!r} now; delete that "
+            "one first"
+        )
+    if holder is not None:
+        expire(repository, [holder], now)
+    return former_versions(repository, [place])[place]
+
+
+def returnable(repository: Repository, found: Sequence[Stored], now: Micros) -> list[Stored]:
+    """Those of hidden records that can come back together: of a key's, the last one, if nothing has the key now."""
+    places = [_place(stored) for stored in found if stored.key is not None]
+    holder = holders(repository, places)
+    lapsed = [stored for stored in holder.values() if expired(stored, now)]
+    expire(repository, lapsed, now)
+    taken, former = holder.keys() - {_place(stored) for stored in lapsed}, former_versions(repository, places)
+    return [
+        stored
+        for stored in found
+        if stored.key is None or (_place(stored) not in taken and stored.version == former[_place(stored)])
+    ]
+
+
+def check_version(key: str, stored: Stored | None, if_version: int | None) -> None:
+    """Raise ``ConflictError`` if the record of a key is not at a version; 0 means that there is none."""
+    found = 0 if stored is None else stored.version
+    if if_version is None or if_version == found:
+        return
+    if not found:
+        raise ConflictError(f"there is no record with the key {key!r}, so none at version {if_version}")
+    if not if_version:
+        raise ConflictError(f"there is a record with the key {key!r} already, at version {found}")
+    raise ConflictError(f"the record with the key {key!r} is at version {found}, not {if_version}; read it again")
+
+
+def _select(records: Records, sql: str, wanted: Sequence[tuple[Value, ...]]) -> list[Row]:
+    """Rows of ``sql``, whose ``{}`` becomes the placeholders of triples."""
+    found = list[Row]()
+    for start in range(0, len(wanted), CHUNK):
+        chunk = wanted[start : start + CHUNK]
+        found += records.db.execute(
+            sql.format(",".join(["(?,?,?)"] * len(chunk))), tuple(value for each in chunk for value in each)
+        )
+    return found
+
+
+def _place(stored: Stored) -> Place:
+    return Place(stored.user, stored.space, str(stored.key))
+
+
+def _iso(at: Micros | None) -> str | None:
+    return None if at is None else to_datetime(at).isoformat()
+
+
+def _replaced(current: Stored, draft: Draft, agent: int, run: int, now: Micros) -> Stored:
+    if agent not in (0, current.agent) or run not in (0, current.run):
+        what = "agent" if agent not in (0, current.agent) else "run"
+        raise ConflictError(
+            f"the record with the key {draft.key!r} is that of another {what}; leave {what}_id out to replace it, or "
+            "delete it first"
+        )
+    return current._replace(
+        role=draft.role, kind=draft.kind, layer=draft.layer.value, content=draft.content, metadata=draft.metadata,
+        importance=draft.importance, occurred_at=draft.occurred_at, expires_at=draft.end(now), updated_at=now,
+        version=current.version + 1, aged_from=max(now, current.begun), fingerprint=None,
+    )  # fmt: skip
+
+
+def _replace(repository: Repository, changed: Sequence[tuple[Stored, Stored, bytes]], now: Micros) -> None:
+    """Write records anew with their embeddings and UPDATE events, and tell of what has grown."""
+    if not changed:
+        return
+    db = repository.db
+    sets = ", ".join(f"{column} = ?" for column in (*_PUT, "updated_at", "version", "aged_from", "fingerprint"))
+    db.executemany(
+        f"UPDATE records SET {sets}, checksum = ? WHERE row = ?",
+        [
+            (
+                *(getattr(new, column) if column != "occurred_at" else _exact(new.occurred_at) for column in _PUT),
+                new.updated_at, new.version, new.aged_from, new.fingerprint, checksum(new), new.row,
+            )
+            for _, new, _ in changed
+        ],
+    )  # fmt: skip
+    db.executemany(
+        f"UPDATE {repository.embeddings} SET vector = ? WHERE row = ?",
+        [(vector, new.row) for old, new, vector in changed if old.content != new.content],
+    )
+    repository.note_events((new.row, EventType.UPDATE, now, new.version, _before(old, new)) for old, new, _ in changed)
+    accounting.resize(
+        db,
+        ((one.row, one.layer, sign, sign * one.size) for old, new, _ in changed for one, sign in ((old, -1), (new, 1))),
+    )
+    growth = dict[str, tuple[int, int]]()
+    for old, new, _ in changed:
+        moved = old.layer != new.layer
+        more = new.size if moved else max(0, new.size - old.size)
+        if moved or more:
+            count, size = growth.get(new.layer, (0, 0))
+            growth[new.layer] = (count + moved, size + more)
+    for layer, (count, size) in growth.items():
+        repository.grow(layer, count, size)
+    for layer in {old.layer for old, _, _ in changed}:
+        accounting.unqueue(db, layer, [(old.begun, old.row) for old, _, _ in changed if old.layer == layer])
+    accounting.queue(db, [new.row for _, new, _ in changed])
+    accounting.touch(
+        db, [new.row for old, new, _ in changed if (old.layer, old.importance) != (new.layer, new.importance)]
+    )
+
+
+def _before(old: Stored, new: Stored) -> str | None:
+    """What an event tells: the values that were replaced."""
+    replaced = {column: getattr(old, column) for column in _PUT if getattr(old, column) != getattr(new, column)}
+    return json.dumps(replaced, ensure_ascii=False) if replaced else None
+
+
+def _exact(when: Micros | None) -> Value:
+    """The driver turns large ints into floats; as text they stay exact."""
+    return when if when is None or -(2**53) < when < 2**53 else str(when)

@@ -1,0 +1,381 @@
+"""Records by key: random puts, deletes, restores, erases and expiries against a dict, after every step."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import FakeClock, HashEmbedder
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from inspecting import files_with, sql
+
+from agentmem import ALL, AsyncMemory, ConflictError, InvalidInputError, Memory, NotFoundError, ScopeError, Settings
+
+KEYS = ["draft", "Draft", "a/b", "ü" * 3, "' OR 1=1 --", "n" * 2048]
+PATHS = [(), ("letters",), ("letters", "2026"), ("letters", "20%26"), ("letters/2026",), ("notes", "日")]
+USERS = [None, "mia", "noor"]
+WORDS = ["harbour", "harbour lights", "ferry to the harbour", "lighthouse", "a quiet evening"]
+
+Place = tuple[str | None, tuple[str, ...], str]
+places = st.tuples(st.sampled_from(USERS), st.sampled_from(PATHS), st.sampled_from(KEYS[:4]))
+lives = st.sampled_from([None, None, None, 60.0])
+
+
+@dataclass
+class Row:
+    """What the store should have of a record, whatever its state."""
+
+    place: Place
+    content: str
+    metadata: dict[str, Any]
+    version: int
+    end: datetime | None
+    state: str = "live"
+    events: list[str] = field(default_factory=lambda: ["ADD"])
+
+
+class Keyed(RuleBasedStateMachine):
+    """A store and what it should hold: rows by id, and of every place the highest version that anything had there."""
+
+    @initialize()
+    def open(self) -> None:
+        self.stack = ExitStack()
+        self.path = Path(self.stack.enter_context(tempfile.TemporaryDirectory())) / "store"
+        self.clock = FakeClock()
+        self.rows: dict[str, Row] = {}
+        self.top: dict[Place, int] = {}
+        self.memory = self.reopened()
+
+    def reopened(self) -> Memory:
+        quiet = Settings(lifecycle={"sweep_interval_s": 0})
+        return Memory(self.path, clock=self.clock, embedder=HashEmbedder(), settings=quiet)
+
+    def teardown(self) -> None:
+        if hasattr(self, "memory"):
+            self.memory.close()
+            self.stack.close()
+
+    # -- the dict ----------------------------------------------------------------------------------------------------
+
+    def lapse(self) -> None:
+        """What has lapsed counts as absent; that it expired may be noted at any time."""
+        for row in self.rows.values():
+            if row.state == "live" and row.end is not None and row.end <= self.clock.now:
+                row.state, row.version = "expired", row.version + 1
+                row.events.append("EXPIRE")
+                self.top[row.place] = max(self.top[row.place], row.version)
+
+    def holder(self, place: Place) -> str | None:
+        return next((id for id, row in self.rows.items() if row.place == place and row.state == "live"), None)
+
+    def stored(self, place: Place, content: str, metadata: dict[str, Any], ttl: float | None) -> str | None:
+        end = None if ttl is None else self.clock.now + timedelta(seconds=ttl)
+        id = self.holder(place)
+        if id is not None:
+            row = self.rows[id]
+            self.rows[id] = replace(row, content=content, metadata=metadata, version=row.version + 1, end=end)
+            row.events.append("UPDATE")
+        self.top[place] = self.top.get(place, 0) + 1
+        return id
+
+    def created(self, id: str, place: Place, content: str, metadata: dict[str, Any], ttl: float | None) -> None:
+        assert id not in self.rows
+        end = None if ttl is None else self.clock.now + timedelta(seconds=ttl)
+        self.rows[id] = Row(place, content, metadata, self.top[place], end)
+
+    # -- what is done ------------------------------------------------------------------------------------------------
+
+    @rule(
+        place=places,
+        content=st.sampled_from(WORDS),
+        ttl=lives,
+        tag=st.integers(0, 2),
+        guess=st.sampled_from([None, None, None, "none", "right", "old"]),
+    )
+    def put(self, place: Place, content: str, ttl: float | None, tag: int, guess: str | None) -> None:
+        self.lapse()
+        user, path, key = place
+        id = self.holder(place)
+        version = 0 if id is None else self.rows[id].version
+        wanted = {"none": 0, "right": version, "old": max(version - 1, 0)}.get(guess or "")
+        call = {"namespace": path, "user_id": user, "metadata": {"tag": tag}, "ttl": ttl, "if_version": wanted}
+        if wanted not in (None, version):
+            with pytest.raises(ConflictError):
+                self.memory.put(key, content, **call)
+            return
+        done = self.memory.put(key, content, **call)
+        same = self.stored(place, content, {"tag": tag}, ttl)
+        assert done.status == ("added" if same is None else "replaced")
+        if same is None:
+            self.created(done.id, place, content, {"tag": tag}, ttl)
+        assert (done.record.version, done.record.key) == (self.rows[done.id].version, key)
+
+    @rule(several=st.lists(places, min_size=1, max_size=6, unique=True), content=st.sampled_from(WORDS))
+    def put_many(self, several: list[Place], content: str) -> None:
+        self.lapse()
+        items = [
+            {"key": key, "namespace": path, "user_id": user, "content": f"{content} {n}"}
+            for n, (user, path, key) in enumerate(several)
+        ]
+        done = self.memory.put_many(items)
+        for n, (place, one) in enumerate(zip(several, done, strict=True)):
+            if self.stored(place, f"{content} {n}", {}, None) is None:
+                self.created(one.id, place, f"{content} {n}", {}, None)
+
+    @rule(place=places, guess=st.sampled_from([None, None, "right", "wrong"]))
+    def delete(self, place: Place, guess: str | None) -> None:
+        self.lapse()
+        user, path, key = place
+        id = self.holder(place)
+        version = 0 if id is None else self.rows[id].version
+        wanted = {"right": version, "wrong": version + 1}.get(guess or "")
+        if guess == "wrong":
+            with pytest.raises(ConflictError):
+                self.memory.delete(key=key, namespace=path, user_id=user, if_version=wanted)
+            return
+        assert self.memory.delete(key=key, namespace=path, user_id=user, if_version=wanted) == (id is not None)
+        if id is not None:
+            self.hide(id, "deleted", "DELETE")
+
+    def hide(self, id: str, state: str, event: str) -> None:
+        row = self.rows[id]
+        row.state, row.version = state, row.version + 1
+        row.events.append(event)
+        self.top[row.place] = max(self.top[row.place], row.version)
+
+    @rule(pick=st.integers(0, 40))
+    def restore(self, pick: int) -> None:
+        self.lapse()
+        gone = [id for id, row in self.rows.items() if row.state == "deleted"]
+        if not gone:
+            return
+        id = gone[pick % len(gone)]
+        row = self.rows[id]
+        if row.end is not None and row.end <= self.clock.now:
+            with pytest.raises(NotFoundError):
+                self.memory.restore(id)
+        elif self.holder(row.place) is not None:
+            with pytest.raises(ConflictError):
+                self.memory.restore(id)
+        else:
+            self.memory.restore(id)
+            row.state, row.version = "live", self.top[row.place] + 1
+            row.events.append("RESTORE")
+            self.top[row.place] = row.version
+
+    @rule(pick=st.integers(0, 40))
+    def erase(self, pick: int) -> None:
+        self.lapse()
+        kept = [id for id, row in self.rows.items() if row.state != "erased"]
+        if kept:
+            id = kept[pick % len(kept)]
+            row = self.rows[id]
+            lapsed = self.memory.get(id) is None and row.events[-1] == "EXPIRE"
+            self.memory.erase(id)
+            if lapsed and [event.event for event in self.memory.history(id)][-2] != "EXPIRE":
+                row.version -= 1  # nobody had met it since it lapsed
+                row.events.pop()
+            self.hide(id, "erased", "ERASE")
+
+    @rule(seconds=st.sampled_from([1, 30, 90]))
+    def wait(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+        self.lapse()
+
+    @rule()
+    def sweep(self) -> None:
+        self.memory.lifecycle.sweep()
+
+    @rule()
+    def reopen(self) -> None:
+        self.memory.close()
+        self.memory = self.reopened()
+
+    # -- what must hold ----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def every_key_is_there_once(self) -> None:
+        if not hasattr(self, "memory"):
+            return
+        self.lapse()
+        live = {id: row for id, row in self.rows.items() if row.state == "live"}
+        there = {record.id: record for record in self.memory.iterate(user_id=ALL, under=())}
+        assert there.keys() == live.keys()
+        for id, row in live.items():
+            user, path, key = row.place
+            record = self.memory.get(key=key, namespace=path, user_id=user)
+            assert record == there[id]
+            assert (record.user_id, record.namespace, record.key) == row.place
+            assert (record.content, record.metadata, record.version) == (row.content, row.metadata, row.version)
+        assert len({row.place for row in live.values()}) == len(live)
+
+    @invariant()
+    def namespaces_are_walls(self) -> None:
+        if not hasattr(self, "memory"):
+            return
+        live = [row for row in self.rows.values() if row.state == "live"]
+        for user in USERS:
+            of_user = [row for row in live if row.place[0] == user]
+            counts = {one.namespace: one.records for one in self.memory.namespaces(user_id=user)}
+            paths = {path for path in PATHS if path and any(row.place[1] == path for row in of_user)}
+            assert counts == {path: sum(row.place[1] == path for row in of_user) for path in paths}
+            for path in PATHS:
+                here = sorted(row.content for row in of_user if row.place[1] == path)
+                below = sorted(row.content for row in of_user if row.place[1][: len(path)] == path)
+                for where, expected in (({"namespace": path}, here), ({"under": path}, below)):
+                    found = self.memory.search("harbour", user_id=user, mode="vector", limit=100, **where)
+                    assert sorted(hit.content for hit in found) == expected
+                    for by in ("added", "event"):
+                        page = self.memory.page(user_id=user, by=by, **where)
+                        assert sorted(record.content for record in page.records) == expected
+                    assert self.memory.count(user_id=user, **where) == len(expected)
+
+
+def test_keys_agree_with_a_dict() -> None:
+    run_state_machine_as_test(Keyed, settings=settings(max_examples=12, stateful_step_count=25))
+
+
+def test_a_put_replaces_everything_but_id_and_birth(memory: Memory, clock: FakeClock) -> None:
+    first = memory.put(
+        "menu",
+        "soup of the day",
+        metadata={"day": 1},
+        importance=0.9,
+        kind="card",
+        role="user",
+        ttl=3600,
+        layer="interact",
+    ).record
+    clock.advance(60)
+    second = memory.put("menu", "bread", layer="insights").record
+    assert (second.id, second.created_at, second.version) == (first.id, first.created_at, 2)
+    assert (second.metadata, second.importance, second.role, second.kind) == ({}, None, None, "fact")
+    assert second.expires_at is None
+    assert second.layer == "insights"
+    *_, event = memory.history(first.id)
+    assert event.event == "UPDATE"
+    assert event.data["content"] == "soup of the day"
+    assert event.data["metadata"] == {"day": 1}
+    assert memory.restore(first.id, version=1).content == "soup of the day"
+    assert memory.get(key="menu") == memory.get(first.id)
+    memory.flush()
+    assert memory.verify().problems == []
+
+
+def test_the_same_put_is_another_version(memory: Memory) -> None:
+    for version in (1, 2, 3):
+        assert memory.put("theme", "dark").record.version == version
+
+
+def test_a_put_is_found_by_search_at_once(memory: Memory) -> None:
+    memory.put("door", "the blue door", namespace=("house",))
+    assert [hit.content for hit in memory.search("door", namespace=("house",))] == ["the blue door"]
+    memory.put("door", "the red gate", namespace=("house",))
+    assert [hit.content for hit in memory.search("gate", namespace=("house",), mode="keyword")] == ["the red gate"]
+    assert memory.search("blue", namespace=("house",), mode="keyword") == []
+
+
+def test_versions_go_on_after_the_end_of_a_tombstone(memory: Memory, clock: FakeClock, store: Path) -> None:
+    secret = "key-of-zoe-7431"
+    for _ in range(4):
+        last = memory.put(secret, "where zoe keeps her spare key", user_id="zoe", namespace=("zoe-room",)).record
+    memory.erase_all(user_id="zoe")
+    memory.compact()
+    assert files_with(store, secret, "zoe-room") == {}
+    assert sql(memory, "SELECT count(*) FROM records") == [(0,)]
+    again = memory.put(secret, "another one", user_id="zoe", namespace=("zoe-room",)).record
+    assert again.version > last.version
+    with pytest.raises(ConflictError):
+        memory.put(secret, "stale", user_id="zoe", namespace=("zoe-room",), if_version=last.version)
+
+
+def test_what_had_a_key_last_comes_back(memory: Memory) -> None:
+    for n in range(3):
+        memory.put("seat", f"row {n}", user_id="ola")
+        memory.delete(key="seat", user_id="ola")
+    memory.put("taken", "old", user_id="ola")
+    memory.delete(key="taken", user_id="ola")
+    memory.put("taken", "new", user_id="ola")
+    assert memory.restore_all(user_id="ola") == 1
+    assert memory.get(key="seat", user_id="ola").content == "row 2"  # pyright: ignore[reportOptionalMemberAccess]
+    assert memory.get(key="taken", user_id="ola").content == "new"  # pyright: ignore[reportOptionalMemberAccess]
+    memory.flush()
+    assert memory.verify().problems == []
+
+
+def test_one_bad_item_stores_none(memory: Memory) -> None:
+    memory.put("b", "old")
+    with pytest.raises(ConflictError, match="'b'"):
+        memory.put_many([{"key": "a", "content": "x"}, {"key": "b", "content": "y", "if_version": 7}])
+    with pytest.raises(InvalidInputError, match="twice") as caught:
+        memory.put_many([{"key": "a", "content": "x"}, {"key": "a", "content": "y"}])
+    assert caught.value.index == 1
+    assert memory.get(key="a") is None
+    assert memory.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda m: m.put("", "x"), InvalidInputError),
+        (lambda m: m.put("k" * 2049, "x"), InvalidInputError),
+        (lambda m: m.put(7, "x"), InvalidInputError),
+        (lambda m: m.put("k", ""), InvalidInputError),
+        (lambda m: m.put("k", "x", if_version=-1), InvalidInputError),
+        (lambda m: m.put("k", "x", namespace="shelf"), ScopeError),
+        (lambda m: m.put("k", "x", namespace=("shelf", "")), ScopeError),
+        (lambda m: m.put("k", "x", user_id=ALL), ScopeError),
+        (lambda m: m.get(), InvalidInputError),
+        (lambda m: m.get("id", key="k"), InvalidInputError),
+        (lambda m: m.get("id", namespace=("shelf",)), InvalidInputError),
+        (lambda m: m.search("x", namespace=(), under=()), ScopeError),
+        (lambda m: m.put_many([{"content": "x"}]), InvalidInputError),
+        (lambda m: m.put_many([{"key": "k", "content": "x", "id": "mine"}]), InvalidInputError),
+    ],
+)  # fmt: skip
+def test_bad_arguments(memory: Memory, call: Callable[[Memory], object], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        call(memory)
+    assert memory.count(under=()) == 0
+
+
+def test_views_have_their_own_keys(memory: Memory) -> None:
+    mine = memory.scoped(user_id="kim", under=("desk",))
+    assert mine.put("pen", "a blue one").record.namespace == ("desk",)
+    assert mine.put("pen", "a red one", namespace=("desk", "drawer")).record.namespace == ("desk", "drawer")
+    assert memory.get(key="pen", user_id="kim", namespace=("desk",)).content == "a blue one"  # pyright: ignore[reportOptionalMemberAccess]
+    assert memory.get(key="pen", user_id="lee", namespace=("desk",)) is None
+    assert {hit.content for hit in mine.search("pen one")} == {"a blue one", "a red one"}
+    with pytest.raises(ScopeError):
+        mine.put("pen", "x", namespace=("desktop",))
+    with pytest.raises(ScopeError):
+        mine.search("pen", under=())
+    inner = mine.scoped(namespace=("desk", "drawer"))
+    assert [record.content for record in inner.iterate()] == ["a red one"]
+    assert [one.namespace for one in mine.namespaces()] == [("desk",), ("desk", "drawer")]
+    assert inner.delete(key="pen")
+    assert mine.count() == 1
+
+
+async def async_puts(path: Path) -> list[int]:
+    async with AsyncMemory(path, embedder=HashEmbedder()) as memory:
+        await memory.put("k", "one", namespace=("n",))
+        await memory.put_many([{"key": "k", "content": "two"}], namespace=("n",))
+        found = await memory.get(key="k", namespace=("n",))
+        assert found is not None
+        assert await memory.delete(key="k", namespace=("n",), if_version=found.version)
+        return [found.version, len(await memory.namespaces())]
+
+
+def test_the_async_client_does_the_same(store: Path) -> None:
+    import asyncio
+
+    assert asyncio.run(async_puts(store)) == [2, 0]
