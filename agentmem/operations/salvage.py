@@ -46,7 +46,9 @@ _TYPES: tuple[tuple[str, tuple[type, ...], Any], ...] = (
     ("kind", (str,), "fact"),
     *((name, (int, float, NoneType), None) for name in ("importance", "rating")),
     *((name, (int, NoneType), None) for name in ("occurred_at", "expires_at", "aged_from")),
-    *((name, (int, NoneType), None) for name in ("valid_from", "valid_to", "superseded_by")),
+    *((name, (int, NoneType), None) for name in ("valid_from", "valid_to", "superseded_by", "body", "sliding")),
+    ("body_size", (int,), 0),
+    ("vectors", (int,), 1),
     ("key", (str, bytes, NoneType), None),
     *((name, (bytes, NoneType), None) for name in ("fingerprint", "checksum")),
 )

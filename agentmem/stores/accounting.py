@@ -20,7 +20,7 @@ SETTLE = 500
 START: Place = (-(2**53), 0)
 """Before the first entry of a walk."""
 
-_SIZE = "octet_length(content) + coalesce(octet_length(metadata), 0)"
+_SIZE = "octet_length(content) + coalesce(octet_length(metadata), 0) + body_size"
 _SETTLED = f"(SELECT value FROM meta WHERE key = '{meta.SETTLED}')"
 _BEGUN = "coalesce(aged_from, created_at)"
 _USE = (

@@ -56,16 +56,18 @@ def checksum(stored: Stored) -> bytes:
     """
     # A zero has one form in the database, whatever its sign was.
     importance = 0.0 if stored.importance == 0 else stored.importance
+    # Where a read renews it, the end is an access's, not the record's.
+    end = stored.expires_at if stored.sliding is None else None
     numbers = (
-        *stored.scope[:3], stored.created_at, stored.occurred_at, stored.expires_at, importance, stored.rating
+        *stored.scope[:3], stored.created_at, stored.occurred_at, end, importance, stored.rating
     )  # fmt: skip
     key = "" if stored.fingerprint is None else stored.fingerprint.hex()
     # Texts hold no NUL.
     parts = (
         stored.id, repr(numbers), stored.role or "", stored.kind, key, stored.metadata or "", stored.content
     )  # fmt: skip
-    if stored.space or stored.key is not None:  # what is in no namespace and has no key is signed as it ever was
-        parts = (*parts, str(stored.space), "" if stored.key is None else f"={stored.key}")
+    if more := stored.more:  # what is like most records is signed as it ever was
+        parts = (*parts, repr(more))
     return blake2b("\0".join(parts).encode(), digest_size=8).digest()
 
 

@@ -48,6 +48,10 @@ class Stored(NamedTuple):
     fingerprint: bytes | None
     space: int = 0
     key: str | None = None
+    body: int | None = None
+    body_size: int = 0
+    vectors: int = 1
+    sliding: Micros | None = None
 
     @property
     def scope(self) -> Numbers:
@@ -61,8 +65,18 @@ class Stored(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of text and metadata."""
-        return size_of(self.content) + (0 if self.metadata is None else size_of(self.metadata))
+        """Bytes of text, metadata and data."""
+        return size_of(self.content) + (0 if self.metadata is None else size_of(self.metadata)) + self.body_size
+
+    @property
+    def more(self) -> tuple[object, ...]:
+        """The columns that only few records make use of, as far as they are checked; empty if it is like most."""
+        used = self[_MORE:]
+        return () if used == _UNUSED else used
+
+
+_MORE = Stored._fields.index("space")
+_UNUSED = tuple(Stored._field_defaults.values())
 
 
 class Subject(NamedTuple):

@@ -135,6 +135,14 @@ def _keys(db: Connection) -> None:
         """CREATE TABLE IF NOT EXISTS erasures (
             n INTEGER PRIMARY KEY AUTOINCREMENT, who BLOB NOT NULL, records INTEGER NOT NULL, at INTEGER NOT NULL)"""
     )
+    # What is too large for a row, by the version that brought it: part 0 is the beginning of the record's data, for
+    # filters; what follows is the data itself in chunks, where that is more; part -1 are the texts that were embedded
+    # in the place of the content.
+    db.execute(
+        """CREATE TABLE IF NOT EXISTS bodies (
+            row INTEGER NOT NULL, version INTEGER NOT NULL, part INTEGER NOT NULL, body TEXT NOT NULL,
+            PRIMARY KEY (row, version, part))"""
+    )
     db.execute("DELETE FROM keyword_totals WHERE documents = 0")
     if not db.execute("SELECT 1 FROM meta WHERE key = 'erasure_key'"):
         _bury(db)
@@ -151,6 +159,13 @@ _COLUMNS = (
     "valid_from INTEGER",
     "valid_to INTEGER",
     "superseded_by INTEGER",
+    # The version whose parts in ``bodies`` are the record's, and their bytes.
+    "body INTEGER",
+    "body_size INTEGER NOT NULL DEFAULT 0",
+    # How many embeddings it has; below zero, that many which its caller gave.
+    "vectors INTEGER NOT NULL DEFAULT 1",
+    # By how many microseconds from now a read renews ``expires_at``.
+    "sliding INTEGER",
 )
 _DATED = "WHERE state = 0 AND occurred_at IS NOT NULL"
 _INDEXES = {

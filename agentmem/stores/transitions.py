@@ -24,7 +24,8 @@ __all__ = ["START", "apply", "note", "past_grace", "promised", "promoted_since",
 _SUBJECT = (
     "SELECT r.row, r.id, r.kind, r.layer, r.importance, r.rating, r.created_at, coalesce(r.aged_from, r.created_at), "
     "r.expires_at, r.updated_at, r.version, r.state, r.pinned, "
-    "octet_length(r.content) + coalesce(octet_length(r.metadata), 0), coalesce(a.times, 0), a.first_at, a.last_at, "
+    "octet_length(r.content) + coalesce(octet_length(r.metadata), 0) + r.body_size, "
+    "coalesce(a.times, 0), a.first_at, a.last_at, "
     "coalesce(a.value, 0.0), coalesce(a.weight, 0.0) FROM records r LEFT JOIN accesses a ON a.row = r.row "
 )
 

@@ -36,7 +36,12 @@ from agentmem.types.inputs import Draft, Scope
 from agentmem.types.metadata import merge_metadata
 from agentmem.types.spelling import composed, spellings
 
-_INSERT = f"INSERT INTO records ({', '.join(Stored._fields)}, checksum) VALUES {{}}"
+_COMMON = len(Stored._fields) - len(Stored._field_defaults)
+_INSERT, _INSERT_WHOLE = (
+    f"INSERT INTO records ({', '.join(columns)}, checksum) VALUES {{}}"
+    for columns in (Stored._fields[:_COMMON], Stored._fields)
+)
+"""Most records make no use of the last columns."""
 _INSERT_EVENTS = "INSERT INTO history (row, event, at, version, data) VALUES {}"
 
 Grown: TypeAlias = "Callable[[Repository, str, int, int], object]"
@@ -263,7 +268,10 @@ class Repository(Records):
         """Insert new records with their embeddings and events, and tell of the growth."""
         if not new:
             return
-        self.db.insert(_INSERT, [(*_bindable(stored), checksum(stored)) for stored, _ in new])
+        if any(stored.more for stored, _ in new):
+            self.db.insert(_INSERT_WHOLE, [(*_bindable(stored), checksum(stored)) for stored, _ in new])
+        else:
+            self.db.insert(_INSERT, [(*_bindable(stored)[:_COMMON], checksum(stored)) for stored, _ in new])
         self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", [(stored.row, vector) for stored, vector in new])
         self.db.insert(_INSERT_EVENTS, [(stored.row, "ADD", now, stored.version, None) for stored, _ in new])
         growth: dict[str, tuple[int, int]] = {}
