@@ -25,10 +25,12 @@ from agentmem.client.checks import (
     check_query,
     check_ttl,
     check_version,
+    is_nothing,
 )
 from agentmem.client.filterhints import warn_of_filter
 from agentmem.types.checks import check_number, check_text
 from agentmem.types.clock import Micros
+from agentmem.types.data import data_json
 from agentmem.types.enums import ALL, UNSET, By, Gone, Mode, Order, Rank
 from agentmem.types.errors import FilterError, InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Scope
@@ -187,6 +189,7 @@ def listing(scope: Scope, options: PageOptions, zone: tzinfo) -> Listing:
         by=by,
         after=after,
         offset=offset,
+        data=check_flag(options.data, "data"),
     )
 
 
@@ -273,6 +276,7 @@ def patch_of(
     merge: object,
     ttl: object,
     importance: object,
+    data: object,
     if_version: object,
 ) -> Patch:
     """Check the arguments of an update."""
@@ -281,7 +285,7 @@ def patch_of(
     values: dict[str, Value] = {}
     merged: dict[str, Any] | None = None
     if content is not UNSET:
-        values["content"] = check_content(content, settings)
+        values["content"] = "" if is_nothing(content) else check_content(content, settings)
     merging = check_flag(merge, "merge")
     if metadata is UNSET:
         if not merging:
@@ -302,9 +306,10 @@ def patch_of(
     if importance is not UNSET:
         values["importance"] = None if importance is None else check_number(importance, "importance", 0, 1)
     wanted = check_version(if_version, "if_version")
-    if not values and merged is None:
+    new = UNSET if data is UNSET else data_json(data)
+    if not values and merged is None and new is UNSET:
         raise InvalidInputError("update() was given nothing to change", field="content")
-    return Patch(values, metadata_merge=merged, metadata_limit=settings.max_metadata_bytes, if_version=wanted)
+    return Patch(values, metadata_merge=merged, metadata_limit=settings.max_metadata_bytes, if_version=wanted, data=new)
 
 
 def feedback_data(rating: object, accepted: object, query: object) -> dict[str, Any]:

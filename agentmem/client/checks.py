@@ -46,6 +46,11 @@ def check_content(value: object, settings: Settings, field: str = "content") -> 
     return text
 
 
+def is_nothing(content: object) -> bool:
+    """Whether a content says that there is none."""
+    return content is None or (isinstance(content, str) and not content)
+
+
 def check_query(value: object) -> str:
     """Text to search with."""
     text = check_text(value, "query")

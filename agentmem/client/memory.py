@@ -173,6 +173,7 @@ class Memory:
         occurred_at: Instant | None = None,
         id: Id | None = None,
         dedupe: bool | None = None,
+        data: Any = None,
     ) -> AddResult:
         """Remember one thing; returns once it is durable, and the very next search finds it.
 
@@ -193,6 +194,7 @@ class Memory:
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
             metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, id=id, dedupe=dedupe,
+            data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
         engine = self.handle.engine()
@@ -216,6 +218,7 @@ class Memory:
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
         dedupe: bool | None = None,
+        data: Any = None,
         on_error: OnError = "raise",
         on_conflict: OnConflict = "raise",
         repair: bool = False,
@@ -237,6 +240,7 @@ class Memory:
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
             metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+            data=data,
         )  # fmt: skip
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
@@ -263,6 +267,7 @@ class Memory:
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
         dedupe: bool | None = None,
+        data: Any = None,
         on_error: OnError = "raise",
         on_conflict: OnConflict = "raise",
         repair: bool = False,
@@ -279,6 +284,7 @@ class Memory:
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
             metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+            data=data,
         )  # fmt: skip
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
@@ -311,7 +317,7 @@ class Memory:
     def put(
         self,
         key: str,
-        content: str,
+        content: str | None = None,
         *,
         namespace: Namespace | None = None,
         user_id: Id | None = None,
@@ -324,6 +330,7 @@ class Memory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        data: Any = None,
         if_version: int | None = None,
     ) -> AddResult:
         """Store one thing under a key; what has the key already is replaced as a whole, and keeps its id.
@@ -340,7 +347,7 @@ class Memory:
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
         engine = self.handle.engine()
@@ -362,6 +369,7 @@ class Memory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        data: Any = None,
     ) -> AddResults:
         """Store up to 10,000 things by their keys in one transaction: all of them or, if anything is wrong, none.
 
@@ -370,7 +378,7 @@ class Memory:
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
         engine = self.handle.engine()
@@ -401,6 +409,7 @@ class Memory:
         rank: Rank = "score",
         min_similarity: float | None = None,
         explain: bool = False,
+        data: bool = True,
     ) -> SearchResults:
         """The memories that answer a query best, best first: ``limit`` of them whenever the scope has that many.
 
@@ -424,7 +433,7 @@ class Memory:
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             limit=limit, offset=offset, filters=filters, kinds=kinds,
             layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
-            min_similarity=min_similarity, explain=explain,
+            min_similarity=min_similarity, explain=explain, data=data,
         )  # fmt: skip
         return self._border.search(query, options)
 
@@ -476,6 +485,7 @@ class Memory:
         namespace: Namespace | None = None,
         limit: int = 20,
         by: By = "event",
+        data: bool = True,
     ) -> list[MemoryRecord]:
         """The last ``limit`` records of a conversation, oldest first.
 
@@ -483,7 +493,9 @@ class Memory:
         and what has none where it was added. ``by="added"`` follows the order of adding alone.
         """
         return self._border.recent(
-            PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, by=by, limit=limit)
+            PageOptions(
+                user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, by=by, limit=limit, data=data
+            )
         )
 
     def get(
@@ -494,6 +506,7 @@ class Memory:
         namespace: Namespace | None = None,
         user_id: Id | None = None,
         deleted: bool = False,
+        data: bool = True,
     ) -> MemoryRecord | None:
         """The record with this id, or None if there is none (here), or it is deleted or expired.
 
@@ -503,13 +516,15 @@ class Memory:
         ``updated_at`` is when it went. Looking at such a record is no use of it. Not with ``key``: what is gone has
         given its key back.
         """
-        wanted = check_flag(deleted, "deleted")
+        wanted, with_data = check_flag(deleted, "deleted"), check_flag(data, "data")
         place = self._border.by_key(id, key, namespace, user_id)
         if place is None:
-            return operations.read.get(self.handle.engine(), check_id(id), self._border.bound, deleted=wanted)
+            return operations.read.get(
+                self.handle.engine(), check_id(id), self._border.bound, deleted=wanted, data=with_data
+            )
         if wanted:
             raise InvalidInputError("deleted=True finds a record by its id; its key is free again", field="deleted")
-        return operations.keys.get(self.handle.engine(), *place)
+        return operations.keys.get(self.handle.engine(), *place, data=with_data)
 
     def page(
         self,
@@ -529,6 +544,7 @@ class Memory:
         limit: int = 100,
         offset: int = 0,
         cursor: str | None = None,
+        data: bool = True,
     ) -> Page:
         """Records of a scope, newest or oldest first; pass the page's ``cursor`` to get the next one.
 
@@ -548,7 +564,7 @@ class Memory:
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor,
+            since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor, data=data,
         )  # fmt: skip
         return self._border.page(options)
 
@@ -567,12 +583,13 @@ class Memory:
         until: When | None = None,
         order: Order = "newest",
         by: By = "added",
+        data: bool = True,
     ) -> Iterator[MemoryRecord]:
         """Every record of a scope, read page by page; the arguments are those of ``page``."""
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, order=order, by=by, limit=ITERATED,
+            since=since, until=until, order=order, by=by, limit=ITERATED, data=data,
         )  # fmt: skip
         while True:
             page = self._border.page(options)
@@ -706,11 +723,12 @@ class Memory:
         self,
         id: Id,
         *,
-        content: str | Unset = UNSET,
+        content: str | Unset | None = UNSET,
         metadata: Mapping[str, Any] | Unset | None = UNSET,
         merge: bool = True,
         ttl: Ttl | Unset | None = UNSET,
         importance: float | Unset | None = UNSET,
+        data: Any = UNSET,
         if_version: int | None = None,
     ) -> MemoryRecord:
         """Change a record; what is left out stays. Returns the record as it is now.
@@ -724,7 +742,8 @@ class Memory:
         engine = self.handle.engine()
         patch = patch_of(
             engine.settings, engine.now(),
-            content=content, metadata=metadata, merge=merge, ttl=ttl, importance=importance, if_version=if_version,
+            content=content, metadata=metadata, merge=merge, ttl=ttl, importance=importance, data=data,
+            if_version=if_version,
         )  # fmt: skip
         return operations.change.update(engine, check_id(id), patch, self._border.bound)
 

@@ -49,11 +49,12 @@ class AddOptions(_Options):
     id: Id | None = None
     """For ``add`` alone; a batch has an id for each item, in the item."""
     dedupe: bool | None = None
+    data: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions(_Options):
-    """Of ``search``, and of ``context`` without ``limit``, ``offset``, ``as_of``, ``rank`` and ``explain``."""
+    """Of ``search``; of ``context`` without ``limit``, ``offset``, ``as_of``, ``rank``, ``explain`` and ``data``."""
 
     user_id: UserId = None
     agent_id: Id | None = None
@@ -73,6 +74,7 @@ class SearchOptions(_Options):
     rank: Rank = "score"
     min_similarity: float | None = None
     explain: bool = False
+    data: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,3 +96,4 @@ class PageOptions(_Options):
     limit: int = 100
     offset: int = 0
     cursor: str | None = None
+    data: bool = True

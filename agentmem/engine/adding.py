@@ -8,7 +8,7 @@ from typing import Any
 
 from agentmem.embedding import refuse_long
 from agentmem.embedding.batcher import Batcher, Job, embed_documents
-from agentmem.stores.commit import Add, GroupCommit
+from agentmem.stores.commit import Add, GroupCommit, aligned, texts_of
 from agentmem.stores.rows import Created
 from agentmem.types.errors import ClosedError, InvalidInputError
 from agentmem.types.inputs import Draft
@@ -54,11 +54,19 @@ class Adding:
         if not drafts:
             future.set_result([])
             return future
+        texts = texts_of(drafts)
+
+        def deliver(number: int, vectors: Sequence[bytes]) -> None:
+            self._store(work(drafts, aligned(drafts, vectors), number, self._embed, future), after)
+
+        if not texts:
+            deliver(self._model()[0], [])
+            return future
         self.batcher.submit(
             Job(
-                texts=[draft.content for draft in drafts],
-                deliver=lambda number, vectors: self._store(work(drafts, vectors, number, self._embed, future), after),
-                fail=lambda exc: _fail(future, placed(exc, first_index)),
+                texts=texts,
+                deliver=deliver,
+                fail=lambda exc: _fail(future, placed(exc, first_index, drafts)),
                 cancelled=future.cancelled,
             )
         )
@@ -67,7 +75,7 @@ class Adding:
     def check_length(self, text: str) -> None:
         """Refuse a new text that is too long for the model, if that is wanted."""
         try:
-            self._check(self._model()[1], [text])
+            self._check(self._model()[1], [text] if text else [])
         except InvalidInputError as exc:
             raise placed(exc, None) from None
 
@@ -97,10 +105,11 @@ class Adding:
             _fail(add.future, exc)
 
 
-def placed(exc: Exception, first_index: int | None) -> Exception:
-    """The error with the position of its text among the caller's items."""
+def placed(exc: Exception, first_index: int | None, drafts: Sequence[Draft] = ()) -> Exception:
+    """The error with the position of its text among the caller's items, some of which may have none."""
     if isinstance(exc, InvalidInputError) and exc.index is not None:
-        exc.index = None if first_index is None else first_index + exc.index
+        with_text = [at for at, draft in enumerate(drafts) if draft.content] or [exc.index]
+        exc.index = None if first_index is None else first_index + with_text[exc.index if drafts else 0]
     return exc
 
 

@@ -211,8 +211,9 @@ class LanceCopy(VectorIndex):
         """
         suspects, seen = self._scan()
         suspects |= {row for row, times in seen.items() if times > 1}
-        for low, high in self.records.windows(LIVE_ONLY, ()):
-            suspects |= set(self.records.rows_between(LIVE_ONLY, (), low, high)) - seen.keys()
+        embedded = f"{LIVE_ONLY} AND r.vectors != 0"
+        for low, high in self.records.windows(embedded, ()):
+            suspects |= set(self.records.rows_between(embedded, (), low, high)) - seen.keys()
         # Records that changed during the scan are not at fault.
         changed = {event.row for event in self.records.events_after(self.applied_seq(), WINDOW)}
         wrong = sorted(suspects - changed)

@@ -23,7 +23,7 @@ from agentmem.types.errors import NotFoundError
 from agentmem.types.inputs import Scope
 from agentmem.types.records import MemoryRecord
 
-_VERSIONED = ("content", "metadata", "importance", "expires_at")
+_VERSIONED = ("content", "metadata", "importance", "expires_at", "body")
 """What going back to a version brings back. A record stays in the layer that it has come to."""
 
 
@@ -31,7 +31,7 @@ def update(engine: Engine, id: str, patch: Patch, scope: Scope | None) -> Memory
     """Apply a patch to a live record; a new content is embedded first."""
     engine.check_writable()
     content = patch.values.get("content")
-    if isinstance(content, str):
+    if content and isinstance(content, str):
         must_find(engine, id, scope)
         engine.adding.check_length(content)
     return _change(engine, patch, lambda r, ready: r.update(id, ready, _guard(engine, id, scope), engine.now()))
@@ -98,7 +98,7 @@ def _change(engine: Engine, patch: Patch, run: Callable[[Repository, Patch], Sto
     content = patch.values.get("content")
     while True:
         model = engine.model
-        if isinstance(content, str):
+        if content and isinstance(content, str):
             vector = embed_documents(model.embedder, [content])[0]
             patch = replace(patch, vector=vector, generation=model.number)
         try:

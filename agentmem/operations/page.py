@@ -42,6 +42,8 @@ class Listing:
     by: By = "added"
     after: int | Position | Change | None = None
     offset: int = 0
+    data: bool = True
+    """Whether records come with their data."""
 
 
 def page(engine: Engine, listing: Listing, limit: int) -> Page:
@@ -55,7 +57,7 @@ def page(engine: Engine, listing: Listing, limit: int) -> Page:
     found = list(islice(rows_of(records, key, now, listing, end), listing.offset, end))
     # Once more, since any of them may have been deleted since it was found.
     stored = {item.row: item for item in records.find_rows(row for row, _ in found[:limit]) if visible(item, now)}
-    listed = list(records.known(stored[row] for row, _ in found[:limit] if row in stored))
+    listed = list(records.known((stored[row] for row, _ in found[:limit] if row in stored), data=listing.data))
     return Page(listed, cursor_of(listing.order, found[limit - 1][1]) if len(found) > limit else None)
 
 

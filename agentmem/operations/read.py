@@ -32,7 +32,9 @@ def must_find(engine: Engine, id: str, scope: Scope | None, *, any_state: bool =
     return stored
 
 
-def get(engine: Engine, id: str, scope: Scope | None, *, deleted: bool = False) -> MemoryRecord | None:
+def get(
+    engine: Engine, id: str, scope: Scope | None, *, deleted: bool = False, data: bool = True
+) -> MemoryRecord | None:
     """The live record that somebody asks for by its id, which counts as an access.
 
     With ``deleted`` also one that can be brought back, which does not.
@@ -45,7 +47,7 @@ def get(engine: Engine, id: str, scope: Scope | None, *, deleted: bool = False) 
     elif not restorable(stored, now, engine.lifecycle.rules.grace):
         return None
     try:
-        return engine.record(stored)
+        return engine.record(stored, data=data)
     except NotFoundError:  # erased meanwhile, as if the call had come later
         return None
 
@@ -68,10 +70,13 @@ def history(engine: Engine, id: str, scope: Scope | None) -> list[HistoryEvent]:
 
 
 def _readable(data: dict[str, Any]) -> dict[str, Any]:
-    """An event's data as a caller knows the fields: metadata as a dict, times as ISO 8601 text."""
+    """An event's data as a caller knows the fields: metadata as a dict, times as ISO 8601 text, data by the
+    version that brought it."""
     readable = dict(data)
     if isinstance(data.get("metadata"), str):
         readable["metadata"] = json.loads(data["metadata"])
     if isinstance(data.get("expires_at"), int):
         readable["expires_at"] = to_datetime(data["expires_at"]).isoformat()
+    if "body" in data:
+        readable["data_version"] = readable.pop("body")
     return readable

@@ -191,7 +191,11 @@ class _MoveToModel(FeedFollower):
         self.embedded += self._engine.write(store, rows=len(rows))
 
     def _vectors(self, records: Records, rows: Sequence[int]) -> dict[int, bytes]:
-        texts = {stored.row: stored.content for stored in records.find_rows(rows) if stored.state != ERASED}
+        texts = {
+            stored.row: stored.content
+            for stored in records.find_rows(rows)
+            if stored.state != ERASED and stored.vectors
+        }
         return dict(zip(texts, embed_documents(self._embedder, list(texts.values())), strict=True))
 
     def _put(self, repository: Repository, vectors: dict[int, bytes]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -24,7 +24,7 @@ from agentmem.embedding import fingerprint_of, known_dim, settle
 from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.opening import Spec, note_model, open_model
 from agentmem.settings import Settings
-from agentmem.stores import erasure, keyed, meta
+from agentmem.stores import documents, erasure, keyed, meta, rescue
 from agentmem.stores.connection import Connection, Row, locked_out
 from agentmem.stores.facts import checksum, is_intact
 from agentmem.stores.folder import DATABASE, LANCE, OPEN_LOCK, WRITE_LOCK, new_folder
@@ -53,6 +53,8 @@ _TYPES: tuple[tuple[str, tuple[type, ...], Any], ...] = (
     *((name, (bytes, NoneType), None) for name in ("fingerprint", "checksum")),
 )
 """What columns may hold, and what they get where damage has left something else."""
+_INSTEAD = {"space": "0", "body_size": "0", "vectors": "1"}
+"""What records of an older store have in columns that it lacks, where that is not NULL."""
 _BATCH = 256
 
 
@@ -173,6 +175,7 @@ class _Transfer:
         self._kept = dict[int, tuple[int, str]]()
         self._broken = list[tuple[int, int, int]]()
         self._altered = list[int]()
+        self._with_bodies = set[int]()
 
     def _find_model(self, settings: Settings, given: Spec) -> Embedder:
         known = {key: self._meta[key] for key in meta.MODEL_KEYS if key in self._meta}
@@ -198,6 +201,9 @@ class _Transfer:
         self._copy_names()
         chains = self._read_chains()
         last = self._last_row()
+        sql = "SELECT DISTINCT row FROM bodies WHERE row > ? AND row <= ?"
+        if whole(self._old, "PRAGMA table_info(bodies)"):
+            self._with_bodies = {found[0] for found in ranges(self._old, sql, last)}
         seen = self._copy_records(last, chains)
         self._tally.lost += len(chains.keys() - seen)
         if missing := len(chains.keys() - seen):
@@ -280,13 +286,7 @@ class _Transfer:
         there = {row[1] for row in whole(self._old, "PRAGMA table_info(records)")} or set(columns)
         chosen = ", ".join(
             # A text that is no longer UTF-8 can only be read as bytes; an older store lacks some columns.
-            "CAST(content AS BLOB)"
-            if name == "content"
-            else name
-            if name in there
-            else "0"
-            if name == "space"
-            else "NULL"
+            "CAST(content AS BLOB)" if name == "content" else name if name in there else _INSTEAD.get(name, "NULL")
             for name in columns
         )
         sql = f"SELECT {chosen} FROM records WHERE row > ? AND row <= ?"
@@ -305,7 +305,8 @@ class _Transfer:
                 self._tally.problems.add(f"record {record['id']!r} (row {row}): {reason}")
                 continue
             ids.add(record["id"])
-            self._mend(record, chains.get(row))
+            sizes = self._copy_bodies(row) if row in self._with_bodies and record["state"] != ERASED else {}
+            self._mend(record, chains.get(row), sizes)
             self._keep_key(record, places)
             kept.append(tuple(record[name] for name in columns))
             self._tally.salvaged += 1
@@ -354,8 +355,19 @@ class _Transfer:
             return "its text could not be read"
         return None
 
-    def _mend(self, record: dict[str, Any], chain: _Chain | None) -> None:
-        """Bring a record in line with its history, and take note of a text that is not what was stored."""
+    def _copy_bodies(self, row: int) -> dict[int, int]:
+        """Copy what can be read of the bodies of a record; returns the bytes of each version."""
+        sizes = dict[int, int]()
+        for version, parts in rescue.bodies(self._old, row):
+            self._write(
+                "INSERT OR REPLACE INTO bodies (row, version, part, body, checksum) VALUES (?, ?, ?, ?, ?)",
+                ((row, version, part, text, documents.checksum(row, part, text)) for part, text in parts),
+            )
+            sizes[version] = sum(len(text.encode()) for _, text in parts)
+        return sizes
+
+    def _mend(self, record: dict[str, Any], chain: _Chain | None, bodies: Mapping[int, int]) -> None:
+        """Bring a record in line with its history and its ``bodies``, and take note of what is not what was stored."""
         row, altered = record["row"], False
         try:
             record["content"] = bytes(record["content"] or b"").decode()
@@ -369,6 +381,10 @@ class _Transfer:
         for name, types, instead in _TYPES:
             if not isinstance(record[name], types):
                 record[name], altered = instead, True
+        if record["body"] is not None and bodies.get(record["body"]) != record["body_size"]:
+            there = record["body"] in bodies
+            record["body_size"] = bodies[record["body"]] if there else 0
+            record["body"], altered = record["body"] if there else None, True
         stored = Stored._make(record[name] for name in Stored._fields)
         if record["state"] != ERASED and (altered or not is_intact(stored, record["checksum"])):
             record["fingerprint"], altered = None, True  # nobody repeats a text that was never said
@@ -376,7 +392,7 @@ class _Transfer:
         if altered:
             self._tally.altered += 1
             self._tally.problems.add(
-                f"record {record['id']!r} (row {row}): its text or metadata is not what was stored"
+                f"record {record['id']!r} (row {row}): its text, metadata or data is not what was stored"
             )
         if chain is None or chain.first != "ADD" or chain.version != record["version"]:
             self._broken.append((row, record["created_at"], record["version"]))
@@ -418,7 +434,7 @@ class _Transfer:
     def _copy_embeddings(self, last: int) -> None:
         size = self._embedder.dim * 4
         sql = f"SELECT row, vector FROM {self._embeddings} WHERE row > ? AND row <= ?"
-        missing = dict(self._kept)
+        missing = {row: kept for row, kept in self._kept.items() if kept[1]}
 
         def usable() -> Iterator[Row]:
             for row, vector in ranges(self._old, sql, last):

@@ -12,6 +12,7 @@ from agentmem.embedding.batcher import embed_query
 from agentmem.engine.engine import Engine, Model
 from agentmem.retrieval.query import Candidate, Found, Query, Search
 from agentmem.retrieval.walls import wall_of
+from agentmem.stores.records import public
 from agentmem.stores.rows import ScopeKey, Stored, visible
 from agentmem.text.dates import end_of_day, ranges_of
 from agentmem.text.question import Word, words_of
@@ -40,8 +41,10 @@ class _Watch:
         self._at = now
 
 
-def search(engine: Engine, request: Search, *, explain: bool, choose: Choose | None = None) -> SearchResults:
-    """Search; see ``Memory.search``.
+def search(
+    engine: Engine, request: Search, *, explain: bool, choose: Choose | None = None, data: bool = True
+) -> SearchResults:
+    """Search; see ``Memory.search``. With ``data``, hits have theirs.
 
     With ``choose``, only the hits at the positions that it returns count as found and come back; with None, none do.
 
@@ -51,20 +54,22 @@ def search(engine: Engine, request: Search, *, explain: bool, choose: Choose | N
     engine.check_process()
     searching, thread = engine.searching, get_ident()
     if thread in searching:
-        return _search(engine, request, explain, choose, apart=True)
+        return _search(engine, request, explain, choose, data, apart=True)
     try:
         searching.add(thread)
-        return _search(engine, request, explain, choose, apart=False)
+        return _search(engine, request, explain, choose, data, apart=False)
     finally:
         searching.discard(thread)
 
 
-def _search(engine: Engine, request: Search, explain: bool, choose: Choose | None, *, apart: bool) -> SearchResults:
+def _search(
+    engine: Engine, request: Search, explain: bool, choose: Choose | None, data: bool, *, apart: bool
+) -> SearchResults:
     watch = _Watch()
     while True:
         model = engine.model.apart() if apart else engine.model
         try:
-            results = _Searching(engine, model, request, watch).run(explain, choose)
+            results = _Searching(engine, model, request, watch).run(explain, choose, data)
         except (ModelMismatchError, StoreError):
             if model.records.is_current():
                 raise
@@ -90,7 +95,7 @@ class _Searching:
         self._watch = watch
         self._now = engine.now()
 
-    def run(self, explain: bool, choose: Choose | None) -> SearchResults | None:
+    def run(self, explain: bool, choose: Choose | None, data: bool) -> SearchResults | None:
         """The results; None if it has to begin again."""
         engine, request, watch, cache = self._engine, self._request, self._watch, self._model.cache
         self._model.retriever.residents.catch_up()
@@ -112,8 +117,9 @@ class _Searching:
             if cache is not None:
                 cache.put((request, wall), found, stored, wall=wall, drops=drops, now=self._now)
         try:
-            hits = self._hits(found.candidates, stored, explain)
-        except NotFoundError:  # something was erased under this search, and the user with it
+            texts = self._model.records.data_of(stored.values()) if data else {}
+            hits = self._hits(found.candidates, stored, texts, explain)
+        except NotFoundError:  # something was erased under this search, and the user with it, or changed often
             if cache is not None:
                 cache.drop(None)
             return None
@@ -169,7 +175,10 @@ class _Searching:
             retriever.residents.catch_up()
             attempt += 1
 
-    def _hits(self, candidates: Sequence[Candidate], stored: dict[int, Stored], explain: bool) -> list[SearchHit]:
+    def _hits(
+        self, candidates: Sequence[Candidate], stored: dict[int, Stored], texts: dict[int, str], explain: bool
+    ) -> list[SearchHit]:
+        records = self._model.records
         details: Sequence[HitDetails | None] = [None] * len(candidates)
         if explain:
             contents = [stored[candidate.row].content for candidate in candidates]
@@ -179,8 +188,11 @@ class _Searching:
                 for n, (candidate, content) in enumerate(zip(candidates, contents, strict=True))
             ]
         return [
-            SearchHit(candidate.score, candidate.similarity, self._engine.record(stored[candidate.row]), detail)
+            SearchHit(
+                candidate.score, candidate.similarity, public(one, records.owner(one), texts.get(one.row)), detail
+            )
             for candidate, detail in zip(candidates, details, strict=True)
+            for one in (stored[candidate.row],)
         ]
 
 

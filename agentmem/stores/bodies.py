@@ -24,9 +24,14 @@ def write(db: Connection, brought: Iterable[tuple[int, int, Mapping[int, str]]])
     """Store parts that changes bring: ``(row, version, parts)``. What a record has too many of goes."""
     rows = [(row, version, part, body) for row, version, parts in brought for part, body in parts.items()]
     db.executemany("INSERT OR REPLACE INTO bodies (row, version, part, body) VALUES (?,?,?,?)", rows)
-    changed = dict.fromkeys(row for row, version, _, _ in rows if version > KEPT)
+    prune(db, [(row, version) for row, version, _, _ in rows])
+
+
+def prune(db: Connection, new: Iterable[tuple[int, int]]) -> None:
+    """Let go of what records have too many of, now that they have a body of this version."""
+    changed = dict.fromkeys(row for row, version in new if version > KEPT)
     db.executemany(
-        f"DELETE FROM bodies WHERE row = ? AND version < (SELECT min(version) FROM (SELECT DISTINCT version FROM bodies "
+        "DELETE FROM bodies WHERE row = ? AND version < (SELECT min(version) FROM (SELECT DISTINCT version FROM bodies "
         f"WHERE row = ? ORDER BY version DESC LIMIT {KEPT}))",
         [(row, row) for row in changed],
     )
@@ -36,7 +41,8 @@ def carry(db: Connection, row: int, before: int, version: int, *, texts: bool) -
     """Have a version go on with what it does not change: with the texts, or else with the data."""
     compare = "=" if texts else "!="
     db.execute(
-        f"INSERT INTO bodies SELECT row, ?, part, body FROM bodies WHERE row = ? AND version = ? AND part {compare} ?",
+        "INSERT INTO bodies (row, version, part, body, checksum) SELECT row, ?, part, body, checksum FROM bodies "
+        f"WHERE row = ? AND version = ? AND part {compare} ?",
         (version, row, before, TEXTS),
     )
 

@@ -42,6 +42,8 @@ from agentmem.types.waking import together
 T = TypeVar("T")
 GROUP_ROWS = 2_000
 """Rows after which a group is closed, so that a flood of small requests still commits often."""
+_ROW = 8_192
+"""Bytes of data that count as a row."""
 WAL_LIMIT = 64 * 1_048_576
 MOST_WAYS = 5
 """How often a transaction gives way to finalizers, each of which might be due to what it did itself."""
@@ -64,6 +66,19 @@ class Write(Generic[T]):
     future: Future[T] = field(default_factory=Promise[T])
 
 
+def texts_of(drafts: Sequence[Draft]) -> list[str]:
+    """What is to be embedded."""
+    return [draft.content for draft in drafts if draft.content]
+
+
+def aligned(drafts: Sequence[Draft], vectors: Sequence[bytes]) -> Sequence[bytes]:
+    """The embeddings of ``texts_of`` for each draft; empty ones for those that have no text."""
+    if len(vectors) == len(drafts):
+        return vectors
+    made = iter(vectors)
+    return [next(made) if draft.content else b"" for draft in drafts]
+
+
 @dataclass(slots=True, eq=False)
 class Add:
     """Drafts with their embeddings. Neighbouring adds of a group become one bulk insert.
@@ -79,11 +94,13 @@ class Add:
 
     @property
     def rows(self) -> int:
-        return len(self.drafts)
+        """How much there is to write, as rows of the usual size."""
+        return len(self.drafts) + sum(len(draft.data) // _ROW for draft in self.drafts if draft.data is not None)
 
     def current_vectors(self, generation: int) -> Sequence[bytes]:
         if self.generation != generation:
-            self.vectors = self.embed([draft.content for draft in self.drafts])
+            texts = texts_of(self.drafts)
+            self.vectors = aligned(self.drafts, self.embed(texts) if texts else [])
             self.generation = generation
         return self.vectors
 
@@ -402,8 +419,8 @@ class GroupCommit:
             )
             start = 0
             for add in adds:
-                results.append(created[start : start + add.rows])
-                start += add.rows
+                results.append(created[start : start + len(add.drafts)])
+                start += len(add.drafts)
             at += len(adds)
         return results
 

@@ -12,8 +12,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from agentmem.stores import accounting, keyed, meta
+from agentmem.stores import accounting, documents, keyed, meta
 from agentmem.stores.connection import CHUNK, Row, Value
+from agentmem.stores.documents import Part
 from agentmem.stores.facts import checksum
 from agentmem.stores.records import COLUMNS, Records
 from agentmem.stores.rows import Created, Stored, expired
@@ -27,7 +28,7 @@ from agentmem.types.inputs import Draft
 
 _KEPT = f"r.key IS NOT NULL AND r.state IN ({LIVE}, {ARCHIVED})"
 _FORMER = f"r.key IS NOT NULL AND r.state NOT IN ({LIVE}, {ARCHIVED})"
-_PUT = ("role", "kind", "layer", "content", "metadata", "importance", "occurred_at", "expires_at")
+_PUT = ("role", "kind", "layer", "content", "metadata", "importance", "occurred_at", "expires_at", "body")
 """Columns that a put replaces; it begins the record's time in its layer anew, too."""
 
 
@@ -90,7 +91,7 @@ def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes
         check_version(place.key, there.get(place), draft.if_version)
     ids, row = iter(uuid7s(len(absent), now)), repository.last_row() + 1
     new, changed = list[tuple[Stored, bytes]](), list[tuple[Stored, Stored, bytes]]()
-    outcomes = list[Created]()
+    outcomes, data = list[Created](), dict[int, Sequence[Part]]()
     for draft, place, scope, vector in zip(drafts, places, numbers, vectors, strict=True):
         current = there.get(place)
         if current is None:
@@ -100,14 +101,26 @@ def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes
                 None, place.space, place.key,
             )  # fmt: skip
             row += 1
+            if draft.data is not None:
+                stored, data[stored.row] = documents.with_data(stored, draft.data)
             new.append((stored, vector))
         else:
             stored = _replaced(current, draft, scope[1], scope[2], now)
+            if draft.data is not None:
+                stored, parts = documents.with_data(stored, draft.data)
+                if documents.is_same(repository.db, current, parts):
+                    stored = stored._replace(body=current.body)
+                else:
+                    data[stored.row] = parts
             changed.append((current, stored, vector))
-        outcomes.append(Created("added" if current is None else "replaced", stored))
+        outcomes.append(Created("added" if current is None else "replaced", stored, data=draft.data))
     expire(repository, lapsed, now)
-    repository.insert(new, now)
+    repository.insert(new, now, data)
     _replace(repository, changed, now)
+    if data and changed:
+        documents.write(
+            repository.db, [(one.row, one.version, data[one.row]) for _, one, _ in changed if one.row in data]
+        )
     return outcomes
 
 
@@ -218,7 +231,8 @@ def _replaced(current: Stored, draft: Draft, agent: int, run: int, now: Micros) 
     return current._replace(
         role=draft.role, kind=draft.kind, layer=draft.layer.value, content=draft.content, metadata=draft.metadata,
         importance=draft.importance, occurred_at=draft.occurred_at, expires_at=draft.end(now), updated_at=now,
-        version=current.version + 1, aged_from=max(now, current.begun), fingerprint=None,
+        version=current.version + 1, aged_from=max(now, current.begun), fingerprint=None, body=None, body_size=0,
+        vectors=1,
     )  # fmt: skip
 
 
@@ -227,20 +241,33 @@ def _replace(repository: Repository, changed: Sequence[tuple[Stored, Stored, byt
     if not changed:
         return
     db = repository.db
-    sets = ", ".join(f"{column} = ?" for column in (*_PUT, "updated_at", "version", "aged_from", "fingerprint"))
+    more = ("updated_at", "version", "aged_from", "fingerprint", "body_size", "vectors")
+    sets = ", ".join(f"{column} = ?" for column in (*_PUT, *more))
     db.executemany(
         f"UPDATE records SET {sets}, checksum = ? WHERE row = ?",
         [
             (
                 *(getattr(new, column) if column != "occurred_at" else _exact(new.occurred_at) for column in _PUT),
-                new.updated_at, new.version, new.aged_from, new.fingerprint, checksum(new), new.row,
+                *(getattr(new, column) for column in more), checksum(new), new.row,
             )
             for _, new, _ in changed
         ],
     )  # fmt: skip
     db.executemany(
         f"UPDATE {repository.embeddings} SET vector = ? WHERE row = ?",
-        [(vector, new.row) for old, new, vector in changed if old.content != new.content],
+        [
+            (vector, new.row)
+            for old, new, vector in changed
+            if old.vectors and new.vectors and old.content != new.content
+        ],
+    )
+    db.insert(
+        f"INSERT INTO {repository.embeddings} VALUES {{}}",
+        [(new.row, vector) for old, new, vector in changed if new.vectors and not old.vectors],
+    )
+    db.executemany(
+        f"DELETE FROM {repository.embeddings} WHERE row = ?",
+        [(new.row,) for old, new, _ in changed if old.vectors and not new.vectors],
     )
     repository.note_events((new.row, EventType.UPDATE, now, new.version, _before(old, new)) for old, new, _ in changed)
     accounting.resize(

@@ -11,14 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from agentmem.stores import meta
+from agentmem.stores import documents, meta
 from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
-from agentmem.stores.rows import ScopeKey, Stored, visible
-from agentmem.stores.schema import LIVE
+from agentmem.stores.rows import ScopeKey, Stored, not_found, visible
+from agentmem.stores.schema import ERASED, LIVE
 from agentmem.stores.spaces import entry as entry_of
 from agentmem.stores.spaces import parts_of, path_of
 from agentmem.types.clock import Micros, to_datetime
+from agentmem.types.data import parsed
 from agentmem.types.enums import ALL, EventType, Layer
 from agentmem.types.errors import ModelMismatchError, NotFoundError
 from agentmem.types.inputs import Scope
@@ -44,8 +45,8 @@ Owner: TypeAlias = tuple[str | None, str | None, str | None, tuple[str, ...]]
 """The names of a record's user, agent and run, and its namespace."""
 
 
-def public(stored: Stored, owner: Owner) -> MemoryRecord:
-    """The public form of a row."""
+def public(stored: Stored, owner: Owner, data: str | None = None) -> MemoryRecord:
+    """The public form of a row, with its data as JSON text."""
     user, agent, run, namespace = owner
     return MemoryRecord(
         id=stored.id,
@@ -67,6 +68,7 @@ def public(stored: Stored, owner: Owner) -> MemoryRecord:
         pinned=bool(stored.pinned),
         namespace=namespace,
         key=stored.key,
+        data=None if data is None else parsed(data),
     )
 
 
@@ -176,9 +178,41 @@ class Records:
         """Records by id, in any state and no particular order."""
         return map(Stored._make, self.db.select_in(f"SELECT {COLUMNS} FROM records r WHERE r.id IN ({{}})", ids))
 
-    def record(self, stored: Stored) -> MemoryRecord:
-        """The public form of a row. Raises ``NotFoundError`` if it was erased since it was read, and its user, too."""
-        return public(stored, self.owner(stored))
+    def record(self, stored: Stored, *, data: bool = True) -> MemoryRecord:
+        """The public form of a row; with ``data``, if it has any.
+
+        Where that has been replaced many times since the row was read, it is the record as it is now. Raises
+        ``NotFoundError`` if it was erased since, and its user, too.
+        """
+        if stored.body is None or not data:
+            return public(stored, self.owner(stored))
+        while True:
+            texts = documents.read(self.db, [stored])
+            if stored.row in texts or documents.has_texts(stored):
+                return public(stored, self.owner(stored), texts.get(stored.row))
+            stored = self._moved_on(stored)
+
+    def data_of(self, found: Iterable[Stored]) -> dict[int, str]:
+        """The data, as JSON text, of those rows that have any. Raises ``NotFoundError`` if one was changed or erased
+        since it was read, so that its data is no longer there."""
+        with_data = [stored for stored in found if stored.body is not None]
+        texts = documents.read(self.db, with_data) if with_data else {}
+        for stored in with_data:
+            if stored.row not in texts and not documents.has_texts(stored):
+                raise not_found(self._moved_on(stored).id)
+        return texts
+
+    def _moved_on(self, stored: Stored) -> Stored:
+        """The record as it is now, whose data is no longer what it was.
+
+        Raises ``NotFoundError``, ``StoreCorruptError``.
+        """
+        current = next(self.find_rows([stored.row]), None)
+        if current is None or current.state == ERASED:
+            raise not_found(stored.id)
+        if current.body == stored.body:
+            raise documents.missing(stored)
+        return current
 
     def owner(self, stored: Stored) -> Owner:
         """The names of a row's user, agent and run, and its namespace. Raises as ``record`` does."""
@@ -186,11 +220,16 @@ class Records:
         namespace = parts_of(self.names.path(self.db, stored.space)) if stored.space else ()
         return name(self.db, stored.user), name(self.db, stored.agent), name(self.db, stored.run), namespace
 
-    def known(self, found: Iterable[Stored]) -> Iterator[MemoryRecord]:
+    def known(self, found: Iterable[Stored], *, data: bool = True) -> Iterator[MemoryRecord]:
         """The public form of rows, without those that were erased after they were read."""
-        for stored in found:
+        every = list(found)
+        texts = documents.read(self.db, every) if data else {}
+        for stored in every:
             with suppress(NotFoundError):
-                yield self.record(stored)
+                if stored.row in texts:
+                    yield public(stored, self.owner(stored), texts[stored.row])
+                else:
+                    yield self.record(stored, data=data)
 
     def last_row(self) -> int:
         """The newest record's row number."""

@@ -9,7 +9,7 @@ from agentmem.stores import spaces as paths
 from agentmem.stores.connection import Value
 from agentmem.stores.schema import ERASED, EXPIRED, LIVE
 from agentmem.types.clock import Micros
-from agentmem.types.enums import EventType, Layer
+from agentmem.types.enums import UNSET, EventType, Layer, Unset
 from agentmem.types.errors import ConflictError, NotFoundError
 
 _FEW = 500
@@ -209,6 +209,8 @@ class Created(NamedTuple):
     """The record; of ``"taken"``, whose draft was left out, the one that has the id."""
     reason: str = ""
     """Why the draft was left out."""
+    data: str | None = None
+    """What the draft said, where that is the record's data now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,8 @@ class Patch:
     vector: bytes | None = None
     generation: int = 0
     if_version: int | None = None
+    data: str | Unset | None = UNSET
+    """New data as JSON text; None removes it. Data of an earlier version is ``body`` in ``values``."""
 
 
 def size_of(text: str) -> int:

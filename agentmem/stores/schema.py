@@ -135,12 +135,12 @@ def _keys(db: Connection) -> None:
         """CREATE TABLE IF NOT EXISTS erasures (
             n INTEGER PRIMARY KEY AUTOINCREMENT, who BLOB NOT NULL, records INTEGER NOT NULL, at INTEGER NOT NULL)"""
     )
-    # What is too large for a row, by the version that brought it: part 0 is the beginning of the record's data, for
-    # filters; what follows is the data itself in chunks, where that is more; part -1 are the texts that were embedded
-    # in the place of the content.
+    # What is too large for a row, by the version that brought it, see ``stores.bodies``: part 0 is the beginning of the
+    # record's data, for filters; what follows is the data itself in chunks, where that is more; part -1 are the texts
+    # that were embedded in the place of the content.
     db.execute(
         """CREATE TABLE IF NOT EXISTS bodies (
-            row INTEGER NOT NULL, version INTEGER NOT NULL, part INTEGER NOT NULL, body TEXT NOT NULL,
+            row INTEGER NOT NULL, version INTEGER NOT NULL, part INTEGER NOT NULL, body TEXT NOT NULL, checksum BLOB,
             PRIMARY KEY (row, version, part))"""
     )
     db.execute("DELETE FROM keyword_totals WHERE documents = 0")

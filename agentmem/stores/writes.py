@@ -6,12 +6,13 @@ Every method expects to be inside a transaction (see ``stores.commit``), and rea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 from unicodedata import normalize
 
-from agentmem.stores import accounting, meta, spaces
+from agentmem.stores import accounting, bodies, documents, meta, spaces
 from agentmem.stores.connection import CHUNK, Connection, Value
+from agentmem.stores.documents import Part
 from agentmem.stores.facts import canonical, checksum, fact_key, first_fact_key, key_of
 from agentmem.stores.names import Names
 from agentmem.stores.records import COLUMNS, LIVE_ONLY, UNEXPIRED, Records
@@ -29,8 +30,8 @@ from agentmem.stores.rows import (
 )
 from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE
 from agentmem.types.clock import Micros
-from agentmem.types.enums import EventType
-from agentmem.types.errors import AgentMemError, CapacityError
+from agentmem.types.enums import EventType, Unset
+from agentmem.types.errors import AgentMemError, CapacityError, InvalidInputError, NotFoundError
 from agentmem.types.ids import uuid7s
 from agentmem.types.inputs import Draft, Scope
 from agentmem.types.metadata import merge_metadata
@@ -93,11 +94,12 @@ class Repository(Records):
         outcomes: list[Created] = []
         latest: dict[int, Stored] = {}
         new: list[tuple[Stored, bytes]] = []
+        data: dict[int, Sequence[Part]] = {}
         again: set[int] = set()
         for draft, scope, key, vector in zip(drafts, scopes, keys, vectors, strict=True):
             id = None if draft.id is None else _spelled(draft.id, by_id)
             same = None if id is None else by_id.get(id)
-            if same is not None and not repeats(draft, scope, same, now):
+            if same is not None and not (repeats(draft, scope, same, now) and self._has_data(same, draft.data, data)):
                 error = id_in_use(draft, scope, same, now)
                 if not draft.skip_taken:
                     raise error
@@ -112,23 +114,25 @@ class Repository(Records):
                     draft.occurred_at, draft.end(now), 1, LIVE, 0, None, key, scope[3],
                 )  # fmt: skip
                 row += 1
+                if draft.data is not None:
+                    stored, data[stored.row] = documents.with_data(stored, draft.data)
                 new.append((stored, vector))
-                outcomes.append(Created("added", stored))
+                outcomes.append(Created("added", stored, data=draft.data))
             else:
                 same = latest.get(same.row, same)
                 stored, changes = same, news(same, draft, now)
                 if changes:
-                    self.insert(new, now)
+                    self.insert(new, now, data)
                     new = []
                     stored = self._refresh(same, changes, now)
                 again.add(stored.row)
-                outcomes.append(Created("duplicate" if stored is same else "refreshed", stored))
+                outcomes.append(Created("duplicate" if stored is same else "refreshed", stored, data=draft.data))
             latest[stored.row] = stored
             if id is not None:
                 by_id[id] = stored
             if key is not None:
                 by_key[key] = stored
-        self.insert(new, now)
+        self.insert(new, now, data)
         if self._repeated is not None and (renewed := [latest[row] for row in again if latest[row].begun < now]):
             self._repeated(self, renewed, now)
         return outcomes
@@ -142,7 +146,8 @@ class Repository(Records):
         values = dict(patch.values)
         if patch.metadata_merge is not None:
             values["metadata"] = merge_metadata(current.metadata, patch.metadata_merge, patch.metadata_limit)
-        return self._change(current, values, patch, EventType.UPDATE, now)
+        data = self._new_data(current, patch.data, values)
+        return self._change(current, values, patch, EventType.UPDATE, now, data)
 
     def delete(self, id: str, scope: ScopeKey | None, now: Micros, if_version: int | None = None) -> bool:
         """Hide a record and write a DELETE event; False if there was none. ``restore`` brings it back."""
@@ -197,6 +202,8 @@ class Repository(Records):
         if since is not None:
             current = current._replace(version=since)
         values = {**patch.values, "state": LIVE}
+        if "body" in values:
+            values["body_size"] = self._kept_size(current, values["body"])
         if current.state == EXPIRED:
             values["aged_from"] = now
         return self._change(current, values, patch, EventType.RESTORE, now)
@@ -264,15 +271,21 @@ class Repository(Records):
             _INSERT_EVENTS, [(row, event.value, at, version, data) for row, event, at, version, data in events]
         )
 
-    def insert(self, new: Sequence[tuple[Stored, bytes]], now: Micros) -> None:
-        """Insert new records with their embeddings and events, and tell of the growth."""
+    def insert(
+        self, new: Sequence[tuple[Stored, bytes]], now: Micros, data: Mapping[int, Sequence[Part]] | None = None
+    ) -> None:
+        """Insert new records with their embeddings, events and ``data``, by row, and tell of the growth."""
         if not new:
             return
         if any(stored.more for stored, _ in new):
             self.db.insert(_INSERT_WHOLE, [(*_bindable(stored), checksum(stored)) for stored, _ in new])
         else:
             self.db.insert(_INSERT, [(*_bindable(stored)[:_COMMON], checksum(stored)) for stored, _ in new])
-        self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", [(stored.row, vector) for stored, vector in new])
+        embedded = [(stored.row, vector) for stored, vector in new if stored.vectors]
+        self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", embedded)
+        if data:
+            parts = [(one.row, one.version, data[one.row]) for one, _ in new if one.row in data]
+            documents.write(self.db, parts)
         self.db.insert(_INSERT_EVENTS, [(stored.row, "ADD", now, stored.version, None) for stored, _ in new])
         growth: dict[str, tuple[int, int]] = {}
         for stored, _ in new:
@@ -315,16 +328,67 @@ class Repository(Records):
             self.db, ((stored.row, stored.layer, -1, -stored.size) for stored in found if stored.state == LIVE)
         )
 
-    def _change(self, current: Stored, values: dict[str, Value], patch: Patch, event: EventType, now: Micros) -> Stored:
+    def _has_data(self, stored: Stored, data: str | None, new: Mapping[int, Sequence[Part]]) -> bool:
+        """Whether a record says the same as a draft's data; one that says nothing of it does not contradict.
+
+        ``new``: the data of rows that are yet to be inserted.
+        """
+        if data is None:
+            return True
+        parts = documents.parts_of(data)
+        return parts == new[stored.row] if stored.row in new else documents.is_same(self.db, stored, parts)
+
+    def _new_data(self, current: Stored, data: str | Unset | None, values: dict[str, Value]) -> Sequence[Part]:
+        """Put into ``values`` what new data changes; returns what is to be stored of it."""
+        if data is None:
+            values.update(body=None, body_size=0)
+        elif isinstance(data, str) and not documents.is_same(self.db, current, parts := documents.parts_of(data)):
+            # Facts with data are never the same.
+            values.update(body=current.version + 1, body_size=documents.size_of(parts), fingerprint=None)
+            return parts
+        return ()
+
+    def _kept_size(self, current: Stored, version: Value) -> int:
+        """Bytes of the data that a version brought. Raises ``NotFoundError`` if they are kept no more."""
+        if version is None:
+            return 0
+        kept = documents.versions(self.db, current.row)
+        if not isinstance(version, int) or version not in kept:
+            raise NotFoundError(
+                f"record {current.id!r} has its data of version {version} no more: those of the last {bodies.KEPT} "
+                f"versions that brought any are kept, here {', '.join(map(str, kept)) or 'none'}"
+            )
+        return kept[version]
+
+    def _change(
+        self,
+        current: Stored,
+        values: dict[str, Value],
+        patch: Patch,
+        event: EventType,
+        now: Micros,
+        data: Sequence[Part] = (),
+    ) -> Stored:
         old = current._asdict()
         changed = {column: value for column, value in values.items() if old[column] != value}
         if not changed:
             return current
-        new = _keyed(current._replace(**{**changed, "version": current.version + 1, "updated_at": now}))
         if "content" in changed:
+            changed["vectors"] = int(bool(changed["content"]))
+        new = _keyed(current._replace(**{**changed, "version": current.version + 1, "updated_at": now}))
+        if not new.content and new.body is None:
+            raise InvalidInputError(
+                "without content and data there is nothing to remember; delete() it", field="content"
+            )
+        if not new.content and current.vectors:
+            self.db.execute(f"DELETE FROM {self.embeddings} WHERE row = ?", (current.row,))
+        elif "content" in changed and new.content:
             if patch.generation != self.generation:
                 raise StaleVectorError("the model changed while the new content was being embedded")
-            self.db.execute(f"UPDATE {self.embeddings} SET vector = ? WHERE row = ?", (patch.vector, current.row))
+            sql = "UPDATE {} SET vector = ?1 WHERE row = ?2" if current.vectors else "INSERT INTO {} VALUES (?2, ?1)"
+            self.db.execute(sql.format(self.embeddings), (patch.vector, current.row))
+        if data:
+            documents.write(self.db, [(current.row, new.version, data)])
         columns = {**changed, "version": new.version, "updated_at": now, "fingerprint": new.fingerprint}
         sets = ", ".join(f"{column} = ?" for column in columns)
         sql = f"UPDATE records SET {sets}, checksum = ? WHERE row = ?"
@@ -415,7 +479,7 @@ class Repository(Records):
         }  # fmt: skip
 
 
-_SILENT = ("state", "aged_from")
+_SILENT = ("state", "aged_from", "body_size", "vectors", "fingerprint")
 """Columns whose old values an event does not tell: they follow from the events before it."""
 
 

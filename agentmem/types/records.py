@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from agentmem.types.enums import EventType, Layer, Metadata
 from agentmem.types.plain import Plain, plain
@@ -53,6 +53,16 @@ class MemoryRecord(Plain):
     """Where it is kept, of its user's; empty for the root."""
     key: str | None = None
     """What it was put by, if it was; one record of a user's namespace has it."""
+    data: Any = None
+    """Any JSON that was stored with it; None where there is none, and where a read left it out."""
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The message for a chat API: as it was added, where that had more than a role and a text."""
+        data = self.data
+        if isinstance(data, dict) and ("role" in data or "type" in data or "kind" in data):
+            return cast("dict[str, Any]", data)
+        return {"role": self.role, "content": self.content}
 
 
 @dataclass(frozen=True, repr=False)

@@ -27,13 +27,13 @@ CALLS: list[tuple[str, Options, set[str], set[str]]] = [
     (
         "context",
         SearchOptions,
-        {"limit", "offset", "as_of", "rank", "explain"},
+        {"limit", "offset", "as_of", "rank", "explain", "data"},
         {"query", "max_tokens", "count_tokens"},
     ),
     ("page", PageOptions, set(), set()),
     ("iterate", PageOptions, {"limit", "offset", "cursor"}, set()),
-    ("count", PageOptions, {"order", "by", "limit", "offset", "cursor"}, set()),
-    ("distinct", PageOptions, {"order", "by", "limit", "offset", "cursor"}, {"field"}),
+    ("count", PageOptions, {"order", "by", "limit", "offset", "cursor", "data"}, set()),
+    ("distinct", PageOptions, {"order", "by", "limit", "offset", "cursor", "data"}, {"field"}),
 ]
 
 
