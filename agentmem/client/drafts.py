@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from agentmem.client.checks import check_content, check_id, check_layer, check_scope, check_ttl
+from agentmem.client.forms import form_of
 from agentmem.client.hints import did_you_mean
 from agentmem.client.options import AddOptions
 from agentmem.client.returned import as_item, end_of, is_record
@@ -41,6 +42,8 @@ def is_light(*values: object) -> bool:
             left += parts.values() if isinstance(parts, Mapping) else parts
         elif is_new_memory(value) or isinstance(value, MemoryRecord):
             left += (value.content, value.metadata)
+            if is_new_memory(value):
+                left += (value.embed, value.vector)
         if room < 0:
             return False
     return True
@@ -76,6 +79,8 @@ def draft(item: object, defaults: AddOptions, settings: Settings) -> Draft:
         )
     content = given.pop("content")
     values: dict[str, Any] = {name: given.get(name, getattr(defaults, name)) for name in _NAMES}
+    if "embed" in given or "vector" in given:  # what it says itself goes before
+        values.update(embed=given.get("embed"), vector=given.get("vector"))
     return _draft(content, AddOptions(**values), settings)
 
 
@@ -107,6 +112,7 @@ def _draft(content: object, options: AddOptions, settings: Settings) -> Draft:
     dedupe = cast("object", options.dedupe)
     if dedupe is not None and not isinstance(dedupe, bool):
         raise InvalidInputError(f"dedupe must be True, False or None, not {shown(dedupe)}", field="dedupe")
+    plain = options.embed is None and options.vector is None
     # A caller who chose an id wants it findable, and a message may well be said twice.
     distinct = role is not None or scope.run_id is not None or options.id is not None
     return Draft(
@@ -122,6 +128,7 @@ def _draft(content: object, options: AddOptions, settings: Settings) -> Draft:
         occurred_at=None if options.occurred_at is None else check_instant(options.occurred_at, "occurred_at"),
         id=None if options.id is None else check_id(options.id),
         dedupe=not distinct if dedupe is None else dedupe,
+        form=None if plain else form_of(options.embed, options.vector, settings),
     )
 
 

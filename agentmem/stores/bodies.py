@@ -26,8 +26,8 @@ def write(db: Connection, brought: Iterable[tuple[int, int, Mapping[int, str]]])
     db.executemany("INSERT OR REPLACE INTO bodies (row, version, part, body) VALUES (?,?,?,?)", rows)
     changed = dict.fromkeys(row for row, version, _, _ in rows if version > KEPT)
     db.executemany(
-        f"DELETE FROM bodies WHERE row = ? AND version < (SELECT min(version) FROM (SELECT DISTINCT version FROM bodies "
-        f"WHERE row = ? ORDER BY version DESC LIMIT {KEPT}))",
+        "DELETE FROM bodies WHERE row = ? AND version < (SELECT min(version) FROM "
+        f"(SELECT DISTINCT version FROM bodies WHERE row = ? ORDER BY version DESC LIMIT {KEPT}))",
         [(row, row) for row in changed],
     )
 
@@ -58,6 +58,11 @@ def texts_of(db: Connection, places: Sequence[tuple[int, int]]) -> dict[int, lis
         bound = (*(number for place in chunk for number in place), TEXTS)
         found.update((row, json.loads(body)) for row, body in db.execute(sql, bound))
     return found
+
+
+def beside(content: str, texts: Sequence[str]) -> str:
+    """What texts say that the content does not."""
+    return "\n".join(text for text in texts if text not in content)
 
 
 def as_part(texts: Sequence[str]) -> dict[int, str]:

@@ -37,6 +37,7 @@ from agentmem.types.events import Event
 from agentmem.types.inputs import Draft
 from agentmem.types.patience import attempts
 from agentmem.types.promise import Promise, Service, promised
+from agentmem.types.toembed import embeddings_of, texts_of
 from agentmem.types.waking import together
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ class Add:
 
     def current_vectors(self, generation: int) -> Sequence[bytes]:
         if self.generation != generation:
-            self.vectors = self.embed([draft.content for draft in self.drafts])
+            self.vectors = embeddings_of(self.drafts, self.embed(texts_of(self.drafts)))
             self.generation = generation
         return self.vectors
 

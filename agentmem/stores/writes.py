@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, TypeAlias
 from unicodedata import normalize
 
-from agentmem.stores import accounting, meta, spaces
+from agentmem.stores import accounting, bodies, embeddings, forms, meta, spaces
 from agentmem.stores.connection import CHUNK, Connection, Value
 from agentmem.stores.facts import canonical, checksum, fact_key, first_fact_key, key_of
 from agentmem.stores.names import Names
@@ -27,10 +27,11 @@ from agentmem.stores.rows import (
     version_conflict,
     visible,
 )
-from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE
+from agentmem.stores.schema import DELETED, EXPIRED, LIVE
 from agentmem.types.clock import Micros
 from agentmem.types.enums import EventType
-from agentmem.types.errors import AgentMemError, CapacityError
+from agentmem.types.errors import CapacityError
+from agentmem.types.forms import OF_CONTENT
 from agentmem.types.ids import uuid7s
 from agentmem.types.inputs import Draft, Scope
 from agentmem.types.metadata import merge_metadata
@@ -48,10 +49,6 @@ Grown: TypeAlias = "Callable[[Repository, str, int, int], object]"
 """Hears of a layer that has grown, inside the transaction: by how many records and bytes of text. May raise."""
 Repeated: TypeAlias = "Callable[[Repository, Sequence[Stored], Micros], object]"
 """Hears, inside the transaction, of records that were added again when that brought nothing new."""
-
-
-class StaleVectorError(AgentMemError):
-    """The embedding was made by the model that was current before; embed again. Never leaves the package."""
 
 
 class Repository(Records):
@@ -92,6 +89,7 @@ class Repository(Records):
         row = self.last_row() + 1
         outcomes: list[Created] = []
         latest: dict[int, Stored] = {}
+        written = list[forms.Brought]()
         new: list[tuple[Stored, bytes]] = []
         again: set[int] = set()
         for draft, scope, key, vector in zip(drafts, scopes, keys, vectors, strict=True):
@@ -111,16 +109,20 @@ class Repository(Records):
                     draft.layer.value, draft.content, draft.metadata, draft.importance, None, now, now,
                     draft.occurred_at, draft.end(now), 1, LIVE, 0, None, key, scope[3],
                 )  # fmt: skip
+                if draft.form is not None:
+                    stored = forms.begin(stored, draft.form, written)
                 row += 1
                 new.append((stored, vector))
                 outcomes.append(Created("added", stored))
             else:
                 same = latest.get(same.row, same)
                 stored, changes = same, news(same, draft, now)
-                if changes:
+                if changes or draft.form is not None:
                     self.insert(new, now)
-                    new = []
-                    stored = self._refresh(same, changes, now)
+                    bodies.write(self.db, written)
+                    new, written = [], []
+                    patch = Patch({}, form=draft.form, vector=vector, generation=self.generation)
+                    stored = self._refresh(same, changes, patch, now)
                 again.add(stored.row)
                 outcomes.append(Created("duplicate" if stored is same else "refreshed", stored))
             latest[stored.row] = stored
@@ -129,6 +131,8 @@ class Repository(Records):
             if key is not None:
                 by_key[key] = stored
         self.insert(new, now)
+        if written:
+            bodies.write(self.db, written)
         if self._repeated is not None and (renewed := [latest[row] for row in again if latest[row].begun < now]):
             self._repeated(self, renewed, now)
         return outcomes
@@ -225,23 +229,13 @@ class Repository(Records):
     def new_generation(self) -> int:
         """Make a table for another model's vectors; returns its number."""
         number = 1 + max(int(table.rpartition("_")[2]) for table in self.embedding_tables())
-        self.db.execute(f"CREATE TABLE embeddings_{number} (row INTEGER PRIMARY KEY, vector BLOB NOT NULL)")
+        embeddings.create(self.db, number)
         return number
-
-    def put_embeddings(self, generation: int, vectors: dict[int, bytes]) -> None:
-        """Store vectors of a generation by row, except those of records that were erased meanwhile."""
-        self.db.executemany(
-            f"INSERT OR REPLACE INTO embeddings_{generation} SELECT ?, ? FROM records WHERE row = ? AND state != ?",
-            [(row, vector, row, ERASED) for row, vector in vectors.items()],
-        )
 
     def remove_old_embeddings(self, most: int) -> bool:
         """Remove that many vectors of a model that the store no longer uses; False if there were none left."""
         for table in self.old_embedding_tables():
-            rows = self.db.execute(f"SELECT row FROM {table} LIMIT ?", (most,))
-            self.db.executemany(f"DELETE FROM {table} WHERE row = ?", rows)
-            if len(rows) < most:
-                self.db.execute(f"DROP TABLE {table}")
+            embeddings.remove_some(self.db, table, most)
             return True
         return False
 
@@ -270,9 +264,12 @@ class Repository(Records):
             return
         if any(stored.more for stored, _ in new):
             self.db.insert(_INSERT_WHOLE, [(*_bindable(stored), checksum(stored)) for stored, _ in new])
+            held = [(stored.row, stored.vectors, vectors) for stored, vectors in new]
+            embeddings.insert(self.db, self.embeddings, held)
         else:
             self.db.insert(_INSERT, [(*_bindable(stored)[:_COMMON], checksum(stored)) for stored, _ in new])
-        self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", [(stored.row, vector) for stored, vector in new])
+            held = [(stored.row, vector) for stored, vector in new]
+            self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", held)
         self.db.insert(_INSERT_EVENTS, [(stored.row, "ADD", now, stored.version, None) for stored, _ in new])
         growth: dict[str, tuple[int, int]] = {}
         for stored, _ in new:
@@ -291,7 +288,7 @@ class Repository(Records):
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _refresh(self, current: Stored, changes: dict[str, Value], now: Micros) -> Stored:
+    def _refresh(self, current: Stored, changes: dict[str, Value], patch: Patch, now: Micros) -> Stored:
         """Change what a repetition changes, with an UPDATE event; what a full layer has no room for is left as it is.
 
         Returns ``current`` if nothing is left to change.
@@ -300,15 +297,15 @@ class Repository(Records):
         for values in tries:
             self.db.execute("SAVEPOINT repetition")
             try:
-                changed = self._change(current, _begin_anew(current, values, now), Patch({}), EventType.UPDATE, now)
+                changed = self._change(current, _begin_anew(current, values, now), patch, EventType.UPDATE, now)
             except CapacityError:
                 self.db.execute("ROLLBACK TO repetition")
             else:
                 self.db.execute("RELEASE repetition")
                 return changed
-        if not last:
+        if not last and patch.form is None:
             return current
-        return self._change(current, _begin_anew(current, last, now), Patch({}), EventType.UPDATE, now)
+        return self._change(current, _begin_anew(current, last, now), patch, EventType.UPDATE, now)
 
     def _shrink(self, found: Sequence[Stored]) -> None:
         accounting.resize(
@@ -318,13 +315,11 @@ class Repository(Records):
     def _change(self, current: Stored, values: dict[str, Value], patch: Patch, event: EventType, now: Micros) -> Stored:
         old = current._asdict()
         changed = {column: value for column, value in values.items() if old[column] != value}
+        if patch.form is not None or ("content" in changed and current.vectors == OF_CONTENT):
+            changed.update(forms.embed(self, current, str(changed.get("content", current.content)), patch))
         if not changed:
             return current
         new = _keyed(current._replace(**{**changed, "version": current.version + 1, "updated_at": now}))
-        if "content" in changed:
-            if patch.generation != self.generation:
-                raise StaleVectorError("the model changed while the new content was being embedded")
-            self.db.execute(f"UPDATE {self.embeddings} SET vector = ? WHERE row = ?", (patch.vector, current.row))
         columns = {**changed, "version": new.version, "updated_at": now, "fingerprint": new.fingerprint}
         sets = ", ".join(f"{column} = ?" for column in columns)
         sql = f"UPDATE records SET {sets}, checksum = ? WHERE row = ?"
@@ -415,7 +410,7 @@ class Repository(Records):
         }  # fmt: skip
 
 
-_SILENT = ("state", "aged_from")
+_SILENT = ("state", "aged_from", "body_size")
 """Columns whose old values an event does not tell: they follow from the events before it."""
 
 
