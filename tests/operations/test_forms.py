@@ -373,7 +373,7 @@ def test_texts_count_for_the_size_and_leave_with_an_erase(memory: Memory, store:
     memory.compact()
     assert memory.verify().problems == []
     memory.close()
-    assert files_with(store, b"secret-") == []
+    assert files_with(store, "secret-") == {}
 
 
 def test_the_history_says_how_it_was_embedded(memory: Memory) -> None:
