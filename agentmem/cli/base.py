@@ -68,6 +68,12 @@ class OnError(StrEnum):
     SKIP = "skip"
 
 
+class GivenVectors(StrEnum):
+    REFUSE = "refuse"
+    KEEP = "keep"
+    EMBED = "embed"
+
+
 STORE = Path(".agentmem")
 StorePath = Annotated[
     Path,

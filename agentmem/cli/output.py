@@ -204,11 +204,6 @@ def changes(values: Mapping[str, Any]) -> str:
     return "\n".join(f"{key}: {value if isinstance(value, str) else _dumps(value)}" for key, value in values.items())
 
 
-def json_line(record: MemoryRecord) -> str:
-    """A record as a line of JSON Lines."""
-    return json.dumps(record.to_dict(), ensure_ascii=False)
-
-
 def _shown(value: object) -> str:
     if isinstance(value, dict):
         return changes(cast("dict[str, Any]", value))

@@ -38,7 +38,8 @@ from agentmem.cli.base import (
     whose,
     within,
 )
-from agentmem.cli.output import Output, json_line
+from agentmem.cli.exporting import lines
+from agentmem.cli.output import Output
 from agentmem.cli.streams import note, say
 from agentmem.client import PageOptions
 
@@ -287,8 +288,8 @@ def export(
         records = memory.iterate(**given)
         written = 0
         with _written(None if file is None or str(file) == "-" else file) as write, output.progress("written") as shown:
-            for record in records:
-                write(json_line(record))
+            for line in lines(memory, records):
+                write(line)
                 written += 1
                 if written % 500 == 0:
                     shown(written, None)

@@ -30,6 +30,8 @@ from agentmem.types.clock import Clock
 from agentmem.types.enums import (
     UNSET,
     By,
+    Embed,
+    Given,
     Gone,
     Id,
     Instant,
@@ -44,11 +46,12 @@ from agentmem.types.enums import (
     Ttl,
     Unset,
     UserId,
+    VectorLike,
     When,
 )
 from agentmem.types.inputs import Item
 from agentmem.types.ports import AnyEmbedder
-from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults
+from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults, Vectors
 from agentmem.types.reports import (
     EraseReport,
     Erasure,
@@ -153,6 +156,8 @@ class AsyncMemory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
+        vector: VectorLike | None = None,
         id: Id | None = None,
         dedupe: bool | None = None,
         data: Any = None,
@@ -161,11 +166,11 @@ class AsyncMemory:
         await self._open()
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, id=id, dedupe=dedupe,
-            data=data,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+            embed=embed, vector=vector, id=id, dedupe=dedupe, data=data,
         )  # fmt: skip
         check = partial(self._border.draft, item, self._border.defaults(options))
-        drafts = check() if is_light(item, metadata, data) else await self._run(check)
+        drafts = check() if is_light(item, metadata, embed, vector, data) else await self._run(check)
         # Taken now: a client that is closed meanwhile still says what was stored.
         engine = self._border.handle.engine()
         return operations.add.results(engine, await wait_for(operations.add.submit(engine, drafts)))[0]
@@ -185,6 +190,7 @@ class AsyncMemory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
         dedupe: bool | None = None,
         data: Any = None,
         on_error: OnError = "raise",
@@ -196,7 +202,7 @@ class AsyncMemory:
         await self._open()
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, dedupe=dedupe,
             data=data,
         )  # fmt: skip
         importing = self._border.importing(
@@ -223,6 +229,7 @@ class AsyncMemory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
         dedupe: bool | None = None,
         data: Any = None,
         on_error: OnError = "raise",
@@ -233,7 +240,7 @@ class AsyncMemory:
         """See ``Memory.add_stream``; ``items`` may be an async iterable. Close it (``aclosing``) to stop early."""
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, dedupe=dedupe,
             data=data,
         )  # fmt: skip
         importing = self._border.importing(
@@ -288,6 +295,8 @@ class AsyncMemory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
+        vector: VectorLike | None = None,
         data: Any = None,
         if_version: int | None = None,
     ) -> AddResult:
@@ -295,11 +304,12 @@ class AsyncMemory:
         await self._open()
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, data=data,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, vector=vector,
+            data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
         check = partial(self._border.keyed, key, content, defaults, if_version)
-        drafts = [check() if is_light(content, metadata, data) else await self._run(check)]
+        drafts = [check() if is_light(content, metadata, embed, vector, data) else await self._run(check)]
         engine = self._border.handle.engine()
         return operations.add.results(engine, await wait_for(operations.add.submit_puts(engine, drafts)))[0]
 
@@ -318,13 +328,14 @@ class AsyncMemory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
         data: Any = None,
     ) -> AddResults:
         """See ``Memory.put_many``."""
         await self._open()
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, data=data,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, data=data,
         )  # fmt: skip
         drafts = await self._run(self._border.keyed_batch, items, self._border.defaults(options))
         engine = self._border.handle.engine()
@@ -332,7 +343,7 @@ class AsyncMemory:
 
     async def search(
         self,
-        query: str,
+        query: str | None = None,
         *,
         user_id: UserId = None,
         agent_id: Id | None = None,
@@ -351,6 +362,7 @@ class AsyncMemory:
         mode: Mode = "hybrid",
         rank: Rank = "score",
         min_similarity: float | None = None,
+        vector: VectorLike | None = None,
         explain: bool = False,
         data: bool = True,
     ) -> SearchResults:
@@ -359,7 +371,7 @@ class AsyncMemory:
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             limit=limit, offset=offset, filters=filters, kinds=kinds,
             layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
-            min_similarity=min_similarity, explain=explain, data=data,
+            min_similarity=min_similarity, vector=vector, explain=explain, data=data,
         )  # fmt: skip
         return await self._search(options, partial(self._border.search, query, options))
 
@@ -591,6 +603,8 @@ class AsyncMemory:
         merge: bool = True,
         ttl: Ttl | Unset | None = UNSET,
         importance: float | Unset | None = UNSET,
+        embed: Embed | Unset = UNSET,
+        vector: VectorLike | Unset = UNSET,
         data: Any = UNSET,
         if_version: int | None = None,
     ) -> MemoryRecord:
@@ -603,6 +617,8 @@ class AsyncMemory:
             merge=merge,
             ttl=ttl,
             importance=importance,
+            embed=embed,
+            vector=vector,
             data=data,
             if_version=if_version,
         )
@@ -668,6 +684,10 @@ class AsyncMemory:
     async def erasures(self, *, user_id: Id) -> list[Erasure]:
         """See ``Memory.erasures``."""
         return await self._run(self._blocking.erasures, user_id=user_id)
+
+    async def vectors(self, ids: Sequence[Id]) -> list[Vectors | None]:
+        """See ``Memory.vectors``."""
+        return await self._run(self._blocking.vectors, ids)
 
     async def history(self, id: Id) -> list[HistoryEvent]:
         """See ``Memory.history``."""
@@ -748,10 +768,11 @@ class AsyncMemory:
         model: AnyEmbedder,
         *,
         progress: Callable[[int, int], object] | None = None,
+        given: Given = "refuse",
     ) -> ReembedReport:
         """See ``Memory.reembed``; ``progress`` is called on a worker thread."""
         await self._open(any_model=True)
-        return await self._wait(self._blocking.reembed, model, progress=progress)
+        return await self._wait(self._blocking.reembed, model, progress=progress, given=given)
 
     async def compact(self) -> None:
         """See ``Memory.compact``."""

@@ -294,6 +294,8 @@ class Border:
 def words_only(options: SearchOptions) -> bool:
     """Whether the search needs no embedding of its query, as far as unchecked arguments tell."""
     mode = cast("object", options.mode)
+    if options.vector is not None:
+        return True
     return isinstance(mode, str) and mode == "keyword" and options.min_similarity is None
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from agentmem.client.checks import check_content, check_id, check_layer, check_scope, check_ttl, is_nothing
+from agentmem.client.forms import form_of, no_form
 from agentmem.client.hints import did_you_mean
 from agentmem.client.messages import Message, as_message, is_usual, of_object
 from agentmem.client.options import AddOptions
@@ -43,6 +44,8 @@ def is_light(*values: object) -> bool:
             left += parts.values() if isinstance(parts, Mapping) else parts
         elif is_new_memory(value) or isinstance(value, MemoryRecord):
             left += (value.content, value.metadata, value.data)
+            if is_new_memory(value):
+                left += (value.embed, value.vector)
         elif callable(getattr(type(value), "model_dump", None)):
             return False  # whatever is in it
         if room < 0:
@@ -88,6 +91,8 @@ def draft(item: object, defaults: AddOptions, settings: Settings) -> Draft:
         )
     content = given.pop("content", None)
     values: dict[str, Any] = {name: given.get(name, getattr(defaults, name)) for name in _NAMES}
+    if "embed" in given or "vector" in given:  # what it says itself goes before
+        values.update(embed=given.get("embed"), vector=given.get("vector"))
     return _draft(content, AddOptions(**values), settings)
 
 
@@ -140,6 +145,8 @@ def _draft(content: object, options: AddOptions, settings: Settings, message: st
         raise InvalidInputError(
             "dedupe=True is for facts that are the same by their words; with data each is another one", field="dedupe"
         )
+    plain = options.embed is None and options.vector is None
+    form = None if plain else form_of(options.embed, options.vector, settings)
     # A caller who chose an id wants it findable, and a message may well be said twice; data may say something else.
     distinct = role is not None or scope.run_id is not None or options.id is not None or data is not None
     return Draft(
@@ -155,6 +162,7 @@ def _draft(content: object, options: AddOptions, settings: Settings, message: st
         occurred_at=None if options.occurred_at is None else check_instant(options.occurred_at, "occurred_at"),
         id=None if options.id is None else check_id(options.id),
         dedupe=not distinct if dedupe is None else dedupe,
+        form=no_form() if form is None and not text else form,
         data=data,
     )
 

@@ -8,12 +8,14 @@ from typing import Any
 
 from agentmem.embedding import refuse_long
 from agentmem.embedding.batcher import Batcher, Job, embed_documents
-from agentmem.stores.commit import Add, GroupCommit, aligned, texts_of
+from agentmem.stores.commit import Add, GroupCommit
 from agentmem.stores.rows import Created
 from agentmem.types.errors import ClosedError, InvalidInputError
+from agentmem.types.forms import Form
 from agentmem.types.inputs import Draft
 from agentmem.types.ports import Embedder
 from agentmem.types.promise import Promise
+from agentmem.types.toembed import draft_at, embeddings_of, texts_of
 
 
 class Adding:
@@ -54,23 +56,31 @@ class Adding:
         if not drafts:
             future.set_result([])
             return future
-        texts = texts_of(drafts)
+        for at, draft in enumerate(drafts):
+            if draft.form is not None:
+                self.check_given(draft.form, None if first_index is None else first_index + at)
 
         def deliver(number: int, vectors: Sequence[bytes]) -> None:
-            self._store(work(drafts, aligned(drafts, vectors), number, self._embed, future), after)
+            self._store(work(drafts, embeddings_of(drafts, vectors), number, self._embed, future), after)
 
-        if not texts:
-            deliver(self._model()[0], [])
-            return future
-        self.batcher.submit(
-            Job(
-                texts=texts,
-                deliver=deliver,
-                fail=lambda exc: _fail(future, placed(exc, first_index, drafts)),
-                cancelled=future.cancelled,
-            )
-        )
+        def fail(exc: Exception) -> None:
+            _fail(future, placed(exc, first_index, drafts))
+
+        self.batcher.submit(Job(texts_of(drafts), deliver, fail, future.cancelled))
         return future
+
+    def check_given(self, form: Form | None, index: int | None = None) -> None:
+        """Refuse vectors of a caller's that are not as long as the model's."""
+        if form is None or not form.given:
+            return
+        embedder = self._model()[1]
+        found, dim = len(form.given[0]) // 4, embedder.dim
+        if found != dim:
+            raise InvalidInputError(
+                f"vector has {found:,} numbers; those of this store's model, {embedder.name!r}, have {dim:,}",
+                field="vector",
+                index=index,
+            )
 
     def check_length(self, text: str) -> None:
         """Refuse a new text that is too long for the model, if that is wanted."""
@@ -106,10 +116,9 @@ class Adding:
 
 
 def placed(exc: Exception, first_index: int | None, drafts: Sequence[Draft] = ()) -> Exception:
-    """The error with the position of its text among the caller's items, some of which may have none."""
+    """The error with the position of its text among the caller's items."""
     if isinstance(exc, InvalidInputError) and exc.index is not None:
-        with_text = [at for at, draft in enumerate(drafts) if draft.content] or [exc.index]
-        exc.index = None if first_index is None else first_index + with_text[exc.index if drafts else 0]
+        exc.index = None if first_index is None else first_index + draft_at(drafts, exc.index)
     return exc
 
 

@@ -37,6 +37,7 @@ from agentmem.types.events import Event
 from agentmem.types.inputs import Draft
 from agentmem.types.patience import attempts
 from agentmem.types.promise import Promise, Service, promised
+from agentmem.types.toembed import embeddings_of, texts_of
 from agentmem.types.waking import together
 
 T = TypeVar("T")
@@ -66,19 +67,6 @@ class Write(Generic[T]):
     future: Future[T] = field(default_factory=Promise[T])
 
 
-def texts_of(drafts: Sequence[Draft]) -> list[str]:
-    """What is to be embedded."""
-    return [draft.content for draft in drafts if draft.content]
-
-
-def aligned(drafts: Sequence[Draft], vectors: Sequence[bytes]) -> Sequence[bytes]:
-    """The embeddings of ``texts_of`` for each draft; empty ones for those that have no text."""
-    if len(vectors) == len(drafts):
-        return vectors
-    made = iter(vectors)
-    return [next(made) if draft.content else b"" for draft in drafts]
-
-
 @dataclass(slots=True, eq=False)
 class Add:
     """Drafts with their embeddings. Neighbouring adds of a group become one bulk insert.
@@ -99,8 +87,7 @@ class Add:
 
     def current_vectors(self, generation: int) -> Sequence[bytes]:
         if self.generation != generation:
-            texts = texts_of(self.drafts)
-            self.vectors = aligned(self.drafts, self.embed(texts) if texts else [])
+            self.vectors = embeddings_of(self.drafts, self.embed(texts_of(self.drafts)))
             self.generation = generation
         return self.vectors
 

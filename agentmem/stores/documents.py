@@ -10,21 +10,17 @@ Functions that write expect to be inside a transaction.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import blake2b
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple, TypeVar
 
 from agentmem.stores import bodies
-from agentmem.stores.connection import CHUNK, Connection
+from agentmem.stores.connection import CHUNK, Connection, Value
 from agentmem.stores.rows import Stored
-from agentmem.types.errors import StoreCorruptError
+from agentmem.types.errors import NotFoundError, StoreCorruptError
+from agentmem.types.forms import OF_CONTENT
 
-T = TypeVar("T")
 SEEN = 65_536
 """Bytes of data that filters see."""
-PART = 262_144
-"""Bytes in a chunk, and about how many a statement moves: libSQL lets no other thread run meanwhile."""
 _CLOSERS = 300
 """Room for the brackets that end what was cut off: one for each level."""
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^"\[\]{},:]+')
@@ -34,38 +30,62 @@ _NO_KEY = "\\ud800"
 _NO_VALUE = f'"{_NO_KEY}"'
 """Of a text that is too long itself."""
 
-_INSERT = "INSERT INTO bodies (row, version, part, body, checksum) VALUES {}"
 
-
-class Part(NamedTuple):
-    """A piece of a body."""
-
-    number: int
-    text: str
-
-
-def parts_of(text: str) -> list[Part]:
+def parts_of(text: str) -> dict[int, str]:
     """Data as it is stored."""
     view = seen(text)
     if view == text:
-        return [Part(0, text)]
-    chunks = (text[start : start + PART] for start in range(0, len(text), PART))
-    return [Part(0, view), *(Part(number, chunk) for number, chunk in enumerate(chunks, 1))]
+        return {0: text}
+    chunks = (text[start : start + bodies.PIECE] for start in range(0, len(text), bodies.PIECE))
+    return {0: view, **dict(enumerate(chunks, 1))}
 
 
-def with_data(stored: Stored, text: str) -> tuple[Stored, list[Part]]:
-    """A record that brings data at its version, and what is to be stored of that.
-
-    Without content nothing is embedded.
-    """
+def begin(
+    db: Connection,
+    stored: Stored,
+    text: str,
+    current: Stored | None,
+    written: list[tuple[int, int, Mapping[int, str]]],
+) -> Stored:
+    """A record, as it is written anew, with data; notes what its body brings, unless it is ``current``'s."""
     parts = parts_of(text)
-    vectors = stored.vectors if stored.content else 0
-    return stored._replace(body=stored.version, body_size=stored.body_size + size_of(parts), vectors=vectors), parts
+    if current is not None and not (stored.has_texts or current.has_texts) and is_same(db, current, parts):
+        return stored._replace(body=current.body, body_size=current.body_size)
+    written.append((stored.row, stored.version, parts))
+    return stored._replace(body=stored.version, body_size=stored.body_size + bodies.size(parts))
 
 
-def has_texts(stored: Stored) -> bool:
-    """Whether the body has other texts than data, so that there need not be any data."""
-    return stored.vectors > 1
+def change(db: Connection, current: Stored, changed: dict[str, Value], text: str | None) -> None:
+    """Give a record other data, or none, at its next version.
+
+    ``changed`` are the columns that change with it, after its texts were seen to; those that follow are put there.
+    """
+    row, version, body = current.row, current.version + 1, changed.get("body", current.body)
+    if text is None and (body is None or not bodies.has_data(db, row, int(body))):
+        return
+    if text is not None and is_same(db, current, parts_of(text)):
+        return
+    if body == version:
+        db.execute("DELETE FROM bodies WHERE row = ? AND version = ? AND part >= 0", (row, version))
+    elif body is not None and int(changed.get("vectors") or current.vectors) > OF_CONTENT:
+        bodies.carry(db, row, int(body), version, texts=True)
+    if text is not None:
+        bodies.write(db, [(row, version, parts_of(text))])
+        if current.fingerprint is not None:
+            changed["fingerprint"] = None  # facts with data are never the same
+    size = versions(db, row).get(version, 0)
+    changed.update(body=version if size else None, body_size=size)
+
+
+def at(db: Connection, current: Stored, version: int) -> str | None:
+    """The data that a body of a record has; None if it has none. Raises ``NotFoundError`` if it is kept no more."""
+    kept = versions(db, current.row)
+    if version not in kept:
+        raise NotFoundError(
+            f"record {current.id!r} has its data of version {version} no more: that of the last {bodies.KEPT} versions "
+            f"which brought any is kept, here of {', '.join(map(str, kept)) or 'none'}"
+        )
+    return read(db, [current._replace(body=version, body_size=kept[version])]).get(current.row)
 
 
 def seen(text: str) -> str:
@@ -98,35 +118,13 @@ def _cut(text: str, most: int) -> str:
     return "".join(made[:whole]) + "".join(reversed(closers)) or _NO_VALUE
 
 
-def checksum(row: int, part: int, text: str) -> bytes:
-    """Of one part of a record (128 bits). Equal data of it has equal checksums, whatever the version."""
-    return blake2b(f"{row} {part} {text}".encode(), digest_size=16).digest()
-
-
-def size_of(parts: Iterable[Part]) -> int:
-    """Bytes of all parts."""
-    return sum(len(part.text) for part in parts)
-
-
-def write(db: Connection, new: Sequence[tuple[int, int, Sequence[Part]]]) -> None:
-    """Store the parts of rows at versions, and let go of what is too old."""
-    pieces = [
-        (row, version, part.number, part.text, checksum(row, part.number, part.text))
-        for row, version, parts in new
-        for part in parts
-    ]
-    for group in _groups(pieces, lambda piece: len(piece[3])):
-        db.insert(_INSERT, group)
-    bodies.prune(db, [(row, version) for row, version, _ in new])
-
-
-def is_same(db: Connection, stored: Stored, parts: Sequence[Part]) -> bool:
+def is_same(db: Connection, stored: Stored, parts: Mapping[int, str]) -> bool:
     """Whether a record has this data already."""
-    if stored.body is None or (not has_texts(stored) and stored.body_size != size_of(parts)):
+    if stored.body is None or (not stored.has_texts and stored.body_size != bodies.size(parts)):
         return False
     sql = "SELECT part, checksum FROM bodies WHERE row = ? AND version = ? AND part >= 0"
     found = dict(db.execute(sql, (stored.row, stored.body)))
-    return found == {part.number: checksum(stored.row, *part) for part in parts}
+    return found == {part: bodies.checksum(stored.row, part, text) for part, text in parts.items()}
 
 
 def read(db: Connection, found: Iterable[Stored]) -> dict[int, str]:
@@ -134,7 +132,7 @@ def read(db: Connection, found: Iterable[Stored]) -> dict[int, str]:
     texts = dict[int, str]()
     wanted = {stored.row: stored for stored in found if stored.body is not None}
     small = [stored for stored in wanted.values() if stored.body_size <= SEEN]
-    for group in _groups([(stored.row, stored.body, stored.body_size) for stored in small], lambda one: one[2]):
+    for group in bodies.groups([(stored.row, stored.body, stored.body_size) for stored in small], lambda one: one[2]):
         sql = (
             f"WITH wanted (row, version) AS (VALUES {','.join(['(?,?)'] * len(group))}) "
             "SELECT b.row, b.part, b.body FROM wanted w CROSS JOIN bodies b "
@@ -208,7 +206,7 @@ def damaged(db: Connection) -> Iterator[tuple[int, int]]:
             "ORDER BY row, version, part LIMIT 500",
             after,
         )
-        for group in _groups(keys, lambda key: key[3]):
+        for group in bodies.groups(keys, lambda key: key[3]):
             sql = (
                 f"WITH wanted (row, version, part) AS (VALUES {','.join(['(?,?,?)'] * len(group))}) "
                 "SELECT b.row, b.version, b.part, CAST(b.body AS BLOB), b.checksum FROM wanted w CROSS JOIN bodies b "
@@ -223,23 +221,9 @@ def damaged(db: Connection) -> Iterator[tuple[int, int]]:
 
 
 def text_of(row: int, part: int, body: bytes, noted: bytes | None) -> str | None:
-    """A part as it was stored; None if it is not that. Parts that are no data may have no checksum."""
+    """A part as it was stored; None if it is not that."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
         return None
-    intact = noted == checksum(row, part, text) or (noted is None and part < 0)
-    return text if intact else None
-
-
-def _groups(rows: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    """The rows in groups that one statement moves in a moment."""
-    group, used = list[T](), 0
-    for row in rows:
-        if group and (used + size(row) > PART or len(group) == CHUNK):
-            yield group
-            group, used = [], 0
-        group.append(row)
-        used += size(row)
-    if group:
-        yield group
+    return text if noted == bodies.checksum(row, part, text) else None

@@ -11,6 +11,7 @@ from agentmem.stores.facts import is_intact
 from agentmem.stores.records import COLUMNS, LIVE_ONLY, Records
 from agentmem.stores.rows import Stored
 from agentmem.stores.schema import ERASED, LIVE, STATE_AFTER
+from agentmem.types.forms import OF_CONTENT, count_of
 
 _ATTEMPTS = 5
 _EVENTS = 10_000
@@ -48,8 +49,12 @@ def check_records(records: Records, size: int, counts: MutableMapping[str, int])
             if not indexed:
                 yield f"record {id!r} is not found by its id"
         yield from _check_contents(records, low, high)
+        yield from _check_several(records, size, counts, low, high)
         yield from _check_names(records, low, high)
     orphans = db.execute(f"SELECT count(*) FROM {table} WHERE row NOT IN (SELECT row FROM records)")[0][0]
+    if orphans:
+        yield f"libsql: {orphans} embeddings belong to no record"
+    orphans = db.execute(f"SELECT count(*) FROM more_{table} WHERE row NOT IN (SELECT row FROM records)")[0][0]
     if orphans:
         yield f"libsql: {orphans} embeddings belong to no record"
     yield from _check_parts(records)
@@ -95,6 +100,26 @@ def _check_parts(records: Records) -> Iterator[str]:
     sql = f"SELECT count(*) FROM bodies WHERE row NOT IN (SELECT row FROM records WHERE state != {ERASED})"
     if orphans := records.db.execute(sql)[0][0]:
         yield f"libsql: {orphans} parts of data belong to no record"
+
+
+def _check_several(records: Records, size: int, counts: MutableMapping[str, int], low: int, high: int) -> Iterator[str]:
+    """A record has as many embeddings as it says, and the texts that they are of."""
+    db, more = records.db, f"more_{records.embeddings}"
+    sql = f"SELECT row, count(*), max(part), min(length(vector)), max(length(vector)) FROM {more} "
+    held = {row: rest for row, *rest in db.execute(f"{sql} WHERE row > ? AND row <= ? GROUP BY row", (low, high))}
+    sql = "SELECT row, id, state, vectors, body FROM records WHERE row > ? AND row <= ? AND vectors NOT IN (1, -1)"
+    for row, id, state, code, body in db.execute(sql, (low, high)):
+        expected = max(0, count_of(code) - 1)
+        found = held.pop(row, [0, 0, size, size])
+        counts["embeddings"] += found[0]
+        if found != [expected, expected, size, size]:
+            yield f"record {id!r}: {found[0]} further embeddings up to {found[1]}, not {expected} of {size} bytes"
+        if code > OF_CONTENT and state != ERASED:
+            texts = records.texts([(row, code, body)]).get(row, [])
+            if len(texts) != count_of(code):
+                yield f"record {id!r}: {len(texts)} texts were embedded, not {count_of(code)}"
+    for row in held:
+        yield f"record in row {row}: it has further embeddings, and should have one"
 
 
 def _check_names(records: Records, low: int, high: int) -> Iterator[str]:

@@ -42,17 +42,19 @@ def largest(db: Connection, *queries: str) -> int:
 
 
 def bodies(db: Connection, row: int) -> Iterator[tuple[int, list[tuple[int, str]]]]:
-    """Versions of a record's body of which everything can be read, with their parts."""
+    """Versions of a record's body, with the parts that can be read: of its data all, or none."""
     numbers = dict[int, list[int]]()
     for version, part in whole(db, f"SELECT version, part FROM bodies WHERE row = {int(row)} ORDER BY version, part"):
         if isinstance(version, int) and isinstance(part, int):
             numbers.setdefault(version, []).append(part)
     for version, parts in numbers.items():
         texts = {part: _part(db, row, version, part) for part in parts}
-        if all(text is not None for part, text in texts.items() if part) and _is_data(texts):
+        beside = [(part, text) for part, text in texts.items() if part < 0 and text is not None]
+        if _is_data(texts):
             whole_text = "".join(str(text) for part, text in texts.items() if part > 0) or texts.get(0)
-            made = [] if whole_text is None else documents.parts_of(whole_text)
-            yield version, [*((part, str(text)) for part, text in texts.items() if part < 0), *made]
+            beside += [] if whole_text is None else documents.parts_of(whole_text).items()
+        if beside:
+            yield version, beside
 
 
 def _part(db: Connection, row: int, version: int, part: int) -> str | None:
@@ -69,7 +71,7 @@ def _part(db: Connection, row: int, version: int, part: int) -> str | None:
 def _is_data(texts: dict[int, str | None]) -> bool:
     """Whether parts hold all of some data, or none at all. Part 0 follows from the rest, where there is any."""
     numbers = [part for part in texts if part > 0]
-    if numbers != list(range(1, len(numbers) + 1)):
+    if numbers != list(range(1, len(numbers) + 1)) or any(texts[part] is None for part in numbers):
         return False
     text = "".join(str(texts[part]) for part in numbers) if numbers else texts.get(0)
     if text is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
 
 from agentmem.types.clock import Micros
 from agentmem.types.enums import AllUsers, Layer
+from agentmem.types.forms import Form
 
 if TYPE_CHECKING:
     from agentmem.types.newmemory import NewMemory
@@ -68,6 +69,8 @@ class Draft:
     """What it is put by, in its user's namespace; None for what is added."""
     if_version: int | None = None
     """The version that the record of the key must be at; 0: there must be none."""
+    form: Form | None = None
+    """What it is embedded by; None: by its content."""
     data: str | None = None
     """As JSON text, see ``types.data``."""
 
@@ -82,7 +85,7 @@ class Draft:
         return Draft(
             content, self.scope, self.role, self.kind, self.layer, self.metadata, self.metadata_limit, self.importance,
             self.ttl, self.occurred_at, self.id, self.dedupe, self.expires_at, self.skip_taken, self.key,
-            self.if_version, self.data,
+            self.if_version, form=self.form, data=self.data,
         )  # fmt: skip
 
 

@@ -21,13 +21,13 @@ Options = type[AddOptions] | type[SearchOptions] | type[PageOptions]
 # For each call: its options, those of them that it does not take, and what it takes besides.
 CALLS: list[tuple[str, Options, set[str], set[str]]] = [
     ("add", AddOptions, set(), {"item"}),
-    ("add_many", AddOptions, {"id"}, {"items", "on_error", "on_conflict", "repair", "source"}),
-    ("add_stream", AddOptions, {"id"}, {"items", "chunk", "on_error", "on_conflict", "repair", "source"}),
+    ("add_many", AddOptions, {"vector", "id"}, {"items", "on_error", "on_conflict", "repair", "source"}),
+    ("add_stream", AddOptions, {"vector", "id"}, {"items", "chunk", "on_error", "on_conflict", "repair", "source"}),
     ("search", SearchOptions, set(), {"query"}),
     (
         "context",
         SearchOptions,
-        {"limit", "offset", "as_of", "rank", "explain", "data"},
+        {"limit", "offset", "as_of", "rank", "vector", "explain", "data"},
         {"query", "max_tokens", "count_tokens"},
     ),
     ("page", PageOptions, set(), set()),
