@@ -488,7 +488,7 @@ class AsyncMemory:
             since=since, until=until, order=order, by=by, limit=ITERATED, data=data,
         )  # fmt: skip
         while True:
-            page = await self._run(self._border.page, options)
+            page = await self._run(self._border.page, options, small=True)
             for record in page.records:
                 yield record
             if page.cursor is None:

@@ -194,11 +194,11 @@ class Border:
     def _zone(self, options: SearchOptions) -> tzinfo:
         return self.handle.zone() if options.time_zone is None else check_zone(options.time_zone)
 
-    def page(self, options: PageOptions) -> Page:
-        """See ``Memory.page``."""
+    def page(self, options: PageOptions, *, small: bool = False) -> Page:
+        """See ``Memory.page``. A ``small`` one ends before its limit where its records have much data."""
         scope = self._scope_of(options)
         found = operations.page.page(
-            self.handle.engine(), listing(scope, options, self.handle.zone()), check_limit(options.limit)
+            self.handle.engine(), listing(scope, options, self.handle.zone()), check_limit(options.limit), small=small
         )
         if not found.records and options.cursor is None and not options.offset:
             self.hint(scope, options.filters)

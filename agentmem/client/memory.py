@@ -615,7 +615,7 @@ class Memory:
             since=since, until=until, order=order, by=by, limit=ITERATED, data=data,
         )  # fmt: skip
         while True:
-            page = self._border.page(options)
+            page = self._border.page(options, small=True)
             yield from page.records
             if page.cursor is None:
                 return
