@@ -526,6 +526,8 @@ class AsyncMemory:
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -534,8 +536,8 @@ class AsyncMemory:
     ) -> list[Any]:
         """See ``Memory.distinct``."""
         options = PageOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            filters=filters, kinds=kinds, layers=layers, since=since, until=until,
         )  # fmt: skip
         return await self._run(self._border.distinct, field, options)
 
@@ -642,10 +644,17 @@ class AsyncMemory:
         return await self._wait(self._blocking.delete_many, ids)
 
     async def pop(
-        self, *, run_id: Id, user_id: Id | None = None, agent_id: Id | None = None, n: int = 1, by: By = "event"
+        self,
+        *,
+        run_id: Id,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        namespace: Namespace | None = None,
+        n: int = 1,
+        by: By = "event",
     ) -> list[MemoryRecord]:
         """See ``Memory.pop``."""
-        options = PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, by=by)
+        options = PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, by=by)
         return await self._wait(self._border.pop, options, n)
 
     async def delete_all(

@@ -218,7 +218,7 @@ class Border:
 
     def pop(self, options: PageOptions, n: object) -> list[MemoryRecord]:
         """See ``Memory.pop``."""
-        scope = self.scope(options.user_id, options.agent_id, options.run_id, write=True)
+        scope = self._scope_of(options, write=True)
         if scope.run_id is None:
             raise ScopeError("pop() needs run_id, the conversation to take the last turns of")
         wanted = check_turns(n)
@@ -231,7 +231,7 @@ class Border:
 
     def distinct(self, field: object, options: PageOptions) -> list[Any]:
         """See ``Memory.distinct``."""
-        scope = self.scope(options.user_id, options.agent_id, options.run_id)
+        scope = self._scope_of(options)
         wanted = field_of(field)
         return operations.distinct.distinct(self.handle.engine(), listing(scope, options, self.handle.zone()), wanted)
 

@@ -652,6 +652,8 @@ class Memory:
         user_id: UserId = None,
         agent_id: Id | None = None,
         run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
         filters: Mapping[str, object] | None = None,
         kinds: Sequence[str] | None = None,
         layers: Sequence[Layer | str] | None = None,
@@ -668,8 +670,8 @@ class Memory:
         Looks at every record of the scope, and holds all different values at once.
         """
         options = PageOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until,
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            filters=filters, kinds=kinds, layers=layers, since=since, until=until,
         )  # fmt: skip
         return self._border.distinct(field, options)
 
@@ -808,7 +810,14 @@ class Memory:
         )
 
     def pop(
-        self, *, run_id: Id, user_id: Id | None = None, agent_id: Id | None = None, n: int = 1, by: By = "event"
+        self,
+        *,
+        run_id: Id,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        namespace: Namespace | None = None,
+        n: int = 1,
+        by: By = "event",
     ) -> list[MemoryRecord]:
         """Delete the last ``n`` records of a conversation and return them as they were, oldest first.
 
@@ -816,7 +825,8 @@ class Memory:
         transaction: whoever else pops the same conversation, here or in another process, gets others. ``restore``
         brings one back.
         """
-        return self._border.pop(PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, by=by), n)
+        options = PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, by=by)
+        return self._border.pop(options, n)
 
     def delete_all(
         self,
@@ -833,9 +843,9 @@ class Memory:
         """Delete every record of a scope that passes the filters; returns how many (``dry_run``: would be).
 
         With ``before``, only those that were added before that (``created_at``; times without an offset are those of
-        the setting ``retrieval.time_zone``). At least one id is required, unless this is
-        a view. ``user_id=ALL``, everybody's records, takes
-        ``before``, ``filters``, ``agent_id`` or ``run_id`` besides, and raises ``ScopeError`` without.
+        the setting ``retrieval.time_zone``). At least one id or namespace is required, unless this is a view.
+        ``user_id=ALL``, everybody's records, takes ``before``, ``filters``, ``agent_id``, ``run_id``, ``namespace`` or
+        ``under`` besides, and raises ``ScopeError`` without.
 
         Runs in transactions of 2,000 records: interrupted, it has deleted a part. ``restore_all`` brings them back.
         """

@@ -21,6 +21,8 @@ START: Place = (-(2**53), 0)
 """Before the first entry of a walk."""
 
 _SIZE = "octet_length(content) + coalesce(octet_length(metadata), 0) + body_size"
+_BYTES = f"coalesce(sum({_SIZE}), 0)"
+"""Also where damage has left something else in the columns."""
 _SETTLED = f"(SELECT value FROM meta WHERE key = '{meta.SETTLED}')"
 _BEGUN = "coalesce(aged_from, created_at)"
 _USE = (
@@ -121,7 +123,7 @@ def sizes(db: Connection) -> dict[str, tuple[int, int, str]]:
     What is counted, and in the same statement what is not counted yet.
     """
     found = db.execute(
-        f"WITH t AS (SELECT layer, count(*) AS count, sum({_SIZE}) AS size FROM records "
+        f"WITH t AS (SELECT layer, count(*) AS count, {_BYTES} AS size FROM records "
         f"WHERE state = {LIVE} AND row > {_SETTLED} GROUP BY layer) "
         "SELECT l.layer, l.records + coalesce(t.count, 0), l.bytes + coalesce(t.size, 0), l.pressure "
         "FROM layers l LEFT JOIN t ON t.layer = l.layer LIMIT 10"
@@ -155,7 +157,7 @@ def settle(db: Connection, last: int, most: int) -> bool:
     )
     db.execute(
         "UPDATE layers SET records = records + t.count, bytes = bytes + t.size FROM (SELECT layer, count(*) AS count, "
-        f"sum({_SIZE}) AS size FROM records WHERE {new} GROUP BY layer) AS t WHERE t.layer = layers.layer",
+        f"{_BYTES} AS size FROM records WHERE {new} GROUP BY layer) AS t WHERE t.layer = layers.layer",
         (low, high),
     )
     meta.put(db, meta.SETTLED, high)
@@ -176,7 +178,7 @@ def recount(db: Connection) -> None:
     db.execute("DELETE FROM due")
     db.execute(f"INSERT OR IGNORE INTO due SELECT layer, {_BEGUN}, row FROM records WHERE {counted} AND pinned = 0")
     db.execute(
-        f"UPDATE layers SET (records, bytes) = (SELECT count(*), coalesce(sum({_SIZE}), 0) "
+        f"UPDATE layers SET (records, bytes) = (SELECT count(*), {_BYTES} "
         f"FROM records WHERE {counted} AND records.layer = layers.layer)"
     )
     db.execute("DELETE FROM accesses WHERE row NOT IN (SELECT row FROM records)")
@@ -184,7 +186,7 @@ def recount(db: Connection) -> None:
 
 def counted_anew(db: Connection, low: int, high: int) -> dict[str, tuple[int, int]]:
     """Live records with ``low < row <= high`` and their bytes, by layer."""
-    sql = f"SELECT layer, count(*), sum({_SIZE}) FROM records WHERE row > ? AND row <= ? AND state = {LIVE} "
+    sql = f"SELECT layer, count(*), {_BYTES} FROM records WHERE row > ? AND row <= ? AND state = {LIVE} "
     return {layer: (records, used) for layer, records, used in db.execute(sql + "GROUP BY layer", (low, high))}
 
 
