@@ -39,6 +39,7 @@ from agentmem.types.records import (
     SearchResults,
     SearchTrace,
     Skipped,
+    Vectors,
 )
 from agentmem.types.reports import (
     EraseReport,
@@ -128,5 +129,6 @@ __all__ = [
     "StoreLockedError",
     "StoreVersionError",
     "SweepReport",
+    "Vectors",
     "VerifyReport",
 ]

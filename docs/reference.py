@@ -23,7 +23,7 @@ from agentmem.types import clock, enums, errors, inputs, ports
 GROUPS = {
     "Clients": "Memory memory.lifecycle AsyncMemory",
     "Input": "NewMemory Layer ALL UNSET",
-    "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Page "
+    "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Vectors Page "
     "HistoryEvent EventType",
     "Reports": "Group NamespaceCount Stats LayerStats Pressure Health VerifyReport EraseReport Erasure ReembedReport "
     "SweepReport Move Explanation Requirement",

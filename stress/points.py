@@ -97,9 +97,7 @@ POINTS: dict[str, Point] = {
     "opening: model not noted": Point("agentmem.engine.opening:note_model", before=True, most=1, needs="fresh"),
     "opening: model noted in part": Point(_EXECUTE, sql="INSERT OR REPLACE INTO meta", most=4, needs="fresh"),
     # another model
-    "reembed: vectors in, progress not": Point(
-        "agentmem.stores.writes:Repository.put_embeddings", most=4, needs="reembed"
-    ),
+    "reembed: vectors in, progress not": Point("agentmem.stores.embeddings:put", most=4, needs="reembed"),
     "reembed: before the flip": Point("agentmem.operations.reembed:_record_flip", before=True, most=1, needs="reembed"),
     "reembed: in the flip": Point("agentmem.operations.reembed:_record_flip", most=1, needs="reembed"),
     "reembed: flipped, not adopted": Point("agentmem.engine.engine:Engine.adopt", before=True, most=1, needs="reembed"),

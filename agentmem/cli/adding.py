@@ -47,6 +47,9 @@ def add(
         typer.Option(metavar="LAYER", help="How long it lives: interact (a day), insights (90 days) or assets (kept)."),
     ] = None,
     metadata: Annotated[str | None, typer.Option(help="A JSON object to filter by.", metavar="JSON")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Any JSON to keep with it; TEXT may then be left out.", metavar="JSON")
+    ] = None,
     importance: Annotated[float | None, typer.Option(metavar="NUMBER", help="From 0 to 1.")] = None,
     ttl: Annotated[
         str | None, typer.Option(help="Invisible after this long: 90s, 30m, 24h, 7d.", metavar="DURATION")
@@ -87,7 +90,8 @@ def add(
     ] = None,
     table: AsTable = None,
 ) -> None:
-    if (text is None) == (file is None):
+    alone = text is None and file is None and data is not None
+    if (text is None) == (file is None) and not alone:
         raise typer.BadParameter("give either TEXT (or - for standard input) or --file")
     many = text == "-" or file is not None
     if many and id is not None:
@@ -110,12 +114,13 @@ def add(
         ttl=values.duration(ttl),
         occurred_at=values.instant(occurred_at, "--occurred-at"),
         id=id,
+        data=values.any_json(data, "--data"),
     )
     output = Output(table)
     with reporting():
         if not many:
             with opened(path, create=True) as memory:
-                output.added(memory.add(cast("str", text), **options.arguments()))
+                output.added(memory.add({} if alone else cast("str", text), **options.arguments()))
             return
         read = None if file is None or str(file) == "-" else file
         if origin is None and read is not None:

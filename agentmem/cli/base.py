@@ -68,6 +68,12 @@ class OnError(StrEnum):
     SKIP = "skip"
 
 
+class GivenVectors(StrEnum):
+    REFUSE = "refuse"
+    KEEP = "keep"
+    EMBED = "embed"
+
+
 STORE = Path(".agentmem")
 StorePath = Annotated[
     Path,
@@ -86,7 +92,10 @@ User = Annotated[
 Agent = Annotated[str | None, typer.Option("--agent", metavar="ID", help="Only those of this agent.")]
 Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="Only those of this conversation.")]
 AllUsers = Annotated[bool, typer.Option("--all-users", help="Everybody's memories, for administration.")]
-Filter = Annotated[str | None, typer.Option("--filter", help="A condition on metadata, Mongo style.", metavar="JSON")]
+Filter = Annotated[
+    str | None, typer.Option("--filter", help="A condition on metadata, or $data.KEY, Mongo style.", metavar="JSON")
+]
+NoData = Annotated[bool, typer.Option("--no-data", help="Leave out the data that memories have, which may be large.")]
 Kinds = Annotated[list[str] | None, typer.Option("--kind", metavar="NAME", help="Only this kind; may be repeated.")]
 Since = Annotated[
     str | None, typer.Option("--since", help="Only what happened from then on; ISO 8601.", metavar="TIME")

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from agentmem.cli import words
-from agentmem.cli.streams import note, say
+from agentmem.cli.streams import json_text, note, say
 from agentmem.cli.table import Table
 from agentmem.cli.words import in_the_shell, printable
 
@@ -204,11 +204,6 @@ def changes(values: Mapping[str, Any]) -> str:
     return "\n".join(f"{key}: {value if isinstance(value, str) else _dumps(value)}" for key, value in values.items())
 
 
-def json_line(record: MemoryRecord) -> str:
-    """A record as a line of JSON Lines."""
-    return json.dumps(record.to_dict(), ensure_ascii=False)
-
-
 def _shown(value: object) -> str:
     if isinstance(value, dict):
         return changes(cast("dict[str, Any]", value))
@@ -260,4 +255,4 @@ def _added(result: AddResult) -> dict[str, Any]:
 
 def _dumps(value: Any, **options: Any) -> str:
     ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    return json.dumps(value, ensure_ascii=ascii_only, **options)
+    return json.dumps(value, **options) if ascii_only else json_text(value, **options)

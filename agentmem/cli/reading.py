@@ -24,6 +24,7 @@ from agentmem.cli.base import (
     Groups,
     Kinds,
     Mode,
+    NoData,
     Order,
     Rank,
     RecordId,
@@ -38,7 +39,8 @@ from agentmem.cli.base import (
     whose,
     within,
 )
-from agentmem.cli.output import Output, json_line
+from agentmem.cli.exporting import lines
+from agentmem.cli.output import Output
 from agentmem.cli.streams import note, say
 from agentmem.client import PageOptions
 
@@ -79,6 +81,7 @@ def search(
         float | None, typer.Option(metavar="NUMBER", help="The least cosine, from -1 to 1.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each one was found.")] = False,
+    no_data: NoData = False,
     table: AsTable = None,
 ) -> None:
     user_id = whose(user, all_users)
@@ -104,6 +107,7 @@ def search(
             time_zone=zone,
             min_similarity=min_similarity,
             explain=explain,
+            data=not no_data,
         )
         output.hits(found)
         if not found and user_id is None and output.table:
@@ -136,20 +140,23 @@ def list_(
     cursor: Annotated[
         str | None, typer.Option(metavar="CURSOR", help="Where to go on, as the list before it said.")
     ] = None,
+    no_data: NoData = False,
     table: AsTable = None,
 ) -> None:
     if deleted and expired:
         raise typer.BadParameter("--deleted and --expired exclude each other")
     gone = deleted or expired
-    if gone and (kind or layer or order is not Order.NEWEST or by is not By.ADDED or offset):
-        raise typer.BadParameter("--deleted and --expired take no --kind, --layer, --order, --by or --offset")
+    if gone and (kind or layer or order is not Order.NEWEST or by is not By.ADDED or offset or no_data):
+        raise typer.BadParameter(
+            "--deleted and --expired take no --kind, --layer, --order, --by, --offset or --no-data"
+        )
     user_id = whose(user, all_users)
     condition = values.json_object(filters, "--filter")
     output = Output(table)
     with reporting(), opened(path, reading=True) as memory:
         given = _listed(
             user_id, agent, run, condition, kind, layer, since, until,
-            order=order.value, by=by.value, limit=limit, offset=offset, cursor=cursor,
+            order=order.value, by=by.value, limit=limit, offset=offset, cursor=cursor, data=not no_data,
         )  # fmt: skip
         page = memory.deleted(why="expired" if expired else "deleted", **given) if gone else memory.page(**given)
         output.records(page.records, gone=gone)
@@ -287,8 +294,8 @@ def export(
         records = memory.iterate(**given)
         written = 0
         with _written(None if file is None or str(file) == "-" else file) as write, output.progress("written") as shown:
-            for record in records:
-                write(json_line(record))
+            for line in lines(memory, records):
+                write(line)
                 written += 1
                 if written % 500 == 0:
                     shown(written, None)

@@ -126,3 +126,13 @@ def _decoded(source: BinaryIO, name: str, encoding: str | None, *, repair: bool)
     finally:
         with suppress(ValueError):
             text.detach()  # else it would close what it was given
+
+
+def json_text(value: Any, **options: Any) -> str:
+    """A value as JSON, in characters that UTF-8 has: half ones, which data may hold, are escaped, and then all are."""
+    text = json.dumps(value, ensure_ascii=False, **options)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, **options)
+    return text

@@ -12,6 +12,7 @@ from agentmem.cli.base import (
     STORE,
     Agent,
     AsTable,
+    GivenVectors,
     RecordId,
     Run,
     StorePath,
@@ -102,12 +103,19 @@ def reembed(
         ),
     ] = None,
     path: StorePath = STORE,
+    given: Annotated[
+        GivenVectors,
+        typer.Option(
+            metavar="refuse|keep|embed",
+            help="What becomes of vectors that callers gave: the move is refused, they stay, or the text is embedded.",
+        ),
+    ] = GivenVectors.REFUSE,
     table: AsTable = None,
 ) -> None:
     output = Output(table)
     with reporting(), opened(path) as memory:
         with output.progress("embedded") as progress:
-            report = memory.reembed(model, progress=progress)
+            report = memory.reembed(model, progress=progress, given=given.value)
         output.figures({"from_model": report.from_model, "to_model": report.to_model, "records": report.records})
 
 

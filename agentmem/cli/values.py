@@ -42,6 +42,16 @@ def json_object(text: str | None, option: str) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value)
 
 
+def any_json(text: str | None, option: str) -> Any:
+    """Any JSON, or None where the option was left out."""
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise typer.BadParameter(f"{option} is not JSON: {exc}") from exc
+
+
 def zone(name: str | None = None) -> str | tzinfo:
     """The time zone by the option, else by the settings, else the machine's as it is today."""
     from agentmem import Settings

@@ -19,6 +19,8 @@ COMMANDS = {
 _OPTIONS = {
     "repair=True": "--repair",
     'on_error="skip"': "--on-error skip",
+    'given="keep"': "--given keep",
+    'given="embed"': "--given embed",
     "a timedelta or seconds, such as timedelta(hours=1) or 3600": "seconds or a duration, such as 3600 or 1h",
 }
 

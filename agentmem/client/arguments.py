@@ -25,10 +25,13 @@ from agentmem.client.checks import (
     check_query,
     check_ttl,
     check_version,
+    is_nothing,
 )
 from agentmem.client.filterhints import warn_of_filter
+from agentmem.client.forms import check_one_vector, new_form, no_form
 from agentmem.types.checks import check_number, check_text
 from agentmem.types.clock import Micros
+from agentmem.types.data import data_json
 from agentmem.types.enums import ALL, UNSET, By, Gone, Mode, Order, Rank
 from agentmem.types.errors import FilterError, InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Scope
@@ -63,11 +66,21 @@ def search_request(query: object, scope: Scope, options: SearchOptions, zone: tz
     from agentmem.retrieval.query import Search
 
     mode, rank = _ranked(options.mode, options.rank)
+    vector = None if options.vector is None else check_one_vector(options.vector)
+    if query is None:
+        if vector is None:
+            raise InvalidInputError("search() needs a query, or a vector", field="query")
+        mode = _without_words(mode)
+    if vector is not None and mode == "keyword" and options.min_similarity is None:
+        raise InvalidInputError(
+            'mode="keyword" compares no embeddings, so that a vector says nothing; leave out one of them',
+            field="vector",
+        )
     limit, offset = _reach(options.limit, options.offset)
     first, end = span(options.since, options.until, zone)
     kinds, layers, as_of, least = options.kinds, options.layers, options.as_of, options.min_similarity
     return Search(
-        query=check_query(query),
+        query="" if query is None else check_query(query),
         scope=scope,
         limit=limit,
         condition=condition_of(options.filters),
@@ -81,7 +94,15 @@ def search_request(query: object, scope: Scope, options: SearchOptions, zone: tz
         min_similarity=None if least is None else check_number(least, "min_similarity", -1, 1),
         zone=zone,
         offset=offset,
+        vector=vector,
     )
+
+
+def _without_words(mode: Mode) -> Mode:
+    """How to search with a vector alone."""
+    if mode == "keyword":
+        raise InvalidInputError('mode="keyword" looks for the words of a query; give one', field="query")
+    return "vector"
 
 
 def _ranked(mode: object, rank: object) -> tuple[Mode, Rank]:
@@ -187,6 +208,7 @@ def listing(scope: Scope, options: PageOptions, zone: tzinfo) -> Listing:
         by=by,
         after=after,
         offset=offset,
+        data=check_flag(options.data, "data"),
     )
 
 
@@ -273,7 +295,10 @@ def patch_of(
     merge: object,
     ttl: object,
     importance: object,
+    data: object,
     if_version: object,
+    embed: object,
+    vector: object,
 ) -> Patch:
     """Check the arguments of an update."""
     from agentmem.stores.rows import Patch
@@ -281,7 +306,7 @@ def patch_of(
     values: dict[str, Value] = {}
     merged: dict[str, Any] | None = None
     if content is not UNSET:
-        values["content"] = check_content(content, settings)
+        values["content"] = "" if is_nothing(content) else check_content(content, settings)
     merging = check_flag(merge, "merge")
     if metadata is UNSET:
         if not merging:
@@ -302,9 +327,16 @@ def patch_of(
     if importance is not UNSET:
         values["importance"] = None if importance is None else check_number(importance, "importance", 0, 1)
     wanted = check_version(if_version, "if_version")
-    if not values and merged is None:
+    form = None if embed is UNSET and vector is UNSET else new_form(embed, vector, settings, unset=UNSET)
+    new = UNSET if data is UNSET else data_json(data)
+    if not values and merged is None and form is None and new is UNSET:
         raise InvalidInputError("update() was given nothing to change", field="content")
-    return Patch(values, metadata_merge=merged, metadata_limit=settings.max_metadata_bytes, if_version=wanted)
+    if values.get("content") == "" and form is None:
+        form = no_form()
+    return Patch(
+        values, metadata_merge=merged, metadata_limit=settings.max_metadata_bytes, if_version=wanted, form=form,
+        data=new,
+    )  # fmt: skip
 
 
 def feedback_data(rating: object, accepted: object, query: object) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from agentmem.types.clock import Clock
 from agentmem.types.enums import (
     UNSET,
     By,
+    Embed,
+    Given,
     Gone,
     Id,
     Instant,
@@ -44,11 +46,12 @@ from agentmem.types.enums import (
     Ttl,
     Unset,
     UserId,
+    VectorLike,
     When,
 )
 from agentmem.types.inputs import Item
 from agentmem.types.ports import AnyEmbedder
-from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults
+from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults, Vectors
 from agentmem.types.reports import (
     EraseReport,
     Erasure,
@@ -153,17 +156,21 @@ class AsyncMemory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
+        vector: VectorLike | None = None,
         id: Id | None = None,
         dedupe: bool | None = None,
+        data: Any = None,
     ) -> AddResult:
         """See ``Memory.add``."""
         await self._open()
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, id=id, dedupe=dedupe,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+            embed=embed, vector=vector, id=id, dedupe=dedupe, data=data,
         )  # fmt: skip
         check = partial(self._border.draft, item, self._border.defaults(options))
-        drafts = check() if is_light(item, metadata) else await self._run(check)
+        drafts = check() if is_light(item, metadata, embed, vector, data) else await self._run(check)
         # Taken now: a client that is closed meanwhile still says what was stored.
         engine = self._border.handle.engine()
         return operations.add.results(engine, await wait_for(operations.add.submit(engine, drafts)))[0]
@@ -183,7 +190,9 @@ class AsyncMemory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
         dedupe: bool | None = None,
+        data: Any = None,
         on_error: OnError = "raise",
         on_conflict: OnConflict = "raise",
         repair: bool = False,
@@ -193,13 +202,14 @@ class AsyncMemory:
         await self._open()
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, dedupe=dedupe,
+            data=data,
         )  # fmt: skip
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
         )
         engine = self._border.handle.engine()
-        checked = await self._check(importing, check_batch(items), metadata, 0)
+        checked = await self._check(importing, check_batch(items), (metadata, data), 0)
         created = await wait_for(operations.add.submit(engine, checked.drafts, 0))
         return operations.add.results(engine, created, checked.skipped, checked.indexes)
 
@@ -219,7 +229,9 @@ class AsyncMemory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
         dedupe: bool | None = None,
+        data: Any = None,
         on_error: OnError = "raise",
         on_conflict: OnConflict = "raise",
         repair: bool = False,
@@ -228,21 +240,22 @@ class AsyncMemory:
         """See ``Memory.add_stream``; ``items`` may be an async iterable. Close it (``aclosing``) to stop early."""
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, dedupe=dedupe,
+            data=data,
         )  # fmt: skip
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
         )
         stream = check_stream(items)
         check_chunk(chunk)
-        return self._stream(stream, chunk, importing, metadata, Unread())
+        return self._stream(stream, chunk, importing, (metadata, data), Unread())
 
     async def _stream(
         self,
         items: Iterable[Item] | AsyncIterable[Item],
         chunk: int,
         importing: Importing,
-        metadata: Mapping[str, Any] | None,
+        common: tuple[object, ...],
         unread: Unread,
     ) -> AsyncIterator[AddResults]:
         unread.started = True
@@ -253,7 +266,7 @@ class AsyncMemory:
             while not stream.ended:
                 try:
                     if batch := await anext(chunks, list[Item]()):
-                        stream.push(len(batch), await self._check(importing, batch, metadata, stream.position))
+                        stream.push(len(batch), await self._check(importing, batch, common, stream.position))
                     else:
                         stream.end()
                 except Exception as exc:
@@ -269,7 +282,7 @@ class AsyncMemory:
     async def put(
         self,
         key: str,
-        content: str,
+        content: str | None = None,
         *,
         namespace: Namespace | None = None,
         user_id: Id | None = None,
@@ -282,17 +295,21 @@ class AsyncMemory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
+        vector: VectorLike | None = None,
+        data: Any = None,
         if_version: int | None = None,
     ) -> AddResult:
         """See ``Memory.put``."""
         await self._open()
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, vector=vector,
+            data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
         check = partial(self._border.keyed, key, content, defaults, if_version)
-        drafts = [check() if is_light(content, metadata) else await self._run(check)]
+        drafts = [check() if is_light(content, metadata, embed, vector, data) else await self._run(check)]
         engine = self._border.handle.engine()
         return operations.add.results(engine, await wait_for(operations.add.submit_puts(engine, drafts)))[0]
 
@@ -311,12 +328,14 @@ class AsyncMemory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
+        data: Any = None,
     ) -> AddResults:
         """See ``Memory.put_many``."""
         await self._open()
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, data=data,
         )  # fmt: skip
         drafts = await self._run(self._border.keyed_batch, items, self._border.defaults(options))
         engine = self._border.handle.engine()
@@ -324,7 +343,7 @@ class AsyncMemory:
 
     async def search(
         self,
-        query: str,
+        query: str | None = None,
         *,
         user_id: UserId = None,
         agent_id: Id | None = None,
@@ -343,14 +362,16 @@ class AsyncMemory:
         mode: Mode = "hybrid",
         rank: Rank = "score",
         min_similarity: float | None = None,
+        vector: VectorLike | None = None,
         explain: bool = False,
+        data: bool = True,
     ) -> SearchResults:
         """See ``Memory.search``."""
         options = SearchOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             limit=limit, offset=offset, filters=filters, kinds=kinds,
             layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
-            min_similarity=min_similarity, explain=explain,
+            min_similarity=min_similarity, vector=vector, explain=explain, data=data,
         )  # fmt: skip
         return await self._search(options, partial(self._border.search, query, options))
 
@@ -392,10 +413,11 @@ class AsyncMemory:
         namespace: Namespace | None = None,
         limit: int = 20,
         by: By = "event",
+        data: bool = True,
     ) -> list[MemoryRecord]:
         """See ``Memory.recent``."""
         options = PageOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, by=by, limit=limit
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, by=by, limit=limit, data=data
         )
         return await self._run(self._border.recent, options)
 
@@ -407,9 +429,12 @@ class AsyncMemory:
         namespace: Namespace | None = None,
         user_id: Id | None = None,
         deleted: bool = False,
+        data: bool = True,
     ) -> MemoryRecord | None:
         """See ``Memory.get``."""
-        return await self._run(self._blocking.get, id, key=key, namespace=namespace, user_id=user_id, deleted=deleted)
+        return await self._run(
+            self._blocking.get, id, key=key, namespace=namespace, user_id=user_id, deleted=deleted, data=data
+        )
 
     async def page(
         self,
@@ -429,12 +454,13 @@ class AsyncMemory:
         limit: int = 100,
         offset: int = 0,
         cursor: str | None = None,
+        data: bool = True,
     ) -> Page:
         """See ``Memory.page``."""
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor,
+            since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor, data=data,
         )  # fmt: skip
         return await self._run(self._border.page, options)
 
@@ -453,15 +479,16 @@ class AsyncMemory:
         until: When | None = None,
         order: Order = "newest",
         by: By = "added",
+        data: bool = True,
     ) -> AsyncIterator[MemoryRecord]:
         """See ``Memory.iterate``."""
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, order=order, by=by, limit=ITERATED,
+            since=since, until=until, order=order, by=by, limit=ITERATED, data=data,
         )  # fmt: skip
         while True:
-            page = await self._run(self._border.page, options)
+            page = await self._run(self._border.page, options, small=True)
             for record in page.records:
                 yield record
             if page.cursor is None:
@@ -573,11 +600,14 @@ class AsyncMemory:
         self,
         id: Id,
         *,
-        content: str | Unset = UNSET,
+        content: str | Unset | None = UNSET,
         metadata: Mapping[str, Any] | Unset | None = UNSET,
         merge: bool = True,
         ttl: Ttl | Unset | None = UNSET,
         importance: float | Unset | None = UNSET,
+        embed: Embed | Unset = UNSET,
+        vector: VectorLike | Unset = UNSET,
+        data: Any = UNSET,
         if_version: int | None = None,
     ) -> MemoryRecord:
         """See ``Memory.update``."""
@@ -589,6 +619,9 @@ class AsyncMemory:
             merge=merge,
             ttl=ttl,
             importance=importance,
+            embed=embed,
+            vector=vector,
+            data=data,
             if_version=if_version,
         )
 
@@ -660,6 +693,10 @@ class AsyncMemory:
     async def erasures(self, *, user_id: Id) -> list[Erasure]:
         """See ``Memory.erasures``."""
         return await self._run(self._blocking.erasures, user_id=user_id)
+
+    async def vectors(self, ids: Sequence[Id]) -> list[Vectors | None]:
+        """See ``Memory.vectors``."""
+        return await self._run(self._blocking.vectors, ids)
 
     async def history(self, id: Id) -> list[HistoryEvent]:
         """See ``Memory.history``."""
@@ -740,10 +777,11 @@ class AsyncMemory:
         model: AnyEmbedder,
         *,
         progress: Callable[[int, int], object] | None = None,
+        given: Given = "refuse",
     ) -> ReembedReport:
         """See ``Memory.reembed``; ``progress`` is called on a worker thread."""
         await self._open(any_model=True)
-        return await self._wait(self._blocking.reembed, model, progress=progress)
+        return await self._wait(self._blocking.reembed, model, progress=progress, given=given)
 
     async def compact(self) -> None:
         """See ``Memory.compact``."""
@@ -773,11 +811,11 @@ class AsyncMemory:
         return await _on(self._border.handle.engine().waits, partial(call, *args, **kwargs))
 
     async def _check(
-        self, importing: Importing, items: Sequence[Item], metadata: Mapping[str, Any] | None, first_index: int
+        self, importing: Importing, items: Sequence[Item], common: tuple[object, ...], first_index: int
     ) -> Checked:
-        """Check a batch; where that is much work, off the loop. The common metadata are checked for each item."""
+        """Check a batch; where that is much work, off the loop. What is common to them is checked for each."""
         check = partial(importing.check, items, first_index)
-        light = not importing.reads and is_light(items, None if metadata is None else [metadata] * len(items))
+        light = not importing.reads and is_light(items, [each for each in common if each is not None] * len(items))
         return check() if light else await self._run(check)
 
 

@@ -19,6 +19,7 @@ from agentmem.client.checks import (
     check_tokens,
     check_turns,
     check_version,
+    is_nothing,
     token_counter,
 )
 from agentmem.client.drafts import draft
@@ -117,7 +118,8 @@ class Border:
             raise InvalidInputError(
                 f"if_version={wanted} is no version; 0 means that there is none", field="if_version"
             )
-        made = self.admit(draft(cast("Item", item), defaults, self.handle.settings))
+        given: object = dict[str, object]() if is_nothing(item) else item
+        made = self.admit(draft(given, defaults, self.handle.settings))
         if made.id is not None:
             raise InvalidInputError("what is put by a key has no id of yours; use add() for that", field="id")
         return replace(made, key=check_key(key), if_version=wanted, dedupe=False)
@@ -129,7 +131,9 @@ class Border:
         for index, item in enumerate(batch):
             try:
                 if not isinstance(item, Mapping):
-                    raise InvalidInputError("an item must be a mapping with 'key' and 'content'", field="item")
+                    raise InvalidInputError(
+                        "an item must be a mapping with 'key' and 'content' or 'data'", field="item"
+                    )
                 given = dict(item)
                 key, if_version = given.pop("key", None), given.pop("if_version", None)
                 one = self.keyed(key, given, defaults, if_version)
@@ -172,8 +176,9 @@ class Border:
         """See ``Memory.search``."""
         scope = self._scope_of(options)
         check_flag(options.explain, "explain")
+        check_flag(options.data, "data")
         request = search_request(query, scope, options, self._zone(options))
-        found = operations.search.search(self.handle.engine(), request, explain=options.explain)
+        found = operations.search.search(self.handle.engine(), request, explain=options.explain, data=options.data)
         if not found and not options.offset:
             self.hint(scope, options.filters)
         return found
@@ -189,11 +194,11 @@ class Border:
     def _zone(self, options: SearchOptions) -> tzinfo:
         return self.handle.zone() if options.time_zone is None else check_zone(options.time_zone)
 
-    def page(self, options: PageOptions) -> Page:
-        """See ``Memory.page``."""
+    def page(self, options: PageOptions, *, small: bool = False) -> Page:
+        """See ``Memory.page``. A ``small`` one ends before its limit where its records have much data."""
         scope = self._scope_of(options)
         found = operations.page.page(
-            self.handle.engine(), listing(scope, options, self.handle.zone()), check_limit(options.limit)
+            self.handle.engine(), listing(scope, options, self.handle.zone()), check_limit(options.limit), small=small
         )
         if not found.records and options.cursor is None and not options.offset:
             self.hint(scope, options.filters)
@@ -289,6 +294,8 @@ class Border:
 def words_only(options: SearchOptions) -> bool:
     """Whether the search needs no embedding of its query, as far as unchecked arguments tell."""
     mode = cast("object", options.mode)
+    if options.vector is not None:
+        return True
     return isinstance(mode, str) and mode == "keyword" and options.min_similarity is None
 
 

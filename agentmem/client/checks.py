@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 from agentmem.types.checks import check_label, check_name, check_text
 from agentmem.types.clock import Micros
-from agentmem.types.enums import ALL, Layer
+from agentmem.types.enums import ALL, Given, Layer
 from agentmem.types.errors import InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Item, Scope, is_new_memory
 from agentmem.types.spelling import composed, is_blank, spellings
@@ -44,6 +44,11 @@ def check_content(value: object, settings: Settings, field: str = "content") -> 
             field=field,
         )
     return text
+
+
+def is_nothing(content: object) -> bool:
+    """Whether a content says that there is none."""
+    return content is None or (isinstance(content, str) and not content)
 
 
 def check_query(value: object) -> str:
@@ -125,15 +130,22 @@ def check_id(value: object) -> str:
     return check_name(value, "id")
 
 
-def check_ids(value: object) -> list[str]:
+def check_given(value: object) -> Given:
+    """What becomes of vectors that callers gave."""
+    if not isinstance(value, str) or value not in get_args(Given):
+        raise InvalidInputError(f"given={shown(value)} is not one of {', '.join(get_args(Given))}", field="given")
+    return cast("Given", value)
+
+
+def check_ids(value: object, call: str, instead: str) -> list[str]:
     """A list of up to 10,000 ids; one that is none raises with its position."""
     kind = type(value).__name__
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
-        raise InvalidInputError(f"delete_many takes a list of ids, not {kind}; delete() takes one", field="ids")
+        raise InvalidInputError(f"{call} takes a list of ids, not {kind}; {instead}", field="ids")
     ids = cast("Sequence[object]", value)
     if len(ids) > MAX_BATCH:
         raise InvalidInputError(
-            f"delete_many takes at most {MAX_BATCH:,} ids at once, got {len(ids):,}; delete them in parts", field="ids"
+            f"{call} takes at most {MAX_BATCH:,} ids at once, got {len(ids):,}; give them in parts", field="ids"
         )
     checked = list[str]()
     for index, id in enumerate(ids):

@@ -7,11 +7,14 @@ from dataclasses import fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from agentmem.client.checks import check_content, check_id, check_layer, check_scope, check_ttl
+from agentmem.client.checks import check_content, check_id, check_layer, check_scope, check_ttl, is_nothing
+from agentmem.client.forms import form_of, no_form
 from agentmem.client.hints import did_you_mean
+from agentmem.client.messages import Message, as_message, is_usual, of_object
 from agentmem.client.options import AddOptions
 from agentmem.client.returned import as_item, end_of, is_record
 from agentmem.types.checks import check_instant, check_label, check_number
+from agentmem.types.data import data_json
 from agentmem.types.enums import Layer
 from agentmem.types.errors import InvalidInputError, shown
 from agentmem.types.inputs import Draft, is_new_memory
@@ -40,7 +43,11 @@ def is_light(*values: object) -> bool:
                 return False
             left += parts.values() if isinstance(parts, Mapping) else parts
         elif is_new_memory(value) or isinstance(value, MemoryRecord):
-            left += (value.content, value.metadata)
+            left += (value.content, value.metadata, value.data)
+            if is_new_memory(value):
+                left += (value.embed, value.vector)
+        elif callable(getattr(type(value), "model_dump", None)):
+            return False  # whatever is in it
         if room < 0:
             return False
     return True
@@ -64,19 +71,45 @@ def draft(item: object, defaults: AddOptions, settings: Settings) -> Draft:
         unknown: list[object] = [key for key in given if key not in _FIELDS]
         if unknown and is_record(said):
             return _returned(said, defaults, settings)
+        strange = [key for key in unknown if not is_usual(key) and (not _may_be_more(key) or "role" not in given)]
+        if strange:
+            raise _unknown("record" if "record" in unknown else strange[0])
+        message = as_message(said, _FIELDS, defaults.role)
+        if message is not None:
+            return _of_message(message, given, defaults, settings)
         if unknown:
-            raise _unknown("record" if "record" in unknown else unknown[0])
-        if "content" not in given:
-            raise InvalidInputError("an item needs 'content', the text to remember", field="content")
+            raise _unknown(unknown[0])
+        if "content" not in given and given.get("data", defaults.data) is None:
+            raise InvalidInputError("an item needs 'content', the text to remember, or 'data'", field="content")
+    elif (message := of_object(item, defaults.role)) is not None:
+        return _of_message(message, {}, defaults, settings)
     else:
         raise InvalidInputError(
-            f"an item must be text, a mapping with 'content', a NewMemory or a MemoryRecord, not {type(item).__name__}"
-            + "; several at once are for add_many() or add_stream()" * _is_many(item),
+            f"an item must be text, a mapping with 'content', a chat message, a NewMemory or a MemoryRecord, not "
+            f"{type(item).__name__}" + "; several at once are for add_many() or add_stream()" * _is_many(item),
             field="item",
         )
-    content = given.pop("content")
+    content = given.pop("content", None)
     values: dict[str, Any] = {name: given.get(name, getattr(defaults, name)) for name in _NAMES}
+    if "embed" in given or "vector" in given:  # what it says itself goes before
+        values.update(embed=given.get("embed"), vector=given.get("vector"))
     return _draft(content, AddOptions(**values), settings)
+
+
+def _of_message(message: Message, given: Mapping[str, object], defaults: AddOptions, settings: Settings) -> Draft:
+    """A message, and what is said of it besides."""
+    said = {**given, "role": message.role}
+    if "type" in given:
+        said.pop("id", None)
+    if message.data is not None and defaults.data is not None:
+        raise InvalidInputError("what a message has besides its text is its data; leave data out", field="data")
+    values: dict[str, Any] = {name: said.get(name, getattr(defaults, name)) for name in _NAMES}
+    return _draft(message.text, AddOptions(**values), settings, message.data)
+
+
+def _may_be_more(field: object) -> bool:
+    """Whether a field that items do not have may be one of a message, and not one of theirs by another name."""
+    return isinstance(field, str) and did_you_mean(field, _FIELDS) == "."
 
 
 def _returned(record: Mapping[str, Any], defaults: AddOptions, settings: Settings) -> Draft:
@@ -99,16 +132,23 @@ def _is_many(item: object) -> bool:
     return isinstance(item, (Iterable, AsyncIterable)) and not isinstance(item, (bytes, bytearray))
 
 
-def _draft(content: object, options: AddOptions, settings: Settings) -> Draft:
-    text = check_content(content, settings)
+def _draft(content: object, options: AddOptions, settings: Settings, message: str | None = None) -> Draft:
+    data = data_json(options.data) if message is None else message
+    text = "" if data is not None and is_nothing(content) else check_content(content, settings)
     scope = check_scope(options.user_id, options.agent_id, options.run_id, options.namespace, write=True)
     role = None if options.role is None else composed(check_label(options.role, "role"))
     kind = ("message" if role else "fact") if options.kind is None else composed(check_label(options.kind, "kind"))
     dedupe = cast("object", options.dedupe)
     if dedupe is not None and not isinstance(dedupe, bool):
         raise InvalidInputError(f"dedupe must be True, False or None, not {shown(dedupe)}", field="dedupe")
-    # A caller who chose an id wants it findable, and a message may well be said twice.
-    distinct = role is not None or scope.run_id is not None or options.id is not None
+    if dedupe and data is not None:
+        raise InvalidInputError(
+            "dedupe=True is for facts that are the same by their words; with data each is another one", field="dedupe"
+        )
+    plain = options.embed is None and options.vector is None
+    form = None if plain else form_of(options.embed, options.vector, settings)
+    # A caller who chose an id wants it findable, and a message may well be said twice; data may say something else.
+    distinct = role is not None or scope.run_id is not None or options.id is not None or data is not None
     return Draft(
         content=text,
         scope=scope,
@@ -122,6 +162,8 @@ def _draft(content: object, options: AddOptions, settings: Settings) -> Draft:
         occurred_at=None if options.occurred_at is None else check_instant(options.occurred_at, "occurred_at"),
         id=None if options.id is None else check_id(options.id),
         dedupe=not distinct if dedupe is None else dedupe,
+        form=no_form() if form is None and not text else form,
+        data=data,
     )
 
 

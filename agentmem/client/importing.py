@@ -22,6 +22,7 @@ from agentmem.types.enums import OnConflict, OnError
 from agentmem.types.errors import InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Draft
 from agentmem.types.records import Skipped
+from agentmem.types.toembed import texts_of
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
@@ -104,8 +105,11 @@ class Importing:
             made = self._text.saying(check_content(item, settings))
         if isinstance(item, str):
             self._text = made
+        if self._skip and made.form is not None:
+            engine.adding.check_given(made.form)
         if self._skip and settings.long_text == "refuse":
-            engine.adding.check_length(made.content)
+            for text in texts_of([made]):
+                engine.adding.check_length(text)
         return made
 
     def _could_be_mended(self, item: object) -> bool:

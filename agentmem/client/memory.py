@@ -21,6 +21,7 @@ from agentmem.client.checks import (
     check_batch,
     check_chunk,
     check_flag,
+    check_given,
     check_id,
     check_ids,
     check_stream,
@@ -36,6 +37,8 @@ from agentmem.types.clock import Clock
 from agentmem.types.enums import (
     UNSET,
     By,
+    Embed,
+    Given,
     Gone,
     Id,
     Instant,
@@ -50,13 +53,14 @@ from agentmem.types.enums import (
     Ttl,
     Unset,
     UserId,
+    VectorLike,
     When,
 )
 from agentmem.types.errors import InvalidInputError, ScopeError, StoreCorruptError
 from agentmem.types.inputs import Item
 from agentmem.types.ports import AnyEmbedder
 from agentmem.types.promise import aside
-from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults
+from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults, Vectors
 from agentmem.types.reports import (
     EraseReport,
     Erasure,
@@ -171,8 +175,11 @@ class Memory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
+        vector: VectorLike | None = None,
         id: Id | None = None,
         dedupe: bool | None = None,
+        data: Any = None,
     ) -> AddResult:
         """Remember one thing; returns once it is durable, and the very next search finds it.
 
@@ -180,10 +187,16 @@ class Memory:
         before the arguments. ``importance`` is in [0, 1]; ``ttl`` (seconds or a timedelta) is a promise: from then on
         the record is invisible. ``occurred_at`` is when it happened, if not now.
 
+        ``embed`` is what it is found by in a search by meaning: its content (True, as it is without it), nothing
+        (False: no vector is made, and only its words find it), or a list of up to 256 texts in the place of the
+        content, of which the nearest to a query counts; their words find it, too. ``vector`` is a vector of your own
+        instead, or up to 256 of them, of the model's dimension; it is normalised. See docs/vectors.md.
+
         A plain fact (no role, no run, no id of yours) that is already there is not stored again; ``dedupe`` overrides
         that. It is the same fact if scope, kind, ``occurred_at`` and the words are the same. Saying it again never
         shortens its life: the later end and the higher layer win (no ``ttl`` is for good), its time in its layer begins
-        anew, and metadata and importance are merged as by ``update``. The result has the status ``"refreshed"``, or
+        anew, and metadata and importance are merged as by ``update``; what ``embed`` or ``vector`` says, if either is
+        given, takes the place of what was. The result has the status ``"refreshed"``, or
         ``"duplicate"`` if this brought nothing new. The same goes for the same content under the same ``id`` and scope,
         so that a call with an id can be repeated safely.
 
@@ -192,7 +205,8 @@ class Memory:
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, id=id, dedupe=dedupe,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+            embed=embed, vector=vector, id=id, dedupe=dedupe, data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
         engine = self.handle.engine()
@@ -215,7 +229,9 @@ class Memory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
         dedupe: bool | None = None,
+        data: Any = None,
         on_error: OnError = "raise",
         on_conflict: OnConflict = "raise",
         repair: bool = False,
@@ -236,7 +252,8 @@ class Memory:
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, dedupe=dedupe,
+            data=data,
         )  # fmt: skip
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
@@ -262,7 +279,9 @@ class Memory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
         dedupe: bool | None = None,
+        data: Any = None,
         on_error: OnError = "raise",
         on_conflict: OnConflict = "raise",
         repair: bool = False,
@@ -278,7 +297,8 @@ class Memory:
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, dedupe=dedupe,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, dedupe=dedupe,
+            data=data,
         )  # fmt: skip
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
@@ -311,7 +331,7 @@ class Memory:
     def put(
         self,
         key: str,
-        content: str,
+        content: str | None = None,
         *,
         namespace: Namespace | None = None,
         user_id: Id | None = None,
@@ -324,6 +344,9 @@ class Memory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
+        vector: VectorLike | None = None,
+        data: Any = None,
         if_version: int | None = None,
     ) -> AddResult:
         """Store one thing under a key; what has the key already is replaced as a whole, and keeps its id.
@@ -340,7 +363,8 @@ class Memory:
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, vector=vector,
+            data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
         engine = self.handle.engine()
@@ -362,6 +386,8 @@ class Memory:
         importance: float | None = None,
         ttl: Ttl | None = None,
         occurred_at: Instant | None = None,
+        embed: Embed | None = None,
+        data: Any = None,
     ) -> AddResults:
         """Store up to 10,000 things by their keys in one transaction: all of them or, if anything is wrong, none.
 
@@ -370,7 +396,7 @@ class Memory:
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
         engine = self.handle.engine()
@@ -381,7 +407,7 @@ class Memory:
 
     def search(
         self,
-        query: str,
+        query: str | None = None,
         *,
         user_id: UserId = None,
         agent_id: Id | None = None,
@@ -400,7 +426,9 @@ class Memory:
         mode: Mode = "hybrid",
         rank: Rank = "score",
         min_similarity: float | None = None,
+        vector: VectorLike | None = None,
         explain: bool = False,
+        data: bool = True,
     ) -> SearchResults:
         """The memories that answer a query best, best first: ``limit`` of them whenever the scope has that many.
 
@@ -415,6 +443,10 @@ class Memory:
         rated, nothing cut off at 0; a hit's ``score`` is then its ``similarity``, in [-1, 1]. ``explain`` gives each
         hit ``details`` and the result its ``trace``.
 
+        ``vector`` is one of your own to compare with, instead of the query's embedding; without a ``query`` words have
+        no say. A memory with several vectors counts by the nearest one. One that has none is found by its words only:
+        not by ``mode="vector"`` or ``rank="similarity"``, nor where there is a ``min_similarity``.
+
         ``time_zone`` is an IANA name ("Europe/Berlin"; None: the setting ``retrieval.time_zone``): "yesterday" in the
         query is a day there, and so is ``since="2025-03-01"``, as every time without an offset is one of that zone.
 
@@ -424,7 +456,7 @@ class Memory:
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             limit=limit, offset=offset, filters=filters, kinds=kinds,
             layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
-            min_similarity=min_similarity, explain=explain,
+            min_similarity=min_similarity, vector=vector, explain=explain, data=data,
         )  # fmt: skip
         return self._border.search(query, options)
 
@@ -476,6 +508,7 @@ class Memory:
         namespace: Namespace | None = None,
         limit: int = 20,
         by: By = "event",
+        data: bool = True,
     ) -> list[MemoryRecord]:
         """The last ``limit`` records of a conversation, oldest first.
 
@@ -483,7 +516,9 @@ class Memory:
         and what has none where it was added. ``by="added"`` follows the order of adding alone.
         """
         return self._border.recent(
-            PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, by=by, limit=limit)
+            PageOptions(
+                user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, by=by, limit=limit, data=data
+            )
         )
 
     def get(
@@ -494,6 +529,7 @@ class Memory:
         namespace: Namespace | None = None,
         user_id: Id | None = None,
         deleted: bool = False,
+        data: bool = True,
     ) -> MemoryRecord | None:
         """The record with this id, or None if there is none (here), or it is deleted or expired.
 
@@ -503,13 +539,15 @@ class Memory:
         ``updated_at`` is when it went. Looking at such a record is no use of it. Not with ``key``: what is gone has
         given its key back.
         """
-        wanted = check_flag(deleted, "deleted")
+        wanted, with_data = check_flag(deleted, "deleted"), check_flag(data, "data")
         place = self._border.by_key(id, key, namespace, user_id)
         if place is None:
-            return operations.read.get(self.handle.engine(), check_id(id), self._border.bound, deleted=wanted)
+            return operations.read.get(
+                self.handle.engine(), check_id(id), self._border.bound, deleted=wanted, data=with_data
+            )
         if wanted:
             raise InvalidInputError("deleted=True finds a record by its id; its key is free again", field="deleted")
-        return operations.keys.get(self.handle.engine(), *place)
+        return operations.keys.get(self.handle.engine(), *place, data=with_data)
 
     def page(
         self,
@@ -529,6 +567,7 @@ class Memory:
         limit: int = 100,
         offset: int = 0,
         cursor: str | None = None,
+        data: bool = True,
     ) -> Page:
         """Records of a scope, newest or oldest first; pass the page's ``cursor`` to get the next one.
 
@@ -548,7 +587,7 @@ class Memory:
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor,
+            since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor, data=data,
         )  # fmt: skip
         return self._border.page(options)
 
@@ -567,15 +606,16 @@ class Memory:
         until: When | None = None,
         order: Order = "newest",
         by: By = "added",
+        data: bool = True,
     ) -> Iterator[MemoryRecord]:
         """Every record of a scope, read page by page; the arguments are those of ``page``."""
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, order=order, by=by, limit=ITERATED,
+            since=since, until=until, order=order, by=by, limit=ITERATED, data=data,
         )  # fmt: skip
         while True:
-            page = self._border.page(options)
+            page = self._border.page(options, small=True)
             yield from page.records
             if page.cursor is None:
                 return
@@ -708,11 +748,14 @@ class Memory:
         self,
         id: Id,
         *,
-        content: str | Unset = UNSET,
+        content: str | Unset | None = UNSET,
         metadata: Mapping[str, Any] | Unset | None = UNSET,
         merge: bool = True,
         ttl: Ttl | Unset | None = UNSET,
         importance: float | Unset | None = UNSET,
+        embed: Embed | Unset = UNSET,
+        vector: VectorLike | Unset = UNSET,
+        data: Any = UNSET,
         if_version: int | None = None,
     ) -> MemoryRecord:
         """Change a record; what is left out stays. Returns the record as it is now.
@@ -721,12 +764,16 @@ class Memory:
         replaces what is there, and is kept as ``add`` would keep it. ``ttl`` counts from now; None removes the limit.
         ``if_version`` makes the change conditional on the version that was read.
 
+        A new content is embedded, unless other texts or vectors of yours stand for it: those stay as they are, until
+        ``embed`` or ``vector`` brings others; ``embed=True`` is the content's embedding again.
+
         Raises ``NotFoundError``, ``ConflictError`` (another version), ``InvalidInputError``, ``EmbeddingError``.
         """
         engine = self.handle.engine()
         patch = patch_of(
             engine.settings, engine.now(),
             content=content, metadata=metadata, merge=merge, ttl=ttl, importance=importance, if_version=if_version,
+            embed=embed, vector=vector, data=data,
         )  # fmt: skip
         return operations.change.update(engine, check_id(id), patch, self._border.bound)
 
@@ -758,7 +805,9 @@ class Memory:
 
         Raises ``InvalidInputError`` with the position of what is no id as ``.index``; then nothing was deleted.
         """
-        return operations.change.delete_many(self.handle.engine(), check_ids(ids), self._border.bound)
+        return operations.change.delete_many(
+            self.handle.engine(), check_ids(ids, "delete_many", "delete() takes one"), self._border.bound
+        )
 
     def pop(
         self,
@@ -835,6 +884,15 @@ class Memory:
         if scope.user_id is None:
             raise ScopeError("erasures() needs the user_id whose records were erased")
         return operations.erase.erasures(self.handle.engine(), str(scope.user_id))
+
+    def vectors(self, ids: Sequence[Id]) -> list[Vectors | None]:
+        """The vectors of up to 10,000 records, in the order of the ids; None where there is no such record (here).
+
+        They are as the store has them: float32, of length one, also where you gave others. Reading them is no use of a
+        record.
+        """
+        wanted = check_ids(ids, "vectors", "write [id] for one")
+        return operations.read.vectors(self.handle.engine(), wanted, self._border.bound)
 
     def history(self, id: Id) -> list[HistoryEvent]:
         """Every change of a record, oldest first, also of one that was deleted.
@@ -959,6 +1017,7 @@ class Memory:
         model: AnyEmbedder,
         *,
         progress: Callable[[int, int], object] | None = None,
+        given: Given = "refuse",
     ) -> ReembedReport:
         """Move the store to another model (as the constructor takes one), while it goes on serving.
 
@@ -971,10 +1030,14 @@ class Memory:
         or found by meaning here until the store is moved. The model that the store has already is refused, but that
         gives up an unfinished move to another one.
 
+        No model makes vectors anew that callers gave (``vector=``). Where there are any it is refused, unless ``given``
+        says what becomes of them: ``"keep"`` leaves them as they are, which takes a model of the same dimension;
+        ``"embed"`` has the content embedded in their place.
+
         Raises ``InvalidInputError`` if the store uses this model already, ``StoreLockedError`` if it is being
         reembedded by somebody else, ``EmbeddingError``.
         """
-        return operations.reembed.reembed(self.handle.engine(any_model=True), model, progress)
+        return operations.reembed.reembed(self.handle.engine(any_model=True), model, progress, check_given(given))
 
     def compact(self) -> None:
         """Merge files, remove what is left of what was erased, and give space back to the disk."""

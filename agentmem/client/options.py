@@ -18,7 +18,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar
 
-from agentmem.types.enums import By, Id, Instant, Layer, Mode, Namespace, Order, Rank, TimeZone, Ttl, UserId, When
+from agentmem.types.enums import (
+    By,
+    Embed,
+    Id,
+    Instant,
+    Layer,
+    Mode,
+    Namespace,
+    Order,
+    Rank,
+    TimeZone,
+    Ttl,
+    UserId,
+    VectorLike,
+    When,
+)
 
 
 class _Options:
@@ -46,14 +61,19 @@ class AddOptions(_Options):
     importance: float | None = None
     ttl: Ttl | None = None
     occurred_at: Instant | None = None
+    embed: Embed | None = None
+    vector: VectorLike | None = None
+    """For ``add`` and ``put`` alone, as the ``id``."""
     id: Id | None = None
     """For ``add`` alone; a batch has an id for each item, in the item."""
     dedupe: bool | None = None
+    data: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions(_Options):
-    """Of ``search``, and of ``context`` without ``limit``, ``offset``, ``as_of``, ``rank`` and ``explain``."""
+    """Of ``search``. ``context`` takes no ``limit``, ``offset``, ``as_of``, ``rank``, ``vector``, ``explain``, and no
+    ``data``."""
 
     user_id: UserId = None
     agent_id: Id | None = None
@@ -72,7 +92,9 @@ class SearchOptions(_Options):
     mode: Mode = "hybrid"
     rank: Rank = "score"
     min_similarity: float | None = None
+    vector: VectorLike | None = None
     explain: bool = False
+    data: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,3 +116,4 @@ class PageOptions(_Options):
     limit: int = 100
     offset: int = 0
     cursor: str | None = None
+    data: bool = True

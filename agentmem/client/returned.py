@@ -2,8 +2,9 @@
 
 Taken are the words and what the caller once said of them: content, scope, role, kind, layer, metadata, importance, the
 id, the date, and the end of its life; where there is no ``occurred_at``, ``created_at`` becomes it, since that is what
-the record's time was until now. The store that it comes to counts versions, times of change, ratings and pins by
-itself: those are left behind.
+the record's time was until now. What it was embedded by comes along where that is said beside it, as an export does
+(``embed``, ``vector``). The store that it comes to counts versions, times of change, ratings and pins by itself: those
+are left behind.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from agentmem.types.clock import Micros
 
 _SIGNS = frozenset({"id", "content", "created_at", "updated_at", "version"})
 """A mapping with all of these is a record; one that somebody wrote by hand has no version."""
-_LEFT_BEHIND = ("created_at", "updated_at", "expires_at", "version", "rating", "pinned", "key")
+_LEFT_BEHIND = ("created_at", "updated_at", "expires_at", "version", "rating", "pinned", "key", "embedding")
 
 
 def is_record(fields: Mapping[str, object]) -> bool:
@@ -29,6 +30,8 @@ def as_item(record: Mapping[str, Any]) -> dict[str, Any]:
     given = dict(record)
     if given.get("occurred_at") is None:
         given["occurred_at"] = given["created_at"]
+    if given.get("embedding") == "none" and given.get("vector") is None:
+        given.setdefault("embed", False)
     return {name: value for name, value in given.items() if name not in _LEFT_BEHIND}
 
 

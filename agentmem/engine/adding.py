@@ -11,9 +11,11 @@ from agentmem.embedding.batcher import Batcher, Job, embed_documents
 from agentmem.stores.commit import Add, GroupCommit
 from agentmem.stores.rows import Created
 from agentmem.types.errors import ClosedError, InvalidInputError
+from agentmem.types.forms import Form
 from agentmem.types.inputs import Draft
 from agentmem.types.ports import Embedder
 from agentmem.types.promise import Promise
+from agentmem.types.toembed import draft_at, embeddings_of, texts_of
 
 
 class Adding:
@@ -54,20 +56,36 @@ class Adding:
         if not drafts:
             future.set_result([])
             return future
-        self.batcher.submit(
-            Job(
-                texts=[draft.content for draft in drafts],
-                deliver=lambda number, vectors: self._store(work(drafts, vectors, number, self._embed, future), after),
-                fail=lambda exc: _fail(future, placed(exc, first_index)),
-                cancelled=future.cancelled,
-            )
-        )
+        for at, draft in enumerate(drafts):
+            if draft.form is not None:
+                self.check_given(draft.form, None if first_index is None else first_index + at)
+
+        def deliver(number: int, vectors: Sequence[bytes]) -> None:
+            self._store(work(drafts, embeddings_of(drafts, vectors), number, self._embed, future), after)
+
+        def fail(exc: Exception) -> None:
+            _fail(future, placed(exc, first_index, drafts))
+
+        self.batcher.submit(Job(texts_of(drafts), deliver, fail, future.cancelled))
         return future
+
+    def check_given(self, form: Form | None, index: int | None = None) -> None:
+        """Refuse vectors of a caller's that are not as long as the model's."""
+        if form is None or not form.given:
+            return
+        embedder = self._model()[1]
+        found, dim = len(form.given[0]) // 4, embedder.dim
+        if found != dim:
+            raise InvalidInputError(
+                f"vector has {found:,} numbers; those of this store's model, {embedder.name!r}, have {dim:,}",
+                field="vector",
+                index=index,
+            )
 
     def check_length(self, text: str) -> None:
         """Refuse a new text that is too long for the model, if that is wanted."""
         try:
-            self._check(self._model()[1], [text])
+            self._check(self._model()[1], [text] if text else [])
         except InvalidInputError as exc:
             raise placed(exc, None) from None
 
@@ -97,10 +115,10 @@ class Adding:
             _fail(add.future, exc)
 
 
-def placed(exc: Exception, first_index: int | None) -> Exception:
+def placed(exc: Exception, first_index: int | None, drafts: Sequence[Draft] = ()) -> Exception:
     """The error with the position of its text among the caller's items."""
     if isinstance(exc, InvalidInputError) and exc.index is not None:
-        exc.index = None if first_index is None else first_index + exc.index
+        exc.index = None if first_index is None else first_index + draft_at(drafts, exc.index)
     return exc
 
 

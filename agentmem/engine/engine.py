@@ -299,9 +299,9 @@ class Engine:
             return ScopeKey(None, None, None, None)
         return self.repository.scope_key(scope, anywhere=anywhere)
 
-    def record(self, stored: Stored) -> MemoryRecord:
-        """The public form of a row."""
-        return self.repository.record(stored)
+    def record(self, stored: Stored, *, data: bool = True) -> MemoryRecord:
+        """The public form of a row; with its data, if that is wanted."""
+        return self.repository.record(stored, data=data)
 
     def write(self, run: Callable[[Repository], T], rows: int = 1) -> T:
         """Run something in a transaction and wait until it is durable."""

@@ -49,7 +49,7 @@ def named(key: str) -> RecordField | None:
 
 def similar(key: str) -> str | None:
     """The key that was probably meant, with its dollar sign."""
-    close = get_close_matches(key, [f"${field}" for field in FIELDS], n=1, cutoff=0.75)
+    close = get_close_matches(key, [*(f"${field}" for field in FIELDS), "$data"], n=1, cutoff=0.75)
     return close[0] if close else None
 
 

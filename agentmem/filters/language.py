@@ -7,7 +7,7 @@ operator means to those who write one, and the rules for missing keys, arrays, t
 ``parsing.parse_filter`` does all checks, keeps all limits, and leaves to a target what the tree says::
 
     AllOf(parts)   AnyOf(parts)             logic, in negation normal form: no "not" but at a leaf
-    Condition(paths, test, negated)         a leaf: about the metadata
+    Condition(paths, test, negated, data)   a leaf: about the metadata, or the data
     RecordCondition(field, test, negated)   a leaf: about the record itself
         OneOf(values)                       the tests: $eq and $in (negated $ne and $nin),
         Compared(operator, operand)         $gt, $gte, $lt, $lte,
@@ -100,11 +100,15 @@ class Condition(NamedTuple):
 
     With several ``paths`` the values of all of them count, apart from missing ones: those count on the first path
     alone, and only where no other leads to a value.
+
+    With ``data`` they begin at the record's data, which may be anything: a path may be empty, and an array there is
+    spread as one on the way. Without data everything is missing.
     """
 
     paths: tuple[Path, ...]
     test: Test
     negated: bool
+    data: bool = False
 
 
 class RecordCondition(NamedTuple):

@@ -27,23 +27,31 @@ def contradiction(node: Node) -> str | None:
         return found[0] if None not in found else None
     if not isinstance(node, AllOf):
         return None
-    by_key: dict[tuple[Path, ...] | RecordField, list[_Leaf]] = {}
+    by_key: dict[RecordField | tuple[bool, tuple[Path, ...]], list[_Leaf]] = {}
     for part in node.parts:
         if isinstance(part, AnyOf):
             if (found := contradiction(part)) is not None:
                 return found
         elif isinstance(part, _Leaf):
-            by_key.setdefault(part.paths if isinstance(part, Condition) else part.field, []).append(part)
-    for key, leaves in by_key.items():
+            key = (part.data, part.paths) if isinstance(part, Condition) else part.field
+            by_key.setdefault(key, []).append(part)
+    for leaves in by_key.values():
         if any(_exclude(one, other) for one, other in combinations(leaves[:_MOST], 2)):
-            return f"${key}" if isinstance(key, str) else ".".join(key[0])
+            return _key(leaves[0])
     return None
+
+
+def _key(leaf: _Leaf) -> str:
+    """What a leaf asks about, as it is written."""
+    if isinstance(leaf, RecordCondition):
+        return f"${leaf.field}"
+    return ".".join((*["$data"] * leaf.data, *leaf.paths[0]))
 
 
 def keys_of(node: Node) -> Iterator[str]:
     """The keys of metadata, not dotted, that the filter asks about."""
     if isinstance(node, Condition):
-        if len(node.paths) == 1 and len(node.paths[0]) == 1:
+        if len(node.paths) == 1 and len(node.paths[0]) == 1 and not node.data:
             yield node.paths[0][0]
     elif not isinstance(node, RecordCondition):
         for part in node.parts:

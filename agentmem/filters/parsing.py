@@ -25,7 +25,7 @@ from agentmem.filters.language import (
     StartsWith,
     Test,
 )
-from agentmem.filters.paths import Path, paths_of
+from agentmem.filters.paths import InData, Path, in_data, paths_of
 from agentmem.types.errors import FilterError, shown
 from agentmem.types.values import MAX_DEPTH, Copier, Time, bare_text, text_fault
 
@@ -40,8 +40,8 @@ _NEGATED = {"$ne": "$eq", "$nin": "$in"}
 _FIELD = ("$eq", "$ne", *_ORDER, "$in", "$nin", "$contains", "$icontains", "$prefix", "$exists", "$not")
 _OPERATORS = tuple(dict.fromkeys((*_FIELD, *_LOGIC)))
 
-Target: TypeAlias = tuple[Path, ...] | RecordField
-"""What a key names: paths into the metadata, or a field of the record."""
+Target: TypeAlias = tuple[Path, ...] | InData | RecordField
+"""What a key names: paths into the metadata or into the data, or a field of the record."""
 
 
 def parse_filter(filters: Mapping[str, object] | None) -> Node | None:
@@ -142,17 +142,18 @@ class _Parser:
 
     def target(self, key: str, where: str) -> Target | None:
         """What the key names; ``None`` for an operator."""
-        if key.startswith("$"):
+        target = in_data(self._operands.key(key, where))
+        if target is None and key.startswith("$"):
             return fields.named(key)
-        paths = paths_of(self._operands.key(key, where))
+        paths = paths_of(key) if target is None else target.paths
         if len(paths[0]) > MAX_DEPTH:
             raise FilterError(f"{_shorten(where)} has {len(paths[0])} parts, more than {MAX_DEPTH}")
-        for part in paths[0][1:]:
+        for part in paths[0] if target else paths[0][1:]:
             if part in _OPERATORS:
                 raise FilterError(
                     f'{where}: {part} is an operator and goes under the key: {{"key": {{"{part}": ...}}}}'
                 )
-        return paths
+        return target or paths
 
     def _logic(self, operator: str, operand: object, where: str, *, negated: bool, depth: int) -> Node:
         if operator in _FIELD and operator not in _LOGIC:
@@ -180,7 +181,8 @@ class _Parser:
             return self._condition(target, "$eq", operand, where, negated=negated)
         mapping = cast("Mapping[object, object]", operand)
         operators = [name for name in mapping if isinstance(name, str) and name.startswith("$")]
-        name = target if isinstance(target, str) else _shorten(".".join(target[0]))
+        paths = target.paths if isinstance(target, InData) else target
+        name = paths if isinstance(paths, str) else _shorten(".".join(paths[0]))
         if not operators:
             _refuse_operators_inside(mapping, where, name, depth)
             return self._condition(target, "$eq", mapping, where, negated=negated)
@@ -236,7 +238,11 @@ class _Parser:
             raise FilterError(f'{where}: {operator} stands beside keys, not under one: {{"{operator}": [...]}}')
         else:
             raise _unknown(operator, where, as_key=False)
-        return RecordCondition(target, test, negated) if isinstance(target, str) else Condition(target, test, negated)
+        if isinstance(target, str):
+            return RecordCondition(target, test, negated)
+        if isinstance(target, InData):
+            return Condition(target.paths, test, negated, data=True)
+        return Condition(target, test, negated)
 
     def _equal(self, target: Target, value: object, where: str) -> tuple[Operand, ...]:
         operand = self._operands.operand(value, where)
@@ -311,7 +317,10 @@ def _unknown(operator: str, where: str, *, as_key: bool) -> FilterError:
 
 def _fields_and_keys(key: str) -> str:
     own, escaped = ", ".join(f"${field}" for field in fields.FIELDS), "\\" + key
-    return f"of the record itself there are {own}; a key of the metadata is written {shown(escaped)}"
+    return (
+        f"of the record itself there are {own}, and $data.KEY for a key of its data; a key of the metadata is written "
+        f"{shown(escaped)}"
+    )
 
 
 def _operators_of(operand: object, where: str) -> Mapping[str, object]:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 from itertools import combinations, pairwise
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 Path: TypeAlias = tuple[str, ...]
 """Keys from the outermost in; at least one."""
 
+
+class InData(NamedTuple):
+    """Paths into a record's data instead of its metadata; the empty one leads to the data itself."""
+
+    paths: tuple[Path, ...]
+
+
+_DATA = "$data"
 MAX_READ_ALL = 4
 """A key of up to so many parts is read in every way."""
 
@@ -38,6 +46,13 @@ def paths_of(key: str) -> tuple[Path, ...]:
             parts.append("")
     parts[-1] += key[at:]
     return (tuple(parts),) if explicit or len(parts) == 1 else tuple(_readings(parts))
+
+
+def in_data(key: str) -> InData | None:
+    """What a key means that names a record's data, ``$data``, or something in it, ``$data.a.b``; else None."""
+    if key == _DATA:
+        return InData(((),))
+    return InData(paths_of(key[len(_DATA) + 1 :])) if key.startswith(f"{_DATA}.") else None
 
 
 def _readings(parts: list[str]) -> list[Path]:

@@ -21,6 +21,8 @@ from agentmem.types.values import Scalar
 # SQLite allows 32,766 variables in a statement; the rest is for the statement around the filter.
 _MAX_PARAMS = 30_000
 _SHALLOW = 6
+DATA = "(SELECT b.body FROM bodies AS b WHERE b.row = r.row AND b.version = r.body AND b.part = 0)"
+"""What filters see of a record's data, as JSON; NULL where there is none."""
 
 
 class CompiledFilter(NamedTuple):
@@ -64,7 +66,7 @@ def _compiled(node: Node, column: str) -> _Compiled:
     if isinstance(node, RecordCondition):
         return _leaf(field_passes(node.field, node.test), negated=node.negated)
     if isinstance(node, Condition):
-        return _of_metadata(node, column)
+        return _of_document(node, DATA if node.data else column)
     return _joined("AND" if isinstance(node, AllOf) else "OR", [_compiled(part, column) for part in node.parts])
 
 
@@ -81,12 +83,14 @@ def _joined(operator: str, parts: Sequence[_Compiled]) -> _Compiled:
     return _Compiled(operator=operator, parts=tuple(sunk), depth=sunk[0].depth + 1)
 
 
-def _of_metadata(condition: Condition, column: str) -> _Compiled:
+def _of_document(condition: Condition, column: str) -> _Compiled:
     """Some value on one of the paths passes; a missing one on the first alone, if no other leads to a value."""
     negated = condition.negated
     either, both = ("AND", "OR") if negated else ("OR", "AND")
-    clauses, others = clauses_of(condition.test), condition.paths[1:]
-    first = _leaf(_reach(column, condition.paths[0], clauses), negated=negated)
+    clauses = clauses_of(condition.test)
+    steps = [_steps(condition, path) for path in condition.paths]
+    first = _leaf(_reach(column, steps[0], clauses), negated=negated)
+    others = steps[1:]
     if not others:
         return first
     present = clauses.of_present()
@@ -95,7 +99,7 @@ def _of_metadata(condition: Condition, column: str) -> _Compiled:
         return _joined(either, [first, *ways])
     exists = clauses_of(Exists())
     absent = [_leaf(_reach(column, path, exists), negated=not negated) for path in others]
-    there = _leaf(_reach(column, condition.paths[0], present), negated=negated)
+    there = _leaf(_reach(column, steps[0], present), negated=negated)
     return _joined(either, [_joined(both, [first, *absent]), there, *ways])
 
 
@@ -127,11 +131,15 @@ def _logic(node: _Compiled, leaf: Callable[[Sql], Sql]) -> Sql:
 # ------------------------------------------------------------------------------------------------ paths to SQL
 
 
-def _reach(column: str, path: Path, clauses: Clauses) -> Sql:
-    """Whether a value at ``path`` passes; any of those there, where arrays of objects are on the way."""
-    steps = [step(part) for part in path]
+def _steps(condition: Condition, path: Path) -> list[str]:
+    """A path's keys as SQLite writes them. Data is itself a step on the way, which may be an array."""
+    return [""] * condition.data + [step(part) for part in path]
+
+
+def _reach(column: str, steps: Sequence[str], clauses: Clauses) -> Sql:
+    """Whether a value at a path passes; any of those there, where arrays of objects are on the way."""
     direct = _at(column, "$" + "".join(steps), clauses)
-    if len(path) == 1:
+    if len(steps) == 1:
         return direct
     prefixes: list[str | Sql] = []
     for end in range(1, len(steps)):

@@ -178,19 +178,25 @@ def state(table: Table) -> tuple[int, int]:
             return version, count
 
 
-def max_row(table: Table) -> int:
-    blocks = table.search().select(["row"]).to_batches(100_000)
-    return max((int(block.column("row").to_numpy().max(initial=0)) for block in blocks), default=0)
+def largest(table: Table, mask: int) -> tuple[int, bool]:
+    """The largest row number by the bits of a mask, and whether any has others."""
+    top, beyond = 0, False
+    for block in table.search().select(["row"]).to_batches(100_000):
+        rows = block.column("row").to_numpy()
+        top = max(top, int((rows & mask).max(initial=0)))
+        beyond = beyond or bool((rows > mask).any())
+    return top, beyond
 
 
-def chunks_of(rows: Ints) -> Iterator[str]:
-    """Predicates that together mean these rows."""
+def chunks_of(rows: Ints, modulus: int | None = None) -> Iterator[str]:
+    """Predicates that together mean these rows; with ``modulus``, whatever leaves one of them as the remainder."""
+    column = "row" if modulus is None else f"row % {modulus}"
     for start in range(0, len(rows), _CHUNK):
-        yield f"row IN ({','.join(map(str, rows[start : start + _CHUNK].tolist()))})"
+        yield f"{column} IN ({','.join(map(str, rows[start : start + _CHUNK].tolist()))})"
 
 
-def delete(table: Table, rows: Ints) -> None:
-    for chunk in chunks_of(rows):
+def delete(table: Table, rows: Ints, modulus: int | None = None) -> None:
+    for chunk in chunks_of(rows, modulus):
         table.delete(chunk)
 
 

@@ -14,7 +14,7 @@ from functools import partial
 
 from typing_extensions import override
 
-from agentmem.stores import meta
+from agentmem.stores import bodies, meta
 from agentmem.stores.commit import GroupCommit, Task, Write
 from agentmem.stores.connection import Connection
 from agentmem.stores.records import LIVE_ONLY, Records
@@ -180,15 +180,17 @@ def _index(events: Sequence[FeedEvent], after: int, repository: Repository) -> N
         db.execute("DELETE FROM keywords WHERE rowid = ?", (row,))
         db.execute("DELETE FROM keyword_lengths WHERE row = ?", (row,))
     postings, lengths = list[tuple[int, str, str]](), list[tuple[int, int]]()
-    for stored in repository.find_rows(rows):
-        if stored.state == LIVE:
-            terms, length = terms_and_length(stored.content)
-            scope = (stored.space or stored.user, stored.agent, stored.run)
-            named = " ".join(f"{name[0]}{number}" for name, number in zip(_COLUMNS, scope, strict=True))
-            postings.append((stored.row, named, _encoded(" ".join(terms))))
-            lengths.append((stored.row, length))
-            totals[scope] += length
-            counts[scope] += 1
+    live = [stored for stored in repository.find_rows(rows) if stored.state == LIVE]
+    texts = repository.texts((stored.row, stored.vectors, stored.body) for stored in live)
+    for stored in live:
+        beside = bodies.beside(stored.content, texts.get(stored.row, ()))
+        terms, length = terms_and_length(f"{stored.content}\n{beside}" if beside else stored.content)
+        scope = (stored.space or stored.user, stored.agent, stored.run)
+        named = " ".join(f"{name[0]}{number}" for name, number in zip(_COLUMNS, scope, strict=True))
+        postings.append((stored.row, named, _encoded(" ".join(terms))))
+        lengths.append((stored.row, length))
+        totals[scope] += length
+        counts[scope] += 1
     db.executemany("INSERT INTO keywords (rowid, scope, terms) VALUES (?,?,?)", postings)
     db.executemany("INSERT INTO keyword_lengths VALUES (?,?)", lengths)
     db.executemany(

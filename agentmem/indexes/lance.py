@@ -39,6 +39,11 @@ _T = TypeVar("_T")
 _ATTEMPTS = 3
 
 
+PART_BITS = 48
+ROW = (1 << PART_BITS) - 1
+"""The bits of a key that are the row; those above it are the part."""
+
+
 class LanceIndex:
     """Exact vector search over a LanceDB table in ``folder``, scoped by three integer columns.
 
@@ -65,28 +70,32 @@ class LanceIndex:
         self._handle: Table | None = None
         self._resets = 0
         self._closed = False
-        self._top: tuple[tuple[int, int], int] | None = None
+        self._top: tuple[tuple[int, int], tuple[int, bool]] | None = None
         self._sums = dict[str, tuple[tuple[int, int], int]]()
 
     def apply(self, delete: Sequence[int], rows: Ints, users: Ints, agents: Ints, runs: Ints, vectors: Vector) -> None:
         """Remove the row numbers in ``delete``, then write the given rows, replacing those already present.
 
         ``rows``, ``users``, ``agents`` and ``runs`` have shape ``(n,)``, ``rows`` without repeats; ``vectors`` is
-        float32 of shape ``(n, dim)``, finite and of length one. Takes several commits: a reader may see rows removed
-        and not yet written. After a crash in between, the same call again gives the right result.
+        float32 of shape ``(n, dim)``, finite and of length one. A number of ``rows`` may have a part above its
+        ``PART_BITS``; what is removed or replaced goes with all of its parts. Takes several commits: a reader may see
+        rows removed and not yet written. After a crash in between, the same call again gives the right result.
         """
         batch = self._checked(rows, users, agents, runs, vectors)
         if not len(delete) and not len(rows):
             return
 
         def work(table: Table) -> None:
-            top = self._known_top(table)
+            top, several = self._known_top(table)
             self._top = None
-            driver.delete(table, np.union1d(np.asarray(delete, dtype=np.int64), batch[0][batch[0] <= top]))
+            new = batch[0] & ROW
+            present = np.union1d(np.asarray(delete, dtype=np.int64), new[new <= top])
+            driver.delete(table, present, ROW + 1 if several else None)
             if len(rows):
                 table.add(driver.to_arrow(*batch))
             # Too high when the largest row was deleted, which only costs a needless look for a row number.
-            self._top = (driver.state(table), max(top, int(batch[0].max(initial=0))))
+            several = several or bool((batch[0] > ROW).any())
+            self._top = (driver.state(table), (max(top, int(new.max(initial=0))), several))
 
         self._run("apply changes to", work, None, create=len(rows) > 0)
 
@@ -139,7 +148,8 @@ class LanceIndex:
         """The ``limit`` rows nearest to ``vector`` among those whose columns equal the ids given, and among ``rows``.
 
         ``vector`` is float32 of shape ``(dim,)`` and of length one. Returns row numbers (int64) and cosine similarities
-        (float32, in [-1, 1]), best first, ties by row number. Exact: every row of the scope is compared.
+        (float32, in [-1, 1]), best first, ties by row number; those of further parts have the part in them. Exact:
+        every row of the scope is compared.
         """
         if vector.shape != (self._dim,):
             raise InvalidInputError(f"vector has shape {vector.shape}, expected ({self._dim},)", field="vector")
@@ -147,10 +157,11 @@ class LanceIndex:
         if limit <= 0:
             return nothing
         scope = _scope(user, agent, run)
-        chunks = [""] if rows is None else driver.chunks_of(rows)
-        predicates = [" AND ".join(part for part in (scope, chunk) if part) for chunk in chunks]
 
         def work(table: Table) -> tuple[Ints, Vector]:
+            several = rows is not None and self._known_top(table)[1]
+            chunks = [""] if rows is None else driver.chunks_of(rows, ROW + 1 if several else None)
+            predicates = [" AND ".join(part for part in (scope, chunk) if part) for chunk in chunks]
             parts = [nothing, *(driver.nearest(table, vector, limit, where) for where in predicates)]
             near = np.concatenate([part[0] for part in parts])
             similarity: Vector = np.clip(np.float32(1) - np.concatenate([part[1] for part in parts]), -1, 1)
@@ -335,11 +346,13 @@ class LanceIndex:
 
     # -- upkeep ---------------------------------------------------------------------------------------------------
 
-    def _known_top(self, table: Table) -> int:
-        """At least the largest row number present, remembered while nobody else has written."""
-        if self._top is not None and self._top[0] == driver.state(table):
-            return self._top[1]
-        return driver.max_row(table)
+    def _known_top(self, table: Table) -> tuple[int, bool]:
+        """At least the largest row number present, and whether there is a part of one; remembered while nobody else
+        has written."""
+        known = self._top
+        if known is not None and known[0] == driver.state(table):
+            return known[1]
+        return driver.largest(table, ROW)
 
     def _marked_fragments(self) -> list[int]:
         """Fragments with deletion marks: after a clean-up, each file here is one of the newest version.

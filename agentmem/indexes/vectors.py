@@ -8,6 +8,7 @@ version, or its numbers may have changed, and neither raises an error.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import numpy as np
 from typing_extensions import override
 
 from agentmem.indexes.driver import TableCorruptError
-from agentmem.indexes.lance import LanceIndex, went_back
+from agentmem.indexes.lance import PART_BITS, ROW, LanceIndex, went_back
 from agentmem.stores import meta
 from agentmem.stores.commit import GroupCommit, Write
 from agentmem.stores.records import LIVE_ONLY, WINDOW, Records
@@ -34,7 +35,10 @@ _NOTHING = Nearest(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.
 
 
 class LanceCopy(VectorIndex):
-    """The embeddings of one model in LanceDB. A record has one vector here, part 0.
+    """The embeddings of one model in LanceDB, by row and part.
+
+    The table's column ``row`` has the row of part 0; those of further parts have the part in the bits above it, so that
+    a table of before has what it needs, and the nearest of equal vectors is the first one.
 
     Any thread may search. ``apply``, ``inspect``, ``optimize`` and ``reset`` need the lock that all processes share.
     """
@@ -83,9 +87,13 @@ class LanceCopy(VectorIndex):
         numbers = {event.row: (event.owner, event.agent, event.run) for event in events if event.row}
         found = self.records.live_vectors(numbers)
         order = sorted(found)
+        vectors = np.frombuffer(b"".join(found[row] for row in order), np.float32).reshape(-1, self._dim)
         rows = np.array(order, np.int64)
         scopes = np.array([numbers[row] for row in order], np.int64).reshape(-1, 3)
-        vectors = np.frombuffer(b"".join(found[row] for row in order), np.float32).reshape(-1, self._dim)
+        if len(vectors) != len(rows):
+            counts = np.array([len(found[row]) // (4 * self._dim) for row in order])
+            parts = np.arange(len(vectors)) - np.repeat(np.cumsum(counts) - counts, counts)
+            rows, scopes = np.repeat(rows, counts) + (parts << PART_BITS), np.repeat(scopes, counts, axis=0)
         gone = [row for row in numbers if row not in found]
         self._commits.check_files()  # LanceDB goes by the path, and might write beside another database
         if not self.applied_seq():
@@ -180,7 +188,7 @@ class LanceCopy(VectorIndex):
             return _NOTHING
         try:
             intact = self._intact or not self.table.damaged(json.loads(files or "{}"), noted or "")
-            rows, similarities = self.table.search(
+            keys, similarities = self.table.search(
                 vector, k, user=mask.user, agent=mask.agent, run=mask.run, rows=mask.rows
             )
             went = noted is not None and went_back(noted, self.table.state())
@@ -195,7 +203,7 @@ class LanceCopy(VectorIndex):
         if went or not intact:
             return _NOTHING
         self._intact = True
-        return Nearest(rows, np.zeros(len(rows), np.int64), similarities, applied)
+        return Nearest(keys & ROW, keys >> PART_BITS, similarities, applied)
 
     def _suspect(self) -> None:
         self.damaged = True
@@ -210,9 +218,11 @@ class LanceCopy(VectorIndex):
         Raises ``StoreError`` where the table was merged under the scan; then it has to be repeated.
         """
         suspects, seen = self._scan()
-        suspects |= {row for row, times in seen.items() if times > 1}
+        suspects |= {key & ROW for key, times in seen.items() if times > 1}
+        held = Counter(key & ROW for key in seen)
         for low, high in self.records.windows(LIVE_ONLY, ()):
-            suspects |= set(self.records.rows_between(LIVE_ONLY, (), low, high)) - seen.keys()
+            expected = self.records.counts_between(low, high)
+            suspects |= {row for row, count in expected.items() if held[row] != count}
         # Records that changed during the scan are not at fault.
         changed = {event.row for event in self.records.events_after(self.applied_seq(), WINDOW)}
         wrong = sorted(suspects - changed)
@@ -220,13 +230,15 @@ class LanceCopy(VectorIndex):
         return [f"{self.name}: row {row} is missing, left over, repeated or different" for row in wrong[:_SHOWN]] + more
 
     def _scan(self) -> tuple[set[int], dict[int, int]]:
-        """Rows of the table that differ from libSQL's, and how often each row is there."""
-        suspects, seen = set[int](), dict[int, int]()
-        for rows, users, agents, runs, vectors in self.table.scan():
-            truth = self.records.owned_vectors(rows.tolist())
-            for at, row in enumerate(rows.tolist()):
-                seen[row] = seen.get(row, 0) + 1
-                scope = (int(users[at]), int(agents[at]), int(runs[at]))
-                if truth.get(row) != (scope, vectors[at].tobytes()):
+        """Rows of which something differs from libSQL's, and how often each key is in the table."""
+        suspects, seen, width = set[int](), dict[int, int](), 4 * self._dim
+        for keys, users, agents, runs, vectors in self.table.scan():
+            truth = self.records.owned_vectors(dict.fromkeys((keys & ROW).tolist()))
+            for at, key in enumerate(keys.tolist()):
+                seen[key] = seen.get(key, 0) + 1
+                row, start = key & ROW, (key >> PART_BITS) * width
+                scope, held = truth.get(row, (None, b""))
+                found = (int(users[at]), int(agents[at]), int(runs[at]))
+                if scope != found or held[start : start + width] != vectors[at].tobytes():
                     suspects.add(row)
         return suspects, seen

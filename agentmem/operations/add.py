@@ -105,7 +105,7 @@ def results(
     builders: dict[Numbers, Callable[[Stored], MemoryRecord]] = {}
     found: list[AddResult] = []
     late: list[Skipped] = []
-    for at, (status, stored, reason) in enumerate(created):
+    for at, (status, stored, reason, data) in enumerate(created):
         if status == "taken":
             late.append(Skipped(indexes[at], "id", reason))
             continue
@@ -116,7 +116,19 @@ def results(
             except NotFoundError:
                 build = engine.repository.record
             builders[stored.scope] = build
+        if stored.body is not None:
+            build = _with_data(engine, stored, data)
         found.append(AddResult.on_use(stored.id, status, build, stored))
     if late:
         skipped = sorted((*skipped, *late), key=lambda one: one.index)
     return AddResults(found, skipped)
+
+
+def _with_data(engine: Engine, stored: Stored, data: str | None) -> Callable[[Stored], MemoryRecord]:
+    """What builds a record that has data, which is read now where the draft did not say it."""
+    records = engine.repository
+    try:
+        text = records.data_of([stored]).get(stored.row) if data is None else data
+        return partial(public, owner=records.owner(stored), data=text)
+    except NotFoundError:  # changed or erased since
+        return records.record

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.engine import Engine
@@ -14,27 +14,34 @@ from agentmem.operations.page import matching
 from agentmem.operations.read import must_find
 from agentmem.stores import keys
 from agentmem.stores.connection import Value
+from agentmem.stores.forms import StaleVectorError
 from agentmem.stores.rows import Patch, ScopeKey, Stored, not_found, visible
 from agentmem.stores.schema import DELETED, EXPIRED
 from agentmem.stores.timeline import Conditions
-from agentmem.stores.writes import Repository, StaleVectorError
+from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
+from agentmem.types.enums import UNSET
 from agentmem.types.errors import NotFoundError
+from agentmem.types.forms import OF_CONTENT, Form
 from agentmem.types.inputs import Scope
 from agentmem.types.records import MemoryRecord
 
-_VERSIONED = ("content", "metadata", "importance", "expires_at")
+_VERSIONED = ("content", "metadata", "importance", "expires_at", "vectors", "body")
 """What going back to a version brings back. A record stays in the layer that it has come to."""
 
 
 def update(engine: Engine, id: str, patch: Patch, scope: Scope | None) -> MemoryRecord:
     """Apply a patch to a live record; a new content is embedded first."""
     engine.check_writable()
-    content = patch.values.get("content")
-    if isinstance(content, str):
-        must_find(engine, id, scope)
-        engine.adding.check_length(content)
-    return _change(engine, patch, lambda r, ready: r.update(id, ready, _guard(engine, id, scope), engine.now()))
+    engine.adding.check_given(patch.form)
+
+    def find() -> Stored:
+        stored = must_find(engine, id, scope)
+        for text in _to_embed(stored, patch):
+            engine.adding.check_length(text)
+        return stored
+
+    return _change(engine, patch, find, lambda r, ready: r.update(id, ready, _guard(engine, id, scope), engine.now()))
 
 
 def delete(engine: Engine, id: str, scope: Scope | None, *, if_version: int | None = None) -> bool:
@@ -72,10 +79,17 @@ def restore(engine: Engine, id: str, version: int | None, scope: Scope | None) -
     if version is None and visible(current, engine.now()):
         return engine.record(current)
     values = {} if version is None else _values_at(engine, current, version)
-    patch = Patch({k: v for k, v in values.items() if v != getattr(current, k)}, if_version=current.version)
+    changed = {k: v for k, v in values.items() if v != getattr(current, k)}
+    body = cast("int | None", changed["body"]) if "body" in changed else UNSET
+    form = _form_at(engine, current, changed)
+    changed.pop("body", None)
+    patch = Patch(changed, if_version=current.version, form=form, data_of=body)
     grace = engine.lifecycle.rules.grace
     return _change(
-        engine, patch, lambda r, ready: _restore(r, id, ready, _guard(engine, id, scope), engine.now(), grace)
+        engine,
+        patch,
+        lambda: must_find(engine, id, scope, any_state=True),
+        lambda r, ready: _restore(r, id, ready, _guard(engine, id, scope), engine.now(), grace),
     )
 
 
@@ -93,18 +107,32 @@ def rate(engine: Engine, id: str, rating: float | None, data: dict[str, Any], sc
     engine.write(lambda r: r.rate(id, rating, data, _guard(engine, id, scope), engine.now(), verdict))
 
 
-def _change(engine: Engine, patch: Patch, run: Callable[[Repository, Patch], Stored]) -> MemoryRecord:
-    """Run a change with the embedding that its new content needs, made again if the model changes meanwhile."""
-    content = patch.values.get("content")
+def _change(
+    engine: Engine, patch: Patch, find: Callable[[], Stored], run: Callable[[Repository, Patch], Stored]
+) -> MemoryRecord:
+    """Run a change with the embeddings that it needs, made again if what they are of changes meanwhile."""
     while True:
-        model = engine.model
-        if isinstance(content, str):
-            vector = embed_documents(model.embedder, [content])[0]
-            patch = replace(patch, vector=vector, generation=model.number)
+        ready = patch if patch.form is None and "content" not in patch.values else _embedded(engine, patch, find())
         try:
-            return engine.record(engine.write(partial(_apply, run, patch)))
+            return engine.record(engine.write(partial(_apply, run, ready)))
         except StaleVectorError:
             continue
+
+
+def _embedded(engine: Engine, patch: Patch, stored: Stored) -> Patch:
+    """The patch with the embeddings that it needs for the record as it is; one that had no content yet gets one."""
+    if patch.form is None and not stored.content and not stored.vectors:
+        patch = replace(patch, form=Form(of_content=True))
+    model, given = engine.model, () if patch.form is None else patch.form.given
+    made = embed_documents(model.embedder, _to_embed(stored, patch))
+    content = str(patch.values.get("content", stored.content))
+    return replace(patch, vector=b"".join((*given, *made)), generation=model.number, of=content)
+
+
+def _to_embed(stored: Stored, patch: Patch) -> Sequence[str]:
+    form = patch.form
+    of_content = stored.vectors == OF_CONTENT if form is None else form.of_content
+    return [str(patch.values.get("content", stored.content))] if of_content else form.texts if form is not None else []
 
 
 def _apply(run: Callable[[Repository, Patch], Stored], patch: Patch, repository: Repository) -> Stored:
@@ -116,6 +144,24 @@ def _guard(engine: Engine, id: str, scope: Scope | None) -> ScopeKey:
     if key is None:
         raise not_found(id)
     return key
+
+
+def _form_at(engine: Engine, current: Stored, values: dict[str, Value]) -> Form | None:
+    """What a record was embedded by at a version, whose columns say it; they are taken out. None: by what it is now.
+
+    The history keeps no vectors that were given, and the texts of the last versions only.
+    """
+    code = int(values.pop("vectors", current.vectors) or 0)
+    if code <= OF_CONTENT and not current.has_texts:
+        return None if code < 0 or code == current.vectors else Form(of_content=code == OF_CONTENT)
+    body = values.pop("body", current.body)
+    if code < 0:
+        return None
+    if code <= OF_CONTENT:
+        return Form(of_content=code == OF_CONTENT)
+    place = (current.row, code, None if body is None else int(body))
+    texts = engine.repository.texts([place]).get(current.row)
+    return None if texts is None else Form(tuple(texts))
 
 
 def _delete_current(found: Sequence[Stored], now: Callable[[], Micros], repository: Repository) -> int:

@@ -27,7 +27,7 @@ def context(engine: Engine, request: Search, max_tokens: int, count_tokens: Call
     limit = _FIRST
     while True:
         shown = _Shown(budget, limit, request.zone)
-        search(engine, replace(request, limit=limit), explain=False, choose=shown.choose)
+        search(engine, replace(request, limit=limit), explain=False, choose=shown.choose, data=False)
         if not shown.has_room:
             return shown.text
         limit *= _GROWTH

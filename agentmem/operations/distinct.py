@@ -9,8 +9,10 @@ from typing import Any, cast
 from agentmem.engine.engine import Engine
 from agentmem.filters.fields import FIELDS, RecordField
 from agentmem.filters.parsing import Target
+from agentmem.filters.paths import InData
 from agentmem.filters.reaching import values_at
 from agentmem.filters.recordsql import field_value
+from agentmem.filters.sqlite import DATA
 from agentmem.operations.page import Listing
 from agentmem.stores.groups import column
 from agentmem.types.clock import to_datetime
@@ -20,22 +22,23 @@ _TYPES = (type(None), bool, int, float, str, list, dict)
 
 
 def distinct(engine: Engine, listing: Listing, field: Target) -> list[Any]:
-    """The different values, by type and then from low to high; ``field`` is of the metadata, or of the record."""
+    """The different values, by type and then from low to high; ``field`` is of metadata, data, or the record."""
     engine.check()
     key = engine.key(listing.scope)
     if key is None:
         return []
     records, now = engine.repository, engine.now()
-    sql = field_value(field) if isinstance(field, str) else "r.metadata"
+    sql = field_value(field) if isinstance(field, str) else DATA if isinstance(field, InData) else "r.metadata"
     groups = column(records, key, sql, listing.conditions, listing.within, now)
     found = dict[tuple[int, Any], Any]()
     if isinstance(field, str):
         made = _made(field)
         found = {(0, value): made(value) for group in groups for value in group}
     else:
+        paths = field.paths if isinstance(field, InData) else field
         for group in groups:
             for text in group:
-                _collect(found, values_at(json.loads(text), field))
+                _collect(found, values_at(json.loads(text), paths))
     return [found[value] for value in sorted(found)]
 
 

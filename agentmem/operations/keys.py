@@ -13,7 +13,7 @@ from agentmem.types.inputs import Scope
 from agentmem.types.records import MemoryRecord
 
 
-def get(engine: Engine, key: str, scope: Scope) -> MemoryRecord | None:
+def get(engine: Engine, key: str, scope: Scope, *, data: bool = True) -> MemoryRecord | None:
     """The live record of a key in the scope's namespace, which counts as an access."""
     engine.check()
     stored, now = _holder(engine.repository, key, scope), engine.now()
@@ -21,7 +21,7 @@ def get(engine: Engine, key: str, scope: Scope) -> MemoryRecord | None:
         return None
     engine.lifecycle.accesses.read(now, stored.row)
     try:
-        return engine.record(stored)
+        return engine.record(stored, data=data)
     except NotFoundError:  # erased meanwhile, as if the call had come later
         return None
 

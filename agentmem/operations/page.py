@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -42,10 +42,16 @@ class Listing:
     by: By = "added"
     after: int | Position | Change | None = None
     offset: int = 0
+    data: bool = True
+    """Whether records come with their data."""
 
 
-def page(engine: Engine, listing: Listing, limit: int) -> Page:
-    """The next live records of a list."""
+_SMALL = 16 * 1_048_576
+"""Bytes of data in a small page, unless a single record has more."""
+
+
+def page(engine: Engine, listing: Listing, limit: int, *, small: bool = False) -> Page:
+    """The next live records of a list; of a ``small`` page those that together have not too much data."""
     engine.check()
     key = engine.key(listing.scope)
     if key is None:
@@ -55,8 +61,20 @@ def page(engine: Engine, listing: Listing, limit: int) -> Page:
     found = list(islice(rows_of(records, key, now, listing, end), listing.offset, end))
     # Once more, since any of them may have been deleted since it was found.
     stored = {item.row: item for item in records.find_rows(row for row, _ in found[:limit]) if visible(item, now)}
-    listed = list(records.known(stored[row] for row, _ in found[:limit] if row in stored))
+    if small and listing.data:
+        limit = _how_many([stored.get(row) for row, _ in found[:limit]], limit)
+    listed = list(records.known((stored[row] for row, _ in found[:limit] if row in stored), data=listing.data))
     return Page(listed, cursor_of(listing.order, found[limit - 1][1]) if len(found) > limit else None)
+
+
+def _how_many(found: Sequence[Stored | None], limit: int) -> int:
+    """How many of the records make a small page."""
+    used = 0
+    for at, stored in enumerate(found):
+        used += 0 if stored is None else stored.body_size
+        if used > _SMALL and at:
+            return at
+    return limit
 
 
 def rows_of(

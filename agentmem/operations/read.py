@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from agentmem.engine.engine import Engine
 from agentmem.stores import erasure
 from agentmem.stores.rows import Stored, not_found, restorable, visible
 from agentmem.types.clock import to_datetime
 from agentmem.types.errors import NotFoundError
+from agentmem.types.forms import name_of
 from agentmem.types.inputs import Scope
-from agentmem.types.records import HistoryEvent, MemoryRecord
+from agentmem.types.records import HistoryEvent, MemoryRecord, Vectors
+from agentmem.types.spelling import spellings
 
 
 def find(engine: Engine, id: str, scope: Scope | None, *, any_state: bool = False) -> Stored | None:
@@ -32,7 +37,9 @@ def must_find(engine: Engine, id: str, scope: Scope | None, *, any_state: bool =
     return stored
 
 
-def get(engine: Engine, id: str, scope: Scope | None, *, deleted: bool = False) -> MemoryRecord | None:
+def get(
+    engine: Engine, id: str, scope: Scope | None, *, deleted: bool = False, data: bool = True
+) -> MemoryRecord | None:
     """The live record that somebody asks for by its id, which counts as an access.
 
     With ``deleted`` also one that can be brought back, which does not.
@@ -45,7 +52,7 @@ def get(engine: Engine, id: str, scope: Scope | None, *, deleted: bool = False) 
     elif not restorable(stored, now, engine.lifecycle.rules.grace):
         return None
     try:
-        return engine.record(stored)
+        return engine.record(stored, data=data)
     except NotFoundError:  # erased meanwhile, as if the call had come later
         return None
 
@@ -67,9 +74,40 @@ def history(engine: Engine, id: str, scope: Scope | None) -> list[HistoryEvent]:
     return [replace(event, data=_readable(event.data)) for event in engine.repository.history(stored.row, id)]
 
 
+def vectors(engine: Engine, ids: Sequence[str], scope: Scope | None) -> list[Vectors | None]:
+    """The vectors of the live records with these ids inside the scope, each None where there is none."""
+    engine.check()
+    key = engine.key(scope, anywhere=True)
+    if key is None:
+        return [None] * len(ids)
+    while True:
+        records, dim, now = engine.repository, engine.embedder.dim, engine.now()
+        known = {stored.id: stored for stored in records.find_ids({each for id in ids for each in spellings(id)})}
+        found = {row.id: row for row in known.values() if visible(row, now) and key.admits(*row.scope)}
+        held = records.vectors(list(found.values()))
+        texts = records.texts((one.row, one.vectors, one.body) for one in found.values())
+        versions = {one.row: one.version for one in records.find_rows(one.row for one in found.values())}
+        if records.is_current() and all(versions.get(one.row) == one.version for one in found.values()):
+            break
+        engine.check_model()  # or something changed meanwhile
+    result = list[Vectors | None]()
+    for id in ids:
+        one = next((found[spelling] for spelling in spellings(id) if spelling in found), None)
+        if one is not None:
+            parts = np.frombuffer(held.get(one.row, b""), np.float32).reshape(-1, dim).copy()
+            result.append(Vectors(one.id, name_of(one.vectors), parts, tuple(texts.get(one.row, ()))))
+        else:
+            result.append(None)
+    return result
+
+
 def _readable(data: dict[str, Any]) -> dict[str, Any]:
-    """An event's data as a caller knows the fields: metadata as a dict, times as ISO 8601 text."""
-    readable = dict(data)
+    """An event's data as a caller knows the fields: metadata as a dict, times as ISO 8601 text, data by its version."""
+    readable = {name: value for name, value in data.items() if name not in ("vectors", "body")}
+    if "vectors" in data:
+        readable["embedding"] = name_of(data["vectors"])
+    if "body" in data:
+        readable["data_version"] = data["body"]
     if isinstance(data.get("metadata"), str):
         readable["metadata"] = json.loads(data["metadata"])
     if isinstance(data.get("expires_at"), int):

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 
 from typing_extensions import override
 
@@ -22,17 +23,19 @@ from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.engine import Engine
 from agentmem.engine.opening import Spec, note_model
 from agentmem.indexes.feed import follow
-from agentmem.stores import meta
+from agentmem.stores import embeddings, forms, meta
 from agentmem.stores.commit import Write
 from agentmem.stores.folder import REEMBED_LOCK
 from agentmem.stores.locks import FileLock
 from agentmem.stores.records import Records
+from agentmem.stores.rows import Stored
 from agentmem.stores.schema import ERASED
 from agentmem.stores.upkeep import remove_old_generations
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
-from agentmem.types.enums import EventType
+from agentmem.types.enums import EventType, Given
 from agentmem.types.errors import InvalidInputError, StoreError, StoreLockedError
+from agentmem.types.forms import OF_CONTENT
 from agentmem.types.ports import Embedder, FeedEvent, FeedFollower
 from agentmem.types.reports import ReembedReport
 
@@ -50,7 +53,7 @@ class _Plan:
     """A generation in the making.
 
     It is of ``model``, has the records up to ``row``, is to have those up to ``last`` by row number, and what was there
-    after event ``seq`` by the feed.
+    after event ``seq`` by the feed; ``given`` says what becomes of vectors that callers gave.
     """
 
     generation: int
@@ -60,12 +63,13 @@ class _Plan:
     row: int
     last: int
     seq: int
+    given: Given = "refuse"
 
     def save(self, repository: Repository) -> None:
         repository.set_meta(meta.NEXT_GENERATION, json.dumps(asdict(self)))
 
 
-def reembed(engine: Engine, model: Spec, progress: Progress | None = None) -> ReembedReport:
+def reembed(engine: Engine, model: Spec, progress: Progress | None = None, given: Given = "refuse") -> ReembedReport:
     """Embed every record with another model and make it the store's; see ``Memory.reembed``."""
     engine.check_writable()
     engine.check_process()
@@ -77,7 +81,7 @@ def reembed(engine: Engine, model: Spec, progress: Progress | None = None) -> Re
             raise StoreLockedError(f"{engine.path} is being reembedded already; wait for that to end")
         engine.check_model()
         old = engine.embedder.name
-        move = _MoveToModel(engine, embedder, model, _begin(engine, embedder))
+        move = _MoveToModel(engine, embedder, model, _begin(engine, embedder, given))
         move.copy(progress)
         move.finish()
         with suppress(StoreError):  # the store has moved by now; the follower removes what is left
@@ -88,7 +92,7 @@ def reembed(engine: Engine, model: Spec, progress: Progress | None = None) -> Re
     return ReembedReport(from_model=old, to_model=embedder.name, records=move.embedded)
 
 
-def _begin(engine: Engine, embedder: Embedder) -> _Plan:
+def _begin(engine: Engine, embedder: Embedder, given: Given) -> _Plan:
     """Take up the plan for this model, or make one; vectors of a plan for another model are dropped."""
     repository = engine.repository
     wanted = (embedder.name, embedder.dim, fingerprint_of(embedder))
@@ -100,15 +104,33 @@ def _begin(engine: Engine, embedder: Embedder) -> _Plan:
             engine.write(lambda repository: repository.set_meta(meta.NEXT_GENERATION, None))
             remove_old_generations(engine.commits)
         raise InvalidInputError(f"the store already uses {embedder.name!r}", field="model")
-    if plan is None or (plan.model, plan.dim, plan.fingerprint) != wanted:
-        plan = engine.write(lambda repository: _make_plan(repository, *wanted))
+    _check_given(repository, embedder.dim, given)
+    if plan is None or (plan.model, plan.dim, plan.fingerprint, plan.given) != (*wanted, given):
+        plan = engine.write(lambda repository: _make_plan(repository, *wanted, given))
     remove_old_generations(engine.commits)
     return plan
 
 
-def _make_plan(repository: Repository, model: str, dim: int, fingerprint: str | None) -> _Plan:
+def _check_given(records: Records, dim: int, given: Given) -> None:
+    """Raise ``InvalidInputError`` where there are vectors that callers gave, and nobody said what becomes of them."""
+    old = int(records.meta(meta.DIM))
+    if given == "embed" or (given == "keep" and dim == old):
+        return
+    count = embeddings.count_given(records.db)
+    if not count:
+        return
+    what = f"{count:,} records have vectors that their caller gave"
+    embed = 'given="embed" has what these records say embedded in their place'
+    if given == "refuse":
+        why = f', which no model makes anew; given="keep" keeps them, for a model that they fit, {embed}'
+    else:
+        why = f" and that have {old:,} numbers, not the {dim:,} of the new model, so that they cannot be kept; {embed}"
+    raise InvalidInputError(what + why, field="given")
+
+
+def _make_plan(repository: Repository, model: str, dim: int, fingerprint: str | None, given: Given) -> _Plan:
     last, seq = repository.last_row(), repository.last_seq()
-    plan = _Plan(repository.new_generation(), model, dim, fingerprint, row=0, last=last, seq=seq)
+    plan = _Plan(repository.new_generation(), model, dim, fingerprint, row=0, last=last, seq=seq, given=given)
     plan.save(repository)
     return plan
 
@@ -184,18 +206,38 @@ class _MoveToModel(FeedFollower):
 
         def store(repository: Repository) -> int:
             vectors = self._vectors(repository, rows) if made is None else made
-            repository.put_embeddings(self._plan.generation, vectors)
+            embeddings.put(repository.db, f"embeddings_{self._plan.generation}", vectors)
             self._plan.save(repository)
             return len(vectors)
 
         self.embedded += self._engine.write(store, rows=len(rows))
 
-    def _vectors(self, records: Records, rows: Sequence[int]) -> dict[int, bytes]:
-        texts = {stored.row: stored.content for stored in records.find_rows(rows) if stored.state != ERASED}
-        return dict(zip(texts, embed_documents(self._embedder, list(texts.values())), strict=True))
+    def _vectors(self, records: Records, rows: Sequence[int]) -> dict[int, tuple[int, bytes]]:
+        """By row, what the column ``vectors`` is to say of a record, and its embeddings by the new model."""
+        found = [stored for stored in records.find_rows(rows) if stored.state != ERASED]
+        texts = records.texts((stored.row, stored.vectors, stored.body) for stored in found)
+        kept = self._kept(records, [stored for stored in found if stored.vectors < 0])
+        wanted = {
+            stored.row: texts.get(stored.row) or [stored.content]
+            for stored in found
+            if stored.vectors and stored.row not in kept and (stored.content or stored.has_texts)
+        }
+        made = iter(embed_documents(self._embedder, [text for each in wanted.values() for text in each]))
+        vectors = {
+            row: (len(each) + 1 if row in texts else OF_CONTENT, b"".join(islice(made, len(each))))
+            for row, each in wanted.items()
+        }
+        return {**{stored.row: (0, b"") for stored in found}, **vectors, **kept}
 
-    def _put(self, repository: Repository, vectors: dict[int, bytes]) -> None:
-        repository.put_embeddings(self._plan.generation, vectors)
+    def _kept(self, records: Records, given: Sequence[Stored]) -> dict[int, tuple[int, bytes]]:
+        if not given or self._plan.given == "embed":
+            return {}
+        _check_given(records, self._plan.dim, self._plan.given)
+        vectors = records.vectors(given)
+        return {stored.row: (stored.vectors, vectors[stored.row]) for stored in given}
+
+    def _put(self, repository: Repository, vectors: dict[int, tuple[int, bytes]]) -> None:
+        embeddings.put(repository.db, f"embeddings_{self._plan.generation}", vectors)
         self.embedded += len(vectors)
 
     def _flip(self, most: float) -> bool:
@@ -208,6 +250,9 @@ class _MoveToModel(FeedFollower):
                 return False
             self._inside = repository
             follow(self, repository, last)
+            if self._plan.given == "embed":
+                while rows := forms.take_for_embedded(repository.db):
+                    repository.sign(rows)
             _record_flip(repository, engine.embedder.name, self._embedder.name, engine.now())
             repository.set_meta(meta.GENERATION, self._plan.generation)
             note_model(repository.db, self._embedder, self._given)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,13 +18,12 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-
 from agentmem.embedding import fingerprint_of, known_dim, settle
-from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.opening import Spec, note_model, open_model
+from agentmem.operations.salvage_vectors import Held, copy_embeddings
 from agentmem.settings import Settings
-from agentmem.stores import erasure, keyed, meta
+from agentmem.stores import erasure, keyed, meta, rescue
+from agentmem.stores.bodies import checksum as checksum_of
 from agentmem.stores.connection import Connection, Row, locked_out
 from agentmem.stores.facts import checksum, is_intact
 from agentmem.stores.folder import DATABASE, LANCE, OPEN_LOCK, WRITE_LOCK, new_folder
@@ -53,7 +52,8 @@ _TYPES: tuple[tuple[str, tuple[type, ...], Any], ...] = (
     *((name, (bytes, NoneType), None) for name in ("fingerprint", "checksum")),
 )
 """What columns may hold, and what they get where damage has left something else."""
-_BATCH = 256
+_ABSENT = {"space": "0", "body_size": "0", "vectors": "1"}
+"""What stands in for a column that an older store lacks; NULL for the others."""
 
 
 @dataclass
@@ -170,9 +170,10 @@ class _Transfer:
         if isinstance(key, bytes):
             meta.put(new, meta.ERASURE_KEY, key)
         self._key = bytes(meta.get(new, meta.ERASURE_KEY))
-        self._kept = dict[int, tuple[int, str]]()
+        self._kept = dict[int, Held]()
         self._broken = list[tuple[int, int, int]]()
         self._altered = list[int]()
+        self._with_bodies = set[int]()
 
     def _find_model(self, settings: Settings, given: Spec) -> Embedder:
         known = {key: self._meta[key] for key in meta.MODEL_KEYS if key in self._meta}
@@ -198,6 +199,9 @@ class _Transfer:
         self._copy_names()
         chains = self._read_chains()
         last = self._last_row()
+        sql = "SELECT DISTINCT row FROM bodies WHERE row > ? AND row <= ?"
+        if whole(self._old, "PRAGMA table_info(bodies)"):
+            self._with_bodies = {found[0] for found in ranges(self._old, sql, last)}
         seen = self._copy_records(last, chains)
         self._tally.lost += len(chains.keys() - seen)
         if missing := len(chains.keys() - seen):
@@ -280,13 +284,7 @@ class _Transfer:
         there = {row[1] for row in whole(self._old, "PRAGMA table_info(records)")} or set(columns)
         chosen = ", ".join(
             # A text that is no longer UTF-8 can only be read as bytes; an older store lacks some columns.
-            "CAST(content AS BLOB)"
-            if name == "content"
-            else name
-            if name in there
-            else "0"
-            if name == "space"
-            else "NULL"
+            "CAST(content AS BLOB)" if name == "content" else name if name in there else _ABSENT.get(name, "NULL")
             for name in columns
         )
         sql = f"SELECT {chosen} FROM records WHERE row > ? AND row <= ?"
@@ -305,15 +303,16 @@ class _Transfer:
                 self._tally.problems.add(f"record {record['id']!r} (row {row}): {reason}")
                 continue
             ids.add(record["id"])
-            self._mend(record, chains.get(row))
+            sizes = self._copy_bodies(row) if row in self._with_bodies and record["state"] != ERASED else {}
+            self._mend(record, chains.get(row), sizes)
             self._keep_key(record, places)
             kept.append(tuple(record[name] for name in columns))
             self._tally.salvaged += 1
             if record["state"] != ERASED:
-                self._kept[row] = (record["state"], record["content"])
+                self._kept[row] = Held(record["id"], record["content"], record["vectors"], record["body"])
         marks = ", ".join("?" * len(columns))
         self._write(f"INSERT INTO records ({', '.join(columns)}) VALUES ({marks})", kept)
-        self._sign_altered()
+        self._sign(self._altered)
         return seen
 
     def _keep_key(self, record: dict[str, Any], places: set[tuple[object, ...]]) -> None:
@@ -328,10 +327,10 @@ class _Transfer:
             self._tally.problems.add(f"record {record['id']!r} (row {record['row']}): its key is not what was stored")
         places.add(place)
 
-    def _sign_altered(self) -> None:
+    def _sign(self, rows: Iterable[int]) -> None:
         """From here on a record that is not what it was counts as it is, to the byte."""
         sql = f"SELECT {COLUMNS} FROM records r WHERE r.row IN ({{}})"
-        altered = map(Stored._make, self._new.select_in(sql, self._altered))
+        altered = map(Stored._make, self._new.select_in(sql, rows))
         self._write("UPDATE records SET checksum = ? WHERE row = ?", [(checksum(one), one.row) for one in altered])
 
     def _bury(self, record: dict[str, Any]) -> None:
@@ -354,8 +353,19 @@ class _Transfer:
             return "its text could not be read"
         return None
 
-    def _mend(self, record: dict[str, Any], chain: _Chain | None) -> None:
-        """Bring a record in line with its history, and take note of a text that is not what was stored."""
+    def _copy_bodies(self, row: int) -> dict[int, int]:
+        """Copy what can be read of the bodies of a record; returns the bytes of each version."""
+        sizes = dict[int, int]()
+        for version, parts in rescue.bodies(self._old, row):
+            self._write(
+                "INSERT OR REPLACE INTO bodies (row, version, part, body, checksum) VALUES (?, ?, ?, ?, ?)",
+                ((row, version, part, text, checksum_of(row, part, text)) for part, text in parts),
+            )
+            sizes[version] = sum(len(text.encode()) for _, text in parts)
+        return sizes
+
+    def _mend(self, record: dict[str, Any], chain: _Chain | None, bodies: Mapping[int, int]) -> None:
+        """Bring a record in line with its history and its ``bodies``, and take note of what is not what was stored."""
         row, altered = record["row"], False
         try:
             record["content"] = bytes(record["content"] or b"").decode()
@@ -369,6 +379,10 @@ class _Transfer:
         for name, types, instead in _TYPES:
             if not isinstance(record[name], types):
                 record[name], altered = instead, True
+        if record["body"] is not None and bodies.get(record["body"]) != record["body_size"]:
+            there = record["body"] in bodies
+            record["body_size"] = bodies[record["body"]] if there else 0
+            record["body"], altered = record["body"] if there else None, True
         stored = Stored._make(record[name] for name in Stored._fields)
         if record["state"] != ERASED and (altered or not is_intact(stored, record["checksum"])):
             record["fingerprint"], altered = None, True  # nobody repeats a text that was never said
@@ -376,7 +390,7 @@ class _Transfer:
         if altered:
             self._tally.altered += 1
             self._tally.problems.add(
-                f"record {record['id']!r} (row {row}): its text or metadata is not what was stored"
+                f"record {record['id']!r} (row {row}): its text, metadata or data is not what was stored"
             )
         if chain is None or chain.first != "ADD" or chain.version != record["version"]:
             self._broken.append((row, record["created_at"], record["version"]))
@@ -416,21 +430,19 @@ class _Transfer:
         )
 
     def _copy_embeddings(self, last: int) -> None:
-        size = self._embedder.dim * 4
-        sql = f"SELECT row, vector FROM {self._embeddings} WHERE row > ? AND row <= ?"
-        missing = dict(self._kept)
-
-        def usable() -> Iterator[Row]:
-            for row, vector in ranges(self._old, sql, last):
-                if row in missing and isinstance(vector, bytes) and len(vector) == size and _has_length_one(vector):
-                    del missing[row]
-                    yield row, vector
-
-        self._write("INSERT INTO embeddings_1 VALUES (?, ?)", usable())
-        for chunk in _chunks(sorted(missing), _BATCH):
-            vectors = embed_documents(self._embedder, [missing[row][1] for row in chunk])
-            self._write("INSERT INTO embeddings_1 VALUES (?, ?)", zip(chunk, vectors, strict=True))
-            self._tally.reembedded += len(chunk)
+        found = copy_embeddings(
+            self._old, self._new, self._embeddings, last, self._kept, self._embedder, self._write
+        )  # fmt: skip
+        self._tally.reembedded += found.reembedded
+        for row in found.changed:
+            self._tally.altered += 1
+            self._tally.problems.add(
+                f"record {self._kept[row].id!r} (row {row}): what it was embedded by could not all be read"
+            )
+        self._write(
+            "UPDATE records SET vectors = ? WHERE row = ?", [(code, row) for row, code in found.changed.items()]
+        )
+        self._sign(found.changed)
 
 
 def _is_json(text: object) -> bool:
@@ -440,12 +452,6 @@ def _is_json(text: object) -> bool:
         return isinstance(text, str) and isinstance(json.loads(text), dict)
     except ValueError:
         return False
-
-
-def _has_length_one(vector: bytes) -> bool:
-    values = np.frombuffer(vector, np.float32)
-    with np.errstate(all="ignore"):
-        return bool(abs(float(np.dot(values, values)) - 1) < 1e-3)
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -6,20 +6,27 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import get_ident
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from agentmem.embedding import windows_of
 from agentmem.embedding.batcher import embed_query
 from agentmem.engine.engine import Engine, Model
 from agentmem.retrieval.query import Candidate, Found, Query, Search
 from agentmem.retrieval.walls import wall_of
+from agentmem.stores.records import public
 from agentmem.stores.rows import ScopeKey, Stored, visible
 from agentmem.text.dates import end_of_day, ranges_of
 from agentmem.text.question import Word, words_of
 from agentmem.text.terms import terms
 from agentmem.types.clock import Micros
-from agentmem.types.errors import ModelMismatchError, NotFoundError, StoreError
+from agentmem.types.errors import InvalidInputError, ModelMismatchError, NotFoundError, StoreError
 from agentmem.types.once import once
 from agentmem.types.records import HitDetails, SearchHit, SearchResults, SearchTrace
+
+if TYPE_CHECKING:
+    from agentmem.types.ports import Vector
 
 _ATTEMPTS = 3
 
@@ -40,8 +47,10 @@ class _Watch:
         self._at = now
 
 
-def search(engine: Engine, request: Search, *, explain: bool, choose: Choose | None = None) -> SearchResults:
-    """Search; see ``Memory.search``.
+def search(
+    engine: Engine, request: Search, *, explain: bool, choose: Choose | None = None, data: bool = True
+) -> SearchResults:
+    """Search; see ``Memory.search``. With ``data``, hits have theirs.
 
     With ``choose``, only the hits at the positions that it returns count as found and come back; with None, none do.
 
@@ -51,20 +60,22 @@ def search(engine: Engine, request: Search, *, explain: bool, choose: Choose | N
     engine.check_process()
     searching, thread = engine.searching, get_ident()
     if thread in searching:
-        return _search(engine, request, explain, choose, apart=True)
+        return _search(engine, request, explain, choose, data, apart=True)
     try:
         searching.add(thread)
-        return _search(engine, request, explain, choose, apart=False)
+        return _search(engine, request, explain, choose, data, apart=False)
     finally:
         searching.discard(thread)
 
 
-def _search(engine: Engine, request: Search, explain: bool, choose: Choose | None, *, apart: bool) -> SearchResults:
+def _search(
+    engine: Engine, request: Search, explain: bool, choose: Choose | None, data: bool, *, apart: bool
+) -> SearchResults:
     watch = _Watch()
     while True:
         model = engine.model.apart() if apart else engine.model
         try:
-            results = _Searching(engine, model, request, watch).run(explain, choose)
+            results = _Searching(engine, model, request, watch).run(explain, choose, data)
         except (ModelMismatchError, StoreError):
             if model.records.is_current():
                 raise
@@ -90,7 +101,7 @@ class _Searching:
         self._watch = watch
         self._now = engine.now()
 
-    def run(self, explain: bool, choose: Choose | None) -> SearchResults | None:
+    def run(self, explain: bool, choose: Choose | None, data: bool) -> SearchResults | None:
         """The results; None if it has to begin again."""
         engine, request, watch, cache = self._engine, self._request, self._watch, self._model.cache
         self._model.retriever.residents.catch_up()
@@ -112,8 +123,9 @@ class _Searching:
             if cache is not None:
                 cache.put((request, wall), found, stored, wall=wall, drops=drops, now=self._now)
         try:
-            hits = self._hits(found.candidates, stored, explain)
-        except NotFoundError:  # something was erased under this search, and the user with it
+            texts = self._model.records.data_of(stored.values()) if data else {}
+            hits = self._hits(found.candidates, stored, texts, explain)
+        except NotFoundError:  # something was erased under this search, and the user with it, or changed often
             if cache is not None:
                 cache.drop(None)
             return None
@@ -141,13 +153,26 @@ class _Searching:
             search=request,
             scope=key,
             tuning=tuning,
-            vector=embed_query(self._model.embedder, request.query) if request.needs_vector else None,
+            vector=self._vector() if request.needs_vector else None,
             words=self._words,
             dates=ranges_of(request.query, measured_from, request.zone) if dated else (),
             now=now,
             measured_from=measured_from,
             limit=request.offset + request.limit,
         )
+
+    def _vector(self) -> Vector:
+        given, embedder = self._request.vector, self._model.embedder
+        if given is None:
+            return embed_query(embedder, self._request.query)
+        found = np.frombuffer(given, np.float32)
+        if len(found) != embedder.dim:
+            raise InvalidInputError(
+                f"vector has {len(found):,} numbers; those of this store's model, {embedder.name!r}, have "
+                f"{embedder.dim:,}",
+                field="vector",
+            )
+        return found
 
     def _search(self, key: ScopeKey) -> tuple[Found, dict[int, Stored]]:
         request, query, records, retriever = self._request, self._query(key), self._model.records, self._model.retriever
@@ -169,19 +194,37 @@ class _Searching:
             retriever.residents.catch_up()
             attempt += 1
 
-    def _hits(self, candidates: Sequence[Candidate], stored: dict[int, Stored], explain: bool) -> list[SearchHit]:
+    def _hits(
+        self, candidates: Sequence[Candidate], stored: dict[int, Stored], data: dict[int, str], explain: bool
+    ) -> list[SearchHit]:
+        records = self._model.records
         details: Sequence[HitDetails | None] = [None] * len(candidates)
         if explain:
-            contents = [stored[candidate.row].content for candidate in candidates]
-            windows = None if self._request.mode == "keyword" else windows_of(self._model.embedder, contents)
+            found = [stored[candidate.row] for candidate in candidates]
+            texts = self._model.records.texts((one.row, one.vectors, one.body) for one in found)
+            windows = {} if self._request.mode == "keyword" else self._windows(candidates, found, texts)
+            said = ("\n".join([one.content, *texts.get(one.row, ())]) for one in found)
             details = [
-                _details(candidate, content, self._words, None if windows is None else windows[n])
-                for n, (candidate, content) in enumerate(zip(candidates, contents, strict=True))
+                _details(candidate, text, self._words, windows.get(candidate.row))
+                for candidate, text in zip(candidates, said, strict=True)
             ]
         return [
-            SearchHit(candidate.score, candidate.similarity, self._engine.record(stored[candidate.row]), detail)
+            SearchHit(candidate.score, candidate.similarity, public(one, records.owner(one), data.get(one.row)), detail)
             for candidate, detail in zip(candidates, details, strict=True)
+            for one in (stored[candidate.row],)
         ]
+
+    def _windows(
+        self, candidates: Sequence[Candidate], found: Sequence[Stored], texts: dict[int, list[str]]
+    ) -> dict[int, int]:
+        """In how many parts the model read what a hit was found by, by row; of what it read itself."""
+        read = {
+            one.row: texts[one.row][candidate.part or 0] if one.row in texts else one.content
+            for candidate, one in zip(candidates, found, strict=True)
+            if one.vectors > 0
+        }
+        windows = windows_of(self._model.embedder, list(read.values()))
+        return {} if windows is None else dict(zip(read, windows, strict=True))
 
 
 def _is_current(candidate: Candidate, stored: Stored | None, key: ScopeKey, now: Micros) -> bool:
@@ -210,6 +253,7 @@ def _details(candidate: Candidate, content: str, words: tuple[Word, ...], window
         date=parts.date if parts else None,
         telling=parts.telling if parts else 1.0,
         similar_terms=tuple(dict.fromkeys(term for word in words for term, _ in word.similar if term in present)),
+        part=candidate.part,
     )
 
 

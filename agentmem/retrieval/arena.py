@@ -4,7 +4,8 @@ An arena holds columns, not objects: a slot per record in numpy arrays that grow
 (``postings``), and who follows whom in a conversation (``conversation``). A query scans them; for the sizes an arena is
 allowed to have that is fast enough.
 
-A changed record gets a new slot; the old one is only marked dead.
+A changed record gets a new slot; the old one is only marked dead. Records with several vectors, or none, are few: what
+they have beside one vector lies apart (``several``), and costs nothing where there are none.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from agentmem.retrieval.conversation import Links
 from agentmem.retrieval.matching import Matcher, Matches
 from agentmem.retrieval.postings import Postings, grown
 from agentmem.retrieval.query import NEVER, Candidate, Parts, Query
+from agentmem.retrieval.several import Several
 from agentmem.text.dates import closeness
 from agentmem.text.terms import asking, terms_and_length
 from agentmem.types.clock import Micros
@@ -53,6 +55,8 @@ class Arena:
         self._codes: dict[str, int] = {}
         self._postings = Postings()
         self._links = Links()
+        self._several: Several | None = None
+        """While there is a record that has not one vector."""
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -62,11 +66,19 @@ class Arena:
         """Memory held, approximately: ids and dictionary entries are counted at 200 bytes a record."""
         arrays = [self._vectors, *self._columns.values()]
         held = sum(array.nbytes for array in arrays) + self._postings.nbytes + self._links.nbytes
-        return held + 200 * self._used
+        return held + 200 * self._used + (0 if self._several is None else self._several.nbytes)
+
+    @property
+    def size(self) -> int:
+        """The records, and as many more as they have vectors after the first."""
+        return len(self._slot_of) + (0 if self._several is None else len(self._several) - self._several.dead)
 
     @property
     def wasteful(self) -> bool:
         """Whether so many slots are dead that loading afresh is better than going on."""
+        several = self._several
+        if several is not None and several.dead > 1_000 and 2 * several.dead > len(several):
+            return True
         return self._used > 1_000 and self._used > 2 * len(self._slot_of)
 
     def versions(self) -> dict[int, int]:
@@ -83,6 +95,8 @@ class Arena:
         slot = self._slot_of.pop(row, None)
         if slot is not None:
             self._columns["live"][slot] = False
+            if self._several is not None:
+                self._several.remove(slot)
             run = self._run_of(slot)
             if run[2]:
                 self._links.remove(slot, run)
@@ -95,9 +109,8 @@ class Arena:
             self.remove(entry.row)
         start, end = self._used, self._used + len(entries)
         self._reserve(end)
-        vectors = np.frombuffer(b"".join(entry.vector for entry in entries), np.float32)
-        self._vectors[start:end] = vectors.reshape(len(entries), self._dim)
-        found = [terms_and_length(entry.content) for entry in entries]
+        self._take_vectors(entries, start)
+        found = [terms_and_length(entry.words) for entry in entries]
         counts = [Counter(terms) for terms, _ in found]
         nan = float("nan")
         values = {
@@ -135,11 +148,19 @@ class Arena:
         present = self._present(query)
         allowed = self._allowed(query, present)
         similarity = None if query.vector is None else self._vectors[: self._used] @ query.vector
+        several, nearest = self._several, None
+        if several is not None and query.vector is not None and similarity is not None:
+            nearest = several.nearest(query.vector, similarity)
+            similarity = nearest.similarity
         matches = None if not query.lexical else self._matches(query, present, statistics)
         if matches is not None and query.search.mode == "keyword":
             allowed &= matches.has_word
+        elif nearest is not None:  # without a vector, a record is found by its words alone
+            allowed &= ~nearest.bare if matches is None else ~nearest.bare | matches.has_word
         if similarity is not None and query.search.min_similarity is not None:
             allowed &= similarity >= query.search.min_similarity
+            if nearest is not None:
+                allowed &= ~nearest.bare
         slots = np.flatnonzero(allowed)
         when = self._column("when")[slots]
         date = closeness(when, query.dates) if query.dates and query.lexical else None
@@ -168,8 +189,10 @@ class Arena:
                     None if date is None else float(date[at]),
                     1.0 if telling is None else float(telling[at]),
                 )
-            cosine = None if similarity is None else float(similarity[slots[at]])
-            found.append(self._candidate(int(slots[at]), int(at), scores, cosine, parts))
+            cosine, part = None if similarity is None else float(similarity[slots[at]]), None
+            if several is not None and nearest is not None:
+                cosine, part = None if nearest.bare[slots[at]] else cosine, several.part(int(slots[at]), nearest)
+            found.append(self._candidate(int(slots[at]), int(at), scores, cosine, parts, part))
         return sorted(found, key=lambda c: (-c.score, c.id))[: query.limit]
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -177,13 +200,35 @@ class Arena:
     def _column(self, name: str) -> NDArray[Any]:
         return self._columns[name][: self._used]
 
+    def _take_vectors(self, entries: Sequence[Entry], start: int) -> None:
+        """The vectors of entries that get the slots from ``start`` on."""
+        size, end = 4 * self._dim, start + len(entries)
+        if all(len(entry.vector) == size for entry in entries):
+            vectors = np.frombuffer(b"".join(entry.vector for entry in entries), np.float32)
+            self._vectors[start:end] = vectors.reshape(len(entries), self._dim)
+            return
+        if self._several is None:
+            self._several = Several(self._dim)
+        self._vectors[start:end] = 0
+        for slot, entry in enumerate(entries, start):
+            vectors = np.frombuffer(entry.vector, np.float32).reshape(-1, self._dim)
+            self._vectors[slot] = vectors[0] if len(vectors) else 0
+            if len(vectors) != 1:
+                self._several.add(slot, vectors)
+
     def _candidate(
-        self, slot: int, at: int, scores: scoring.Scores, similarity: float | None, parts: Parts | None
+        self,
+        slot: int,
+        at: int,
+        scores: scoring.Scores,
+        similarity: float | None,
+        parts: Parts | None,
+        part: int | None,
     ) -> Candidate:
         return Candidate(
             float(scores.score[at]), self._ids[slot], int(self._columns["row"][slot]),
             int(self._columns["version"][slot]), similarity, float(scores.vector[at]), float(scores.keyword[at]),
-            float(scores.recency[at]), float(scores.importance[at]), float(scores.rating[at]), parts,
+            float(scores.recency[at]), float(scores.importance[at]), float(scores.rating[at]), parts, part,
         )  # fmt: skip
 
     def _run_of(self, slot: int) -> tuple[int, int, int]:

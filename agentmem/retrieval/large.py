@@ -16,6 +16,7 @@ import numpy as np
 
 from agentmem.indexes.feed import follow
 from agentmem.indexes.keywords import KeywordIndex, Statistics
+from agentmem.indexes.nearest import nearest_records
 from agentmem.retrieval.arena import Arena
 from agentmem.retrieval.query import Candidate, Found, Query
 from agentmem.retrieval.residents import READ
@@ -129,17 +130,17 @@ class LargeScopes:
         if query.vector is not None:
             owners = scope.owners
             owner = owners[0] if owners is not None and len(owners) == 1 else owners
-            near = self._vectors.search(query.vector, wanted, Mask(owner, scope.agent, scope.run))
+            near, exhausted = nearest_records(self._vectors, query.vector, wanted, Mask(owner, scope.agent, scope.run))
             if near.applied:
                 rows.update(near.rows.tolist())
                 engines.append("lance")
-                last = float(near.similarities[-1]) if len(near.rows) == wanted else None
+                last = None if exhausted else float(near.similarities[-1])
                 beyond = last is not None and (floor is None or last >= floor - _ROUNDING)
             tail = set(self._changed_after(near.applied, scope))
             rows |= tail
             engines += ["tail"] * bool(tail)
             # Proposals come in order of similarity: once they fall below a similarity floor, nothing else passes it.
-            complete = floor is not None and not beyond
+            complete = exhausted or (floor is not None and not beyond)
         if statistics is not None:
             indexed = self._keywords.applied_seq()
             matched, every = self._keywords.propose(scope, statistics.containing, wanted)
@@ -153,7 +154,8 @@ class LargeScopes:
                 rows |= for_neighbours
             current = indexed >= seq
             engines.append("keywords" if current else "keywords (catching up)")
-            complete = complete and current and (every or query.vector is not None)
+            # What has no vector is found by its words alone, and by no floor.
+            complete = complete and current and (every or floor is not None)
         return _Proposed(rows, tuple(engines), complete, for_neighbours)
 
     def _changed_after(self, seq: int, scope: ScopeKey) -> Iterator[int]:
@@ -193,11 +195,12 @@ class _Best:
 
     def add(self, entries: list[Entry], for_neighbours: Iterable[int] = ()) -> None:
         """Consider records; those that are ``for_neighbours`` are scored in context whatever they are alone."""
-        arena = Arena(self._dim)
-        arena.upsert(entries)
         alone = self._query.each_alone(max(FINALISTS, 5 * self._query.limit))
-        best = sorted(self._best + arena.search(alone, self._statistics), key=lambda c: (-c.score, c.id))
-        self._best = best[: alone.limit]
+        for piece in self._records.whole(entries):
+            arena = Arena(self._dim)
+            arena.upsert(piece)
+            best = sorted(self._best + arena.search(alone, self._statistics), key=lambda c: (-c.score, c.id))
+            self._best = best[: alone.limit]
         self._for_neighbours.update(for_neighbours)
         kept = {candidate.row for candidate in self._best} | self._for_neighbours
         self._entries.update((entry.row, entry) for entry in entries)
@@ -213,7 +216,8 @@ class _Best:
             context = self._records.entries_of(around - self._entries.keys())
             query = query.among(np.array([entry.row for entry in entries], np.int64))
             entries = sorted([*entries, *context], key=lambda entry: entry.row)
-        arena.upsert(entries)
+        for piece in self._records.whole(entries):
+            arena.upsert(piece)
         return Found(arena.search(query, self._statistics), engines, considered, arena.next_expiry(query.now))
 
 

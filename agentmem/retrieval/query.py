@@ -42,6 +42,8 @@ class Search:
     rank: Rank = "score"
     offset: int = 0
     """How many of the best hits are passed over."""
+    vector: bytes | None = None
+    """The caller's, to search with instead of the query's embedding: normalised float32."""
 
     @property
     def needs_vector(self) -> bool:
@@ -128,6 +130,8 @@ class Candidate(NamedTuple):
     importance: float
     rating: float
     parts: Parts | None = None
+    part: int | None = None
+    """Which of the record's vectors is the nearest, from 0; None where it has one or none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,11 +216,12 @@ class Residents(FeedCopy):
                 entries = {entry.row: entry for entry in self._records.entries_of(dirty)}
                 for row in dirty - entries.keys():
                     resident.arena.remove(row)
-                resident.arena.upsert(list(entries.values()))
+                for piece in self._records.whole(list(entries.values())):
+                    resident.arena.upsert(piece)
         except BaseException:
             resident.arena = None  # changes are missing, or half made
             raise
-        if resident.arena is None or len(resident.arena) > self._limit:
+        if resident.arena is None or resident.arena.size > self._limit:
             resident.arena, resident.too_large = None, True
         self._keep_within_budget(wall, resident)
         return resident.arena
@@ -235,7 +236,10 @@ class Residents(FeedCopy):
         arena = Arena(self._dim)
         after = 0
         while entries := self._records.entries(where, params, after, READ):
-            arena.upsert(entries)
+            for piece in self._records.whole(entries):
+                arena.upsert(piece)
+                if arena.size > self._limit:
+                    return None
             after = entries[-1].row
             if len(entries) < READ:
                 break

@@ -37,11 +37,14 @@ from agentmem.types.events import Event
 from agentmem.types.inputs import Draft
 from agentmem.types.patience import attempts
 from agentmem.types.promise import Promise, Service, promised
+from agentmem.types.toembed import embeddings_of, texts_of
 from agentmem.types.waking import together
 
 T = TypeVar("T")
 GROUP_ROWS = 2_000
 """Rows after which a group is closed, so that a flood of small requests still commits often."""
+_ROW = 8_192
+"""Bytes of data that count as a row."""
 WAL_LIMIT = 64 * 1_048_576
 MOST_WAYS = 5
 """How often a transaction gives way to finalizers, each of which might be due to what it did itself."""
@@ -79,11 +82,12 @@ class Add:
 
     @property
     def rows(self) -> int:
-        return len(self.drafts)
+        """How much there is to write, as rows of the usual size."""
+        return len(self.drafts) + sum(len(draft.data) // _ROW for draft in self.drafts if draft.data is not None)
 
     def current_vectors(self, generation: int) -> Sequence[bytes]:
         if self.generation != generation:
-            self.vectors = self.embed([draft.content for draft in self.drafts])
+            self.vectors = embeddings_of(self.drafts, self.embed(texts_of(self.drafts)))
             self.generation = generation
         return self.vectors
 
@@ -402,8 +406,8 @@ class GroupCommit:
             )
             start = 0
             for add in adds:
-                results.append(created[start : start + add.rows])
-                start += add.rows
+                results.append(created[start : start + len(add.drafts)])
+                start += len(add.drafts)
             at += len(adds)
         return results
 

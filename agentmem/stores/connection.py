@@ -154,6 +154,12 @@ class Connection:
             chunk = every[start : start + CHUNK]
             yield from self.execute(sql.format(",".join("?" * len(chunk))), (*chunk, *extra))
 
+    def execute_in(self, sql: str, values: Sequence[Value]) -> None:
+        """Run ``sql``, whose ``{}`` becomes the placeholders of ``values``, in chunks."""
+        for start in range(0, len(values), CHUNK):
+            chunk = values[start : start + CHUNK]
+            self.execute(sql.format(",".join("?" * len(chunk))), chunk)
+
     def vacuum(self, pages: int) -> None:
         """Give up to this many unused pages back to the file system."""
         try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from agentmem.stores import accounting, keyed, meta
+from agentmem.stores import accounting, bodies, embeddings, keyed, meta
 from agentmem.stores.connection import Connection
 from agentmem.stores.records import COLUMNS, Records
 from agentmem.stores.rows import Place, ScopeKey, Stored
@@ -75,7 +75,8 @@ def erase(repository: Repository, found: Sequence[Stored], now: Micros, until: M
     db.executemany(
         f"UPDATE records SET state = {ERASED}, version = version + 1, id = ?, key = ?, content = '', metadata = NULL, "
         "fingerprint = NULL, checksum = NULL, role = NULL, kind = '', importance = NULL, rating = NULL, "
-        "occurred_at = NULL, aged_from = NULL, pinned = 0, expires_at = ?, updated_at = ? WHERE row = ?",
+        "occurred_at = NULL, aged_from = NULL, pinned = 0, body = NULL, body_size = 0, vectors = 0, sliding = NULL, "
+        "expires_at = ?, updated_at = ? WHERE row = ?",
         [
             (
                 keyed.tombstone_id(key, stored.id, stored.row),
@@ -87,8 +88,8 @@ def erase(repository: Repository, found: Sequence[Stored], now: Micros, until: M
             for stored in found
         ],
     )
-    for table in repository.embedding_tables():
-        db.executemany(f"DELETE FROM {table} WHERE row = ?", rows)
+    embeddings.remove(db, repository.embedding_tables(), [stored.row for stored in found])
+    bodies.erase(db, [stored.row for stored in found])
     accounting.forget_use(db, (stored.row for stored in found))
     for layer in {stored.layer for stored in found}:
         accounting.unqueue(db, layer, [(stored.begun, stored.row) for stored in found if stored.layer == layer])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 
-from agentmem.stores import accounting
+from agentmem.stores import accounting, documents
 from agentmem.stores.connection import CHUNK, Connection
 from agentmem.stores.facts import is_intact
 from agentmem.stores.records import COLUMNS, LIVE_ONLY, Records
 from agentmem.stores.rows import Stored
 from agentmem.stores.schema import ERASED, LIVE, STATE_AFTER
+from agentmem.types.forms import OF_CONTENT, count_of
 
 _ATTEMPTS = 5
 _EVENTS = 10_000
@@ -26,7 +27,7 @@ def check_records(records: Records, size: int, counts: MutableMapping[str, int])
     db, table = records.db, records.embeddings
     for low, high in records.windows("1", ()):
         found = db.execute(
-            "SELECT r.id, r.state, r.version, length(e.vector), "
+            "SELECT r.id, r.state, r.version, r.vectors, length(e.vector), "
             "(SELECT event FROM history h WHERE h.row = r.row ORDER BY seq LIMIT 1), "
             "(SELECT max(version) FROM history h WHERE h.row = r.row), "
             "(SELECT count(*) FROM history h WHERE h.row = r.row), "
@@ -35,11 +36,11 @@ def check_records(records: Records, size: int, counts: MutableMapping[str, int])
             f"FROM records r LEFT JOIN {table} e ON e.row = r.row WHERE r.row > ? AND r.row <= ?",
             (low, high),
         )
-        for id, state, version, length, first, last, events, decisive, indexed in found:
+        for id, state, version, code, length, first, last, events, decisive, indexed in found:
             counts["records"] += state == LIVE
             counts["embeddings"] += length is not None
             counts["history"] += events
-            if length != (None if state == ERASED else size):
+            if length != (None if state == ERASED or not code else size):
                 yield f"record {id!r}: its embedding has {length} bytes instead of {size}"
             if first != "ADD" or last != version:
                 yield f"record {id!r}: at version {version}, but its history runs from {first} to {last}"
@@ -48,10 +49,15 @@ def check_records(records: Records, size: int, counts: MutableMapping[str, int])
             if not indexed:
                 yield f"record {id!r} is not found by its id"
         yield from _check_contents(records, low, high)
+        yield from _check_several(records, size, counts, low, high)
         yield from _check_names(records, low, high)
     orphans = db.execute(f"SELECT count(*) FROM {table} WHERE row NOT IN (SELECT row FROM records)")[0][0]
     if orphans:
         yield f"libsql: {orphans} embeddings belong to no record"
+    orphans = db.execute(f"SELECT count(*) FROM more_{table} WHERE row NOT IN (SELECT row FROM records)")[0][0]
+    if orphans:
+        yield f"libsql: {orphans} embeddings belong to no record"
+    yield from _check_parts(records)
     yield from _check_events(records)
 
 
@@ -66,7 +72,54 @@ def _check_contents(records: Records, low: int, high: int) -> Iterator[str]:
             stored = Stored._make(columns)
             if not is_intact(stored, noted):
                 yield f"record {stored.id!r}: its content, metadata or scope is not what was stored"
+        if found_with_body := [stored for *columns, _ in found if (stored := Stored._make(columns)).body is not None]:
+            yield from _check_bodies(records, found_with_body)
         low = found[-1][0]
+
+
+def _check_bodies(records: Records, found: Sequence[Stored]) -> Iterator[str]:
+    """The bodies that records have are there, as far as their size tells."""
+    held = documents.sizes(records.db, found)
+    for stored in found:
+        if held.get(stored.row, 0) == stored.body_size:
+            continue
+        current = next(records.find_rows([stored.row]), None)
+        if current is not None and (current.body, current.state) == (stored.body, stored.state):
+            yield (
+                f"record {stored.id!r}: its data of version {stored.body} has {held.get(stored.row, 0):,} bytes, not "
+                f"{stored.body_size:,}"
+            )
+
+
+def _check_parts(records: Records) -> Iterator[str]:
+    """Every part of a body is what was stored, and that of a record."""
+    for row, version in documents.damaged(records.db):
+        stored = next(records.find_rows([row]), None)
+        if stored is not None:
+            yield f"record {stored.id!r}: its data of version {version} is not what was stored"
+    sql = f"SELECT count(*) FROM bodies WHERE row NOT IN (SELECT row FROM records WHERE state != {ERASED})"
+    if orphans := records.db.execute(sql)[0][0]:
+        yield f"libsql: {orphans} parts of data belong to no record"
+
+
+def _check_several(records: Records, size: int, counts: MutableMapping[str, int], low: int, high: int) -> Iterator[str]:
+    """A record has as many embeddings as it says, and the texts that they are of."""
+    db, more = records.db, f"more_{records.embeddings}"
+    sql = f"SELECT row, count(*), max(part), min(length(vector)), max(length(vector)) FROM {more} "
+    held = {row: rest for row, *rest in db.execute(f"{sql} WHERE row > ? AND row <= ? GROUP BY row", (low, high))}
+    sql = "SELECT row, id, state, vectors, body FROM records WHERE row > ? AND row <= ? AND vectors NOT IN (1, -1)"
+    for row, id, state, code, body in db.execute(sql, (low, high)):
+        expected = max(0, count_of(code) - 1)
+        found = held.pop(row, [0, 0, size, size])
+        counts["embeddings"] += found[0]
+        if found != [expected, expected, size, size]:
+            yield f"record {id!r}: {found[0]} further embeddings up to {found[1]}, not {expected} of {size} bytes"
+        if code > OF_CONTENT and state != ERASED:
+            texts = records.texts([(row, code, body)]).get(row, [])
+            if len(texts) != count_of(code):
+                yield f"record {id!r}: {len(texts)} texts were embedded, not {count_of(code)}"
+    for row in held:
+        yield f"record in row {row}: it has further embeddings, and should have one"
 
 
 def _check_names(records: Records, low: int, high: int) -> Iterator[str]:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from agentmem.stores import accounting, keyed, meta
+from agentmem.stores import accounting, bodies, documents, embeddings, forms, keyed, meta
 from agentmem.stores.connection import CHUNK, Row, Value
 from agentmem.stores.facts import checksum
 from agentmem.stores.records import COLUMNS, Records
@@ -22,6 +22,7 @@ from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.enums import EventType
 from agentmem.types.errors import ConflictError
+from agentmem.types.forms import OF_CONTENT
 from agentmem.types.ids import uuid7s
 from agentmem.types.inputs import Draft
 
@@ -29,6 +30,10 @@ _KEPT = f"r.key IS NOT NULL AND r.state IN ({LIVE}, {ARCHIVED})"
 _FORMER = f"r.key IS NOT NULL AND r.state NOT IN ({LIVE}, {ARCHIVED})"
 _PUT = ("role", "kind", "layer", "content", "metadata", "importance", "occurred_at", "expires_at")
 """Columns that a put replaces; it begins the record's time in its layer anew, too."""
+
+
+_FORM = ("vectors", "body")
+"""And those that most records make no use of."""
 
 
 class Place(NamedTuple):
@@ -89,6 +94,7 @@ def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes
     for draft, place in zip(drafts, places, strict=True):
         check_version(place.key, there.get(place), draft.if_version)
     ids, row = iter(uuid7s(len(absent), now)), repository.last_row() + 1
+    written = list[forms.Brought]()
     new, changed = list[tuple[Stored, bytes]](), list[tuple[Stored, Stored, bytes]]()
     outcomes = list[Created]()
     for draft, place, scope, vector in zip(drafts, places, numbers, vectors, strict=True):
@@ -100,14 +106,22 @@ def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes
                 None, place.space, place.key,
             )  # fmt: skip
             row += 1
-            new.append((stored, vector))
         else:
             stored = _replaced(current, draft, scope[1], scope[2], now)
+        if draft.form is not None:
+            stored = forms.begin(stored, draft.form, written)
+        if draft.data is not None:
+            stored = documents.begin(repository.db, stored, draft.data, current, written)
+        if current is None:
+            new.append((stored, vector))
+        else:
             changed.append((current, stored, vector))
-        outcomes.append(Created("added" if current is None else "replaced", stored))
+        outcomes.append(Created("added" if current is None else "replaced", stored, data=draft.data))
     expire(repository, lapsed, now)
     repository.insert(new, now)
     _replace(repository, changed, now)
+    if written:
+        bodies.write(repository.db, written)
     return outcomes
 
 
@@ -219,6 +233,7 @@ def _replaced(current: Stored, draft: Draft, agent: int, run: int, now: Micros) 
         role=draft.role, kind=draft.kind, layer=draft.layer.value, content=draft.content, metadata=draft.metadata,
         importance=draft.importance, occurred_at=draft.occurred_at, expires_at=draft.end(now), updated_at=now,
         version=current.version + 1, aged_from=max(now, current.begun), fingerprint=None,
+        body=None, body_size=0, vectors=OF_CONTENT,
     )  # fmt: skip
 
 
@@ -227,12 +242,14 @@ def _replace(repository: Repository, changed: Sequence[tuple[Stored, Stored, byt
     if not changed:
         return
     db = repository.db
-    sets = ", ".join(f"{column} = ?" for column in (*_PUT, "updated_at", "version", "aged_from", "fingerprint"))
+    like_most = all(old.vectors == new.vectors == OF_CONTENT and old.body == new.body for old, new, _ in changed)
+    put = _PUT if like_most else (*_PUT, *_FORM, "body_size")
+    sets = ", ".join(f"{column} = ?" for column in (*put, "updated_at", "version", "aged_from", "fingerprint"))
     db.executemany(
         f"UPDATE records SET {sets}, checksum = ? WHERE row = ?",
         [
             (
-                *(getattr(new, column) if column != "occurred_at" else _exact(new.occurred_at) for column in _PUT),
+                *(getattr(new, column) if column != "occurred_at" else _exact(new.occurred_at) for column in put),
                 new.updated_at, new.version, new.aged_from, new.fingerprint, checksum(new), new.row,
             )
             for _, new, _ in changed
@@ -240,8 +257,15 @@ def _replace(repository: Repository, changed: Sequence[tuple[Stored, Stored, byt
     )  # fmt: skip
     db.executemany(
         f"UPDATE {repository.embeddings} SET vector = ? WHERE row = ?",
-        [(vector, new.row) for old, new, vector in changed if old.content != new.content],
+        [
+            (vector, new.row)
+            for old, new, vector in changed
+            if old.content != new.content and old.vectors == new.vectors == OF_CONTENT
+        ],
     )
+    if not like_most:
+        other = [(new.row, new.vectors, held) for old, new, held in changed if (old.vectors, new.vectors) != (1, 1)]
+        embeddings.replace(db, repository.embeddings, other)
     repository.note_events((new.row, EventType.UPDATE, now, new.version, _before(old, new)) for old, new, _ in changed)
     accounting.resize(
         db,
@@ -266,7 +290,8 @@ def _replace(repository: Repository, changed: Sequence[tuple[Stored, Stored, byt
 
 def _before(old: Stored, new: Stored) -> str | None:
     """What an event tells: the values that were replaced."""
-    replaced = {column: getattr(old, column) for column in _PUT if getattr(old, column) != getattr(new, column)}
+    columns = _PUT if old.vectors == new.vectors and old.body == new.body else (*_PUT, *_FORM)
+    replaced = {column: getattr(old, column) for column in columns if getattr(old, column) != getattr(new, column)}
     return json.dumps(replaced, ensure_ascii=False) if replaced else None
 
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import starmap
 from typing import Any, TypeAlias
 
-from agentmem.stores import meta
+from agentmem.stores import bodies, documents, embeddings, meta
 from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
-from agentmem.stores.rows import ScopeKey, Stored, visible
-from agentmem.stores.schema import LIVE
+from agentmem.stores.rows import ScopeKey, Stored, not_found, visible
+from agentmem.stores.schema import ERASED, LIVE
 from agentmem.stores.spaces import entry as entry_of
 from agentmem.stores.spaces import parts_of, path_of
 from agentmem.types.clock import Micros, to_datetime
+from agentmem.types.data import parsed
 from agentmem.types.enums import ALL, EventType, Layer
 from agentmem.types.errors import ModelMismatchError, NotFoundError
+from agentmem.types.forms import OF_CONTENT, count_of, name_of
 from agentmem.types.inputs import Scope
 from agentmem.types.ports import Entry, FeedEvent
 from agentmem.types.records import HistoryEvent, MemoryRecord
@@ -37,15 +40,21 @@ _STANDING = f"SELECT (SELECT value FROM meta WHERE key = '{meta.GENERATION}'), {
 _EVENTS = 500
 OWNER = "iif(r.space, r.space, r.user)"
 """What derived copies know a record by instead of its user, see ``ScopeKey.owners``."""
-_ENTRY = ", ".join({"vector": "e.vector", "user": OWNER}.get(name, f"r.{name}") for name in Entry._fields)
+_ENTRY = ", ".join(
+    {"vector": "coalesce(e.vector, x'')", "user": OWNER}.get(name, f"r.{name}")
+    for name in Entry._fields
+    if name != "said"
+)
+PIECE = 20_000
+"""Embeddings that are read at once, about."""
 
 
 Owner: TypeAlias = tuple[str | None, str | None, str | None, tuple[str, ...]]
 """The names of a record's user, agent and run, and its namespace."""
 
 
-def public(stored: Stored, owner: Owner) -> MemoryRecord:
-    """The public form of a row."""
+def public(stored: Stored, owner: Owner, data: str | None = None) -> MemoryRecord:
+    """The public form of a row, with its data as JSON text."""
     user, agent, run, namespace = owner
     return MemoryRecord(
         id=stored.id,
@@ -67,6 +76,8 @@ def public(stored: Stored, owner: Owner) -> MemoryRecord:
         pinned=bool(stored.pinned),
         namespace=namespace,
         key=stored.key,
+        embedding="content" if stored.vectors == OF_CONTENT else name_of(stored.vectors),
+        data=None if data is None else parsed(data),
     )
 
 
@@ -176,9 +187,41 @@ class Records:
         """Records by id, in any state and no particular order."""
         return map(Stored._make, self.db.select_in(f"SELECT {COLUMNS} FROM records r WHERE r.id IN ({{}})", ids))
 
-    def record(self, stored: Stored) -> MemoryRecord:
-        """The public form of a row. Raises ``NotFoundError`` if it was erased since it was read, and its user, too."""
-        return public(stored, self.owner(stored))
+    def record(self, stored: Stored, *, data: bool = True) -> MemoryRecord:
+        """The public form of a row; with ``data``, if it has any.
+
+        Where that has been replaced many times since the row was read, it is the record as it is now. Raises
+        ``NotFoundError`` if it was erased since, and its user, too.
+        """
+        if stored.body is None or not data:
+            return public(stored, self.owner(stored))
+        while True:
+            texts = documents.read(self.db, [stored])
+            if stored.row in texts or stored.has_texts:
+                return public(stored, self.owner(stored), texts.get(stored.row))
+            stored = self._moved_on(stored)
+
+    def data_of(self, found: Iterable[Stored]) -> dict[int, str]:
+        """The data, as JSON text, of those rows that have any. Raises ``NotFoundError`` if one was changed or erased
+        since it was read, so that its data is no longer there."""
+        with_data = [stored for stored in found if stored.body is not None]
+        texts = documents.read(self.db, with_data) if with_data else {}
+        for stored in with_data:
+            if stored.row not in texts and not stored.has_texts:
+                raise not_found(self._moved_on(stored).id)
+        return texts
+
+    def _moved_on(self, stored: Stored) -> Stored:
+        """The record as it is now, whose data is no longer what it was.
+
+        Raises ``NotFoundError``, ``StoreCorruptError``.
+        """
+        current = next(self.find_rows([stored.row]), None)
+        if current is None or current.state == ERASED:
+            raise not_found(stored.id)
+        if current.body == stored.body:
+            raise documents.missing(stored)
+        return current
 
     def owner(self, stored: Stored) -> Owner:
         """The names of a row's user, agent and run, and its namespace. Raises as ``record`` does."""
@@ -186,11 +229,16 @@ class Records:
         namespace = parts_of(self.names.path(self.db, stored.space)) if stored.space else ()
         return name(self.db, stored.user), name(self.db, stored.agent), name(self.db, stored.run), namespace
 
-    def known(self, found: Iterable[Stored]) -> Iterator[MemoryRecord]:
+    def known(self, found: Iterable[Stored], *, data: bool = True) -> Iterator[MemoryRecord]:
         """The public form of rows, without those that were erased after they were read."""
-        for stored in found:
+        every = list(found)
+        texts = documents.read(self.db, every) if data else {}
+        for stored in every:
             with suppress(NotFoundError):
-                yield self.record(stored)
+                if stored.row in texts:
+                    yield public(stored, self.owner(stored), texts[stored.row])
+                else:
+                    yield self.record(stored, data=data)
 
     def last_row(self) -> int:
         """The newest record's row number."""
@@ -221,6 +269,11 @@ class Records:
         sql = f"SELECT r.row FROM records r WHERE {where} AND r.row > ? AND r.row <= ? ORDER BY r.row"
         return [row[0] for row in self.db.execute(sql, (*params, low, high))]
 
+    def counts_between(self, low: int, high: int) -> dict[int, int]:
+        """How many embeddings each of the live records has, by row, in ``low < row <= high``."""
+        sql = f"SELECT r.row, r.vectors FROM records r WHERE {LIVE_ONLY} AND r.row > ? AND r.row <= ?"
+        return {row: count_of(code) for row, code in self.db.execute(sql, (low, high))}
+
     def count(self, where: str, params: Sequence[Value], stop: int) -> int:
         """How many records satisfy a condition, counting up to ``stop``."""
         sql = f"SELECT count(*) FROM (SELECT 1 FROM records r WHERE {where} LIMIT ?)"
@@ -236,18 +289,53 @@ class Records:
 
     @property
     def _entry(self) -> str:
-        return f"SELECT {_ENTRY} FROM records r JOIN {self.embeddings} e ON e.row = r.row"
+        return f"SELECT {_ENTRY} FROM records r LEFT JOIN {self.embeddings} e ON e.row = r.row"
 
     def entries(self, where: str, params: Sequence[Value], after: int, limit: int) -> list[Entry]:
         """The next records that satisfy a condition, as indexes see them, by row number."""
         sql = f"{self._entry} WHERE {where} AND r.row > ? ORDER BY r.row LIMIT ?"
-        return list(map(Entry._make, self.db.execute(sql, (*params, after, limit))))
+        return list(starmap(Entry, self.db.execute(sql, (*params, after, limit))))
 
     def entries_of(self, rows: Iterable[int], where: str = LIVE_ONLY, params: Sequence[Value] = ()) -> list[Entry]:
         """Those of the rows that satisfy a condition."""
-        return list(
-            map(Entry._make, self.db.select_in(f"{self._entry} WHERE r.row IN ({{}}) AND {where}", rows, params))
-        )
+        return list(starmap(Entry, self.db.select_in(f"{self._entry} WHERE r.row IN ({{}}) AND {where}", rows, params)))
+
+    def whole(self, entries: list[Entry]) -> Iterator[list[Entry]]:
+        """The entries with what only few have: embeddings after the first, and the texts that those are of.
+
+        In several lists, where that is much.
+        """
+        if all(entry.vectors == OF_CONTENT for entry in entries):
+            if entries:
+                yield entries
+            return
+        at = 0
+        while at < len(entries):
+            end, held = at, 0
+            while end < len(entries) and (end == at or held < PIECE):
+                held += count_of(entries[end].vectors)
+                end += 1
+            yield self._whole(entries[at:end])
+            at = end
+
+    def _whole(self, entries: list[Entry]) -> list[Entry]:
+        several = [entry.row for entry in entries if count_of(entry.vectors) > 1]
+        further = embeddings.further(self.db, self.embeddings, several)
+        texts = self.texts((entry.row, entry.vectors, entry.body) for entry in entries)
+        return [
+            entry
+            if entry.vectors in embeddings.SINGLE
+            else entry._replace(
+                vector=entry.vector + further.get(entry.row, b""),
+                said=bodies.beside(entry.content, texts.get(entry.row, ())),
+            )
+            for entry in entries
+        ]
+
+    def texts(self, places: Iterable[tuple[int, int, int | None]]) -> dict[int, list[str]]:
+        """What was embedded in the place of the content, by row: ``(row, vectors, body)`` of records."""
+        wanted = [(row, body) for row, code, body in places if code > OF_CONTENT and body is not None]
+        return bodies.texts_of(self.db, wanted) if wanted else {}
 
     def neighbours(self, entry: Entry, most: int) -> list[int]:
         """Row numbers of the up to ``most`` live records before this one in its run, and of those after it."""
@@ -273,17 +361,33 @@ class Records:
         return found
 
     def live_vectors(self, rows: Iterable[int]) -> dict[int, bytes]:
-        """Embeddings of those of the rows that are live."""
-        sql = f"SELECT e.row, e.vector FROM {self.embeddings} e JOIN records r ON r.row = e.row "
-        return dict(self.db.select_in(f"{sql}WHERE e.row IN ({{}}) AND {LIVE_ONLY}", rows))
+        """Embeddings of those of the rows that are live and have any, all of each one after the other."""
+        sql = f"SELECT e.row, e.vector, r.vectors FROM {self.embeddings} e JOIN records r ON r.row = e.row "
+        found = list(self.db.select_in(f"{sql}WHERE e.row IN ({{}}) AND {LIVE_ONLY}", rows))
+        return self._all_parts({row: vector for row, vector, _ in found}, {row: code for row, _, code in found})
 
     def owned_vectors(self, rows: Iterable[int]) -> dict[int, tuple[tuple[int, int, int], bytes]]:
         """The same with the numbers of owner, agent and run."""
         sql = (
-            f"SELECT r.row, {OWNER}, r.agent, r.run, e.vector FROM records r JOIN {self.embeddings} e ON e.row = r.row "
+            f"SELECT r.row, {OWNER}, r.agent, r.run, r.vectors, e.vector FROM records r "
+            f"JOIN {self.embeddings} e ON e.row = r.row "
         )
-        found = self.db.select_in(f"{sql}WHERE r.row IN ({{}}) AND {LIVE_ONLY}", rows)
-        return {row[0]: (row[1:4], row[4]) for row in found}
+        found = list(self.db.select_in(f"{sql}WHERE r.row IN ({{}}) AND {LIVE_ONLY}", rows))
+        vectors = self._all_parts({row[0]: row[5] for row in found}, {row[0]: row[4] for row in found})
+        return {row[0]: (row[1:4], vectors[row[0]]) for row in found}
+
+    def vectors(self, found: Sequence[Stored]) -> dict[int, bytes]:
+        """The same of records in whatever state."""
+        codes = {stored.row: stored.vectors for stored in found}
+        sql = f"SELECT row, vector FROM {self.embeddings} WHERE row IN ({{}})"
+        return self._all_parts(dict(self.db.select_in(sql, codes)), codes)
+
+    def _all_parts(self, first: dict[int, bytes], codes: dict[int, int]) -> dict[int, bytes]:
+        several = [row for row in first if codes[row] not in embeddings.SINGLE]
+        if several:
+            for row, more in embeddings.further(self.db, self.embeddings, several).items():
+                first[row] += more
+        return first
 
     # -- the history, which is the feed ------------------------------------------------------------------------------
 

@@ -77,7 +77,8 @@ def id_in_use(draft: Draft, scope: Numbers, stored: Stored, now: Micros) -> Conf
     elif stored.state == EXPIRED:
         how = f"by a record that has expired; restore({draft.id!r}) may still bring that back"
     elif canonical(stored.content) == canonical(draft.content):
-        return ConflictError(f"{taken} for the same content with another occurred_at; choose another one")
+        other = "another occurred_at" if draft.occurred_at not in (None, stored.occurred_at) else "other data"
+        return ConflictError(f"{taken} for the same content with {other}; choose another one")
     else:
         return ConflictError(f"{taken} for another content; choose another one, or update the record")
     return ConflictError(f"{taken} {how}; choose another one, or erase({draft.id!r}) first")

@@ -9,8 +9,9 @@ from agentmem.stores import spaces as paths
 from agentmem.stores.connection import Value
 from agentmem.stores.schema import ERASED, EXPIRED, LIVE
 from agentmem.types.clock import Micros
-from agentmem.types.enums import EventType, Layer
+from agentmem.types.enums import UNSET, EventType, Layer, Unset
 from agentmem.types.errors import ConflictError, NotFoundError
+from agentmem.types.forms import OF_CONTENT, Form
 
 _FEW = 500
 """Namespaces that are named one by one in a statement."""
@@ -62,6 +63,11 @@ class Stored(NamedTuple):
     def begun(self) -> Micros:
         """When its time in its layer began."""
         return self.created_at if self.aged_from is None else self.aged_from
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether other texts were embedded in the place of its content."""
+        return self.vectors > OF_CONTENT
 
     @property
     def size(self) -> int:
@@ -209,14 +215,16 @@ class Created(NamedTuple):
     """The record; of ``"taken"``, whose draft was left out, the one that has the id."""
     reason: str = ""
     """Why the draft was left out."""
+    data: str | None = None
+    """What the draft said, where that is the record's data now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """New values by column (absent: unchanged), the embedding of a new content, and the version they apply to.
+    """New values by column (absent: unchanged), the embeddings that they need, and the version they apply to.
 
     ``metadata_limit`` is the largest metadata, in bytes of JSON, that a merge may lead to;
-    ``generation`` numbers the model that made the embedding.
+    ``generation`` numbers the model that made the embeddings.
     """
 
     values: dict[str, Value]
@@ -225,6 +233,14 @@ class Patch:
     vector: bytes | None = None
     generation: int = 0
     if_version: int | None = None
+    form: Form | None = None
+    """What it is embedded by from now on; None: by what it was."""
+    of: str | None = None
+    """The content that ``vector`` is of."""
+    data: str | Unset | None = UNSET
+    """New data as JSON text; None removes it."""
+    data_of: int | Unset | None = UNSET
+    """The version of the record's body whose data comes back; None: it had none."""
 
 
 def size_of(text: str) -> int:

@@ -135,14 +135,16 @@ def _keys(db: Connection) -> None:
         """CREATE TABLE IF NOT EXISTS erasures (
             n INTEGER PRIMARY KEY AUTOINCREMENT, who BLOB NOT NULL, records INTEGER NOT NULL, at INTEGER NOT NULL)"""
     )
-    # What is too large for a row, by the version that brought it: part 0 is the beginning of the record's data, for
-    # filters; what follows is the data itself in chunks, where that is more; part -1 are the texts that were embedded
-    # in the place of the content.
+    # What is too large for a row, by the version that brought it, see ``stores.bodies``: part 0 is the beginning of the
+    # record's data, for filters; what follows is the data itself in chunks, where that is more; part -1 are the texts
+    # that were embedded in the place of the content.
     db.execute(
         """CREATE TABLE IF NOT EXISTS bodies (
-            row INTEGER NOT NULL, version INTEGER NOT NULL, part INTEGER NOT NULL, body TEXT NOT NULL,
+            row INTEGER NOT NULL, version INTEGER NOT NULL, part INTEGER NOT NULL, body TEXT NOT NULL, checksum BLOB,
             PRIMARY KEY (row, version, part))"""
     )
+    for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'embeddings_*'"):
+        more_embeddings(db, table)
     db.execute("DELETE FROM keyword_totals WHERE documents = 0")
     if not db.execute("SELECT 1 FROM meta WHERE key = 'erasure_key'"):
         _bury(db)
@@ -162,7 +164,8 @@ _COLUMNS = (
     # The version whose parts in ``bodies`` are the record's, and their bytes.
     "body INTEGER",
     "body_size INTEGER NOT NULL DEFAULT 0",
-    # How many embeddings it has; below zero, that many which its caller gave.
+    # 1: it has one embedding, that of its content. 0: none. More: one more than the texts that were embedded in the
+    # place of the content, of which part -1 of the body has the list. Below zero: that many, which its caller gave.
     "vectors INTEGER NOT NULL DEFAULT 1",
     # By how many microseconds from now a read renews ``expires_at``.
     "sliding INTEGER",
@@ -172,6 +175,7 @@ _INDEXES = {
     "records_by_user": "(user, space, row) WHERE state = 0",
     # One live or archived record for each key of a user's namespace; and what had the key before.
     "records_by_key": "(user, space, key) WHERE key IS NOT NULL AND state IN (0, 4)",
+    "records_given": "(row) WHERE vectors < 0",
     "records_by_former_key": "(user, space, key, version) WHERE key IS NOT NULL AND state NOT IN (0, 4)",
     # Times of events, to list by; of those records only that say when they happened: the rest costs nothing.
     "records_dated": f"(occurred_at, row) {_DATED}",
@@ -187,6 +191,16 @@ _INDEXES = {
     "records_hidden_by_run": "(run) WHERE state != 0 AND run != 0",
 }
 _UNIQUE = ("records_by_key",)
+
+
+def more_embeddings(db: Connection, table: str) -> None:
+    """Beside a generation's table of embeddings, one for those that a record has after its first."""
+    db.execute(
+        f"CREATE TABLE IF NOT EXISTS more_{table} "
+        "(row INTEGER NOT NULL, part INTEGER NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (row, part))"
+    )
+
+
 _DEVELOPMENT = ("0004_checksums", "0005_dated", "0006_gone", "0007_erasures")
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 from unicodedata import normalize
 
-from agentmem.stores import accounting, meta, spaces
+from agentmem.stores import accounting, bodies, documents, embeddings, forms, meta, spaces
 from agentmem.stores.connection import CHUNK, Connection, Value
 from agentmem.stores.facts import canonical, checksum, fact_key, first_fact_key, key_of
 from agentmem.stores.names import Names
@@ -27,10 +28,11 @@ from agentmem.stores.rows import (
     version_conflict,
     visible,
 )
-from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE
+from agentmem.stores.schema import DELETED, EXPIRED, LIVE
 from agentmem.types.clock import Micros
-from agentmem.types.enums import EventType
-from agentmem.types.errors import AgentMemError, CapacityError
+from agentmem.types.enums import UNSET, EventType
+from agentmem.types.errors import CapacityError, InvalidInputError
+from agentmem.types.forms import OF_CONTENT
 from agentmem.types.ids import uuid7s
 from agentmem.types.inputs import Draft, Scope
 from agentmem.types.metadata import merge_metadata
@@ -48,10 +50,6 @@ Grown: TypeAlias = "Callable[[Repository, str, int, int], object]"
 """Hears of a layer that has grown, inside the transaction: by how many records and bytes of text. May raise."""
 Repeated: TypeAlias = "Callable[[Repository, Sequence[Stored], Micros], object]"
 """Hears, inside the transaction, of records that were added again when that brought nothing new."""
-
-
-class StaleVectorError(AgentMemError):
-    """The embedding was made by the model that was current before; embed again. Never leaves the package."""
 
 
 class Repository(Records):
@@ -92,12 +90,15 @@ class Repository(Records):
         row = self.last_row() + 1
         outcomes: list[Created] = []
         latest: dict[int, Stored] = {}
+        written = list[forms.Brought]()
         new: list[tuple[Stored, bytes]] = []
         again: set[int] = set()
         for draft, scope, key, vector in zip(drafts, scopes, keys, vectors, strict=True):
             id = None if draft.id is None else _spelled(draft.id, by_id)
             same = None if id is None else by_id.get(id)
-            if same is not None and not repeats(draft, scope, same, now):
+            if same is not None and not (
+                repeats(draft, scope, same, now) and self._has_data(same, draft.data, written)
+            ):
                 error = id_in_use(draft, scope, same, now)
                 if not draft.skip_taken:
                     raise error
@@ -111,24 +112,32 @@ class Repository(Records):
                     draft.layer.value, draft.content, draft.metadata, draft.importance, None, now, now,
                     draft.occurred_at, draft.end(now), 1, LIVE, 0, None, key, scope[3],
                 )  # fmt: skip
+                if draft.form is not None:
+                    stored = forms.begin(stored, draft.form, written)
+                if draft.data is not None:
+                    stored = documents.begin(self.db, stored, draft.data, None, written)
                 row += 1
                 new.append((stored, vector))
-                outcomes.append(Created("added", stored))
+                outcomes.append(Created("added", stored, data=draft.data))
             else:
                 same = latest.get(same.row, same)
                 stored, changes = same, news(same, draft, now)
-                if changes:
+                if changes or draft.form is not None:
                     self.insert(new, now)
-                    new = []
-                    stored = self._refresh(same, changes, now)
+                    bodies.write(self.db, written)
+                    new, written = [], []
+                    patch = Patch({}, form=draft.form, vector=vector, generation=self.generation)
+                    stored = self._refresh(same, changes, patch, now)
                 again.add(stored.row)
-                outcomes.append(Created("duplicate" if stored is same else "refreshed", stored))
+                outcomes.append(Created("duplicate" if stored is same else "refreshed", stored, data=draft.data))
             latest[stored.row] = stored
             if id is not None:
                 by_id[id] = stored
             if key is not None:
                 by_key[key] = stored
         self.insert(new, now)
+        if written:
+            bodies.write(self.db, written)
         if self._repeated is not None and (renewed := [latest[row] for row in again if latest[row].begun < now]):
             self._repeated(self, renewed, now)
         return outcomes
@@ -197,6 +206,9 @@ class Repository(Records):
         if since is not None:
             current = current._replace(version=since)
         values = {**patch.values, "state": LIVE}
+        if patch.data_of is not UNSET:
+            found = None if patch.data_of is None else documents.at(self.db, current, patch.data_of)
+            patch = replace(patch, data=found)
         if current.state == EXPIRED:
             values["aged_from"] = now
         return self._change(current, values, patch, EventType.RESTORE, now)
@@ -225,23 +237,13 @@ class Repository(Records):
     def new_generation(self) -> int:
         """Make a table for another model's vectors; returns its number."""
         number = 1 + max(int(table.rpartition("_")[2]) for table in self.embedding_tables())
-        self.db.execute(f"CREATE TABLE embeddings_{number} (row INTEGER PRIMARY KEY, vector BLOB NOT NULL)")
+        embeddings.create(self.db, number)
         return number
-
-    def put_embeddings(self, generation: int, vectors: dict[int, bytes]) -> None:
-        """Store vectors of a generation by row, except those of records that were erased meanwhile."""
-        self.db.executemany(
-            f"INSERT OR REPLACE INTO embeddings_{generation} SELECT ?, ? FROM records WHERE row = ? AND state != ?",
-            [(row, vector, row, ERASED) for row, vector in vectors.items()],
-        )
 
     def remove_old_embeddings(self, most: int) -> bool:
         """Remove that many vectors of a model that the store no longer uses; False if there were none left."""
         for table in self.old_embedding_tables():
-            rows = self.db.execute(f"SELECT row FROM {table} LIMIT ?", (most,))
-            self.db.executemany(f"DELETE FROM {table} WHERE row = ?", rows)
-            if len(rows) < most:
-                self.db.execute(f"DROP TABLE {table}")
+            embeddings.remove_some(self.db, table, most)
             return True
         return False
 
@@ -270,9 +272,12 @@ class Repository(Records):
             return
         if any(stored.more for stored, _ in new):
             self.db.insert(_INSERT_WHOLE, [(*_bindable(stored), checksum(stored)) for stored, _ in new])
+            held = [(stored.row, stored.vectors, vectors) for stored, vectors in new]
+            embeddings.insert(self.db, self.embeddings, held)
         else:
             self.db.insert(_INSERT, [(*_bindable(stored)[:_COMMON], checksum(stored)) for stored, _ in new])
-        self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", [(stored.row, vector) for stored, vector in new])
+            held = [(stored.row, vector) for stored, vector in new]
+            self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", held)
         self.db.insert(_INSERT_EVENTS, [(stored.row, "ADD", now, stored.version, None) for stored, _ in new])
         growth: dict[str, tuple[int, int]] = {}
         for stored, _ in new:
@@ -291,7 +296,7 @@ class Repository(Records):
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _refresh(self, current: Stored, changes: dict[str, Value], now: Micros) -> Stored:
+    def _refresh(self, current: Stored, changes: dict[str, Value], patch: Patch, now: Micros) -> Stored:
         """Change what a repetition changes, with an UPDATE event; what a full layer has no room for is left as it is.
 
         Returns ``current`` if nothing is left to change.
@@ -300,31 +305,44 @@ class Repository(Records):
         for values in tries:
             self.db.execute("SAVEPOINT repetition")
             try:
-                changed = self._change(current, _begin_anew(current, values, now), Patch({}), EventType.UPDATE, now)
+                changed = self._change(current, _begin_anew(current, values, now), patch, EventType.UPDATE, now)
             except CapacityError:
                 self.db.execute("ROLLBACK TO repetition")
             else:
                 self.db.execute("RELEASE repetition")
                 return changed
-        if not last:
+        if not last and patch.form is None:
             return current
-        return self._change(current, _begin_anew(current, last, now), Patch({}), EventType.UPDATE, now)
+        return self._change(current, _begin_anew(current, last, now), patch, EventType.UPDATE, now)
 
     def _shrink(self, found: Sequence[Stored]) -> None:
         accounting.resize(
             self.db, ((stored.row, stored.layer, -1, -stored.size) for stored in found if stored.state == LIVE)
         )
 
+    def _has_data(self, stored: Stored, data: str | None, written: Iterable[forms.Brought]) -> bool:
+        """Whether a record says the same as a draft's data; one that says nothing of it does not contradict.
+
+        ``written``: bodies that are yet to be written.
+        """
+        if data is None:
+            return True
+        parts = documents.parts_of(data)
+        pending = next((found for row, _, found in written if row == stored.row and 0 in found), None)
+        return documents.is_same(self.db, stored, parts) if pending is None else parts == pending
+
     def _change(self, current: Stored, values: dict[str, Value], patch: Patch, event: EventType, now: Micros) -> Stored:
         old = current._asdict()
         changed = {column: value for column, value in values.items() if old[column] != value}
+        if patch.form is not None or ("content" in changed and current.vectors == OF_CONTENT):
+            changed.update(forms.embed(self, current, str(changed.get("content", current.content)), patch))
+        if patch.data is not UNSET:
+            documents.change(self.db, current, changed, patch.data)
         if not changed:
             return current
         new = _keyed(current._replace(**{**changed, "version": current.version + 1, "updated_at": now}))
-        if "content" in changed:
-            if patch.generation != self.generation:
-                raise StaleVectorError("the model changed while the new content was being embedded")
-            self.db.execute(f"UPDATE {self.embeddings} SET vector = ? WHERE row = ?", (patch.vector, current.row))
+        if not new.content and new.body is None and event == EventType.UPDATE:
+            raise InvalidInputError("there is neither content nor data then; delete() forgets it", field="content")
         columns = {**changed, "version": new.version, "updated_at": now, "fingerprint": new.fingerprint}
         sets = ", ".join(f"{column} = ?" for column in columns)
         sql = f"UPDATE records SET {sets}, checksum = ? WHERE row = ?"
@@ -415,7 +433,7 @@ class Repository(Records):
         }  # fmt: skip
 
 
-_SILENT = ("state", "aged_from")
+_SILENT = ("state", "aged_from", "body_size", "fingerprint")
 """Columns whose old values an event does not tell: they follow from the events before it."""
 
 

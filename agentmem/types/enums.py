@@ -61,6 +61,15 @@ Ttl: TypeAlias = timedelta | float
 """A span of time: a timedelta, or seconds."""
 
 
+Embed: TypeAlias = bool | Sequence[str]
+"""What a record is embedded by: True, its content; False, nothing; or up to 256 texts in the place of the content."""
+VectorLike: TypeAlias = Any
+"""A vector, or up to 256 of them: an array or list of numbers of shape ``(dim,)`` or ``(n, dim)``, or text in base64 of
+float32 numbers (little-endian), or a list of such. It need not be normalised."""
+Given: TypeAlias = Literal["refuse", "keep", "embed"]
+"""What becomes of vectors that callers gave when the store moves to another model."""
+
+
 class Layer(StrEnum):
     """How long a record lives and what it is worth."""
 

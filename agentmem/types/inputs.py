@@ -5,19 +5,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
 
 from agentmem.types.clock import Micros
 from agentmem.types.enums import AllUsers, Layer
+from agentmem.types.forms import Form
 
 if TYPE_CHECKING:
     from agentmem.types.newmemory import NewMemory
     from agentmem.types.records import MemoryRecord
 
 
-Item: TypeAlias = "str | Mapping[str, Any] | NewMemory | MemoryRecord"
-"""What can be added: a text, a mapping with the fields of ``NewMemory``, such as a chat message, one of those, or a
-record of another store, also as its ``to_dict()``."""
+class Dumpable(Protocol):
+    """An object that says what is in it, such as those of pydantic."""
+
+    def model_dump(self) -> dict[str, Any]: ...
+
+
+Item: TypeAlias = "str | Mapping[str, Any] | NewMemory | MemoryRecord | Dumpable"
+"""What can be added: a text, a mapping with the fields of ``NewMemory``, one of those, a chat message, as a mapping or
+as the object of a library, or a record of another store, also as its ``to_dict()``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,10 @@ class Draft:
     """What it is put by, in its user's namespace; None for what is added."""
     if_version: int | None = None
     """The version that the record of the key must be at; 0: there must be none."""
+    form: Form | None = None
+    """What it is embedded by; None: by its content."""
+    data: str | None = None
+    """As JSON text, see ``types.data``."""
 
     def end(self, now: Micros) -> Micros | None:
         """When it is over if it is added now. What was over before stays so: it is stored and at once invisible."""
@@ -74,7 +85,7 @@ class Draft:
         return Draft(
             content, self.scope, self.role, self.kind, self.layer, self.metadata, self.metadata_limit, self.importance,
             self.ttl, self.occurred_at, self.id, self.dedupe, self.expires_at, self.skip_taken, self.key,
-            self.if_version,
+            self.if_version, form=self.form, data=self.data,
         )  # fmt: skip
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, SkipValidation, ValidationError, ValidationInfo, field_validator
 
 from agentmem.types.checks import check_instant, check_name
 from agentmem.types.clock import to_datetime
-from agentmem.types.enums import Id, Layer
+from agentmem.types.enums import Embed, Id, Layer, VectorLike
 from agentmem.types.errors import InvalidInputError, shown
 from agentmem.types.values import as_number
 
@@ -24,8 +24,8 @@ class NewMemory(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    content: str
-    """The text to remember."""
+    content: str = ""
+    """The text to remember; may be left out where there is ``data``."""
     user_id: Id | None = None
     """Whose memory it is."""
     agent_id: Id | None = None
@@ -50,6 +50,12 @@ class NewMemory(BaseModel):
     """One of your own, at most 512 characters, so that adding again is safe."""
     dedupe: bool | None = None
     """Whether a fact that is already there is not stored again; left out, see ``Memory.add``."""
+    embed: SkipValidation[Embed | None] = None
+    """What it is embedded by: its content (True), nothing (False), or a list of texts in its place."""
+    vector: SkipValidation[VectorLike | None] = None
+    """A vector of your own, or several, instead of an embedding."""
+    data: Any = None
+    """Any JSON to keep with it, see docs/data.md."""
 
     @field_validator("user_id", "agent_id", "run_id", "id", mode="before")
     @classmethod
@@ -82,6 +88,8 @@ class NewMemory(BaseModel):
             # pydantic would print it, whatever it is.
             if not isinstance(layer := values.get("layer"), (str, type(None))):
                 raise InvalidInputError(f"layer: must be one of the layers (got {shown(layer)})", field="layer")
+            if "content" not in values and values.get("data") is None:
+                raise InvalidInputError(f"content: Field required (got {shown(values)})", field="content")
             try:
                 super().__init__(**values)
             except ValidationError as exc:

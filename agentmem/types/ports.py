@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """What an index needs to know of a record; times in microseconds, ``vector`` as the bytes of normalised float32.
+    """What an index needs to know of a record; times in microseconds.
 
     ``user`` is the number of the record's owner: of its user or, in a namespace, of that. No number is both.
+    ``vector`` has the bytes of its embedding, normalised float32, and none where there is no embedding. Where there are
+    several it is the first, and ``said`` is empty, until ``Records.whole`` puts in all of them, one after the other,
+    and the texts that they are of, as far as the content does not say them. ``vectors`` is the column (see
+    ``types.forms``), ``body`` the version that has the texts.
     """
 
     row: int
@@ -41,6 +45,14 @@ class Entry(NamedTuple):
     version: int
     content: str
     vector: bytes
+    vectors: int
+    body: int | None
+    said: str = ""
+
+    @property
+    def words(self) -> str:
+        """The text that words are looked for in."""
+        return f"{self.content}\n{self.said}" if self.said else self.content
 
 
 @runtime_checkable
@@ -216,8 +228,9 @@ class Nearest(NamedTuple):
     """Vectors near to a query, nearest first, ties by row and part.
 
     ``rows`` and ``parts`` are int64, ``similarities`` float32 cosines in [-1, 1], each of shape ``(n,)``. A record may
-    have several vectors: part 0, 1, ... of it. ``applied`` is the event of the feed up to which the index was complete
-    when it was searched; 0 says that it cannot be relied on, and then there are none.
+    have several vectors: part 0, 1, ... of it, at most 256; or none. A row and a part together are the key of a vector:
+    where a record changes, all of its parts go, and those that it has then come. ``applied`` is the event of the feed
+    up to which the index was complete when it was searched; 0 says that it cannot be relied on: then there are none.
     """
 
     rows: Ints

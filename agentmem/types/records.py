@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 from agentmem.types.enums import EventType, Layer, Metadata
+from agentmem.types.forms import FormName
 from agentmem.types.plain import Plain, plain
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -53,6 +58,18 @@ class MemoryRecord(Plain):
     """Where it is kept, of its user's; empty for the root."""
     key: str | None = None
     """What it was put by, if it was; one record of a user's namespace has it."""
+    embedding: FormName = "content"
+    """What its vectors are of: its ``content``, other ``texts``, ``given`` by its caller; or it has ``none``."""
+    data: Any = None
+    """Any JSON that was stored with it; None where there is none, and where a read left it out."""
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The message for a chat API: as it was added, where that had more than a role and a text."""
+        data = self.data
+        if isinstance(data, dict) and ("role" in data or "type" in data or "kind" in data):
+            return cast("dict[str, Any]", data)
+        return {"role": self.role, "content": self.content}
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,7 +170,8 @@ class HitDetails(Plain):
     matched_terms: tuple[str, ...]
     """The query's terms that the memory has."""
     windows: int | None = None
-    """In how many parts the model read the text, to average them; None in keyword mode and if the model cannot tell."""
+    """In how many parts the model read the text, to average them; None in keyword mode, where it read none, and if it
+    cannot tell."""
     exact: float = 0.0
     """What the query's own words contribute to ``keyword``, which is the sum of ``exact``, ``similar``, ``context``."""
     similar: float = 0.0
@@ -166,6 +184,9 @@ class HitDetails(Plain):
     """The factor for memories that ask rather than tell."""
     similar_terms: tuple[str, ...] = ()
     """Terms of the memory that stand for one of the query's."""
+    part: int | None = None
+    """Which of the memory's vectors is nearest, from 0: of the texts that were embedded, or of those that its caller
+    gave. None where it has one or none."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +194,8 @@ class SearchHit(Plain):
     """One found memory.
 
     ``score`` in [0, 1] ranks hits of one query; ``similarity`` is the cosine between query and memory, in [-1, 1], and
-    can be compared between queries (``None`` in keyword mode, where nothing is embedded). With ``rank="similarity"``
+    can be compared between queries (``None`` in keyword mode, where nothing is embedded, and of a memory that has no
+    vector; of one that has several it is that of the nearest). With ``rank="similarity"``
     both are the cosine. ``details`` is set when
     ``explain=True``. What is asked for most often of the record is there without it, too: ``hit.content``.
     """
@@ -261,6 +283,29 @@ class SearchResults(list[SearchHit]):
         from pydantic import AfterValidator
 
         return handler.generate_schema(Annotated[list[SearchHit], AfterValidator(cls)])
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors(Plain):
+    """The vectors of one memory, as the store has them: of length one."""
+
+    id: str
+    """The memory's."""
+    embedding: FormName
+    """What they are of."""
+    vectors: NDArray[np.float32]
+    """Of shape ``(n, dim)``; n is 0 for a memory without any. A list of lists in ``to_dict()``."""
+    texts: tuple[str, ...] = ()
+    """The texts that were embedded in the place of the content, one for each vector, if that is what they are of."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values by name, JSON-ready."""
+        return {
+            "id": self.id,
+            "embedding": self.embedding,
+            "vectors": self.vectors.tolist(),
+            "texts": list(self.texts),
+        }
 
 
 @dataclass(frozen=True)

@@ -21,19 +21,19 @@ Options = type[AddOptions] | type[SearchOptions] | type[PageOptions]
 # For each call: its options, those of them that it does not take, and what it takes besides.
 CALLS: list[tuple[str, Options, set[str], set[str]]] = [
     ("add", AddOptions, set(), {"item"}),
-    ("add_many", AddOptions, {"id"}, {"items", "on_error", "on_conflict", "repair", "source"}),
-    ("add_stream", AddOptions, {"id"}, {"items", "chunk", "on_error", "on_conflict", "repair", "source"}),
+    ("add_many", AddOptions, {"vector", "id"}, {"items", "on_error", "on_conflict", "repair", "source"}),
+    ("add_stream", AddOptions, {"vector", "id"}, {"items", "chunk", "on_error", "on_conflict", "repair", "source"}),
     ("search", SearchOptions, set(), {"query"}),
     (
         "context",
         SearchOptions,
-        {"limit", "offset", "as_of", "rank", "explain"},
+        {"limit", "offset", "as_of", "rank", "vector", "explain", "data"},
         {"query", "max_tokens", "count_tokens"},
     ),
     ("page", PageOptions, set(), set()),
     ("iterate", PageOptions, {"limit", "offset", "cursor"}, set()),
-    ("count", PageOptions, {"order", "by", "limit", "offset", "cursor"}, set()),
-    ("distinct", PageOptions, {"order", "by", "limit", "offset", "cursor"}, {"field"}),
+    ("count", PageOptions, {"order", "by", "limit", "offset", "cursor", "data"}, set()),
+    ("distinct", PageOptions, {"order", "by", "limit", "offset", "cursor", "data"}, {"field"}),
 ]
 
 

@@ -7,6 +7,7 @@ import pytest
 from contracts.feed_copy import FeedCopyContract
 
 from agentmem.engine.engine import Engine
+from agentmem.indexes.nearest import nearest_records
 from agentmem.types.ports import Mask, Nearest, VectorIndex
 
 WORDS = "harbour lantern copper meadow winter engine paper violin garden river market silver".split()
@@ -34,12 +35,13 @@ class VectorIndexContract(FeedCopyContract):
         self.follow(engine)
         return engine
 
-    def truth(self, engine: Engine, query: np.ndarray, mask: Mask) -> list[tuple[float, int]]:
-        """Similarity and row of everything that the mask allows, best first."""
+    def truth(self, engine: Engine, query: np.ndarray, mask: Mask) -> list[tuple[float, int, int]]:
+        """Similarity, row and part of everything that the mask allows, best first."""
         found = engine.repository.owned_vectors(self.live(engine))
         return sorted(
-            (-float(np.frombuffer(vector, np.float32) @ query), row)
-            for row, (scope, vector) in found.items()
+            (-float(np.frombuffer(vector, np.float32) @ query), row, part)
+            for row, (scope, held) in found.items()
+            for part, vector in enumerate(held[at : at + 4 * len(query)] for at in range(0, len(held), 4 * len(query)))
             if all(want in (None, have) for want, have in zip(mask[:3], scope, strict=True))
             if mask.rows is None or row in mask.rows
         )
@@ -51,11 +53,11 @@ class VectorIndexContract(FeedCopyContract):
         assert found.applied == engine.repository.last_seq()
         assert len(found.rows) == min(k, len(truth))
         assert (found.rows.dtype, found.parts.dtype, found.similarities.dtype) == (np.int64, np.int64, np.float32)
-        assert not found.parts.any()
-        assert len(set(found.rows.tolist())) == len(found.rows)
-        by_row = {row: -negative for negative, row in truth}
-        for row, similarity in zip(found.rows.tolist(), found.similarities.tolist(), strict=True):
-            assert similarity == pytest.approx(by_row[row], abs=TOLERANCE)
+        keys = list(zip(found.rows.tolist(), found.parts.tolist(), strict=True))
+        assert len(set(keys)) == len(keys)
+        by_key = {(row, part): -negative for negative, row, part in truth}
+        for key, similarity in zip(keys, found.similarities.tolist(), strict=True):
+            assert similarity == pytest.approx(by_key[key], abs=TOLERANCE)
         assert (np.diff(found.similarities) <= TOLERANCE).all()
         if truth[:10]:
             worst = -truth[: min(10, k)][-1][0]
@@ -71,7 +73,7 @@ class VectorIndexContract(FeedCopyContract):
             self.agree(filled, "lantern harbour 3", k, mask)
 
     def test_rows_limit_before_the_cut(self, filled: Engine) -> None:
-        far = [row for _, row in self.truth(filled, filled.embedder.embed_query("violin 2"), Mask())[-30:]]
+        far = [row for _, row, _ in self.truth(filled, filled.embedder.embed_query("violin 2"), Mask())[-30:]]
         rows = np.array(sorted(far), np.int64)
         assert set(self.agree(filled, "violin 2", 10, Mask(rows=rows)).rows.tolist()) <= set(far)
         some = Mask(user=filled.repository.names.find(filled.repository.db, "ana"), rows=rows)
@@ -85,6 +87,54 @@ class VectorIndexContract(FeedCopyContract):
         self.memory.update(changed.id, content="copper copper copper")
         self.follow(filled)
         self.agree(filled, "copper", 200, Mask())
+
+    def several(self) -> list[str]:
+        """Records with some texts each, one with as many as there may be, and some without a vector."""
+        texts = [[f"{WORDS[n]} {WORDS[n - part]} {part}" for part in range(n % 4 + 1)] for n in range(12)]
+        texts.append([f"{WORDS[n % 12]} {n}" for n in range(256)])
+        items = [{"content": f"letter {n}", "embed": each} for n, each in enumerate(texts)]
+        items += [{"content": f"note {n}", "embed": False} for n in range(5)]
+        return [one.id for one in self.memory.add_many(items, user_id="ana")]
+
+    def test_records_with_several_vectors_or_none(self, filled: Engine) -> None:
+        ids = self.several()
+        self.follow(filled)
+        ana = filled.repository.names.find(filled.repository.db, "ana")
+        for text in ("copper 7", "lantern engine 1", "violin"):
+            for k in (1, 10, 200, 1_000):
+                self.agree(filled, text, k, Mask(user=ana))
+        rows = np.array([row for row in self.live(filled) if row > 150], np.int64)
+        assert self.agree(filled, "river 3", 1_000, Mask(rows=rows)).parts.any()
+        copy = self.copy_of(filled)
+        assert copy.check() == []
+        # Fewer, more, none, one again: what was there goes with all of its parts.
+        self.memory.update(ids[-6], embed=["only this one", "and that"])
+        self.memory.update(ids[3], embed=[f"silver {n}" for n in range(9)])
+        self.memory.update(ids[7], embed=False)
+        self.memory.update(ids[11], embed=True)
+        self.memory.update(ids[-1], vector=np.eye(1, filled.embedder.dim)[0])
+        self.memory.delete(ids[2])
+        self.memory.erase(ids[6])
+        self.follow(filled)
+        assert copy.check() == []
+        self.agree(filled, "silver 3", 1_000, Mask())
+        self.memory.restore(ids[2])
+        self.memory.delete(ids[-6])
+        self.follow(filled)
+        assert copy.check() == []
+        self.agree(filled, "market", 1_000, Mask(user=ana))
+        copy.reset()
+        self.follow(filled)
+        assert copy.check() == []
+        self.agree(filled, "market", 1_000, Mask(user=ana))
+
+    def test_one_record_crowds_out_no_others(self, filled: Engine) -> None:
+        self.memory.add("a book about copper", user_id="ana", embed=[f"copper {n}" for n in range(256)])
+        self.follow(filled)
+        query = filled.embedder.embed_query("copper")
+        for k in (1, 5, 40, 80):
+            near, _ = nearest_records(self.copy_of(filled), query, k, Mask())
+            assert len(set(near.rows.tolist())) >= k
 
     def test_nothing_is_found_where_nothing_is(self, engine: Engine) -> None:
         query = np.zeros(engine.embedder.dim, np.float32)
