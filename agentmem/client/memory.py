@@ -210,9 +210,8 @@ class Memory:
         )  # fmt: skip
         defaults = self._border.defaults(options)
         engine = self.handle.engine()
-        return operations.add.results(
-            engine, operations.add.submit(engine, self._border.draft(item, defaults)).result()
-        )[0]
+        drafts = self._border.draft(item, defaults)
+        return operations.add.results(engine, operations.add.submit(engine, drafts, here=True).result())[0]
 
     def add_many(
         self,
@@ -260,7 +259,7 @@ class Memory:
         )
         engine = self.handle.engine()
         checked = importing.check(check_batch(items), 0)
-        created = operations.add.submit(engine, checked.drafts, 0).result()
+        created = operations.add.submit(engine, checked.drafts, 0, here=True).result()
         return operations.add.results(engine, created, checked.skipped, checked.indexes)
 
     def add_stream(
@@ -369,7 +368,7 @@ class Memory:
         defaults = self._border.defaults(options)
         engine = self.handle.engine()
         drafts = [self._border.keyed(key, content, defaults, if_version)]
-        return operations.add.results(engine, operations.add.submit_puts(engine, drafts).result())[0]
+        return operations.add.results(engine, operations.add.submit_puts(engine, drafts, here=True).result())[0]
 
     def put_many(
         self,
@@ -401,7 +400,7 @@ class Memory:
         defaults = self._border.defaults(options)
         engine = self.handle.engine()
         drafts = self._border.keyed_batch(items, defaults)
-        return operations.add.results(engine, operations.add.submit_puts(engine, drafts, 0).result())
+        return operations.add.results(engine, operations.add.submit_puts(engine, drafts, 0, here=True).result())
 
     # -- finding -----------------------------------------------------------------------------------------------------
 

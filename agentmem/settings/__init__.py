@@ -149,7 +149,7 @@ class Performance(_Section):
     batch_timeout_ms: float = Field(default=100, ge=0, le=60_000)
     """Longest that a request may wait for company; a bound that always holds, since none waits."""
     embed_threads: int = Field(default=2, ge=1, le=64)
-    """Threads that embed at the same time."""
+    """Threads that embed at the same time; a blocking caller who is alone may embed on its own."""
     embedding_cache_size: int = Field(default=10_000, ge=0)
     """Embeddings kept in memory, least recently used out first."""
 
