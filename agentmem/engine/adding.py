@@ -59,7 +59,6 @@ class Adding:
         if not drafts:
             future.set_result([])
             return future
-<<<<<<< HEAD
         for at, draft in enumerate(drafts):
             if draft.form is not None:
                 self.check_given(draft.form, None if first_index is None else first_index + at)
@@ -70,28 +69,11 @@ class Adding:
         def fail(exc: Exception) -> None:
             _fail(future, placed(exc, first_index, drafts))
 
-        self.batcher.submit(Job(texts_of(drafts), deliver, fail, future.cancelled))
-||||||| parent of 01f43fd (A blocking caller who is alone embeds on its own thread; what our own models return is checked once)
-        self.batcher.submit(
-            Job(
-                texts=[draft.content for draft in drafts],
-                deliver=lambda number, vectors: self._store(work(drafts, vectors, number, self._embed, future), after),
-                fail=lambda exc: _fail(future, placed(exc, first_index)),
-                cancelled=future.cancelled,
-            )
-        )
-=======
-        job = Job(
-            texts=[draft.content for draft in drafts],
-            deliver=lambda number, vectors: self._store(work(drafts, vectors, number, self._embed, future), after),
-            fail=lambda exc: _fail(future, placed(exc, first_index)),
-            cancelled=future.cancelled,
-        )
+        job = Job(texts_of(drafts), deliver, fail, future.cancelled)
         # A caller's own model may hold a lock, for which an add on top of this one would wait for ever.
-        alone = here and len(drafts) <= FEW_TEXTS and is_ours(self._model()[1])
+        alone = here and len(job.texts) <= FEW_TEXTS and is_ours(self._model()[1])
         if not (alone and self.batcher.embed_here(job)):
             self.batcher.submit(job)
->>>>>>> 01f43fd (A blocking caller who is alone embeds on its own thread; what our own models return is checked once)
         return future
 
     def check_given(self, form: Form | None, index: int | None = None) -> None:
