@@ -209,7 +209,7 @@ class Memory:
             embed=embed, vector=vector, id=id, dedupe=dedupe, data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
-        engine = self.handle.engine()
+        engine = self.handle.engine(to_commit=True)
         drafts = self._border.draft(item, defaults)
         return operations.add.results(engine, operations.add.submit(engine, drafts, here=True).result())[0]
 
@@ -257,7 +257,7 @@ class Memory:
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
         )
-        engine = self.handle.engine()
+        engine = self.handle.engine(to_commit=True)
         checked = importing.check(check_batch(items), 0)
         created = operations.add.submit(engine, checked.drafts, 0, here=True).result()
         return operations.add.results(engine, created, checked.skipped, checked.indexes)
@@ -366,7 +366,7 @@ class Memory:
             data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
-        engine = self.handle.engine()
+        engine = self.handle.engine(to_commit=True)
         drafts = [self._border.keyed(key, content, defaults, if_version)]
         return operations.add.results(engine, operations.add.submit_puts(engine, drafts, here=True).result())[0]
 
@@ -398,7 +398,7 @@ class Memory:
             metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
-        engine = self.handle.engine()
+        engine = self.handle.engine(to_commit=True)
         drafts = self._border.keyed_batch(items, defaults)
         return operations.add.results(engine, operations.add.submit_puts(engine, drafts, 0, here=True).result())
 
