@@ -29,7 +29,11 @@ GROUPS = {
     "SweepReport Move Explanation Requirement",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "ModelMismatchError EmbeddingError CapacityError ClosedError MissingExtraError StoreError StoreLockedError "
-    "StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError DiskFullError",
+    "StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError DiskFullError "
+    "agentmem.errors.ArchiveError agentmem.errors.ObjectNotFoundError agentmem.errors.ObjectExistsError "
+    "agentmem.errors.ObjectChangedError agentmem.errors.ArchiveUnavailableError "
+    "agentmem.errors.ArchiveAccessError agentmem.errors.ArchiveCorruptError "
+    "agentmem.errors.ArchiveVersionError agentmem.errors.ArchiveKeyError",
     "Embedding models": "agentmem.embedding.open_embedder Embedder agentmem.ports.RemoteEmbedder "
     "agentmem.embedding.FunctionEmbedder agentmem.ports.Windowed",
     "Configuration": "Settings agentmem.settings.Layers agentmem.settings.Interact agentmem.settings.Insights "
