@@ -279,3 +279,20 @@ def test_what_is_no_url(url: str, says: str) -> None:
     with pytest.raises(InvalidInputError, match=says) as caught:
         open_objects(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_keyring_in_a_bucket(moto_port: int) -> None:
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
+    from agentmem.archive.keyring import KeyRing
+    from agentmem.archive.masterkey import MasterKey
+
+    plain, versioned = f"k-{uuid4()}", f"k-{uuid4()}"
+    s3_bucket(moto_port, plain)
+    s3_bucket(moto_port, versioned, versioned=True)
+    ring = KeyRing.open(s3(moto_port, plain), MasterKey(b"m" * 32))
+    tag = ring.key_for("ana").tag
+    ring.rotate(MasterKey(b"n" * 32))
+    assert KeyRing.open(s3(moto_port, plain), MasterKey(b"n" * 32)).delete("ana")
+    assert (ring.keys_of("ana"), ring.deleted()) == ([], {tag})
+    with pytest.raises(ArchiveError, match="without versioning"):
+        KeyRing.open(s3(moto_port, versioned), MasterKey(b"m" * 32))
