@@ -119,8 +119,8 @@ class Handle:
         """The engine, opened now if need be; ``any_model`` as for ``sharing.acquire``.
 
         Raises ``ClosedError`` after ``close``, in a process that was forked since it was opened ``StoreError``, and
-        ``StoreGoneError`` once the path leads to another store or to none, unless ``even_gone``. With ``to_commit``, for
-        what ends in a commit, that is left to the commit where the path is the engine's own, which it looks at anyway.
+        ``StoreGoneError`` once the path leads to another store or to none, unless ``even_gone``. With ``to_commit``,
+        for what ends in a commit, that is left to it where the path is the engine's own: it looks at that anyway.
         """
         lease = self._lease or self._open(any_model)
         if lease.pid != os.getpid():
