@@ -197,11 +197,11 @@ class Memory:
         instead, or up to 256 of them, of the model's dimension; it is normalised. See docs/vectors.md.
 
         A plain fact (no role, no run, no data, no id of yours) that is already there is not stored again; ``dedupe``
-        overrides that. It is the same fact if scope, kind, ``occurred_at`` and the words are the same. Saying it again never
-        shortens its life: the later end and the higher layer win (no ``ttl`` is for good), its time in its layer begins
-        anew, and metadata and importance are merged as by ``update``; what ``embed`` or ``vector`` says, if either is
-        given, takes the place of what was. The result has the status ``"refreshed"``, or
-        ``"duplicate"`` if this brought nothing new. The same goes for the same content under the same ``id`` and scope,
+        overrides that. It is the same fact if scope, kind, ``occurred_at`` and the words are the same. Saying it again
+        never shortens its life: the later end and the higher layer win (no ``ttl`` is for good), its time in its layer
+        begins anew, and metadata and importance are merged as by ``update``; what ``embed`` or ``vector`` says, if
+        either is given, takes the place of what was. The result has the status ``"refreshed"``, or ``"duplicate"`` if
+        this brought nothing new. The same goes for the same content under the same ``id`` and scope,
         so that a call with an id can be repeated safely; its data must then be the same, too, if any is given.
 
         Raises ``InvalidInputError``, ``ScopeError``, ``ConflictError`` (the id is taken), ``EmbeddingError``,
