@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from inspecting import files_with
 
-from agentmem import AsyncMemory, InvalidInputError, Memory, NewMemory, Settings
+from agentmem import AsyncMemory, InvalidInputError, Memory, NewMemory, NotFoundError, Settings
 
 DIM = HashEmbedder.dim
 AXES = np.eye(DIM)
@@ -389,7 +389,8 @@ def test_the_history_says_how_it_was_embedded(memory: Memory) -> None:
     for n in range(12):
         memory.update(id, embed=[f"text {n}"])
     assert memory.restore(id, version=memory.get(id).version - 3).embedding == "texts"  # pyright: ignore[reportOptionalMemberAccess]
-    assert memory.restore(id, version=1).content == "one"  # whose texts are no longer kept
+    with pytest.raises(NotFoundError, match="version 1 no more"):
+        memory.restore(id, version=1)
     assert memory.verify().problems == []
 
 
