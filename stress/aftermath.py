@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agentmem import ALL, Memory, MemoryRecord, NotFoundError
-from stress.victim import text_of
+from stress.victim import data_of, text_of
 
 SAMPLE = 40
 HISTORIES = 300
@@ -144,6 +144,8 @@ class Aftermath:
             if record.id in seen:
                 self.found.wrong("duplicated", f"id {record.id} was read twice")
             seen[record.id] = record
+            if not _has_its_data(record):
+                self.found.wrong("altered", f"{record.id} has the data {str(record.data)[:80]}")
         self._resolve(memory, seen)
         texts = Counter((record.user_id, record.content) for record in seen.values())
         for (user, text), count in texts.items():
@@ -269,3 +271,11 @@ class Aftermath:
             self.found.wrong("unclean", "; ".join(report.problems))
         if (report.counts["records"], report.counts["lancedb"]) != (live, live):
             self.found.wrong("unclean", f"{report.counts}, expected {live} live records")
+
+
+def _has_its_data(record: MemoryRecord) -> bool:
+    """Whether the data is what was added with the text, or what an update brought since."""
+    if "op" not in record.metadata:
+        return record.data is None or "revision" in record.data
+    n, item, _ = record.metadata["op"]
+    return record.data == data_of(n, item) or (record.data is not None and list(record.data) == ["revision"])

@@ -51,6 +51,10 @@ POINTS: dict[str, Point] = {
     "add: before commit": Point(_COMMIT + "GroupCommit._patiently", before=True, sql="COMMIT"),
     "add: committed, not synced": Point(_COMMIT + "GroupCommit._patiently", sql="COMMIT"),
     "add: synced, not acknowledged": Point("agentmem.stores.log:WriteAheadLog.sync"),
+    # data
+    "data: record in, body not": Point("agentmem.stores.bodies:write", before=True),
+    "data: body half in": Point(_INSERT, sql="INSERT OR REPLACE INTO bodies"),
+    "data: new body in, old ones not gone": Point(_MANY, sql="DELETE FROM bodies WHERE row = ? AND version <", most=10),
     # changing
     "update: vector in, record not": Point(_EXECUTE, sql="UPDATE embeddings_"),
     "update: record in, history not": Point(_EXECUTE, sql="UPDATE records SET"),

@@ -64,6 +64,13 @@ def text_of(n: int, item: int, revision: int = 0) -> str:
     return f"x{n}y{item}z{revision} {' '.join(pick.sample(WORDS, 4))}"
 
 
+def data_of(n: int, item: int) -> dict[str, Any] | None:
+    """What an item keeps besides its text: most nothing, some a little, few more than one statement writes."""
+    if item % 4:
+        return None
+    return {"op": [n, item], "pad": "d" * (300_000 if n % 11 == 0 and item == 0 else 20)}
+
+
 @dataclass
 class Task:
     """What the child is to do."""
@@ -186,6 +193,8 @@ class Victim:
         if do == "repeat":
             record = self.memory.get(id)
             assert record is not None
+            if record.data is not None:
+                return  # with data, it would be another one
             n = self.begin(do, id=id)
             item = {
                 "content": f"{record.content} ",
@@ -197,7 +206,8 @@ class Victim:
             return
         if do == "update":
             n = self.begin(do, id=id)
-            self.attempt(n, lambda: {"version": self.memory.update(id, content=text_of(n, 0, 1)).version})
+            more = {"data": {"revision": n}} if pick.random() < 0.5 else {}
+            self.attempt(n, lambda: {"version": self.memory.update(id, content=text_of(n, 0, 1), **more).version})
             return
         n = self.begin(do, id=id)
         if do == "delete":
@@ -283,7 +293,8 @@ class Victim:
 
 
 def _item(n: int, item: int, size: int) -> dict[str, Any]:
-    return {"content": text_of(n, item), "metadata": {"op": [n, item, size]}}
+    data = data_of(n, item)
+    return {"content": text_of(n, item), "metadata": {"op": [n, item, size]}} | ({} if data is None else {"data": data})
 
 
 if __name__ == "__main__":

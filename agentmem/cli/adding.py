@@ -92,7 +92,7 @@ def add(
 ) -> None:
     alone = text is None and file is None and data is not None
     if (text is None) == (file is None) and not alone:
-        raise typer.BadParameter("give either TEXT (or - for standard input) or --file")
+        raise typer.BadParameter("give either TEXT (or - for standard input) or --file; with --data neither is needed")
     many = text == "-" or file is not None
     if many and id is not None:
         raise typer.BadParameter("--id belongs to one memory; in a JSON Lines file, give each line an 'id'")

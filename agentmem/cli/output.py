@@ -23,6 +23,8 @@ _BECAME = {"added": "Added", "refreshed": "Refreshed:", "duplicate": "Already th
 """What became of what was added, by its status."""
 _LISTED = 1_000
 """Characters of a memory that a list shows; ``get`` shows all."""
+_BRIEF = 200
+"""Characters of the data of a memory without a text, in its place."""
 _SHOWN = 20
 """Lines that were left out, as a table shows them; the rest is counted."""
 
@@ -230,7 +232,8 @@ def _whose(record: MemoryRecord) -> str:
 
 
 def _what(record: MemoryRecord) -> str:
-    return f"{record.role}: {record.content}" if record.role else record.content
+    text = record.content if record.content or record.data is None else _dumps(record.data)[:_BRIEF]
+    return f"{record.role}: {text}" if record.role else text
 
 
 def _start(text: str) -> str:

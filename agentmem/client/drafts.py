@@ -76,9 +76,11 @@ def draft(item: object, defaults: AddOptions, settings: Settings) -> Draft:
         strange = [key for key in unknown if not is_usual(key) and (not _may_be_more(key) or "role" not in given)]
         if strange:
             raise _unknown("record" if "record" in unknown else strange[0])
-        message = as_message(said, _FIELDS, defaults.role)
-        if message is not None:
-            return _of_message(message, given, defaults, settings)
+        content = given.get("content")
+        if unknown or not isinstance(content, str) or not content.strip():
+            message = as_message(said, _FIELDS, defaults.role)
+            if message is not None:
+                return _of_message(message, given, defaults, settings)
         if unknown:
             raise _unknown(unknown[0])
         if "content" not in given and given.get("data", defaults.data) is None:
@@ -92,10 +94,7 @@ def draft(item: object, defaults: AddOptions, settings: Settings) -> Draft:
             field="item",
         )
     content = given.pop("content", None)
-    values: dict[str, Any] = {name: given.get(name, getattr(defaults, name)) for name in _NAMES}
-    if "embed" in given or "vector" in given:  # what it says itself goes before
-        values.update(embed=given.get("embed"), vector=given.get("vector"))
-    return _draft(content, AddOptions(**values), settings)
+    return _draft(content, _options(given, defaults), settings)
 
 
 def _of_message(message: Message, given: Mapping[str, object], defaults: AddOptions, settings: Settings) -> Draft:
@@ -105,8 +104,15 @@ def _of_message(message: Message, given: Mapping[str, object], defaults: AddOpti
         said.pop("id", None)
     if message.data is not None and defaults.data is not None:
         raise InvalidInputError("what a message has besides its text is its data; leave data out", field="data")
-    values: dict[str, Any] = {name: said.get(name, getattr(defaults, name)) for name in _NAMES}
-    return _draft(message.text, AddOptions(**values), settings, message.data)
+    return _draft(message.text, _options(said, defaults), settings, message.data)
+
+
+def _options(given: Mapping[str, object], defaults: AddOptions) -> AddOptions:
+    """What an item says of itself, and else the arguments."""
+    values: dict[str, Any] = {name: given.get(name, getattr(defaults, name)) for name in _NAMES}
+    if "embed" in given or "vector" in given:  # what it says itself goes before
+        values.update(embed=given.get("embed"), vector=given.get("vector"))
+    return AddOptions(**values)
 
 
 def _may_be_more(field: object) -> bool:

@@ -183,22 +183,26 @@ class Memory:
     ) -> AddResult:
         """Remember one thing; returns once it is durable, and the very next search finds it.
 
-        ``item`` is text, a chat message ``{"role": ..., "content": ...}``, or a ``NewMemory``; what it says itself goes
-        before the arguments. ``importance`` is in [0, 1]; ``ttl`` (seconds or a timedelta) is a promise: from then on
-        the record is invisible. ``occurred_at`` is when it happened, if not now.
+        ``item`` is text, a chat message, as a dict ``{"role": ..., "content": ...}`` or as the object of a chat API's
+        library, or a ``NewMemory``; what it says itself goes before the arguments. ``importance`` is in [0, 1]; ``ttl``
+        (seconds or a timedelta) is a promise: from then on the record is invisible. ``occurred_at`` is when it
+        happened, if not now.
+
+        ``data`` is any JSON of up to 16 MiB, which comes back as it was; the content may then be left out
+        (``add({}, data=...)``). What a message has besides role and text is its data. See docs/data.md.
 
         ``embed`` is what it is found by in a search by meaning: its content (True, as it is without it), nothing
         (False: no vector is made, and only its words find it), or a list of up to 256 texts in the place of the
         content, of which the nearest to a query counts; their words find it, too. ``vector`` is a vector of your own
         instead, or up to 256 of them, of the model's dimension; it is normalised. See docs/vectors.md.
 
-        A plain fact (no role, no run, no id of yours) that is already there is not stored again; ``dedupe`` overrides
-        that. It is the same fact if scope, kind, ``occurred_at`` and the words are the same. Saying it again never
-        shortens its life: the later end and the higher layer win (no ``ttl`` is for good), its time in its layer begins
-        anew, and metadata and importance are merged as by ``update``; what ``embed`` or ``vector`` says, if either is
-        given, takes the place of what was. The result has the status ``"refreshed"``, or
-        ``"duplicate"`` if this brought nothing new. The same goes for the same content under the same ``id`` and scope,
-        so that a call with an id can be repeated safely.
+        A plain fact (no role, no run, no data, no id of yours) that is already there is not stored again; ``dedupe``
+        overrides that. It is the same fact if scope, kind, ``occurred_at`` and the words are the same. Saying it again
+        never shortens its life: the later end and the higher layer win (no ``ttl`` is for good), its time in its layer
+        begins anew, and metadata and importance are merged as by ``update``; what ``embed`` or ``vector`` says, if
+        either is given, takes the place of what was. The result has the status ``"refreshed"``, or ``"duplicate"`` if
+        this brought nothing new. The same goes for the same content under the same ``id`` and scope,
+        so that a call with an id can be repeated safely; its data must then be the same, too, if any is given.
 
         Raises ``InvalidInputError``, ``ScopeError``, ``ConflictError`` (the id is taken), ``EmbeddingError``,
         ``StoreError``.
@@ -352,7 +356,7 @@ class Memory:
 
         A key is text of up to 2 KiB, and one record of a user's ``namespace`` has it: it belongs to no agent and no
         run, which are only said of the record. Nothing is deduplicated; each put is a version, with its event in the
-        history. The status is ``"added"`` or ``"replaced"``.
+        history. The status is ``"added"`` or ``"replaced"``. With ``data``, any JSON, there need be no ``content``.
 
         ``if_version`` makes it conditional on the version that was read; 0 means that there must be none. A key that
         was deleted, has expired or was erased is free again, and goes on with its version: who still knows one of
@@ -440,7 +444,7 @@ class Memory:
 
         ``rank="similarity"`` orders by the plain cosine: no words, no bonus for what is recent, important or well
         rated, nothing cut off at 0; a hit's ``score`` is then its ``similarity``, in [-1, 1]. ``explain`` gives each
-        hit ``details`` and the result its ``trace``.
+        hit ``details`` and the result its ``trace``. With ``data=False`` hits come without their data.
 
         ``vector`` is one of your own to compare with, instead of the query's embedding; without a ``query`` words have
         no say. A memory with several vectors counts by the nearest one. One that has none is found by its words only:
@@ -512,7 +516,8 @@ class Memory:
         """The last ``limit`` records of a conversation, oldest first.
 
         They come in the order in which they happened, also where they were added in another one: by ``occurred_at``,
-        and what has none where it was added. ``by="added"`` follows the order of adding alone.
+        and what has none where it was added. ``by="added"`` follows the order of adding alone. ``record.message`` is
+        the message for a chat API; with ``data=False`` only its role and its text are read.
         """
         return self._border.recent(
             PageOptions(
@@ -532,7 +537,8 @@ class Memory:
     ) -> MemoryRecord | None:
         """The record with this id, or None if there is none (here), or it is deleted or expired.
 
-        With ``key`` instead, the one that was put by it, in the ``namespace`` of the user.
+        With ``key`` instead, the one that was put by it, in the ``namespace`` of the user. ``data=False`` leaves its
+        data out.
 
         With ``deleted=True`` also one that was deleted or has expired, as long as ``restore`` can bring it back;
         ``updated_at`` is when it went. Looking at such a record is no use of it. Not with ``key``: what is gone has
@@ -581,7 +587,7 @@ class Memory:
 
         ``offset`` passes over that many records, for a page that was chosen by its number. It is meant for small
         numbers: they are walked over each time, and what is added meanwhile shifts the rest, as it does not with a
-        ``cursor``. Both at once are refused.
+        ``cursor``. Both at once are refused. ``data=False`` leaves out the data that records have.
         """
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
@@ -761,7 +767,8 @@ class Memory:
 
         ``metadata`` is merged key by key (None removes a key; None for the whole removes all); with ``merge=False`` it
         replaces what is there, and is kept as ``add`` would keep it. ``ttl`` counts from now; None removes the limit.
-        ``if_version`` makes the change conditional on the version that was read.
+        ``if_version`` makes the change conditional on the version that was read. ``data`` takes the place of what was;
+        None removes it. Of a record with data the ``content`` may be removed (None).
 
         A new content is embedded, unless other texts or vectors of yours stand for it: those stay as they are, until
         ``embed`` or ``vector`` brings others; ``embed=True`` is the content's embedding again.

@@ -242,6 +242,10 @@ class SearchHit(Plain):
         return self.record.metadata
 
     @property
+    def data(self) -> Any:
+        return self.record.data
+
+    @property
     def created_at(self) -> datetime:
         return self.record.created_at
 

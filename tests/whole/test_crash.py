@@ -109,7 +109,7 @@ def until(done):
 path, seen = Path(sys.argv[1]), watch()
 with Memory(path, settings=settings_of(200), embedder=HashedWords()) as memory:
     ids = [one.id for one in memory.add_many([text_of(1, n) for n in range(600)], user_id="ana")]
-    memory.update(ids[0], content=text_of(2, 0))
+    memory.update(ids[0], content=text_of(2, 0), data=[1])
     memory.delete(ids[1])
     memory.erase(ids[2])
     memory.search(text_of(1, 7), user_id="ana")
