@@ -8,17 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Any, TypeAlias
-from unicodedata import normalize
 
 from typing_extensions import override
 
 from agentmem.stores import accounting, bodies, documents, embeddings, forms, meta, spaces
-from agentmem.stores.connection import CHUNK, Connection, Value
-from agentmem.stores.facts import canonical, checksum, fact_key, first_fact_key, key_of
+from agentmem.stores.connection import Connection, Value
+from agentmem.stores.facts import checksum, fact_key, key_of
+from agentmem.stores.known import known_facts
 from agentmem.stores.names import Names
-from agentmem.stores.records import COLUMNS, LIVE_ONLY, STANDING, Records
+from agentmem.stores.records import COLUMNS, STANDING, Records
 from agentmem.stores.repetition import as_far_as_there_is_room, id_in_use, news, repeats
 from agentmem.stores.rows import (
     Created,
@@ -26,7 +25,6 @@ from agentmem.stores.rows import (
     Patch,
     ScopeKey,
     Stored,
-    expired,
     not_found,
     restorable,
     version_conflict,
@@ -102,7 +100,7 @@ class Repository(Records):
             for scope, d in zip(scopes, drafts, strict=True)
         ]
         by_id = self._existing_ids(spelling for d in drafts if d.id is not None for spelling in spellings(d.id))
-        by_key = self._existing_facts(drafts, scopes, keys, now)
+        by_key = known_facts(self, drafts, scopes, keys, now, first_keys=self._has_first_keys())
         fresh_ids = iter(uuid7s(sum(draft.id is None for draft in drafts), now))
         row = self.last_row() + 1
         outcomes: list[Created] = []
@@ -403,56 +401,10 @@ class Repository(Records):
         found = self.db.select_in(f"SELECT {COLUMNS} FROM records r WHERE r.id IN ({{}})", ids)
         return {stored.id: stored for stored in map(Stored._make, found)}
 
-    def _existing_facts(
-        self,
-        drafts: Sequence[Draft],
-        scopes: Sequence[Numbers],
-        keys: Sequence[bytes | None],
-        now: Micros,
-    ) -> dict[bytes, Stored]:
-        """Visible records by the keys of drafts that say the same; the oldest where there are several."""
-        wanted: dict[tuple[int, bytes], list[tuple[bytes, Micros | None]]] = {}
-        for draft, scope, key in zip(drafts, scopes, keys, strict=True):
-            if key is not None:
-                from_before = not scope[3] and self._has_first_keys()
-                known_as = (key, *self._first_keys_of(draft, scope)) if from_before else (key,)
-                for name in known_as:
-                    wanted.setdefault((scope[0], name), []).append((key, draft.occurred_at))
-        found: dict[bytes, Stored] = {}
-        pairs, rows = list(wanted), list[int]()
-        for start in range(0, len(pairs), CHUNK):
-            chunk = pairs[start : start + CHUNK]
-            # The rest of a record only where there is one: each column that a statement names costs half a microsecond.
-            rows += chain.from_iterable(
-                self.db.execute(
-                    f"WITH wanted (user, key) AS (VALUES {','.join(['(?,?)'] * len(chunk))}) "
-                    "SELECT r.row FROM wanted w CROSS JOIN records r ON r.user = w.user AND r.fingerprint = w.key "
-                    f"WHERE {LIVE_ONLY} AND r.fingerprint IS NOT NULL",
-                    tuple(chain.from_iterable(chunk)),
-                )
-            )
-        for stored in self.find_rows(rows):
-            if stored.fingerprint is None or expired(stored, now):
-                continue
-            for key, occurred_at in wanted[stored.user, stored.fingerprint]:
-                # Keys by the first rule say nothing of the time.
-                if stored.occurred_at == occurred_at and (key not in found or stored.row < found[key].row):
-                    found[key] = stored
-        return found
-
     def _has_first_keys(self) -> bool:
         if self._first_keys is None:
             self._first_keys = bool(int(self.meta(meta.FIRST_KEYS) or 0))
         return self._first_keys
-
-    @staticmethod
-    def _first_keys_of(draft: Draft, scope: Numbers) -> set[bytes]:
-        """Under which keys the fact may be found that was stored when those were made of the text as it was."""
-        text = canonical(draft.content)
-        return {
-            first_fact_key(scope, draft.role, draft.kind, each)
-            for each in (draft.content, text, normalize("NFD", text))
-        }  # fmt: skip
 
 
 _SILENT = ("state", "aged_from", "body_size", "fingerprint")
