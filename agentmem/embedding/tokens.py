@@ -59,10 +59,11 @@ class Tokens:
         try:
             return list(chain.from_iterable(map(known.__getitem__, words)))
         except KeyError:
-            new = list({word for word in words if word not in known})
+            new = {word for word in words if word not in known}
             if max(map(len, new)) > _LONGEST_KEPT:
                 return self._encode([text])[0]
-            known.update(zip(new, self._encode(new), strict=True))
+            # One at a time: for several, the tokenizer wakes threads of its own.
+            known.update((word, self._encode([word])[0]) for word in new)
             return list(chain.from_iterable(map(known.__getitem__, words)))
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
