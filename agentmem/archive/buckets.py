@@ -40,6 +40,8 @@ _PARTS_AT_ONCE = 4
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _LATER = frozenset({408, 416, 425, 429, 500, 502, 503, 504})
+# Of an endpoint that cannot be asked at all; these do not pass, either.
+_NEVER = ("builder error", "invalid peer certificate", "InvalidCertificate")
 _CODE = re.compile(r"<Code>([^<]*)</Code>|\"code\": *\"?([^\",}]*)")
 _LONGEST = 300
 # What obstore asks in the query may be a signature.
@@ -301,7 +303,7 @@ class BucketObjects(Objects):
 
     def _open(self, options: Mapping[str, str], retries: int) -> Any:
         client = {"connect_timeout": _CONNECT, "read_timeout": _SILENCE, "timeout": _REQUEST}
-        if any(value.startswith("http://") for value in options.values()):
+        if any(value.startswith("http://") for value in options.values()) or _http_is_allowed(self._url):
             client["allow_http"] = "true"
         backoff = {"init_backoff": timedelta(seconds=1), "max_backoff": timedelta(seconds=60), "base": 2}
         try:
@@ -327,6 +329,12 @@ class BucketObjects(Objects):
                 yield
             except (self._obstore.exceptions.BaseError, OSError) as exc:
                 raise _mapped(exc, self._obstore.exceptions, f"cannot {doing} {self.url}/{key}") from exc
+
+
+def _http_is_allowed(url: str) -> bool:
+    """obstore takes everything else from the environment, but not this."""
+    name = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE_STORAGE"}[url.partition(":")[0]]
+    return os.environ.get(f"{name}_ALLOW_HTTP", "").lower() in ("1", "true", "yes")
 
 
 def _obstore() -> Any:
@@ -378,6 +386,11 @@ def _mapped(exc: BaseException, errors: ModuleType, what: str) -> ArchiveError:
         return ArchiveAccessError(f"{text}; check the credentials and what they allow")
     if status == 404:
         return ObjectNotFoundError(text)
+    if any(sign in str(exc) for sign in _NEVER):
+        return ArchiveError(
+            f"{text}; check the endpoint and its certificate. One without TLS has to be allowed: AWS_ALLOW_HTTP=true "
+            "(GOOGLE_ALLOW_HTTP, AZURE_STORAGE_ALLOW_HTTP) in the environment"
+        )
     if status in _LATER or "RequestTimeout" in str(exc) or (status is None and isinstance(exc, errors.GenericError)):
         return ArchiveUnavailableError(text)
     return ArchiveError(text)

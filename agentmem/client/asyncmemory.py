@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 
 from agentmem import operations
+from agentmem.client.backups import AsyncBackupClient
 from agentmem.client.border import ITERATED, Border, words_only
 from agentmem.client.checks import check_batch, check_chunk, check_stream
 from agentmem.client.drafts import is_light
@@ -745,6 +746,11 @@ class AsyncMemory:
     def lifecycle(self) -> AsyncLifecycleClient:
         """See ``Memory.lifecycle``."""
         return AsyncLifecycleClient(self._blocking.lifecycle, self._wait)
+
+    @property
+    def backup(self) -> AsyncBackupClient:
+        """See ``Memory.backup``."""
+        return AsyncBackupClient(self._blocking.backup, self._wait)
 
     async def flush(self) -> None:
         """See ``Memory.flush``."""

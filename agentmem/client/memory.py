@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentmem import operations
 from agentmem.client.arguments import feedback_data, patch_of
+from agentmem.client.backups import BackupClient
 from agentmem.client.border import ITERATED, Border
 from agentmem.client.checks import (
     check_batch,
@@ -968,6 +969,11 @@ class Memory:
     def lifecycle(self) -> LifecycleClient:
         """Layers: ``sweep``, ``explain``, ``promote``, ``demote``, ``pin``, ``unpin``."""
         return LifecycleClient(self.handle, self._border.bound)
+
+    @property
+    def backup(self) -> BackupClient:
+        """Backups: ``create``, ``list``, ``verify``, ``forget``; ``agentmem.restore`` makes a store of one."""
+        return BackupClient(self.handle, self._border.bound)
 
     def flush(self) -> None:
         """Wait until LanceDB and the keyword index have everything that was committed before this call.

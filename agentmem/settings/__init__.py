@@ -176,6 +176,21 @@ class Performance(_Section):
     """Seconds after which LanceDB is brought up to date however few the changes."""
 
 
+class Backup(_Section):
+    """``[memory.backup]``: where backups go, and what seals them; docs/backup.md says more.
+
+    Credentials are no settings: they come from the environment, as the vendor's own tools take them.
+    """
+
+    url: str | None = None
+    """A folder's path, or ``s3://``, ``gs://``, ``az://`` with bucket and prefix; None: there are no backups."""
+    encryption: str | None = None
+    """Where the master key comes from: ``file:PATH``, ``env:NAME`` or ``command:PROGRAM``; None: backups are not
+    sealed."""
+    keyring: str | None = None
+    """Where the users' keys lie, neither inside of ``url`` nor around it; needed with ``encryption``."""
+
+
 class Settings(_Section):
     """Settings of one store. Immutable; an unknown name or an impossible value raises ``InvalidInputError``.
 
@@ -202,6 +217,8 @@ class Settings(_Section):
     """What search looks at beside vectors and words."""
     performance: Performance = Performance()
     """Batches, caches, locks."""
+    backup: Backup = Backup()
+    """Where backups go."""
 
     def __init__(self, **values: Any) -> None:
         given = {name: _plain(value) for name, value in values.items()}

@@ -194,6 +194,17 @@ class TestS3(BucketContract):
                 s3(proxy.port, bucket).create("a", b"")
         assert self.keys(s3(moto_port, bucket)) == []
 
+    def test_an_endpoint_that_cannot_be_asked(
+        self, moto_port: int, bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in AWS.items():
+            monkeypatch.setenv(f"AWS_{name.upper()}", value)
+        monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{moto_port}")
+        with pytest.raises(ArchiveError, match="AWS_ALLOW_HTTP=true"):
+            open_objects(f"s3://{bucket}/a").create("b", b"")
+        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+        open_objects(f"s3://{bucket}/a").create("b", b"")
+
 
 @pytest.fixture(scope="module")
 def google() -> Iterator[FakeGoogle]:
