@@ -42,6 +42,7 @@ from agentmem.types.records import (
     Vectors,
 )
 from agentmem.types.reports import (
+    BackupInfo,
     EraseReport,
     Erasure,
     Explanation,
@@ -52,6 +53,7 @@ from agentmem.types.reports import (
     NamespaceCount,
     ReembedReport,
     Requirement,
+    RestoreReport,
     Stats,
     SweepReport,
     VerifyReport,
@@ -59,6 +61,7 @@ from agentmem.types.reports import (
 
 if TYPE_CHECKING:
     from agentmem.client.asyncmemory import AsyncMemory
+    from agentmem.client.backups import restore
     from agentmem.settings import Settings
     from agentmem.types.newmemory import NewMemory
 
@@ -67,6 +70,7 @@ _LAZY = {
     "AsyncMemory": "agentmem.client.asyncmemory",
     "NewMemory": "agentmem.types.newmemory",
     "Settings": "agentmem.settings",
+    "restore": "agentmem.client.backups",
 }
 """Imported on first use: what brings anyio, and the two pydantic models, since pydantic takes as long as the rest."""
 
@@ -84,6 +88,7 @@ __all__ = [
     "AddResults",
     "AgentMemError",
     "AsyncMemory",
+    "BackupInfo",
     "CapacityError",
     "ClosedError",
     "ConflictError",
@@ -116,6 +121,7 @@ __all__ = [
     "ReadOnlyError",
     "ReembedReport",
     "Requirement",
+    "RestoreReport",
     "ScopeError",
     "SearchHit",
     "SearchResults",
@@ -131,4 +137,5 @@ __all__ = [
     "SweepReport",
     "Vectors",
     "VerifyReport",
+    "restore",
 ]

@@ -17,26 +17,34 @@ from typing import Any, NamedTuple, TypeAlias
 
 import agentmem
 from agentmem import settings
+from agentmem.client.backups import BackupClient
 from agentmem.client.lifecycle import LifecycleClient
 from agentmem.types import clock, enums, errors, inputs, ports
 
 GROUPS = {
-    "Clients": "Memory memory.lifecycle AsyncMemory",
+    "Clients": "Memory memory.lifecycle memory.backup AsyncMemory restore",
     "Input": "NewMemory Layer ALL UNSET",
     "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Vectors Page "
     "HistoryEvent EventType",
     "Reports": "Group NamespaceCount Stats LayerStats Pressure Health VerifyReport EraseReport Erasure ReembedReport "
-    "SweepReport Move Explanation Requirement",
+    "SweepReport Move Explanation Requirement BackupInfo RestoreReport",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "ModelMismatchError EmbeddingError CapacityError ClosedError MissingExtraError StoreError StoreLockedError "
-    "StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError DiskFullError",
+    "StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError DiskFullError "
+    "agentmem.errors.ArchiveError agentmem.errors.ObjectNotFoundError agentmem.errors.ObjectExistsError "
+    "agentmem.errors.ObjectChangedError agentmem.errors.ArchiveUnavailableError "
+    "agentmem.errors.ArchiveAccessError agentmem.errors.ArchiveCorruptError "
+    "agentmem.errors.ArchiveVersionError agentmem.errors.ArchiveKeyError",
     "Embedding models": "agentmem.embedding.open_embedder Embedder agentmem.ports.RemoteEmbedder "
     "agentmem.embedding.FunctionEmbedder agentmem.ports.Windowed",
     "Configuration": "Settings agentmem.settings.Layers agentmem.settings.Interact agentmem.settings.Insights "
     "agentmem.settings.Assets agentmem.settings.Lifecycle agentmem.settings.Retrieval agentmem.settings.Performance "
+    "agentmem.settings.Backup "
     "agentmem.settings.origins",
 }
 """What is documented, by the heading of ``reference.md`` that it stands under. A name without a path is agentmem's."""
+FACES = {"memory.lifecycle": LifecycleClient, "memory.backup": BackupClient}
+"""What is reached through a client, by the name that it has there."""
 OPENINGS = {"Errors": errors, "Configuration": settings}
 """Groups that begin with the docstring of a module."""
 ALIASES_FROM = (enums, inputs, clock, ports)
@@ -83,12 +91,12 @@ def _anchor(heading: str) -> str:
 
 
 def _short(title: str) -> str:
-    return title if title == "memory.lifecycle" else title.rpartition(".")[2]
+    return title if title in FACES else title.rpartition(".")[2]
 
 
 def _resolved(title: str) -> Any:
-    if title == "memory.lifecycle":
-        return LifecycleClient
+    if title in FACES:
+        return FACES[title]
     module, _, name = title.rpartition(".")
     return getattr(import_module(module) if module else agentmem, name)
 
@@ -300,7 +308,9 @@ def _prose(doc: str, title: str = "") -> str:
 def _known() -> dict[str, str]:
     """The title of each section by the last part of its name."""
     titles = {_short(title): title for titles in GROUPS.values() for title in titles.split()}
-    return titles | dict.fromkeys(["Memory.lifecycle", "LifecycleClient", "AsyncLifecycleClient"], "memory.lifecycle")
+    for title, face in FACES.items():
+        titles |= dict.fromkeys([title.replace("memory", "Memory"), face.__name__, f"Async{face.__name__}"], title)
+    return titles
 
 
 def _linked(text: str, title: str) -> str:

@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 
 from agentmem import operations
+from agentmem.client.backups import AsyncBackupClient
 from agentmem.client.border import ITERATED, Border, words_only
 from agentmem.client.checks import check_batch, check_chunk, check_stream
 from agentmem.client.drafts import is_light
@@ -172,7 +173,7 @@ class AsyncMemory:
         check = partial(self._border.draft, item, self._border.defaults(options))
         drafts = check() if is_light(item, metadata, embed, vector, data) else await self._run(check)
         # Taken now: a client that is closed meanwhile still says what was stored.
-        engine = self._border.handle.engine()
+        engine = self._border.handle.engine(to_commit=True)
         return operations.add.results(engine, await wait_for(operations.add.submit(engine, drafts)))[0]
 
     async def add_many(
@@ -208,7 +209,7 @@ class AsyncMemory:
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
         )
-        engine = self._border.handle.engine()
+        engine = self._border.handle.engine(to_commit=True)
         checked = await self._check(importing, check_batch(items), (metadata, data), 0)
         created = await wait_for(operations.add.submit(engine, checked.drafts, 0))
         return operations.add.results(engine, created, checked.skipped, checked.indexes)
@@ -310,7 +311,7 @@ class AsyncMemory:
         defaults = self._border.defaults(options)
         check = partial(self._border.keyed, key, content, defaults, if_version)
         drafts = [check() if is_light(content, metadata, embed, vector, data) else await self._run(check)]
-        engine = self._border.handle.engine()
+        engine = self._border.handle.engine(to_commit=True)
         return operations.add.results(engine, await wait_for(operations.add.submit_puts(engine, drafts)))[0]
 
     async def put_many(
@@ -338,7 +339,7 @@ class AsyncMemory:
             metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, data=data,
         )  # fmt: skip
         drafts = await self._run(self._border.keyed_batch, items, self._border.defaults(options))
-        engine = self._border.handle.engine()
+        engine = self._border.handle.engine(to_commit=True)
         return operations.add.results(engine, await wait_for(operations.add.submit_puts(engine, drafts, 0)))
 
     async def search(
@@ -745,6 +746,11 @@ class AsyncMemory:
     def lifecycle(self) -> AsyncLifecycleClient:
         """See ``Memory.lifecycle``."""
         return AsyncLifecycleClient(self._blocking.lifecycle, self._wait)
+
+    @property
+    def backup(self) -> AsyncBackupClient:
+        """See ``Memory.backup``."""
+        return AsyncBackupClient(self._blocking.backup, self._wait)
 
     async def flush(self) -> None:
         """See ``Memory.flush``."""

@@ -37,6 +37,8 @@ def is_light(*values: object) -> bool:
         room -= 1
         if isinstance(value, str):
             room -= len(value) >> 10
+        elif value is None:
+            continue
         elif isinstance(value, (Mapping, Sequence, Set)) and not isinstance(value, bytes):
             parts = cast("Mapping[object, object] | Sequence[object] | Set[object]", value)
             if len(parts) > room:

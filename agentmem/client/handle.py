@@ -115,16 +115,17 @@ class Handle:
     def is_open(self) -> bool:
         return self._lease is not None
 
-    def engine(self, *, any_model: bool = False, even_gone: bool = False) -> Engine:
+    def engine(self, *, any_model: bool = False, even_gone: bool = False, to_commit: bool = False) -> Engine:
         """The engine, opened now if need be; ``any_model`` as for ``sharing.acquire``.
 
         Raises ``ClosedError`` after ``close``, in a process that was forked since it was opened ``StoreError``, and
-        ``StoreGoneError`` once the path leads to another store or to none, unless ``even_gone``.
+        ``StoreGoneError`` once the path leads to another store or to none, unless ``even_gone``. With ``to_commit``,
+        for what ends in a commit, that is left to it where the path is the engine's own: it looks at that anyway.
         """
         lease = self._lease or self._open(any_model)
         if lease.pid != os.getpid():
             raise StoreError("this client was opened before a fork; make a new one in the child process")
-        if not even_gone:
+        if not (even_gone or (to_commit and self.database == lease.engine.database)):
             lease.engine.check_at(self.database)
         return lease.engine
 

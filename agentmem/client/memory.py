@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentmem import operations
 from agentmem.client.arguments import feedback_data, patch_of
+from agentmem.client.backups import BackupClient
 from agentmem.client.border import ITERATED, Border
 from agentmem.client.checks import (
     check_batch,
@@ -213,10 +214,9 @@ class Memory:
             embed=embed, vector=vector, id=id, dedupe=dedupe, data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
-        engine = self.handle.engine()
-        return operations.add.results(
-            engine, operations.add.submit(engine, self._border.draft(item, defaults)).result()
-        )[0]
+        engine = self.handle.engine(to_commit=True)
+        drafts = self._border.draft(item, defaults)
+        return operations.add.results(engine, operations.add.submit(engine, drafts, here=True).result())[0]
 
     def add_many(
         self,
@@ -262,9 +262,9 @@ class Memory:
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
         )
-        engine = self.handle.engine()
+        engine = self.handle.engine(to_commit=True)
         checked = importing.check(check_batch(items), 0)
-        created = operations.add.submit(engine, checked.drafts, 0).result()
+        created = operations.add.submit(engine, checked.drafts, 0, here=True).result()
         return operations.add.results(engine, created, checked.skipped, checked.indexes)
 
     def add_stream(
@@ -371,9 +371,9 @@ class Memory:
             data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
-        engine = self.handle.engine()
+        engine = self.handle.engine(to_commit=True)
         drafts = [self._border.keyed(key, content, defaults, if_version)]
-        return operations.add.results(engine, operations.add.submit_puts(engine, drafts).result())[0]
+        return operations.add.results(engine, operations.add.submit_puts(engine, drafts, here=True).result())[0]
 
     def put_many(
         self,
@@ -403,9 +403,9 @@ class Memory:
             metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
-        engine = self.handle.engine()
+        engine = self.handle.engine(to_commit=True)
         drafts = self._border.keyed_batch(items, defaults)
-        return operations.add.results(engine, operations.add.submit_puts(engine, drafts, 0).result())
+        return operations.add.results(engine, operations.add.submit_puts(engine, drafts, 0, here=True).result())
 
     # -- finding -----------------------------------------------------------------------------------------------------
 
@@ -969,6 +969,11 @@ class Memory:
     def lifecycle(self) -> LifecycleClient:
         """Layers: ``sweep``, ``explain``, ``promote``, ``demote``, ``pin``, ``unpin``."""
         return LifecycleClient(self.handle, self._border.bound)
+
+    @property
+    def backup(self) -> BackupClient:
+        """Backups: ``create``, ``list``, ``verify``, ``forget``; ``agentmem.restore`` makes a store of one."""
+        return BackupClient(self.handle, self._border.bound)
 
     def flush(self) -> None:
         """Wait until LanceDB and the keyword index have everything that was committed before this call.

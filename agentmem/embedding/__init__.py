@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from agentmem.embedding.given import FunctionEmbedder
     from agentmem.types.ports import AnyEmbedder, Embedder
 
-__all__ = ["FunctionEmbedder", "fingerprint_of", "known_dim", "open_embedder", "refuse_long", "settle", "windows_of"]
+__all__ = [
+    "FunctionEmbedder",
+    "fingerprint_of",
+    "is_ours",
+    "known_dim",
+    "open_embedder",
+    "refuse_long",
+    "settle",
+    "windows_of",
+]
 
 _METHODS = ("embed_documents", "embed_query")
 
@@ -101,10 +110,17 @@ def settle(embedder: Embedder, name: str, dim: int) -> None:
 
 def fingerprint_of(embedder: Embedder) -> str | None:
     """What tells two versions of a model apart, where its files are at hand: the bundled model's and folders'."""
+    inner: Any = _uncached(embedder)
+    return inner.fingerprint if is_ours(embedder) else None
+
+
+def is_ours(embedder: Embedder) -> bool:
+    """Whether the files of the model are at hand, and it is run here: it holds no lock while it embeds, so that it can
+    do so on top of itself, and its vectors were checked and have the length 1."""
     from agentmem.embedding.fast import FastEmbedder
 
     inner = _uncached(embedder)
-    return inner.fingerprint if isinstance(inner, FastEmbedder) and inner.is_local else None
+    return isinstance(inner, FastEmbedder) and inner.is_local
 
 
 def windows_of(embedder: Embedder, texts: Sequence[str]) -> list[int] | None:

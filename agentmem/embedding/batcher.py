@@ -12,7 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
+from agentmem.embedding import is_ours
 from agentmem.embedding.vectors import checked_vectors
 from agentmem.types.errors import AgentMemError, ClosedError, EmbeddingError
 from agentmem.types.ports import Embedder
@@ -43,6 +45,10 @@ class Job:
     cancelled: Callable[[], bool]
 
 
+class _Here:
+    __slots__ = ("__weakref__",)
+
+
 class Batcher:
     """Worker threads in front of an embedder; ``model()`` is asked for its number and itself before each call, and
     ``embed`` embeds with it."""
@@ -61,6 +67,8 @@ class Batcher:
         self._bell: SimpleQueue[None] = SimpleQueue()
         """Rung for all that is queued."""
         self._waiting = 0  # texts in the queue, more or less
+        self._here: Callable[[], _Here | None] = lambda: None
+        """What stands for the caller who embeds for himself, as long as he does."""
         self._closing = False
         self._ended = False
         self._threads = [Service(self._loop, f"agentmem-embed-{n}", self._serve) for n in range(threads)]
@@ -77,6 +85,25 @@ class Batcher:
         self._bell.put(None)
         if self._ended:
             self._refuse_rest()  # it came after the last look of the workers
+
+    def embed_here(self, job: Job) -> bool:
+        """Embed a job on the calling thread, which spares it the way to a worker and back; False if it has company, and
+        shall share a call of the model with that.
+
+        What interrupts the model here, and raises, ends it.
+        """
+        if self._queue or self._closing or self._here() is not None:
+            return False
+        here = _Here()  # goes with this call, however that ends
+        self._here = ref(here)
+        number, embedder = self._model()
+        try:
+            vectors = self._documents(embedder, job.texts)
+        except AgentMemError as exc:
+            job.fail(exc)
+        else:
+            job.deliver(number, vectors)
+        return True
 
     def close(self) -> None:
         """Finish what is queued, then stop."""
@@ -158,7 +185,10 @@ def embed_documents(embedder: Embedder, texts: Sequence[str]) -> list[bytes]:
     """One embedding per text, normalised, as the bytes of float32. Raises ``EmbeddingError`` for unusable ones."""
     if not texts:
         return []
-    vectors = _checked(embedder, lambda: embedder.embed_documents(texts), (len(texts), embedder.dim))
+    if is_ours(embedder):
+        vectors = embedder.embed_documents(texts)
+    else:
+        vectors = _checked(embedder, lambda: embedder.embed_documents(texts), (len(texts), embedder.dim))
     buffer, width = vectors.tobytes(), vectors.shape[1] * 4
     return [buffer[start : start + width] for start in range(0, len(buffer), width)]
 

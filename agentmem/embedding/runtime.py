@@ -1,8 +1,7 @@
-"""Runs an ONNX embedding model on the CPU: the only file that imports onnxruntime and tokenizers, on use."""
+"""Runs an ONNX embedding model on the CPU: the only file that imports onnxruntime, on use."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from agentmem.embedding.folder import ModelFolder, Pooling, is_batch_dependent
+from agentmem.embedding.tokens import Tokens
 from agentmem.types.errors import EmbeddingError
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ _STATIC_WINDOW = 2_048
 _TRANSFORMER_TOKENS = 4_096
 _TRANSFORMER_TEXTS = 32
 
-_PLAIN = re.compile(r"[\t\n\r -~]*").fullmatch
-"""Whether a text is ASCII without control characters other than white space, which separates words like any other."""
-
 
 class OnnxModel:
     """A loaded model: texts in, raw vectors out.
@@ -38,7 +35,6 @@ class OnnxModel:
 
     def __init__(self, folder: ModelFolder, *, threads: int | None, pooling: Pooling | None) -> None:
         import onnxruntime as library  # pyright: ignore[reportMissingTypeStubs]
-        from tokenizers import Tokenizer
 
         onnxruntime: Any = library  # its stubs leave most types open
         options = onnxruntime.SessionOptions()
@@ -54,13 +50,8 @@ class OnnxModel:
         self._session = onnxruntime.InferenceSession(
             str(folder.model_file), options, providers=["CPUExecutionProvider"]
         )
-        self._tokenizer: Any = Tokenizer.from_file(str(folder.tokenizer_file))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        # "[SEP]" in somebody's text is text, not an instruction to the model.
-        self._tokenizer.encode_special_tokens = True
-        self._lowercased = _without_normalizer(self._tokenizer)
-        self._front, self._back = self._special_tokens()
+        self._tokens = Tokens(folder.tokenizer_file)
+        self._front, self._back = self._tokens.front, self._tokens.back
         self._pad = int(folder.config.get("pad_token_id") or 0)
         self._unknown = int(folder.config.get("unk_token_id") or 0)
         self._inputs: dict[str, type[np.signedinteger[Any]]] = {
@@ -79,7 +70,7 @@ class OnnxModel:
         A text longer than the window is cut into windows of about equal length; its vector is the average of theirs,
         each normalised and weighted by its number of tokens (for a static model simply the sum over all tokens).
         """
-        ids = self._encode([prefix + text for text in texts] if prefix else list(texts))
+        ids = self._tokens.encode([prefix + text for text in texts] if prefix else list(texts))
         if self._static and len(ids) == 1 and 0 < len(ids[0]) <= self._window:
             return self._run({"input_ids": np.array(ids, np.int64)})
         return self._embed_static(ids) if self._static else self._embed_transformer(ids, prefix)
@@ -88,20 +79,9 @@ class OnnxModel:
         """In how many windows each document is embedded."""
         if self._static:
             return [1] * len(texts)
-        ids = self._encode([prefix + text for text in texts])
+        ids = self._tokens.encode([prefix + text for text in texts])
         _, owners, _ = _split(ids, self._window, self._head(prefix))
         return np.bincount(owners, minlength=len(texts)).tolist()
-
-    # --- tokens -----------------------------------------------------------------------------------------------
-
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The token numbers of each text."""
-        if self._lowercased is None:
-            return _tokens(self._tokenizer, texts)
-        plain = [text.lower() if _PLAIN(text) else None for text in texts]
-        quick = iter(_tokens(self._lowercased, [text for text in plain if text is not None]))
-        rest = iter(_tokens(self._tokenizer, [text for text, low in zip(texts, plain, strict=True) if low is None]))
-        return [next(rest if low is None else quick) for low in plain]
 
     # --- static -----------------------------------------------------------------------------------------------
 
@@ -152,7 +132,7 @@ class OnnxModel:
 
     def _head(self, prefix: str) -> list[int]:
         """The tokens of the prefix, with which each window begins."""
-        head: list[int] = self._tokenizer.encode(prefix, add_special_tokens=False).ids if prefix else []
+        head = self._tokens.encode([prefix])[0] if prefix else []
         if len(head) >= self._window:
             raise EmbeddingError(f"the prefix {prefix!r} fills the model's window of {self._window} tokens")
         return head
@@ -162,14 +142,6 @@ class OnnxModel:
     def _run(self, feed: dict[str, NDArray[np.int64]]) -> Vector:
         inputs = {name: feed[name].astype(kind, copy=False) for name, kind in self._inputs.items()}
         return cast("Vector", self._session.run([self._output], inputs)[0])
-
-    def _special_tokens(self) -> tuple[list[int], list[int]]:
-        """The tokens that the model expects before and after every text, such as [CLS] and [SEP]."""
-        probe = self._tokenizer.encode("a")
-        mask = probe.special_tokens_mask
-        first = mask.index(0) if 0 in mask else len(mask)
-        last = len(mask) - mask[::-1].index(0) if 0 in mask else len(mask)
-        return probe.ids[:first], probe.ids[last:]
 
     def _choose_output(self, folder: ModelFolder, pooling: Pooling | None) -> tuple[str, Pooling, int]:
         unknown = set(self._inputs) - {"input_ids", "attention_mask", "token_type_ids"}
@@ -190,28 +162,6 @@ class OnnxModel:
         if dim is None:
             raise EmbeddingError(f"{folder.path} does not say how long its vectors are; set hidden_size in config.json")
         return output.name, pooling, dim
-
-
-def _without_normalizer(tokenizer: Any) -> Any | None:
-    """A tokenizer of the same model for texts that are plain and lower case; None where they need more than that.
-
-    Two fifths of the time go into normalizing, character by character, and all that BERT's normalizer does to such a
-    text is lower case.
-    """
-    from tokenizers import Tokenizer, normalizers
-
-    normalizer = tokenizer.normalizer
-    if tokenizer.get_added_tokens_decoder() or not isinstance(normalizer, normalizers.BertNormalizer):
-        return None
-    if not normalizer.lowercase:
-        return None
-    bare: Any = Tokenizer(tokenizer.model)  # shares the vocabulary
-    bare.pre_tokenizer = tokenizer.pre_tokenizer
-    return bare
-
-
-def _tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    return [item.ids for item in tokenizer.encode_batch_fast(texts, add_special_tokens=False)] if texts else []
 
 
 def _batches(lengths: Ints, tokens: int, texts: int) -> list[slice]:

@@ -25,8 +25,8 @@ def checked_vectors(name: str, given: object, shape: tuple[int, int]) -> tuple[V
     if vectors.shape != shape:
         raise EmbeddingError(f"the model {name!r} returned the shape {vectors.shape} instead of {shape}")
     lengths: Vector = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    usable = np.isfinite(lengths) & (lengths > 0)
-    if not usable.all():
+    usable = (lengths > 0) & (lengths < np.inf)
+    if np.count_nonzero(usable) < len(usable):
         bad = int(np.flatnonzero(~usable)[0])
         raise EmbeddingError(f"the model {name!r} returned a zero or non-finite vector for text {bad}")
     return vectors, lengths

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from agentmem.embedding import refuse_long
-from agentmem.embedding.batcher import Batcher, Job, embed_documents
+from agentmem.embedding import is_ours, refuse_long
+from agentmem.embedding.batcher import FEW_TEXTS, Batcher, Job, embed_documents
 from agentmem.stores.commit import Add, GroupCommit
 from agentmem.stores.rows import Created
 from agentmem.types.errors import ClosedError, InvalidInputError
@@ -45,12 +45,15 @@ class Adding:
         first_index: int | None = None,
         after: Future[Any] | None = None,
         work: type[Add] = Add,
+        *,
+        here: bool = False,
     ) -> Future[list[Created]]:
         """Embed and store drafts, all or none, as ``work`` does. The future can be cancelled until its commit begins.
 
         ``first_index`` is the position of the first among the caller's items, for errors; None for one item.
         With ``after`` they are stored once that add is, and dropped if it fails: a stream keeps its order, however
         its chunks overtake each other in the model.
+        With ``here``, a lone caller, who would only wait, embeds on his own thread.
         """
         future: Promise[list[Created]] = Promise()
         if not drafts:
@@ -66,7 +69,11 @@ class Adding:
         def fail(exc: Exception) -> None:
             _fail(future, placed(exc, first_index, drafts))
 
-        self.batcher.submit(Job(texts_of(drafts), deliver, fail, future.cancelled))
+        job = Job(texts_of(drafts), deliver, fail, future.cancelled)
+        # A caller's own model may hold a lock, for which an add on top of this one would wait for ever.
+        alone = here and len(job.texts) <= FEW_TEXTS and is_ours(self._model()[1])
+        if not (alone and self.batcher.embed_here(job)):
+            self.batcher.submit(job)
         return future
 
     def check_given(self, form: Form | None, index: int | None = None) -> None:

@@ -51,6 +51,7 @@ from agentmem.types.checks import check_instant
 from agentmem.types.clock import Clock, Micros, now_micros
 from agentmem.types.errors import InvalidInputError, StoreError, StoreGoneError
 from agentmem.types.inputs import Scope
+from agentmem.types.once import once
 from agentmem.types.ports import Embedder
 from agentmem.types.promise import Promise
 from agentmem.types.records import MemoryRecord
@@ -274,6 +275,11 @@ class Engine:
 
     def check_writable(self) -> None:
         """Before an operation that changes something: raise ``ReadOnlyError`` where nothing may be changed."""
+
+    @once
+    def database(self) -> str:
+        """The path of the database. Each commit looks whether it still lies there, before and after."""
+        return str(self.path / DATABASE)
 
     def check_at(self, database: str) -> None:
         """Raise ``StoreGoneError`` unless this is the store whose database lies at a path."""

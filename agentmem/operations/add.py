@@ -21,19 +21,26 @@ from agentmem.types.records import AddResult, AddResults, MemoryRecord, Skipped
 
 
 def submit(
-    engine: Engine, drafts: Sequence[Draft], first_index: int | None = None, after: Future[Any] | None = None
+    engine: Engine,
+    drafts: Sequence[Draft],
+    first_index: int | None = None,
+    after: Future[Any] | None = None,
+    *,
+    here: bool = False,
 ) -> Future[list[Created]]:
     """Begin to store drafts, all or none; see ``Adding.submit``."""
     engine.check_writable()
     engine.check_process()
-    return engine.adding.submit(drafts, first_index, after)
+    return engine.adding.submit(drafts, first_index, after, here=here)
 
 
-def submit_puts(engine: Engine, drafts: Sequence[Draft], first_index: int | None = None) -> Future[list[Created]]:
+def submit_puts(
+    engine: Engine, drafts: Sequence[Draft], first_index: int | None = None, *, here: bool = False
+) -> Future[list[Created]]:
     """Begin to store drafts by their keys, all or none; see ``Adding.submit``."""
     engine.check_writable()
     engine.check_process()
-    return engine.adding.submit(drafts, first_index, work=Put)
+    return engine.adding.submit(drafts, first_index, work=Put, here=here)
 
 
 def unused_ids(engine: Engine, wanted: Sequence[Callable[[int], str]]) -> list[str]:

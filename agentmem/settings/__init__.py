@@ -149,7 +149,7 @@ class Performance(_Section):
     batch_timeout_ms: float = Field(default=100, ge=0, le=60_000)
     """Longest that a request may wait for company; a bound that always holds, since none waits."""
     embed_threads: int = Field(default=2, ge=1, le=64)
-    """Threads that embed at the same time."""
+    """Threads that embed at the same time; a blocking caller who is alone may embed on its own."""
     embedding_cache_size: int = Field(default=10_000, ge=0)
     """Embeddings kept in memory, least recently used out first."""
 
@@ -174,6 +174,21 @@ class Performance(_Section):
     """Changes after which LanceDB is brought up to date at once."""
     follower_delay_s: float = Field(default=5, ge=0)
     """Seconds after which LanceDB is brought up to date however few the changes."""
+
+
+class Backup(_Section):
+    """``[memory.backup]``: where backups go, and what seals them; docs/backup.md says more.
+
+    Credentials are no settings: they come from the environment, as the vendor's own tools take them.
+    """
+
+    url: str | None = None
+    """A folder's path, or ``s3://``, ``gs://``, ``az://`` with bucket and prefix; None: there are no backups."""
+    encryption: str | None = None
+    """Where the master key comes from: ``file:PATH``, ``env:NAME`` or ``command:PROGRAM``; None: backups are not
+    sealed."""
+    keyring: str | None = None
+    """Where the users' keys lie, neither inside of ``url`` nor around it; needed with ``encryption``."""
 
 
 class Settings(_Section):
@@ -202,6 +217,8 @@ class Settings(_Section):
     """What search looks at beside vectors and words."""
     performance: Performance = Performance()
     """Batches, caches, locks."""
+    backup: Backup = Backup()
+    """Where backups go."""
 
     def __init__(self, **values: Any) -> None:
         given = {name: _plain(value) for name, value in values.items()}

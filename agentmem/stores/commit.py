@@ -167,6 +167,7 @@ class GroupCommit:
         self._inside = False
         self._given_way = 0
         self._stuck = False
+        self._log_size = 0
         self.requests = 0
         """Of callers, so far; background work does not count."""
         self._thread = Service(self._loop, "agentmem-commit", self._serve)
@@ -423,7 +424,7 @@ class GroupCommit:
         raise locked_out(self._path, self._timeout) from error
 
     def _limit_wal(self) -> None:
-        if self._log.size() > WAL_LIMIT:
+        if self._log_size > WAL_LIMIT:
             try:
                 self._maintain(Task(truncate_wal))
                 self._stuck = False
@@ -460,6 +461,8 @@ class GroupCommit:
         self._log.settle()
         yield
         self._custody.end()
+        # Now: once callers have been woken, each system call would have this thread wait for the interpreter's lock.
+        self._log_size = self._log.size()
 
     def _let_go(self, exc: LogGoneError) -> StoreGoneError:
         held = not self._inside and self._gate.acquire(self._timeout)

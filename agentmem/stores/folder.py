@@ -25,6 +25,9 @@ SWEEP_LOCK = "sweep.lock"
 REEMBED_LOCK = "reembed.lock"
 """Held by the process that moves the store to another model."""
 
+BACKUP_LOCK = "backup.lock"
+"""Held by the process that backs the store up."""
+
 
 def is_store(path: str | os.PathLike[str]) -> bool:
     """Whether a folder holds a store, or what is left of one: the memories, or vectors without them.

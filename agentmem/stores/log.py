@@ -78,11 +78,8 @@ class WriteAheadLog:
         self._doubtful = False
 
     def size(self) -> int:
-        """In bytes; 0 if there is no such file."""
-        try:
-            return self._path.stat().st_size
-        except FileNotFoundError:
-            return 0
+        """In bytes; 0 while it is not open."""
+        return 0 if self._file is None else os.fstat(self._file).st_size
 
     def open(self) -> None:
         """Open the file. Called while it is sure to be the one that the connection has open."""

@@ -44,6 +44,8 @@ KEYWORDS_APPLIED = "keywords_applied_seq"
 """The last event of the feed that the keyword index has seen."""
 KEYWORDS_TERMS = "keywords_terms"
 """The version of the terms that the keyword index holds, absent for 1; with another one it is made anew."""
+BACKUPS = "backups"
+"""The lineage of the store's backups, and the last of each place, as JSON (``backup.lineage``)."""
 
 
 def get(db: Connection, key: str) -> Any:

@@ -36,7 +36,7 @@ UNEXPIRED = "(r.expires_at IS NULL OR r.expires_at > ?)"
 LIVE_ONLY = f"r.state = {LIVE}"
 _LAST_ROW = 2**62
 _EPOCH = f"(SELECT value FROM meta WHERE key = '{meta.NAMES_EPOCH}')"
-_STANDING = f"SELECT (SELECT value FROM meta WHERE key = '{meta.GENERATION}'), {_EPOCH}"
+STANDING = f"SELECT (SELECT value FROM meta WHERE key = '{meta.GENERATION}'), {_EPOCH}"
 _EVENTS = 500
 OWNER = "iif(r.space, r.space, r.user)"
 """What derived copies know a record by instead of its user, see ``ScopeKey.owners``."""
@@ -98,7 +98,11 @@ class Records:
 
     def is_current(self) -> bool:
         """Whether the store still uses this generation. Takes note of names that were removed, too."""
-        [(generation, epoch)] = self.db.execute(_STANDING)
+        [(generation, epoch)] = self.db.execute(STANDING)
+        return self.stands(generation, epoch)
+
+    def stands(self, generation: Any, epoch: Any) -> bool:
+        """The same, of what ``STANDING`` gives."""
         self.names.follow(epoch or 0)
         return int(generation or 1) == self.generation
 

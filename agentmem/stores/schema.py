@@ -13,7 +13,7 @@ scans of records stay narrow and a new model's vectors can grow beside the old o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from agentmem.stores import keyed
 from agentmem.stores.connection import Connection, damaged
@@ -261,10 +261,13 @@ def pending(db: Connection, path: object) -> list[str]:
     return [name for name, _ in MIGRATIONS if name not in done]
 
 
-def migrate(db: Connection, path: object) -> None:
-    """Bring the database up to date; raises what ``pending`` does. The caller holds the lock between processes."""
-    left = pending(db, path)
-    if len(left) == len(MIGRATIONS):
+def migrate(db: Connection, path: object, upto: Collection[str] | None = None) -> None:
+    """Bring the database up to date; raises what ``pending`` does. The caller holds the lock between processes.
+
+    ``upto``: go through these migrations only, for the rows of a store that had gone no further.
+    """
+    left = [name for name in pending(db, path) if upto is None or name in upto]
+    if left and left[0] == MIGRATIONS[0][0]:
         db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL)")
     for name, step in MIGRATIONS:
         if name in left:

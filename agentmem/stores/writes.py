@@ -9,13 +9,15 @@ import json
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
-from unicodedata import normalize
+
+from typing_extensions import override
 
 from agentmem.stores import accounting, bodies, documents, embeddings, forms, meta, spaces
-from agentmem.stores.connection import CHUNK, Connection, Value
-from agentmem.stores.facts import canonical, checksum, fact_key, first_fact_key, key_of
+from agentmem.stores.connection import Connection, Value
+from agentmem.stores.facts import checksum, fact_key, key_of
+from agentmem.stores.known import known_facts
 from agentmem.stores.names import Names
-from agentmem.stores.records import COLUMNS, LIVE_ONLY, UNEXPIRED, Records
+from agentmem.stores.records import COLUMNS, STANDING, Records
 from agentmem.stores.repetition import as_far_as_there_is_room, id_in_use, news, repeats
 from agentmem.stores.rows import (
     Created,
@@ -44,6 +46,7 @@ _INSERT, _INSERT_WHOLE = (
     for columns in (Stored._fields[:_COMMON], Stored._fields)
 )
 """Most records make no use of the last columns."""
+_STANDING = f"{STANDING}, (SELECT seq FROM sqlite_sequence WHERE name = 'records')"
 _INSERT_EVENTS = "INSERT INTO history (row, event, at, version, data) VALUES {}"
 
 Grown: TypeAlias = "Callable[[Repository, str, int, int], object]"
@@ -67,6 +70,18 @@ class Repository(Records):
         self._grown = grown
         self._repeated = repeated
         self._first_keys: bool | None = None
+        self._last_row = 0
+
+    @override
+    def is_current(self) -> bool:
+        """Asked first in each transaction; so it is then that the newest row is read, too, by the same statement."""
+        [(generation, epoch, row)] = self.db.execute(_STANDING)
+        self._last_row = row or 0
+        return self.stands(generation, epoch)
+
+    @override
+    def last_row(self) -> int:
+        return self._last_row
 
     def set_meta(self, key: str, value: Value) -> None:
         """Set a value of the store's own bookkeeping; the keys are in ``stores.meta``."""
@@ -85,7 +100,7 @@ class Repository(Records):
             for scope, d in zip(scopes, drafts, strict=True)
         ]
         by_id = self._existing_ids(spelling for d in drafts if d.id is not None for spelling in spellings(d.id))
-        by_key = self._existing_facts(drafts, scopes, keys, now)
+        by_key = known_facts(self, drafts, scopes, keys, now, first_keys=self._has_first_keys())
         fresh_ids = iter(uuid7s(sum(draft.id is None for draft in drafts), now))
         row = self.last_row() + 1
         outcomes: list[Created] = []
@@ -279,6 +294,7 @@ class Repository(Records):
             held = [(stored.row, vector) for stored, vector in new]
             self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", held)
         self.db.insert(_INSERT_EVENTS, [(stored.row, "ADD", now, stored.version, None) for stored, _ in new])
+        self._last_row = new[-1][0].row
         growth: dict[str, tuple[int, int]] = {}
         for stored, _ in new:
             count, size = growth.get(stored.layer, (0, 0))
@@ -385,52 +401,10 @@ class Repository(Records):
         found = self.db.select_in(f"SELECT {COLUMNS} FROM records r WHERE r.id IN ({{}})", ids)
         return {stored.id: stored for stored in map(Stored._make, found)}
 
-    def _existing_facts(
-        self,
-        drafts: Sequence[Draft],
-        scopes: Sequence[Numbers],
-        keys: Sequence[bytes | None],
-        now: Micros,
-    ) -> dict[bytes, Stored]:
-        """Visible records by the keys of drafts that say the same; the oldest where there are several."""
-        wanted: dict[tuple[int, bytes], list[tuple[bytes, Micros | None]]] = {}
-        for draft, scope, key in zip(drafts, scopes, keys, strict=True):
-            if key is not None:
-                from_before = not scope[3] and self._has_first_keys()
-                known_as = (key, *self._first_keys_of(draft, scope)) if from_before else (key,)
-                for name in known_as:
-                    wanted.setdefault((scope[0], name), []).append((key, draft.occurred_at))
-        found: dict[bytes, Stored] = {}
-        pairs = list(wanted)
-        for start in range(0, len(pairs), CHUNK):
-            chunk = pairs[start : start + CHUNK]
-            rows = self.db.execute(
-                f"WITH wanted (user, key) AS (VALUES {','.join(['(?,?)'] * len(chunk))}) "
-                f"SELECT {COLUMNS} FROM wanted w CROSS JOIN records r ON r.user = w.user AND r.fingerprint = w.key "
-                f"WHERE {LIVE_ONLY} AND r.fingerprint IS NOT NULL AND {UNEXPIRED}",
-                (*(value for pair in chunk for value in pair), now),
-            )
-            for stored in map(Stored._make, rows):
-                assert stored.fingerprint is not None
-                for key, occurred_at in wanted[stored.user, stored.fingerprint]:
-                    # Keys by the first rule say nothing of the time.
-                    if stored.occurred_at == occurred_at and (key not in found or stored.row < found[key].row):
-                        found[key] = stored
-        return found
-
     def _has_first_keys(self) -> bool:
         if self._first_keys is None:
             self._first_keys = bool(int(self.meta(meta.FIRST_KEYS) or 0))
         return self._first_keys
-
-    @staticmethod
-    def _first_keys_of(draft: Draft, scope: Numbers) -> set[bytes]:
-        """Under which keys the fact may be found that was stored when those were made of the text as it was."""
-        text = canonical(draft.content)
-        return {
-            first_fact_key(scope, draft.role, draft.kind, each)
-            for each in (draft.content, text, normalize("NFD", text))
-        }  # fmt: skip
 
 
 _SILENT = ("state", "aged_from", "body_size", "fingerprint")

@@ -13,6 +13,15 @@
     ├── CapacityError                           a limit is reached
     ├── ClosedError                             the client was closed
     ├── MissingExtraError     also ImportError  an optional dependency is not installed
+    ├── ArchiveError                            what lies outside of the store: backups, archives, their objects
+    │   ├── ObjectNotFoundError   also LookupError  no object with this key
+    │   ├── ObjectExistsError                   an object that is written once exists already
+    │   ├── ObjectChangedError                  an object was replaced by somebody else meanwhile
+    │   ├── ArchiveUnavailableError             no network, a server that is down or throttles, after every attempt
+    │   ├── ArchiveAccessError                  credentials or permissions are refused
+    │   ├── ArchiveCorruptError                 damaged, cut short, exchanged, or not one of ours
+    │   ├── ArchiveVersionError                 written by a newer version of this library
+    │   └── ArchiveKeyError                     sealed, and the key is another one or none
     └── StoreError                              the store on disk
         ├── StoreLockedError                    another process held the write lock for too long
         ├── StoreCorruptError                   a file is damaged or is not one of ours
@@ -108,6 +117,49 @@ class ClosedError(AgentMemError):
 
 class MissingExtraError(AgentMemError, ImportError):
     """An optional dependency is needed and not installed; the message has the command that installs it."""
+
+
+class ArchiveError(AgentMemError):
+    """What lies outside of the store, in a folder or bucket, cannot be used as asked."""
+
+
+class ObjectNotFoundError(ArchiveError, LookupError):
+    """There is no object with this key."""
+
+
+class ObjectExistsError(ArchiveError):
+    """The object exists already, and objects like it are written once."""
+
+
+class ObjectChangedError(ArchiveError):
+    """The object is no longer what was read: somebody else has replaced or removed it. Nothing was written."""
+
+
+class ArchiveUnavailableError(ArchiveError):
+    """No network, a server that is down or throttles, or an answer that was cut short, at every attempt."""
+
+
+class ArchiveAccessError(ArchiveError):
+    """Credentials are missing or wrong, or what they allow does not suffice."""
+
+
+class ArchiveCorruptError(ArchiveError):
+    """An object is damaged, cut short, exchanged for another, or none that this library has written."""
+
+
+class ArchiveVersionError(ArchiveError):
+    """The archive was written by a newer version of this library."""
+
+
+class ArchiveKeyError(ArchiveError):
+    """What was sealed cannot be opened: the master key is another one, the keyring lacks the key, or it was erased.
+
+    ``erased`` is true where the keyring remembers that this key was deleted, so that nothing is missing by mistake.
+    """
+
+    def __init__(self, message: str, *, erased: bool = False) -> None:
+        super().__init__(message)
+        self.erased = erased
 
 
 class StoreError(AgentMemError):

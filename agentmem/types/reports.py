@@ -51,6 +51,36 @@ class Erasure(Plain):
 
 
 @dataclass(frozen=True)
+class BackupInfo(Plain):
+    """A backup that is complete."""
+
+    id: str
+    """What to call it: the beginning of its lineage, and its number in that."""
+    kind: str
+    """``"full"``: it needs no other one."""
+    seq: int
+    """The last event of the store that it holds."""
+    at: datetime
+    """When that was."""
+    bytes: int
+    """Its size, where it is kept."""
+    records: int
+    """How many there are, deleted and expired ones included."""
+    description: str | None
+
+
+@dataclass(frozen=True)
+class RestoreReport(Plain):
+    """A store that was made of a backup."""
+
+    path: str
+    """Its folder."""
+    backup: BackupInfo
+    records: int
+    """How many it has, deleted and expired ones included: fewer than the backup where keys of users were deleted."""
+
+
+@dataclass(frozen=True)
 class ReembedReport(Plain):
     """A move from one model to another; ``records`` counts embeddings made by this run (a resumed one makes fewer)."""
 

@@ -21,6 +21,7 @@ import trio
 from conftest import ROOT, START, FakeClock, HashEmbedder
 
 from agentmem import AgentMemError, AsyncMemory, ClosedError, InvalidInputError, Memory, ScopeError, Settings
+from agentmem.client.backups import AsyncBackupClient, BackupClient
 from agentmem.client.lifecycle import AsyncLifecycleClient, LifecycleClient
 
 Open = Callable[..., Memory]
@@ -44,6 +45,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "reembed": {"model": HashEmbedder()},
     "lifecycle.sweep": {}, "lifecycle.explain": {"id": "x"}, "lifecycle.promote": {"id": "x"},
     "lifecycle.demote": {"id": "x"}, "lifecycle.pin": {"id": "x"}, "lifecycle.unpin": {"id": "x"},
+    "backup.create": {}, "backup.list": {}, "backup.verify": {}, "backup.forget": {"user_id": "u"},
 }  # fmt: skip
 
 
@@ -147,8 +149,10 @@ def test_one_who_stops_waiting_for_the_opening_does_not_stop_the_others(store: P
 def test_both_clients_have_the_same_names() -> None:
     assert public(AsyncMemory) - {"aclose", "blocking"} == public(Memory) - {"aio"}
     assert public(AsyncLifecycleClient) == public(LifecycleClient)
+    assert public(AsyncBackupClient) == public(BackupClient)
     ours = {f"lifecycle.{name}" for name in public(LifecycleClient)}
-    assert CALLS.keys() == public(Memory) - {"close", "scoped", "userless", "aio", "lifecycle"} | ours
+    ours |= {f"backup.{name}" for name in public(BackupClient)}
+    assert CALLS.keys() == public(Memory) - {"close", "scoped", "userless", "aio", "lifecycle", "backup"} | ours
     assert {"__aenter__", "__aexit__"} <= vars(AsyncMemory).keys()
     assert {"__enter__", "__exit__"} <= vars(Memory).keys()
 
@@ -161,8 +165,9 @@ def signature(function: Any) -> inspect.Signature:
 
 @pytest.mark.parametrize("name", [*sorted(CALLS), "scoped", "userless", "__init__"])
 def test_both_clients_take_and_return_the_same(name: str) -> None:
-    owners = (LifecycleClient, AsyncLifecycleClient) if name.startswith("lifecycle.") else (Memory, AsyncMemory)
-    blocking, waiting = (getattr(owner, name.removeprefix("lifecycle.")) for owner in owners)
+    face, _, method = name.rpartition(".")
+    faces = {"lifecycle": (LifecycleClient, AsyncLifecycleClient), "backup": (BackupClient, AsyncBackupClient)}
+    blocking, waiting = (getattr(owner, method) for owner in faces.get(face, (Memory, AsyncMemory)))
     ours, theirs = signature(blocking), signature(waiting)
     for one, other in zip(ours.parameters.values(), theirs.parameters.values(), strict=True):
         assert (one.name, one.kind, one.default) == (other.name, other.kind, other.default)

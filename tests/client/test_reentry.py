@@ -129,6 +129,52 @@ def test_any_call_stands_another_one_on_top_of_each_of_its_lines(small: Memory, 
     assert memory.verify().ok
 
 
+def test_an_add_that_embeds_for_itself_stands_another_one_on_top_of_each_of_its_lines(open_memory: Open) -> None:
+    memory, number = open_memory(embedder=None), iter(range(10**6))
+
+    def act() -> None:
+        memory.add(f"a lone stone {next(number)}", user_id="stones")
+
+    def interrupt() -> None:
+        text = f"pebble {next(number)}"
+        assert memory.search(text, user_id="handler", limit=1)[:1] == []
+        id = memory.add(text, user_id="handler").id
+        assert memory.search(text, user_id="handler", limit=1)[0].id == id
+        memory.delete(id)
+
+    act()
+    for nth in places(act, 60):
+        with Interruption(nth, interrupt):
+            act()
+    stored = {record.content for record in memory.iterate(user_id="stones")}
+    assert len(stored) == memory.count(user_id="stones") > 60
+    assert memory.verify().ok
+
+
+def test_an_add_that_embeds_for_itself_may_be_cut_short_anywhere(open_memory: Open) -> None:
+    memory, known = open_memory(embedder=None), set[str]()
+
+    def cut() -> None:
+        raise Late
+
+    memory.add("a stone", user_id="stones")
+    for nth in places(lambda: memory.add("another stone", user_id="stones"), 100):
+        text = f"stone {nth}"
+        try:
+            with Interruption(nth, cut):
+                memory.add(text, user_id="stones")
+            known.add(text)
+        except (Late, EmbeddingError):  # of the model's own, as far as anybody can tell
+            pass
+        text = f"right after {nth}"
+        memory.add(text, user_id="stones")
+        known.add(text)
+        best = memory.search(text, user_id="stones", limit=1, mode="vector")
+        assert (best[0].content, round(best[0].similarity, 3)) == (text, 1)
+    assert known <= {record.content for record in memory.iterate(user_id="stones")}
+    assert memory.verify().ok
+
+
 @pytest.mark.parametrize("what", ["search", "search large", "add", "update", "delete_all", "erase"])
 def test_closing_on_top_of_a_call_ends_that_and_loses_nothing(open_memory: Open, what: str) -> None:
     settings = Settings(arena_limit=5, follower_delay_s=3_600)

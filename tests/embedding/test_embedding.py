@@ -24,7 +24,7 @@ from agentmem.embedding.cache import CachedEmbedder
 from agentmem.embedding.fast import FastEmbedder
 from agentmem.embedding.folder import BUNDLED, ModelFolder
 from agentmem.embedding.prefixes import known_prefixes
-from agentmem.embedding.runtime import OnnxModel
+from agentmem.embedding.tokens import Tokens
 from agentmem.types.errors import EmbeddingError, InvalidInputError
 from agentmem.types.ports import Embedder
 
@@ -271,16 +271,30 @@ def pipeline() -> Any:
 
 
 @pytest.fixture(scope="module")
-def loaded() -> OnnxModel:
-    return OnnxModel(ModelFolder(BUNDLED), threads=None, pooling=None)
+def tokens() -> Tokens:
+    return Tokens(BUNDLED / "tokenizer.json")
 
 
 _TYPED = st.text(st.characters(max_codepoint=127), max_size=60)
+_SPELLED = st.text(
+    st.characters(max_codepoint=0x52F)
+    | st.sampled_from("\u0301\u1e9e\u1ee7\u1fb3\u2019\u2026\u2013\u201eİΣς [SEP]\t\n"),
+    max_size=60,
+)
 
 
-@given(texts=st.lists(_TYPED | st.text(max_size=60) | st.sampled_from(TEXTS), max_size=6))
-def test_tokens_are_those_of_the_published_tokenizer(pipeline: Any, loaded: OnnxModel, texts: list[str]) -> None:
-    assert loaded._encode(texts) == [pipeline.encode(text, add_special_tokens=False).ids for text in texts]
+@given(texts=st.lists(_TYPED | _SPELLED | st.text(max_size=60) | st.sampled_from(TEXTS), max_size=6))
+def test_tokens_are_those_of_the_published_tokenizer(pipeline: Any, tokens: Tokens, texts: list[str]) -> None:
+    assert tokens.encode(texts) == [pipeline.encode(text, add_special_tokens=False).ids for text in texts]
+
+
+def test_tokens_do_not_depend_on_what_is_remembered(pipeline: Any) -> None:
+    tokens = Tokens(BUNDLED / "tokenizer.json")
+    for number in range(0, 45_000, 500):  # more words than are kept
+        texts = [f"Word{n} is number {n}, isn't it?" for n in range(number, number + 500)]
+        found = tokens.encode([*texts, texts[0]])
+        assert found[0] == found[-1] == pipeline.encode(texts[0], add_special_tokens=False).ids
+        assert found[-2] == pipeline.encode(texts[-1], add_special_tokens=False).ids
 
 
 @needs_locomo

@@ -671,3 +671,19 @@ def test_a_stream_keeps_its_order_when_chunks_overtake_each_other(store: Path) -
         assert [len(chunk) for chunk in memory.add_stream(items, chunk=5, user_id="ada")] == [5, 5, 5, 5]
         stored = [record.id for record in memory.iterate(user_id="ada", order="oldest")]
     assert stored == [item["id"] for item in items]
+
+
+def test_a_callers_own_model_never_embeds_documents_on_the_callers_thread(open_memory: Callable[..., Memory]) -> None:
+    # It may hold a lock, and an add in a signal handler on top of it would wait for that for ever.
+    where = set[str]()
+
+    class Watched(HashEmbedder):
+        def embed_documents(self, texts: Sequence[str]) -> Any:
+            where.add(threading.current_thread().name)
+            return super().embed_documents(texts)
+
+    memory = open_memory(embedder=Watched())
+    for number in range(20):
+        memory.add(f"a note {number}", user_id="ana")
+    memory.add_many(["one", "two"], user_id="ana")
+    assert where <= {"agentmem-embed-0", "agentmem-embed-1"}

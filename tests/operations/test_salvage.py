@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import numpy as np
 import pytest
 
 from agentmem import (
@@ -18,6 +19,7 @@ from agentmem import (
     ModelMismatchError,
     StoreCorruptError,
     StoreLockedError,
+    Vectors,
     VerifyReport,
 )
 from stress.victim import HashedWords, text_of
@@ -247,3 +249,113 @@ def test_keys_and_namespaces_are_rescued(tmp_path: Path) -> None:
         assert memory.put("page 7", "back", user_id="ana", namespace=("book", "3")).record.version == 3
         memory.flush()
         assert memory.verify().problems == []
+
+
+# -- several vectors, none, given ones ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Vectors]]:
+    """A closed store whose records have been embedded in every way, and their vectors."""
+    path = tmp_path_factory.mktemp("forms") / "store"
+    with opened(path) as memory:
+        for n in range(30):
+            said = [
+                {},
+                {"embed": False},
+                {"embed": [text_of(n, part, 7) for part in range(4)]},
+                {"vector": np.random.default_rng(n).normal(size=(n % 3 + 1, HashedWords().dim))},
+            ][n % 4]
+            memory.add(f"{text_of(n, 0)}{LONG}", id=f"r{n}", user_id="ana", **said)
+        memory.update("r2", embed=["once", "twice"])
+        memory.delete("r3")
+        memory.compact()
+        ids = [record.id for record in memory.iterate(user_id="ana")]
+        return path, {one.id: one for one in memory.vectors(ids) if one is not None}
+
+
+def compare(path: Path, before: dict[str, Vectors]) -> list[str]:
+    """Which records are not embedded as they were; everything agrees in any case."""
+    with opened(path) as memory:
+        after = {one.id: one for one in memory.vectors(list(before)) if one is not None}
+        memory.flush()
+        assert memory.verify().problems == []
+        for one in after.values():
+            assert len(one.vectors) == {"content": 1, "none": 0}.get(one.embedding, len(one.texts) or len(one.vectors))
+    return [
+        id
+        for id, one in before.items()
+        if id not in after
+        or (one.embedding, one.texts) != (after[id].embedding, after[id].texts)
+        or not np.allclose(one.vectors, after[id].vectors, atol=1e-5)
+    ]
+
+
+def page_with(data: bytearray, part: bytes) -> slice:
+    start = data.index(part) // PAGE * PAGE
+    return slice(start, start + PAGE)
+
+
+def test_every_form_is_rescued(forms: tuple[Path, dict[str, Vectors]], tmp_path: Path) -> None:
+    def harm(data: bytearray) -> None:  # of what somebody said of one record
+        data[data.index((text_of(0, 0) + LONG).encode()) + 1] ^= 1
+
+    report, _ = salvaged(forms[0], tmp_path / "store", harm)
+    assert (report.counts["reembedded"], report.counts["altered"]) == (0, 1)
+    assert compare(tmp_path / "store", forms[1]) == []
+
+
+def test_lost_further_vectors(forms: tuple[Path, dict[str, Vectors]], tmp_path: Path) -> None:
+    """Those of texts are made again; who lost one that was given is embedded by its content, and told."""
+
+    def harm(data: bytearray) -> None:
+        data[page_with(data, forms[1]["r6"].vectors[2].tobytes())] = bytes(PAGE)
+
+    report, _ = salvaged(forms[0], tmp_path / "store", harm)
+    assert report.counts["reembedded"] >= 1
+    lost = compare(tmp_path / "store", forms[1])
+    assert {forms[1][id].embedding for id in lost} <= {"given"}
+    assert report.counts["altered"] == len(lost)
+    with opened(tmp_path / "store") as memory:
+        for id in lost:
+            assert any(f"'{id}'" in problem and "embedded by" in problem for problem in report.problems)
+            assert memory.get(id).embedding == "content"  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_lost_first_vectors(forms: tuple[Path, dict[str, Vectors]], tmp_path: Path) -> None:
+    def harm(data: bytearray) -> None:
+        data[page_with(data, forms[1]["r11"].vectors[0].tobytes())] = bytes(PAGE)
+
+    report, _ = salvaged(forms[0], tmp_path / "store", harm)
+    assert report.counts["reembedded"] >= 2
+    lost = compare(tmp_path / "store", forms[1])
+    assert "r11" in lost
+    assert {forms[1][id].embedding for id in lost} == {"given"}
+
+
+def test_lost_texts_leave_their_vectors(forms: tuple[Path, dict[str, Vectors]], tmp_path: Path) -> None:
+    def harm(data: bytearray) -> None:
+        at = data.index(f'["{text_of(10, 0, 7)}"'.encode())
+        data[at] = 0
+
+    report, _ = salvaged(forms[0], tmp_path / "store", harm)
+    assert report.counts["altered"] >= 1
+    assert compare(tmp_path / "store", forms[1]) == ["r10"]
+    with opened(tmp_path / "store") as memory:
+        [held] = memory.vectors(["r10"])
+        assert held is not None
+        assert held.embedding == "given"
+        np.testing.assert_array_equal(held.vectors, forms[1]["r10"].vectors)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pages_lost_at_random_leave_a_store_that_agrees(
+    forms: tuple[Path, dict[str, Vectors]], tmp_path: Path, seed: int
+) -> None:
+    def harm(data: bytearray) -> None:
+        pick = random.Random(seed)
+        for page in pick.sample(range(8, len(data) // PAGE), 4):
+            data[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
+
+    salvaged(forms[0], tmp_path / "store", harm)
+    compare(tmp_path / "store", forms[1])

@@ -1,0 +1,139 @@
+"""Which backups of a store there are in a place, in one order, and who may add the next.
+
+::
+
+    LINEAGE/chain/0000000001      a backup: its archive, the SHA-256 of that's manifest, and of the entry before
+    LINEAGE/backups/0000000001-…  its archive
+
+An entry is created once, under the next number, by a store that knows the one before. So of two stores with one past,
+a copy beside its original or an old disk that comes back, one adds the next entry, and the other one is refused from
+then on: it would overwrite what it does not know. A restored store begins a lineage of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from agentmem.archive.envelope import packed, unpacked, unwrapped, wrapped
+from agentmem.archive.objects import Objects
+from agentmem.stores import meta
+from agentmem.stores.connection import Connection
+from agentmem.types.clock import Micros
+from agentmem.types.errors import ArchiveCorruptError, ConflictError, ObjectExistsError
+
+_ENTRY = re.compile(r"([0-9a-f]{32})/chain/(\d{10})")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A backup: ``archive`` is the name of its archive, ``manifest`` the SHA-256 of that one's manifest, ``previous``
+    that of the entry before. ``seq`` is the last event that it holds, ``at`` when that was read, ``records`` how many
+    there are in whatever state, ``size`` the archive's bytes. ``token`` is its writer's."""
+
+    lineage: str
+    number: int
+    previous: str | None
+    archive: str
+    manifest: str
+    kind: str
+    seq: int
+    at: Micros
+    records: int
+    size: int
+    description: str | None
+    token: str
+
+    @property
+    def id(self) -> str:
+        """What users call it."""
+        return f"{self.lineage[:8]}-{self.number}"
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last entry that a store knows of a lineage; number 0 and no hash for none."""
+
+    lineage: str
+    number: int = 0
+    sha256: str | None = None
+    token: str | None = None
+    """Of an entry that this store was about to add."""
+
+
+def head(db: Connection, url: str) -> Head:
+    """What the store knows of its backups in a place."""
+    noted = _noted(db)
+    return Head(noted["lineage"], **noted["places"].get(url, {}))
+
+
+def note_head(db: Connection, url: str, new: Head) -> None:
+    """Remember that. Only inside a transaction."""
+    noted = _noted(db)
+    noted["lineage"] = new.lineage
+    noted["places"][url] = {name: value for name, value in asdict(new).items() if name != "lineage"}
+    meta.put(db, meta.BACKUPS, json.dumps(noted))
+
+
+def _noted(db: Connection) -> dict[str, Any]:
+    found = meta.get(db, meta.BACKUPS)
+    return json.loads(found) if found else {"lineage": secrets.token_hex(16), "places": {}}
+
+
+def archive_name(lineage: str, number: int, token: str) -> str:
+    """Where the archive of an entry lies."""
+    return f"{lineage}/backups/{number:010}-{token}"
+
+
+def add(objects: Objects, entry: Entry) -> str:
+    """Add an entry, which makes the backup one; the SHA-256 of its object. Raises ``ConflictError``."""
+    data = wrapped("backup", packed(asdict(entry)))
+    try:
+        objects.create(_key(entry.lineage, entry.number), data)
+    except ObjectExistsError as exc:
+        raise overtaken(objects, entry.lineage, entry.number) from exc
+    return hashlib.sha256(data).hexdigest()
+
+
+def overtaken(objects: Objects, lineage: str, number: int) -> ConflictError:
+    """The error for a store that does not know the newest backups of its lineage."""
+    return ConflictError(
+        f"{objects.url} has a backup number {number} of this store's lineage {lineage[:8]} that the store does not "
+        "know: this is a copy of a store, or an older state of it. Restore the newest backup, or begin a new lineage, "
+        "to go on with this one beside it"
+    )
+
+
+def numbers(objects: Objects, lineage: str) -> list[int]:
+    """The numbers of a lineage's entries, ascending."""
+    found = (_ENTRY.fullmatch(info.key) for info in objects.list(f"{lineage}/chain"))
+    return sorted(int(match[2]) for match in found if match)
+
+
+def entries(objects: Objects) -> Iterator[tuple[Entry, str]]:
+    """Every entry of every lineage, with the SHA-256 of its object, by lineage and number."""
+    found = (_ENTRY.fullmatch(info.key) for info in objects.list())
+    for lineage, number in sorted((match[1], int(match[2])) for match in found if match):
+        yield read(objects, lineage, number)
+
+
+def read(objects: Objects, lineage: str, number: int) -> tuple[Entry, str]:
+    """An entry and the SHA-256 of its object. Raises ``ObjectNotFoundError``, ``ArchiveCorruptError``."""
+    key = _key(lineage, number)
+    data, where = objects.get(key).data, f"{objects.url}/{key}"
+    try:
+        entry = Entry(**unpacked(unwrapped("backup", data, where), where))
+    except TypeError as exc:
+        raise ArchiveCorruptError(f"{where} is no entry of a backup: {exc}") from exc
+    if (entry.lineage, entry.number) != (lineage, number):
+        raise ArchiveCorruptError(f"{where} is the entry of another backup, {entry.id}")
+    return entry, hashlib.sha256(data).hexdigest()
+
+
+def _key(lineage: str, number: int) -> str:
+    return f"{lineage}/chain/{number:010}"

@@ -1,0 +1,51 @@
+"""Where backups lie, and the keys that seal them, as settings and arguments name it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from agentmem.archive.keyring import KeyRing
+from agentmem.archive.masterkey import load_master_key
+from agentmem.archive.objects import Objects
+from agentmem.archive.opening import open_objects
+from agentmem.archive.writing import refuse_together
+from agentmem.types.errors import InvalidInputError
+
+
+class Place(NamedTuple):
+    """A place for backups, opened; ``keyring`` is None where they are not sealed."""
+
+    objects: Objects
+    keyring: KeyRing | None
+
+
+def open_place(
+    url: str | None,
+    encryption: str | None,
+    keyring: str | None,
+    *,
+    options: Mapping[str, str] | None = None,
+    read_only: bool,
+) -> Place:
+    """Open it; with ``read_only`` nothing is written, and a keyring that is not there is an error.
+
+    Raises ``InvalidInputError`` for what does not fit together, and what ``open_objects``, ``load_master_key`` and
+    ``KeyRing.open`` raise.
+    """
+    if not url:
+        raise InvalidInputError(
+            "there is no place for backups: set backup.url, Settings(backup={'url': '/backups/memories'})", field="url"
+        )
+    if (encryption is None) != (keyring is None):
+        raise InvalidInputError(
+            "sealed backups need both a master key (encryption='file:...', 'env:...' or 'command:...') and a place for "
+            "the users' keys (keyring='...'); there is only one of them",
+            field="keyring" if keyring is None else "encryption",
+        )
+    objects = open_objects(url, options)
+    if encryption is None or keyring is None:
+        return Place(objects, None)
+    keys = open_objects(keyring, options)
+    refuse_together(keys.url, objects.url)
+    return Place(objects, KeyRing.open(keys, load_master_key(encryption), read_only=read_only))

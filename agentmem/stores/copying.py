@@ -1,0 +1,156 @@
+"""The store's tables as rows, whatever their columns are: read a few at a time while others write, and written anew.
+
+Which tables make up a store stands here, once: what is not named is derived from these, and made anew. Columns are
+those that the database has, so that a migration adds its own without a word here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from agentmem.stores import accounting, meta
+from agentmem.stores.connection import CHUNK, Connection, Row, Value
+from agentmem.stores.schema import ERASED
+
+NAMED = ("user", "agent", "run", "space")
+"""The columns of ``records`` that hold numbers of names."""
+EITHER = frozenset({("records", "id"), ("records", "key"), ("names", "value"), ("meta", "value")})
+"""Columns that hold text in some rows, and bytes in others."""
+
+_BY_ROW = ("records", "history", "accesses", "bodies")
+_WHOLE = ("erasures",)
+_META = frozenset({*meta.MODEL_KEYS, meta.ERASURE_KEY, meta.FIRST_KEYS, meta.PURGED, meta.FORMER_KEYS})
+"""What is kept of ``meta``: the model, and what is known of erased records. The rest is about copies of this store."""
+_MOST_ROWS, _MOST_BYTES = 500, 4 * 2**20
+
+
+class Columns(NamedTuple):
+    """A table: its name outside of the store and inside, its columns, and their declared types."""
+
+    name: str
+    table: str
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+class Source:
+    """The tables of a store, read on a connection of its own."""
+
+    def __init__(self, db: Connection) -> None:
+        self.db = db
+        self.generation = int(meta.get(db, meta.GENERATION) or 1)
+        self.by_row = tuple(self._columns(name, name) for name in _BY_ROW)
+        self.by_row += (self._columns("embeddings", f"embeddings_{self.generation}"),)
+        """Tables that belong to records, ``records`` first."""
+        self.whole = tuple(self._columns(name, name) for name in _WHOLE)
+        """Tables that are the store's own."""
+
+    def _columns(self, name: str, table: str) -> Columns:
+        found = self.db.execute(f"PRAGMA table_info({table})")
+        return Columns(name, table, tuple(row[1] for row in found), tuple(row[2] for row in found))
+
+    def model(self) -> dict[str, Any]:
+        """Whose vectors these are: ``model``, ``dim``, ``fingerprint``, ``model_spec``."""
+        return {key: meta.get(self.db, key) for key in meta.MODEL_KEYS}
+
+    def count(self) -> int:
+        """How many records there are, in whatever state."""
+        return int(self.db.execute("SELECT count(*) FROM records")[0][0])
+
+    def last_seq(self) -> int:
+        """The newest event's number; 0 if nothing ever happened."""
+        return int(self.db.execute("SELECT coalesce(max(seq), 0) FROM history")[0][0])
+
+    def has_moved(self) -> bool:
+        """Whether the store uses another model's vectors by now."""
+        return int(meta.get(self.db, meta.GENERATION) or 1) != self.generation
+
+    def walk(self, table: Columns, pause: Callable[[], object]) -> Iterator[list[tuple[int, Row]]]:
+        """Everything that the table has when this begins, with the number of the user whose it is, 0 for none."""
+        last = self.db.execute(f"SELECT coalesce(max(rowid), 0) FROM {table.table}")[0][0]
+        sql = f"{self._select(table)} WHERE t.rowid > ? AND t.rowid <= ? ORDER BY t.rowid LIMIT ?"
+        at, most = 0, _MOST_ROWS // 4
+        while found := self.db.execute(sql, (at, last, most)):
+            at = found[-1][1]
+            yield [(row[0], row[2:]) for row in found]
+            size = sum(len(value) for row in found for value in row if isinstance(value, (str, bytes)))
+            most = max(1, most // 2) if size > _MOST_BYTES else min(_MOST_ROWS, most * 2)
+            pause()
+
+    def of_rows(self, table: Columns, rows: Sequence[int]) -> Iterator[list[tuple[int, Row]]]:
+        """What the table has of these records now; row 0 is the store itself."""
+        for start in range(0, len(rows), CHUNK):
+            sql = f"{self._select(table)} WHERE t.row IN ({{}}) ORDER BY t.rowid"
+            yield [(row[0], row[2:]) for row in self.db.select_in(sql, rows[start : start + CHUNK])]
+
+    def touched(self, after: int, last: int) -> list[int]:
+        """Records, by row, that anything happened to after an event and up to another; 0 is the store itself."""
+        sql = "SELECT DISTINCT row FROM history WHERE seq > ? AND seq <= ? ORDER BY row"
+        return [row[0] for row in self.db.execute(sql, (after, last))]
+
+    def names(self, numbers: Iterable[int]) -> dict[int, str | bytes]:
+        """Names by their numbers, those that there are."""
+        return dict(self.db.select_in("SELECT n, value FROM names WHERE n IN ({})", numbers))
+
+    def rows_of(self, table: Columns) -> list[Row]:
+        """All of a table that is the store's own."""
+        return self.db.execute(f"SELECT {', '.join(table.columns)} FROM {table.table}")
+
+    def noted(self) -> list[Row]:
+        """``(key, value)`` of what is kept of the store's bookkeeping."""
+        return [row for row in self.db.execute("SELECT key, value FROM meta") if row[0] in _META]
+
+    def sequences(self) -> list[Row]:
+        """``(table, number)``: the last number that each table has given out."""
+        return self.db.execute("SELECT name, seq FROM sqlite_sequence")
+
+    def migrations(self) -> list[str]:
+        """Those that the database has gone through."""
+        return [row[0] for row in self.db.execute("SELECT name FROM migrations ORDER BY name")]
+
+    @staticmethod
+    def _select(table: Columns) -> str:
+        columns = ", ".join(f"t.{column}" for column in table.columns)
+        return (
+            f"SELECT coalesce(r.user, 0), t.rowid, {columns} FROM {table.table} t LEFT JOIN records r ON r.row = t.row"
+        )
+
+
+class Target:
+    """A new database, into which tables are written that were read elsewhere. The caller has it to himself."""
+
+    def __init__(self, db: Connection) -> None:
+        self.db = db
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
+        """Add rows; those of ``names`` that are there already are the same."""
+        table = "embeddings_1" if table == "embeddings" else table
+        marks = ", ".join("?" * len(columns))
+        self.db.executemany(f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+
+    def note(self, rows: Iterable[tuple[str, Any]]) -> None:
+        """Put back what was kept of the bookkeeping."""
+        for key, value in rows:
+            if key in _META:
+                meta.put(self.db, key, value)
+
+    def finish(self, sequences: Sequence[tuple[str, int]]) -> None:
+        """Make the accounts anew, and see to it that no number is given out twice.
+
+        An erased record that was removed while it was being read, half of which came along, goes for good.
+        """
+        known = {row[0] for row in self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        kept = [(name, number) for name, number in sequences if name in known]
+        self.db.executemany("DELETE FROM sqlite_sequence WHERE name = ?", [(name,) for name, _ in kept])
+        self.db.executemany("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", kept)
+        self.db.execute(
+            f"DELETE FROM records WHERE state = {ERASED} AND version != "
+            "coalesce((SELECT max(version) FROM history h WHERE h.row = records.row), -1)"
+        )
+        for table in ("history", "accesses", "bodies", "embeddings_1"):
+            self.db.execute(f"DELETE FROM {table} WHERE row != 0 AND row NOT IN (SELECT row FROM records)")
+        self.db.execute("UPDATE accesses SET touched = 1")
+        last = self.db.execute("SELECT coalesce(max(row), 0) FROM records")[0][0]
+        meta.put(self.db, meta.SETTLED, last)
+        accounting.recount(self.db)

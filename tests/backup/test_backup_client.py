@@ -1,0 +1,166 @@
+"""``memory.backup`` and ``agentmem.restore``, as users have them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from archive.servers import moto, s3_bucket
+from conftest import FakeClock, HashEmbedder
+
+import agentmem
+from agentmem import AsyncMemory, InvalidInputError, Memory, NotFoundError, ScopeError, Settings, StoreError
+from agentmem.errors import ArchiveKeyError, ObjectNotFoundError
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> dict[str, str]:
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
+    from agentmem.archive.masterkey import new_master_key
+
+    (tmp_path / "master.key").write_text(new_master_key())
+    return {"encryption": f"file:{tmp_path / 'master.key'}", "keyring": str(tmp_path / "keys")}
+
+
+def with_backup(tmp_path: Path, **more: str) -> Settings:
+    return Settings(backup={"url": str(tmp_path / "backups")} | more)
+
+
+def test_there_and_back(open_memory: Callable[..., Memory], clock: FakeClock, tmp_path: Path) -> None:
+    memory = open_memory(settings=with_backup(tmp_path))
+    assert memory.backup.list() == []
+    memory.add("one", user_id="ana")
+    seen = list[tuple[int, int]]()
+    first = memory.backup.create(description="the first", progress=lambda *at: seen.append(at))
+    assert (first.kind, first.records, first.description, first.at) == ("full", 1, "the first", clock())
+    assert first.bytes > 0
+    assert seen == [(1, 1)]
+    clock.advance(60)
+    memory.add("two", user_id="ana")
+    second = memory.backup.create()
+    assert memory.backup.list() == [first, second]
+    for id in (None, first.id, second.id):
+        report = memory.backup.verify(id)
+        assert (report.ok, report.problems) == (True, [])
+        assert report.counts["records"] == (1 if id == first.id else 2)
+    for id, expected in ((None, second), (first.id, first)):
+        folder = tmp_path / f"again-{id}"
+        report = agentmem.restore(tmp_path / "backups", folder, id=id)
+        assert (report.path, report.backup, report.records) == (str(folder), expected, expected.records)
+        again = open_memory(folder)
+        assert again.count(user_id="ana") == expected.records
+        assert again.verify().ok
+
+
+def test_async(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncMemory(tmp_path / "s", settings=with_backup(tmp_path), embedder=HashEmbedder()) as memory:
+            await memory.add("one", user_id="ana")
+            made = await memory.backup.create()
+            assert await memory.backup.list() == [made]
+            assert (await memory.backup.verify()).ok
+
+    asyncio.run(main())
+
+
+def test_a_user_is_forgotten(open_memory: Callable[..., Memory], tmp_path: Path, sealed: dict[str, str]) -> None:
+    memory = open_memory(settings=with_backup(tmp_path, **sealed))
+    memory.add("what ana says", user_id="ana")
+    memory.add("what ben says", user_id="ben")
+    made = memory.backup.create()
+    memory.erase_all(user_id="ana")
+    assert memory.backup.forget(user_id="ana")
+    assert not memory.backup.forget(user_id="ana")
+    assert memory.backup.verify().ok
+    report = agentmem.restore(tmp_path / "backups", tmp_path / "again", **sealed)
+    assert (report.records, report.backup.records) == (1, made.records) == (1, 2)
+    assert [record.content for record in open_memory(tmp_path / "again").iterate(user_id=agentmem.ALL)] == [
+        "what ben says"
+    ]
+    with pytest.raises(ArchiveKeyError):
+        agentmem.restore(tmp_path / "backups", tmp_path / "without")
+    with pytest.raises(ObjectNotFoundError):
+        agentmem.restore(tmp_path / "backups", tmp_path / "without", **sealed | {"keyring": str(tmp_path / "none")})
+    assert not (tmp_path / "none").exists()
+    assert not (tmp_path / "without").exists()
+
+
+def test_damage_is_told(open_memory: Callable[..., Memory], tmp_path: Path) -> None:
+    memory = open_memory(settings=with_backup(tmp_path))
+    memory.add("one", user_id="ana")
+    memory.backup.create()
+    memory.backup.create()
+    [first, *_] = sorted((tmp_path / "backups").rglob("chain/*"))
+    whole = first.read_bytes()
+    first.write_bytes(whole[:-1] + b"?")
+    with pytest.raises(agentmem.errors.ArchiveCorruptError):
+        memory.backup.list()
+    first.write_bytes(whole)
+    [pack, *_] = sorted((tmp_path / "backups").rglob("packs/*"), key=lambda path: path.stat().st_mtime_ns)[::-1]
+    pack.write_bytes(pack.read_bytes()[:-1])
+    report = memory.backup.verify()
+    assert not report.ok
+    assert "archive:" in report.problems[0]
+
+
+def test_what_is_refused(open_memory: Callable[..., Memory], tmp_path: Path, sealed: dict[str, str]) -> None:
+    nowhere = open_memory()
+    calls: list[Callable[[Memory], Any]] = [
+        lambda memory: memory.backup.create(),
+        lambda memory: memory.backup.list(),
+        lambda memory: memory.backup.verify(),
+        lambda memory: memory.backup.forget(user_id="ana"),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidInputError, match=r"set backup\.url"):
+            call(nowhere)
+        with pytest.raises(ScopeError, match="everybody's records"):
+            call(nowhere.scoped(user_id="ana"))
+    nowhere.close()
+    memory = open_memory(settings=with_backup(tmp_path))
+    for wrong in ({"kind": "half"}, {"description": 3}, {"new_lineage": 1}):
+        with pytest.raises(InvalidInputError):
+            memory.backup.create(**wrong)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidInputError, match="not sealed"):
+        memory.backup.forget(user_id="ana")
+    for call in (lambda: memory.backup.verify(), lambda: agentmem.restore(tmp_path / "backups", tmp_path / "again")):
+        with pytest.raises(NotFoundError, match="no backups"):
+            call()
+    memory.add("one")
+    made = memory.backup.create()
+    with pytest.raises(NotFoundError, match=f"the newest is {made.id}"):
+        memory.backup.verify("another")
+    with pytest.raises(StoreError, match="another folder"):
+        agentmem.restore(tmp_path / "backups", tmp_path / "store")
+    memory.close()
+    inside = sealed | {"keyring": str(tmp_path / "backups" / "keys")}
+    halves = [({half: sealed[half]}, "only one of them") for half in sealed]
+    for chosen, says in (*halves, (inside, "another folder or bucket")):
+        with Memory(tmp_path / "store", settings=with_backup(tmp_path, **chosen), embedder=HashEmbedder()) as memory:
+            with pytest.raises(InvalidInputError, match=says):
+                memory.backup.create()
+            assert not (tmp_path / "keys").exists()
+
+
+def test_a_bucket_that_the_environment_describes(
+    open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sealed: dict[str, str]
+) -> None:
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    with moto(tmp_path) as port:
+        s3_bucket(port, "backups")
+        for name, value in {
+            "ACCESS_KEY_ID": "any", "SECRET_ACCESS_KEY": "secret", "REGION": "us-east-1",
+            "ENDPOINT": f"http://127.0.0.1:{port}", "ALLOW_HTTP": "true",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(f"AWS_{name}", value)
+        memory = open_memory(settings=with_backup(tmp_path, **sealed | {"url": "s3://backups/agentmem"}))
+        memory.add_many([f"memory {n}" for n in range(50)], user_id="ana")
+        assert memory.backup.list() == []
+        made = memory.backup.create()
+        assert memory.backup.list() == [made]
+        assert memory.backup.verify().ok
+        assert agentmem.restore("s3://backups/agentmem", tmp_path / "again", **sealed).records == 50
+        assert open_memory(tmp_path / "again").verify().ok
