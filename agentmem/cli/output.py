@@ -16,7 +16,7 @@ from agentmem.cli.table import Table
 from agentmem.cli.words import in_the_shell, printable
 
 if TYPE_CHECKING:
-    from agentmem import AddResult, AddResults, Group, HistoryEvent, HitDetails, MemoryRecord, SearchResults
+    from agentmem import AddResult, AddResults, BackupInfo, Group, HistoryEvent, HitDetails, MemoryRecord, SearchResults
     from agentmem.cli.source import Source
 
 _BECAME = {"added": "Added", "refreshed": "Refreshed:", "duplicate": "Already there:"}
@@ -159,6 +159,16 @@ class Output:
         table = Table("version", "event", "at", "before, or what was noted")
         for event in events:
             table.add(str(event.version), event.event.value, _time(event.at), changes(event.to_dict()["data"]))
+        table.show()
+
+    def backups(self, found: Sequence[BackupInfo]) -> None:
+        """Backups, as a place has them."""
+        if not self.table:
+            self.json([one.to_dict() for one in found])
+            return
+        table = Table("id", "at", "records", "bytes", "description")
+        for one in found:
+            table.add(one.id, _time(one.at), f"{one.records:,}", f"{one.bytes:,}", one.description or "")
         table.show()
 
     def figures(self, values: Mapping[str, Any]) -> None:

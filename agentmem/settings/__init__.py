@@ -190,6 +190,11 @@ class Backup(_Section):
     keyring: str | None = None
     """Where the users' keys lie, neither inside of ``url`` nor around it; needed with ``encryption``."""
 
+    @field_validator("url", "keyring", mode="before")
+    @classmethod
+    def _text_of_path(cls, value: object) -> object:
+        return os.fspath(value) if isinstance(value, os.PathLike) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
 
 class Settings(_Section):
     """Settings of one store. Immutable; an unknown name or an impossible value raises ``InvalidInputError``.

@@ -19,6 +19,7 @@ EITHER = frozenset({("records", "id"), ("records", "key"), ("names", "value"), (
 """Columns that hold text in some rows, and bytes in others."""
 
 _BY_ROW = ("records", "history", "accesses", "bodies")
+_OF_MODEL = ("embeddings", "more_embeddings")
 _WHOLE = ("erasures",)
 _META = frozenset({*meta.MODEL_KEYS, meta.ERASURE_KEY, meta.FIRST_KEYS, meta.PURGED, meta.FORMER_KEYS})
 """What is kept of ``meta``: the model, and what is known of erased records. The rest is about copies of this store."""
@@ -41,7 +42,7 @@ class Source:
         self.db = db
         self.generation = int(meta.get(db, meta.GENERATION) or 1)
         self.by_row = tuple(self._columns(name, name) for name in _BY_ROW)
-        self.by_row += (self._columns("embeddings", f"embeddings_{self.generation}"),)
+        self.by_row += tuple(self._columns(name, f"{name}_{self.generation}") for name in _OF_MODEL)
         """Tables that belong to records, ``records`` first."""
         self.whole = tuple(self._columns(name, name) for name in _WHOLE)
         """Tables that are the store's own."""
@@ -125,7 +126,7 @@ class Target:
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
         """Add rows; those of ``names`` that are there already are the same."""
-        table = "embeddings_1" if table == "embeddings" else table
+        table = f"{table}_1" if table in _OF_MODEL else table
         marks = ", ".join("?" * len(columns))
         self.db.executemany(f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
 
@@ -148,7 +149,7 @@ class Target:
             f"DELETE FROM records WHERE state = {ERASED} AND version != "
             "coalesce((SELECT max(version) FROM history h WHERE h.row = records.row), -1)"
         )
-        for table in ("history", "accesses", "bodies", "embeddings_1"):
+        for table in (*_BY_ROW[1:], *(f"{name}_1" for name in _OF_MODEL)):
             self.db.execute(f"DELETE FROM {table} WHERE row != 0 AND row NOT IN (SELECT row FROM records)")
         self.db.execute("UPDATE accesses SET touched = 1")
         last = self.db.execute("SELECT coalesce(max(row), 0) FROM records")[0][0]

@@ -76,6 +76,10 @@ def lived(memory: Memory, clock: FakeClock) -> None:
     memory.erase(ids[6])
     memory.add("somebody to be erased", user_id="eve", agent_id="cook")
     memory.erase_all(user_id="eve")
+    memory.put("form", "a form", data={"big": "x" * 300_000, "n": [1, None]}, embed=["one text", "two texts"])
+    memory.put("form", "a form", data={"small": 1}, embed=["three texts", "four"])
+    memory.add("never embedded", embed=False, user_id="ben")
+    memory.compact()  # what stays of whom it was goes now, and not while the store is compared
 
 
 def tables(path: Path) -> dict[str, list[Any]]:
