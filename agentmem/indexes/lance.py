@@ -349,10 +349,10 @@ class LanceIndex:
     def _known_top(self, table: Table) -> tuple[int, bool]:
         """At least the largest row number present, and whether there is a part of one; remembered while nobody else
         has written."""
-        known = self._top
-        if known is not None and known[0] == driver.state(table):
-            return known[1]
-        return driver.largest(table, ROW)
+        known, state = self._top, driver.state(table)
+        if known is None or known[0] != state:
+            known = self._top = (state, driver.largest(table, ROW))
+        return known[1]
 
     def _marked_fragments(self) -> list[int]:
         """Fragments with deletion marks: after a clean-up, each file here is one of the newest version.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
@@ -20,7 +20,7 @@ class Plain:
     def __hash__(self) -> int:
         # Equal results have equal fields, so some of them are enough.
         values = (getattr(self, field.name) for field in fields(cast("Any", self)))
-        return hash(tuple(value for value in values if not isinstance(value, (dict, list))))
+        return hash(tuple(value for value in values if isinstance(value, Hashable)))
 
     def to_dict(self) -> dict[str, Any]:
         """The values by name, JSON-ready: times as ISO 8601 text, tuples as lists, results inside as dicts."""

@@ -302,6 +302,9 @@ class Vectors(Plain):
     texts: tuple[str, ...] = ()
     """The texts that were embedded in the place of the content, one for each vector, if that is what they are of."""
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vectors) and self.to_dict() == other.to_dict()
+
     def to_dict(self) -> dict[str, Any]:
         """The values by name, JSON-ready."""
         return {

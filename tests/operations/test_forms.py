@@ -399,6 +399,7 @@ def test_a_view_reads_its_own_vectors(memory: Memory) -> None:
     found = memory.scoped(user_id="mia").vectors([other, mine, "nobody's"])
     assert [one is None for one in found] == [True, False, True]
     assert found[1].to_dict()["vectors"][0] == vectors_of(memory, mine)[0].tolist()  # pyright: ignore[reportOptionalMemberAccess]
+    assert {found[1]} == {memory.vectors([mine])[0]}
     with pytest.raises(InvalidInputError, match="vectors takes a list"):
         memory.vectors("id")  # pyright: ignore[reportArgumentType]
 
