@@ -163,7 +163,7 @@ class FolderObjects(Objects):
         self._sweep()
         new = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
-            with open(new, "xb") as file:
+            with open(new, "xb", opener=_for_its_owner) as file:
                 for chunk in chunks:
                     file.write(chunk)
                 file.flush()
@@ -233,6 +233,10 @@ def _stat(path: Path) -> os.stat_result:
 
 def _info(key: str, found: os.stat_result) -> ObjectInfo:
     return ObjectInfo(key, found.st_size, found.st_mtime_ns // 1_000)
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def _unless_missing(exc: OSError) -> None:

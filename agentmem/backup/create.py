@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from agentmem.archive.keyring import KeyRing
@@ -56,10 +56,7 @@ def create(
     """
     engine.check_process()
     engine.check_writable()
-    lock = FileLock(engine.path / BACKUP_LOCK)
-    with closing(lock):
-        if not lock.try_acquire():
-            raise StoreLockedError(f"{engine.path} is being backed up already; wait for that to end")
+    with _alone(engine):
         before = _head(engine, objects, new_lineage=new_lineage)
         token, number = secrets.token_hex(8), before.number + 1
         name = archive_name(before.lineage, number, token)
@@ -82,6 +79,25 @@ def create(
         sha256 = lineage.add(objects, entry)
         _note(engine, objects, Head(before.lineage, number, sha256))
     return entry
+
+
+def forget(engine: Engine, keyring: KeyRing, user_id: str) -> bool:
+    """Delete a user's key for ever; whether there was one. Raises ``StoreLockedError`` while a backup is being made.
+
+    What that one holds of the user since he came back would be lost with what it holds from before.
+    """
+    engine.check_process()
+    with _alone(engine):
+        return keyring.delete(user_id)
+
+
+@contextmanager
+def _alone(engine: Engine) -> Generator[None]:
+    lock = FileLock(engine.path / BACKUP_LOCK)
+    with closing(lock):
+        if not lock.try_acquire():
+            raise StoreLockedError(f"{engine.path} is being backed up already; wait for that to end")
+        yield
 
 
 def _head(engine: Engine, objects: Objects, *, new_lineage: bool) -> Head:

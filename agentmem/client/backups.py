@@ -87,8 +87,10 @@ class BackupClient:
         """Delete a user's key: what sealed backups hold of him is unreadable from now on, in every copy of them.
 
         Whether he had one. For after ``erase_all``, which leaves backups alone. Cannot be undone. Raises
-        ``InvalidInputError`` where backups are not sealed.
+        ``InvalidInputError`` where backups are not sealed, ``StoreLockedError`` while one is being made.
         """
+        from agentmem.backup import create
+
         if not isinstance(user_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidInputError(f"user_id must be text, not {shown(user_id)}", field="user_id")
         engine = self._handle.engine()
@@ -101,7 +103,7 @@ class BackupClient:
                 "backup.encryption and backup.keyring",
                 field="user_id",
             )
-        return keyring.delete(user_id)
+        return create.forget(engine, keyring, user_id)
 
     def _place(self, *, read_only: bool, sealed: bool = True) -> Place:
         from agentmem.backup.place import open_place

@@ -127,8 +127,7 @@ class Target:
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
         """Add rows; those of ``names`` that are there already are the same."""
         table = f"{table}_1" if table in _OF_MODEL else table
-        marks = ", ".join("?" * len(columns))
-        self.db.executemany(f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+        self.db.insert(f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES {{}}", rows)
 
     def note(self, rows: Iterable[tuple[str, Any]]) -> None:
         """Put back what was kept of the bookkeeping."""

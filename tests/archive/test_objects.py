@@ -133,6 +133,14 @@ class TestFolder(ObjectsContract):
         FolderObjects(root).create("last", b"")
         assert not list(root.rglob(".new*"))
 
+    def test_they_are_for_their_owner_alone(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o755)
+        objects = FolderObjects(tmp_path)
+        stamp = objects.create("a/b", b"1")
+        objects.swap("a/b", b"2", stamp)
+        objects.upload("c", [b"3"])
+        assert {oct(Path(tmp_path, key).stat().st_mode & 0o777) for key in ("a/b", "c", "a")} == {"0o600", "0o700"}
+
     def test_a_file_where_a_folder_should_be(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         objects = FolderObjects(tmp_path / "file")

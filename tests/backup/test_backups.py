@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -111,7 +113,7 @@ def test_a_restored_store_is_the_store(
 ) -> None:
     memory = open_memory(settings=QUIET)
     lived(memory, clock)
-    memory.stats()
+    memory.compact()  # or what is left of who was erased would go in the background, before or after
     engine = memory.handle.engine()
     seen = list[tuple[int, int]]()
     entry = create(engine, objects, ring, description="all of it", progress=lambda *at: seen.append(at))
@@ -403,13 +405,15 @@ def test_killed_at_each_step(
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
-def test_one_backup_at_a_time(open_memory: Callable[..., Memory], objects: FolderObjects) -> None:
+def test_one_backup_at_a_time(open_memory: Callable[..., Memory], objects: FolderObjects, tmp_path: Path) -> None:
     memory = open_memory()
     memory.add("one")
 
     def second() -> None:
         with pytest.raises(StoreLockedError, match="already"):
             create(memory.handle.engine(), objects)
+        with pytest.raises(StoreLockedError, match="already"):
+            creating.forget(memory.handle.engine(), ring_in(tmp_path / "keys"), "ana")
 
     assert create(memory.handle.engine(), Busy(Path(objects.url), second)).number == 1
 
@@ -446,6 +450,33 @@ def backed_up(open_memory: Callable[..., Memory], objects: FolderObjects) -> lin
     memory = open_memory()
     memory.add_many([f"memory {n}" for n in range(20)], user_id="ana")
     return create(memory.handle.engine(), objects)
+
+
+def test_a_restore_that_is_killed_leaves_no_store(
+    open_memory: Callable[..., Memory], objects: FolderObjects, tmp_path: Path
+) -> None:
+    memory = open_memory()
+    memory.add_many([f"memory {n}" for n in range(3_000)], user_id="ana")
+    entry, into = create(memory.handle.engine(), objects), tmp_path / "again"
+    code = f"import agentmem; print(flush=True); agentmem.restore({objects.url!r}, {str(into)!r}, progress=print)"
+    for lines in (1, 2, 4):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        for _ in range(lines):
+            process.stdout.readline()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        assert not (into / "agentmem.db").exists() or restored_whole(open_memory, into)
+    if not (into / "agentmem.db").exists():
+        restore(objects, entry, into)
+    assert restored_whole(open_memory, into)
+    assert sorted(path.name for path in into.glob("*restoring*")) == []
+
+
+def restored_whole(open_memory: Callable[..., Memory], into: Path) -> bool:
+    with open_memory(into) as again:
+        return again.verify().ok and again.count(user_id="ana") == 3_000
 
 
 def test_restoring_over_a_store_is_refused(backed_up: lineage.Entry, objects: FolderObjects, store: Path) -> None:

@@ -195,7 +195,7 @@ def test_erase(shell: Shell) -> None:
         (["delete", "oboe", "--before", "2020-01-01"], "go with --all"),
         (["delete", "--all", "--all-users", "--user", "ida"], "exclude each other"),
         (["delete", "--all", "--user", "ida", "--before", "soon"], "--before='soon' is not a time"),
-        (["list", "--deleted", "--offset", "1"], "--by or --offset"),
+        (["list", "--deleted", "--offset", "1"], "--by, --offset"),
         (["restore", "oboe", "--since", "2020-01-01"], "go with --all"),
         (["restore", "oboe", "hello", "--version", "1"], "--version belongs to a single ID"),
         (["erase", "--all"], "--all needs --user"),
