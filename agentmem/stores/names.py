@@ -76,7 +76,8 @@ class Names:
         found = cache.numbers.get(name)
         if found is None:
             found = self._read(db, name)
-            if found is not None:
+            # What is not committed may be rolled back, and its number be the next name's.
+            if found is not None and name not in self._uncommitted:
                 cache.remember(name, found)
         return found
 
@@ -86,7 +87,6 @@ class Names:
             return 0
         look = self._read if self._removed else self._find_exactly
         for spelling in spellings(str(name)):
-            # What is not committed must not be found by ``find``, which would remember it.
             found = self._uncommitted.get(spelling) or look(db, spelling)
             if found is not None:
                 return found
@@ -119,7 +119,8 @@ class Names:
             if not rows:
                 raise NotFoundError("the record was erased meanwhile, and so was whose it was")
             found = rows[0][0]
-            cache.remember(found, number)
+            if found not in self._uncommitted:
+                cache.remember(found, number)
         return found
 
     def remove(self, db: Connection, numbers: Sequence[int]) -> None:
@@ -136,6 +137,14 @@ class Names:
             cache = self._room()
             for name, number in uncommitted.items():
                 cache.remember(name, number)
+
+    def mark(self) -> dict[str | bytes, int]:
+        """What the transaction has interned so far, for ``back_to``."""
+        return dict(self._uncommitted)
+
+    def back_to(self, mark: dict[str | bytes, int]) -> None:
+        """The transaction was rolled back to a savepoint, where it had interned this."""
+        self._uncommitted = mark
 
     def forget(self) -> None:
         """The transaction is over, or was rolled back."""
