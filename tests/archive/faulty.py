@@ -6,11 +6,18 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 HOP = {"connection", "transfer-encoding", "keep-alive"}
+
+
+class Server(ThreadingHTTPServer):
+    """Says nothing of clients that hang up."""
+
+    def handle_error(self, *_: Any) -> None:
+        pass
 
 
 class Faulty:
@@ -46,7 +53,7 @@ class Faulty:
                     return lambda: faulty.handle(self, port)
                 raise AttributeError(name)
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -70,11 +77,10 @@ class Faulty:
             request.end_headers()
             return None
         headers = {name: value for name, value in request.headers.items() if name.lower() not in {*HOP, *self.dropped}}
-        onward = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        onward.request(request.command, request.path, body, headers)
-        answer = onward.getresponse()
-        data = answer.read()
-        onward.close()
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as onward:
+            onward.request(request.command, request.path, body, headers)
+            with onward.getresponse() as answer:
+                data = answer.read()
         if fault == "unanswered":
             return hang_up(request)
         sent = data[: len(data) // 2] if fault in ("cut", "short") else data

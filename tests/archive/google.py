@@ -6,12 +6,12 @@ The emulators that can be installed either send no ETag or refuse the upload tha
 from __future__ import annotations
 
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from archive.faulty import read_body
+from archive.faulty import Server, read_body
 
 DATE = "Thu, 26 Nov 2026 07:00:00 GMT"
 
@@ -39,7 +39,7 @@ class FakeGoogle:
                     return lambda: google.answer(self)
                 raise AttributeError(name)
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
