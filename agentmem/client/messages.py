@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from agentmem.types.data import copied, dumped
+from agentmem.types.errors import InvalidInputError
 from agentmem.types.spelling import is_blank
 
 _SPEAKERS = {"human": "user", "ai": "assistant", **{name: name for name in ("system", "tool", "function", "developer")}}
@@ -158,7 +159,11 @@ def _fields_of(item: object) -> Mapping[str, object] | None:
         dump = getattr(item, name, None) if callable(getattr(kind, name, None)) else None
         if dump is not None:
             pydantic = getattr(sys.modules.get("pydantic"), "BaseModel", ())
-            found = dump(mode="json", warnings=False) if name == "model_dump" and isinstance(item, pydantic) else dump()
+            options = {"mode": "json", "warnings": False} if isinstance(item, pydantic) and name == "model_dump" else {}
+            try:
+                found = dump(**options)
+            except Exception as exc:  # whatever is in it
+                raise InvalidInputError(f"{kind.__name__}.{name}() failed: {exc}", field="item") from exc
             return cast("Mapping[str, object]", found) if isinstance(found, Mapping) else None
     if is_dataclass(item):
         return {field.name: getattr(item, field.name, None) for field in fields(item)}

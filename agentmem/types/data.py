@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from threading import Thread
 from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
-from agentmem.types.errors import InvalidInputError, StoreCorruptError
+from agentmem.types.errors import InvalidInputError, StoreCorruptError, shown
 from agentmem.types.values import bare_text, type_name
 
 T = TypeVar("T")
@@ -211,7 +211,7 @@ class _Copy:
 
     def _key(self, key: object) -> str:
         if not isinstance(key, str):
-            self._refuse(None, f"has the key {_shown(key)}; keys must be text, so write str(...)")
+            self._refuse(None, f"has the key {shown(key)}; keys must be text, so write str(...)")
         return self._text(bare_text(key), key)
 
     def _use(self, size: int) -> None:
@@ -226,11 +226,6 @@ class _Copy:
         path = path if len(path) <= _LONGEST_PATH else f"{path[: _LONGEST_PATH // 2]}...{path[-_LONGEST_PATH // 2 :]}"
         path = path.encode("utf-8", "backslashreplace").decode()
         raise InvalidInputError(f"{path} {reason}", field="data")
-
-
-def _shown(key: object) -> str:
-    text = repr(key)
-    return text if len(text) <= _LONGEST_PATH else f"{text[:_LONGEST_PATH]}..."
 
 
 def _instead(value: object) -> str:

@@ -684,6 +684,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "delete": {"id": "none"}, "delete_many": {"ids": ["none"]}, "delete_all": {"user_id": "zoe"},
     "erase": {"id": "none"}, "erase_all": {"user_id": "zoe"}, "erasures": {"user_id": "zoe"}, "history": {"id": "tea"},
     "restore": {"id": "tea"},
+    "vectors": {"ids": ["tea"]},
     "feedback": {"id": "tea", "rating": 3}, "scoped": {"user_id": "ada"}, "userless": {}, "pop": {"run_id": "r"},
 }  # fmt: skip
 WITHOUT_VALUES = {"close", "flush", "warm_up", "stats", "health", "verify", "repair", "compact"}
