@@ -136,6 +136,8 @@ class Row:
             "pinned": self.pinned,
             "namespace": (),
             "key": None,
+            "data": None,
+            "embedding": "content",
         }
 
 

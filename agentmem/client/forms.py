@@ -24,6 +24,8 @@ _SHAPE = (
     "vector must be numbers of shape (dim,), or (n, dim) for up to 256 of them: an array, lists of numbers, or base64 "
     "of float32"
 )
+_LONGEST = 1_000_000
+"""Numbers that are looked at: no model has so many dimensions."""
 _UNIT = 1e-6
 """How far from one the length of a vector may be that is kept as it is, so that it travels without a change."""
 
@@ -110,6 +112,7 @@ def _numbers(value: object) -> NDArray[np.float64]:
         if not held or len(held) % 4:
             raise InvalidInputError(f"{_SHAPE}; this text has {len(held)} bytes", field="vector")
         return np.frombuffer(held, "<f4").astype(np.float64).reshape(1, -1)
+    _check_extent(value)
     try:
         # Some arrays of other libraries refuse to be numpy's, each in its own way.
         found = np.asarray(cast("Sequence[float]", value))
@@ -121,6 +124,20 @@ def _numbers(value: object) -> NDArray[np.float64]:
     if found.ndim == 2 and len(found) > MAX_TEXTS:
         raise InvalidInputError(f"vector has {len(found):,} vectors, more than {MAX_TEXTS}", field="vector")
     return np.atleast_2d(found).astype(np.float64)
+
+
+def _check_extent(value: object) -> None:
+    """Refuse what cannot be vectors before it is unfolded: lists in lists of lists, and sequences without end."""
+    if not isinstance(value, Sequence):
+        return
+    outer = cast("Sequence[object]", value)
+    if len(outer) > _LONGEST:
+        raise InvalidInputError(f"{_SHAPE}, not {len(outer):,} of them", field="vector")
+    inner = [cast("Sequence[object]", one) for one in outer if isinstance(one, Sequence)]
+    if len(inner) > MAX_TEXTS:
+        raise InvalidInputError(f"vector has {len(inner):,} vectors, more than {MAX_TEXTS}", field="vector")
+    if sum(map(len, inner)) > _LONGEST or any(isinstance(one, Sequence) for part in inner for one in part):
+        raise InvalidInputError(f"{_SHAPE}, not lists of lists of lists", field="vector")
 
 
 def _normalised(vectors: NDArray[np.float64]) -> list[bytes]:

@@ -144,13 +144,15 @@ def test_no_pickle_no_eval_no_shell() -> None:
                 names = {alias.name.split(".")[0] for alias in node.names} | {
                     (getattr(node, "module", None) or "").split(".")[0]
                 }
-                assert not names & forbidden, f"{file}:{node.lineno}"
+                # The one command that is run is the one that settings name for a master key, and by no shell.
+                allowed = {"subprocess"} if file.name == "masterkey.py" else set[str]()
+                assert not names & forbidden - allowed, f"{file}:{node.lineno}"
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("eval", "exec", "compile", "__import__"), f"{file}:{node.lineno}"
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 assert node.func.attr not in ("system", "popen", "allow_pickle"), f"{file}:{node.lineno}"
             if isinstance(node, ast.keyword):
-                assert node.arg not in ("allow_pickle", "trust_remote_code"), file
+                assert node.arg not in ("allow_pickle", "trust_remote_code", "shell"), file
 
 
 def test_nothing_connects_anywhere(tmp_path: Path) -> None:
