@@ -314,6 +314,35 @@ class Vectors(Plain):
             "texts": list(self.texts),
         }
 
+    @classmethod
+    def _of(cls, values: dict[str, Any]) -> Vectors:
+        import numpy as np
+
+        count = len(values["vectors"])
+        vectors = np.array(values["vectors"], np.float32).reshape(count, -1 if count else 0)
+        return cls(values["id"], values["embedding"], vectors, tuple(values["texts"]))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        # For what is built on pydantic, such as an endpoint of FastAPI, it is what ``to_dict`` says.
+        from pydantic import AfterValidator, BeforeValidator, PlainSerializer
+        from typing_extensions import TypedDict
+
+        class VectorsAnswer(TypedDict):
+            id: str
+            embedding: str
+            vectors: list[list[float]]
+            texts: list[str]
+
+        return handler.generate_schema(
+            Annotated[
+                VectorsAnswer,
+                BeforeValidator(lambda value: value.to_dict() if isinstance(value, cls) else value),
+                AfterValidator(cls._of),
+                PlainSerializer(cls.to_dict, return_type=VectorsAnswer),
+            ]
+        )
+
 
 @dataclass(frozen=True)
 class HistoryEvent(Plain):

@@ -37,7 +37,7 @@ BAD: list[tuple[Any, str | None, str]] = [
     (said("a\x00b"), "content", "repair=True mends it"),
     (said("x", metadata={"a": [HALF]}), "metadata", "repair=True mends it"),
     (said("x", layer="attic"), "layer", "not a layer"),
-    (said("x", colour="red"), "colour", "no field 'colour'"),
+    ({"content": "x", "colour": "red"}, "colour", "no field 'colour'"),
     (said("x", user_id=""), None, "user_id is empty"),
     (said("x", occurred_at="noon"), "occurred_at", "noon"),
     (None, "item", "NoneType"),

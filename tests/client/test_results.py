@@ -62,7 +62,11 @@ def results(memory: Memory) -> dict[str, Any]:
     sweep = memory.lifecycle.sweep(START + timedelta(days=3), dry_run=True)
     stats, explained = memory.stats(), memory.lifecycle.explain("ferry")
     assert sweep.moves
+    backup = agentmem.BackupInfo("harbour-1", "full", 9, START, 4_096, 3, None)
     return {
+        "BackupInfo": backup,
+        "RestoreReport": agentmem.RestoreReport("/tmp/again", backup, 3),
+        "Vectors": memory.vectors(["ferry"])[0],
         "AddResult": added,
         "AddResults": many,
         "Skipped": many.skipped[0],
