@@ -1,4 +1,4 @@
-"""Runs an ONNX embedding model on the CPU: the only file that imports onnxruntime, on use."""
+"""Runs an ONNX embedding model on the CPU: the only file that imports onnxruntime for models, on use."""
 
 from __future__ import annotations
 

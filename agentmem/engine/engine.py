@@ -20,15 +20,18 @@ from agentmem.engine.adding import Adding
 from agentmem.engine.follower import Follower
 from agentmem.engine.opening import Spec, learned, mismatch, open_store
 from agentmem.engine.workers import Workers
+from agentmem.indexes.codes import coding
 from agentmem.indexes.keywords import KeywordIndex
 from agentmem.indexes.lance import LanceIndex
 from agentmem.indexes.vectors import LanceCopy
 from agentmem.lifecycle.rules import Rules
 from agentmem.lifecycle.worker import LifecycleWorker
+from agentmem.retrieval.building import Builder
 from agentmem.retrieval.large import LargeScopes
 from agentmem.retrieval.querycache import QueryCache
 from agentmem.retrieval.residents import Residents
 from agentmem.retrieval.retriever import Retriever
+from agentmem.retrieval.snapshots import Snapshots
 from agentmem.settings import Settings
 from agentmem.stores.commit import GroupCommit, Write
 from agentmem.stores.files import OpenFiles
@@ -131,6 +134,7 @@ class Engine:
             self.model = self._model(number, chosen)
             self.retriever.residents.applied_seq()  # from here on they follow
             stack.callback(lambda: self.model.vectors.close())
+            stack.callback(lambda: self.retriever.residents.close())
             self.lifecycle = LifecycleWorker(
                 self.commits,
                 Rules.of(settings),
@@ -149,6 +153,7 @@ class Engine:
                 busy=lambda: get_ident() in self.searching,
             )
             self.lifecycle.held_up.subscribe(self.follower.await_keywords)
+            self.lifecycle.erased.subscribe(lambda: self.retriever.residents.remove_files())
             self._serve(self.model)
             self.follower.start(self.check_model)
             stack.callback(self.follower.close)
@@ -201,12 +206,32 @@ class Engine:
         table = LanceIndex(self.path / LANCE, dim=embedder.dim, table=f"vectors_{number}", within=self.folder)
         vectors = LanceCopy(records, self.commits, table, embedder.dim)
         residents = Residents(
-            records, dim=embedder.dim, limit=performance.arena_limit, budget_mb=performance.arena_budget_mb
+            records,
+            dim=embedder.dim,
+            limit=performance.arena_limit,
+            budget_mb=performance.arena_budget_mb,
+            builder=self._builder(records, embedder),
         )
         residents.changed.subscribe(self.cache.drop)
         large = LargeScopes(records, vectors, self.keywords, embedder.dim)
         retriever = Retriever(residents, large, self.settings.retrieval)
         return Model(number, embedder, records, vectors, retriever, self.cache)
+
+    def _builder(self, records: Records, embedder: Embedder) -> Builder | None:
+        """What holds large scopes as codes, if they are to be held so."""
+        performance = self.settings.performance
+        coded = coding(performance.large_engine)
+        if coded is None:
+            return None
+        return Builder(
+            records,
+            coded,
+            embedder.dim,
+            budget_mb=performance.large_budget_mb,
+            wait_s=performance.large_wait_s,
+            snapshots=Snapshots(self.path, records, self.folder, read_only=self.read_only),
+            activity=lambda: self.commits.requests,
+        )
 
     def _serve(self, model: Model) -> None:
         """Have everything that works in the background work with this model."""
@@ -216,11 +241,12 @@ class Engine:
 
     def adopt(self, number: int, embedder: Embedder, given: Spec) -> None:
         """Go on with another model, whose vectors are complete. Called on the commit thread, right after the flip."""
-        new = self._model(number, embedder)
+        new, old = self._model(number, embedder), self.retriever.residents
         self.commits.use_generation(number)
         self._serve(new)
         self.model, self._given = new, given
         self.cache.drop(None)
+        old.abandon()
 
     def check_model(self) -> None:
         """Raise ``ModelMismatchError`` if another process moved the store to another model."""

@@ -65,6 +65,7 @@ class ReadingEngine(Engine):
             self.model = self._model(number, chosen)
             self.retriever.residents.applied_seq()  # from here on they follow
             stack.callback(lambda: self.model.vectors.close())
+            stack.callback(lambda: self.retriever.residents.close())
             self.lifecycle = _NoLifecycle(
                 self.commits, Rules.of(settings), interval=0, lock=FileLock(path / SWEEP_LOCK), now=self.now
             )

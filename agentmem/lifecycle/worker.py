@@ -64,6 +64,8 @@ class LifecycleWorker:
         """Rung to have the thread end at once."""
         self._crowded = False
         self._estimate = dict[str, int]()
+        self.erased = Event[[]]()
+        """A sweep has erased what can no longer be restored."""
         self.held_up = Event[[]]()
         """Something that was erased has to leave the keyword index before the rest of it can go."""
         self._emptied = 0
@@ -176,7 +178,10 @@ class LifecycleWorker:
             dry_run=dry_run,
             pause=pause,
         )
-        return sweep.run()
+        report = sweep.run()
+        if report.erased and not dry_run:
+            self.erased()
+        return report
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

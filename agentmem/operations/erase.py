@@ -87,7 +87,7 @@ def _hasten_and_note(
 
 def _forget(engine: Engine) -> None:
     """Have what was erased leave the memory of this process."""
-    engine.retriever.residents.reset()
+    engine.retriever.residents.forget()
     if isinstance(engine.embedder, CachedEmbedder):
         engine.embedder.clear()
 
@@ -97,6 +97,7 @@ def _wipe(engine: Engine) -> list[str]:
 
     Also where this call erased nothing: the one that did may have been killed before it came to this.
     """
+    engine.retriever.residents.remove_files()
     engine.keywords.drop_outdated()
     if engine.keywords.applied_seq():
         engine.follower.index_keywords()

@@ -40,6 +40,7 @@ def stats(engine: Engine) -> Stats:
         model=engine.embedder.name,
         dim=engine.embedder.dim,
         arenas=engine.retriever.residents.usage(),
+        large=engine.retriever.residents.usage_of_large(),
         query_cache=engine.cache.usage(),
         embedding_cache={"hits": cached.hits, "misses": cached.misses} if cached else {},
     )

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
 from agentmem.retrieval.conversation import Links
-from agentmem.retrieval.matching import Matcher, Matches
+from agentmem.retrieval.matching import DenseMatcher, Matcher, Matches
 from agentmem.retrieval.postings import Postings, grown
 from agentmem.retrieval.query import NEVER, Candidate, Parts, Query
-from agentmem.retrieval.several import Several
+from agentmem.retrieval.several import Nearest, Several
 from agentmem.text.dates import closeness
 from agentmem.text.terms import asking, terms_and_length
 from agentmem.types.clock import Micros
@@ -31,7 +31,7 @@ from agentmem.types.ports import Entry
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agentmem.types.ports import Vector
+    from agentmem.types.ports import Bools, Vector
 
 _SLOT = np.dtype(
     [
@@ -42,8 +42,22 @@ _SLOT = np.dtype(
 )  # fmt: skip
 
 
+class Scored(NamedTuple):
+    """Slots with their similarity, what they score and what of that is beside the scores."""
+
+    slots: NDArray[np.intp]
+    similarity: Vector | None
+    scores: scoring.Scores
+    date: Vector | None
+    telling: Vector | None
+
+
 class Arena:
     """Not thread-safe: the owner holds a lock around each call."""
+
+    ENGINE = "arena"
+    """What it is called in traces."""
+    _GROWTH = 2.0
 
     def __init__(self, dim: int) -> None:
         self._dim = dim
@@ -52,7 +66,7 @@ class Arena:
         self._columns: dict[str, NDArray[Any]] = {name: np.empty(16, _SLOT[name]) for name in _SLOT.names or ()}
         self._ids: list[str] = []
         self._slot_of: dict[int, int] = {}
-        self._codes: dict[str, int] = {}
+        self._labels: dict[str, int] = {}
         self._postings = Postings()
         self._links = Links()
         self._several: Several | None = None
@@ -64,14 +78,18 @@ class Arena:
     @property
     def nbytes(self) -> int:
         """Memory held, approximately: ids and dictionary entries are counted at 200 bytes a record."""
-        arrays = [self._vectors, *self._columns.values()]
-        held = sum(array.nbytes for array in arrays) + self._postings.nbytes + self._links.nbytes
-        return held + 200 * self._used + (0 if self._several is None else self._several.nbytes)
+        return self._common_bytes + self._vectors.nbytes + 200 * self._used
 
     @property
     def size(self) -> int:
         """The records, and as many more as they have vectors after the first."""
-        return len(self._slot_of) + (0 if self._several is None else len(self._several) - self._several.dead)
+        return len(self) + (0 if self._several is None else len(self._several) - self._several.dead)
+
+    @property
+    def _common_bytes(self) -> int:
+        columns = sum(array.nbytes for array in self._columns.values())
+        several = 0 if self._several is None else self._several.nbytes
+        return columns + self._postings.nbytes + self._links.nbytes + several
 
     @property
     def wasteful(self) -> bool:
@@ -79,11 +97,12 @@ class Arena:
         several = self._several
         if several is not None and several.dead > 1_000 and 2 * several.dead > len(several):
             return True
-        return self._used > 1_000 and self._used > 2 * len(self._slot_of)
+        return self._used > 1_000 and self._used > 2 * len(self)
 
     def versions(self) -> dict[int, int]:
         """The version held of each record, by row number."""
-        return {row: int(self._columns["version"][slot]) for row, slot in self._slot_of.items()}
+        live = self._column("live")
+        return dict(zip(self._column("row")[live].tolist(), self._column("version")[live].tolist(), strict=True))
 
     def next_expiry(self, now: Micros) -> Micros:
         """The next instant at which a record expires; ``NEVER`` if none does."""
@@ -92,7 +111,7 @@ class Arena:
 
     def remove(self, row: int) -> None:
         """Forget a record; unknown rows are ignored."""
-        slot = self._slot_of.pop(row, None)
+        slot = self._pop(row)
         if slot is not None:
             self._columns["live"][slot] = False
             if self._several is not None:
@@ -109,7 +128,7 @@ class Arena:
             self.remove(entry.row)
         start, end = self._used, self._used + len(entries)
         self._reserve(end)
-        self._take_vectors(entries, start)
+        self._put(entries, start)
         found = [terms_and_length(entry.words) for entry in entries]
         counts = [Counter(terms) for terms, _ in found]
         nan = float("nan")
@@ -132,8 +151,6 @@ class Arena:
         }
         for name, column in values.items():
             self._columns[name][start:end] = column
-        self._ids += [entry.id for entry in entries]
-        self._slot_of.update((entry.row, slot) for slot, entry in enumerate(entries, start))
         self._postings.append(counts, start)
         for slot, entry in enumerate(entries, start):
             if entry.run:
@@ -162,12 +179,34 @@ class Arena:
             if nearest is not None:
                 allowed &= ~nearest.bare
         slots = np.flatnonzero(allowed)
+        scored = self._score(query, present, slots, None if similarity is None else similarity[slots], matches)
+        return self._best(query, scored, matches, nearest)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _pop(self, row: int) -> int | None:
+        """The slot of a record, which is no longer its slot; None if it has none."""
+        return self._slot_of.pop(row, None)
+
+    def _put(self, entries: Sequence[Entry], start: int) -> None:
+        """Keep what is no column: the vectors, the ids, which slot a record has."""
+        self._take_vectors(entries, start)
+        self._ids += [entry.id for entry in entries]
+        self._slot_of.update((entry.row, slot) for slot, entry in enumerate(entries, start))
+
+    def _column(self, name: str) -> NDArray[Any]:
+        return self._columns[name][: self._used]
+
+    def _score(
+        self, query: Query, present: Bools, slots: NDArray[np.intp], similarity: Vector | None, matches: Matches | None
+    ) -> Scored:
+        """Score some slots; ``similarity`` is theirs."""
         when = self._column("when")[slots]
         date = closeness(when, query.dates) if query.dates and query.lexical else None
         telling = self._telling(slots, present) if query.weigh_questions and query.lexical else None
         scores = scoring.score(
             query.search.mode,
-            similarity=None if similarity is None else similarity[slots],
+            similarity=similarity,
             keyword=None if matches is None else matches.keyword[slots],
             date=date,
             telling=telling,
@@ -178,10 +217,17 @@ class Arena:
             vector_weight=query.tuning.vector_weight,
             rank=query.search.rank,
         )
-        chosen = _top(scores.score, query.limit)
-        shares = None if matches is None else matches.shares(slots[chosen])
+        return Scored(slots, similarity, scores, date, telling)
+
+    def _best(
+        self, query: Query, scored: Scored, matches: Matches | None, nearest: Nearest | None = None
+    ) -> list[Candidate]:
+        chosen = _top(scored.scores.score, query.limit)
+        slots = scored.slots[chosen]
+        shares = None if matches is None else matches.shares(slots)
+        date, telling = scored.date, scored.telling
         found = list[Candidate]()
-        for n, at in enumerate(chosen):
+        for n, (at, id) in enumerate(zip(chosen.tolist(), self._ids_of(slots), strict=True)):
             parts = None
             if shares is not None:
                 parts = Parts(
@@ -189,16 +235,12 @@ class Arena:
                     None if date is None else float(date[at]),
                     1.0 if telling is None else float(telling[at]),
                 )
-            cosine, part = None if similarity is None else float(similarity[slots[at]]), None
-            if several is not None and nearest is not None:
-                cosine, part = None if nearest.bare[slots[at]] else cosine, several.part(int(slots[at]), nearest)
-            found.append(self._candidate(int(slots[at]), int(at), scores, cosine, parts, part))
+            cosine, part = None if scored.similarity is None else float(scored.similarity[at]), None
+            if self._several is not None and nearest is not None:
+                slot = int(slots[n])
+                cosine, part = None if nearest.bare[slot] else cosine, self._several.part(slot, nearest)
+            found.append(self._candidate(scored, at, id, cosine, parts, part))
         return sorted(found, key=lambda c: (-c.score, c.id))[: query.limit]
-
-    # -- inside ------------------------------------------------------------------------------------------------------
-
-    def _column(self, name: str) -> NDArray[Any]:
-        return self._columns[name][: self._used]
 
     def _take_vectors(self, entries: Sequence[Entry], start: int) -> None:
         """The vectors of entries that get the slots from ``start`` on."""
@@ -217,39 +259,40 @@ class Arena:
                 self._several.add(slot, vectors)
 
     def _candidate(
-        self,
-        slot: int,
-        at: int,
-        scores: scoring.Scores,
-        similarity: float | None,
-        parts: Parts | None,
-        part: int | None,
+        self, scored: Scored, at: int, id: str, similarity: float | None, parts: Parts | None, part: int | None
     ) -> Candidate:
+        slot, scores = int(scored.slots[at]), scored.scores
         return Candidate(
-            float(scores.score[at]), self._ids[slot], int(self._columns["row"][slot]),
+            float(scores.score[at]), id, int(self._columns["row"][slot]),
             int(self._columns["version"][slot]), similarity, float(scores.vector[at]), float(scores.keyword[at]),
             float(scores.recency[at]), float(scores.importance[at]), float(scores.rating[at]), parts, part,
         )  # fmt: skip
+
+    def _ids_of(self, slots: NDArray[np.intp]) -> list[str]:
+        return [self._ids[slot] for slot in slots]
 
     def _run_of(self, slot: int) -> tuple[int, int, int]:
         columns = self._columns
         return int(columns["user"][slot]), int(columns["agent"][slot]), int(columns["run"][slot])
 
-    def _present(self, query: Query) -> NDArray[np.bool_]:
+    def _present(self, query: Query) -> Bools:
         """Records that were there at the time that is searched; only these have a say as neighbours."""
         present = self._column("live") & (self._column("expires") > query.now)
         if query.search.as_of is not None:
             present &= self._column("created") <= query.search.as_of
         return present
 
-    def _allowed(self, query: Query, present: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _allowed(self, query: Query, present: Bools) -> Bools:
         column, allowed = self._column, present.copy()
         for name, value in (("agent", query.scope.agent), ("run", query.scope.run)):
             if value is not None:
                 allowed &= column(name) == value
         for name, labels in (("kind", query.search.kinds), ("layer", query.search.layers)):
             if labels is not None:
-                allowed &= np.isin(column(name), [self._codes.get(label, -1) for label in labels])
+                admitted = np.zeros(len(self._labels) + 1, np.bool_)
+                admitted[[self._labels.get(label, -1) for label in labels]] = True
+                admitted[-1] = False
+                allowed &= admitted[column(name)]
         if query.search.since is not None:
             allowed &= column("when") >= query.search.since
         if query.search.until is not None:
@@ -258,27 +301,31 @@ class Arena:
             allowed &= np.isin(column("row"), query.rows)
         return allowed
 
-    def _matches(self, query: Query, present: NDArray[np.bool_], statistics: Statistics | None) -> Matches:
-        live = self._column("live")
-        matcher = Matcher(
-            self._postings, live, present, self._column("length"), self._links.steps(self._used, query.neighbours)
-        )
+    def _matcher(self, query: Query, present: Bools) -> Matcher:
+        steps = self._links.steps(self._used, query.neighbours)
+        return DenseMatcher(self._postings, self._column("live"), present, self._column("length"), steps)
+
+    def _matches(self, query: Query, present: Bools, statistics: Statistics | None) -> Matches:
+        matcher = self._matcher(query, present)
         if statistics is None:
             statistics = matcher.statistics(query.words)
         return matcher.match(query.words, statistics, mend_typos=query.tuning.mend_typos)
 
-    def _telling(self, slots: NDArray[np.intp], present: NDArray[np.bool_]) -> Vector:
-        asks = np.append(np.where(present, self._column("asks"), np.float32(0)), np.float32(0))
-        return scoring.telling(asks[slots], asks[self._links.before[slots]])  # -1, nobody, is the 0 at the end
+    def _telling(self, slots: NDArray[np.intp], present: Bools) -> Vector:
+        asks, before = self._column("asks"), self._links.before[slots]
+        asked = np.where((before >= 0) & present[before], asks[before], np.float32(0))
+        return scoring.telling(asks[slots], asked)
 
     def _code(self, label: str) -> int:
-        return self._codes.setdefault(label, len(self._codes))
+        return self._labels.setdefault(label, len(self._labels))
 
     def _reserve(self, slots: int) -> None:
-        if slots <= len(self._vectors):
+        held = len(self._columns["row"])
+        if slots <= held:
             return
-        size = max(slots, 2 * len(self._vectors))
-        self._vectors = grown(self._vectors, size)
+        size = max(slots, int(self._GROWTH * held))
+        if len(self._vectors):
+            self._vectors = grown(self._vectors, size)
         self._columns = {name: grown(column, size) for name, column in self._columns.items()}
         self._links.reserve(size)
 

@@ -43,6 +43,11 @@ class Links:
         steps = 0 if self._steps is None else sum(step.slots.nbytes for step in self._steps[1])
         return self.before.nbytes + self.after.nbytes + steps + 200 * len(self._last)
 
+    @property
+    def any(self) -> bool:
+        """Whether there are runs at all."""
+        return bool(self._last)
+
     def reserve(self, slots: int) -> None:
         taken = len(self.before)
         self.before, self.after = grown(self.before, slots), grown(self.after, slots)
@@ -76,6 +81,12 @@ class Links:
         else:
             self._last.pop(run, None)
         self.before[slot] = self.after[slot] = -1
+
+    def restore(
+        self, before: NDArray[np.int32], after: NDArray[np.int32], last: dict[tuple[int, int, int], int]
+    ) -> None:
+        """Take over the links of another one, and the last slot of each run."""
+        self.before, self.after, self._last, self._steps = before, after, last, None
 
     def steps(self, used: int, most: int) -> list[Step]:
         """The neighbours of each of the first ``used`` slots, up to ``most`` steps before it, then up to as many after.

@@ -1,6 +1,8 @@
-"""Scopes too large for memory: LanceDB, the keyword index, and what those have yet to receive propose; then one score.
+"""Large scopes that are not in memory: LanceDB, the keyword index, and what those have yet to receive propose.
 
-Proposals are scored from the records themselves. Where filters leave too few of them, the scope is scanned.
+So are scopes searched that are being read into memory, that would take more of it than they may, and all large ones
+where the settings say so. Proposals are scored from the records themselves, by the one function. Where filters leave
+too few of them, the scope is scanned.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -37,8 +38,10 @@ BEST = 20
 FINALISTS = 100
 """Proposals that are scored with their neighbours: the best without them, 5 for each hit that is wanted if that is
 more. Each costs reading and taking apart the texts around it."""
-EXACT_ROWS = 100_000
-"""Filtered rows up to which a large scope is scanned exactly at once."""
+SCANNED = 5_000
+"""Filtered rows up to which all are scored at once: half a second."""
+MOST = 100_000
+"""Proposals beyond which the scope is scanned instead."""
 
 log = logging.getLogger("agentmem")
 
@@ -73,13 +76,14 @@ class LargeScopes:
         restricted = query.search.restricted
         where, params = conditions(query)
         if restricted:
-            rows = list(islice(self.matching(query), EXACT_ROWS + 1))
-            if len(rows) <= EXACT_ROWS:
+            rows = list(self.matching(query))
+            if len(rows) <= SCANNED:
                 return self._scan_rows(rows, query, statistics)
+            query = query.among(np.array(rows, np.int64))
         wanted = max(200, 10 * query.limit)
         for _ in range(2):
             proposed = self._propose(query, statistics, wanted, seq)
-            if len(proposed.rows) > EXACT_ROWS:
+            if len(proposed.rows) > MOST:
                 break  # derived stores are far behind
             scored = _Best(self._records, query, statistics, self._dim)
             scored.add(self._records.entries_of(proposed.rows, where, params), proposed.for_neighbours)
@@ -130,7 +134,8 @@ class LargeScopes:
         if query.vector is not None:
             owners = scope.owners
             owner = owners[0] if owners is not None and len(owners) == 1 else owners
-            near, exhausted = nearest_records(self._vectors, query.vector, wanted, Mask(owner, scope.agent, scope.run))
+            mask = Mask(owner, scope.agent, scope.run, query.rows)
+            near, exhausted = nearest_records(self._vectors, query.vector, wanted, mask)
             if near.applied:
                 rows.update(near.rows.tolist())
                 engines.append("lance")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from typing_extensions import override
 
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
@@ -16,26 +17,26 @@ from agentmem.text.question import SPELLED_SHARE, TYPO_WEIGHT, Word, may_be_miss
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agentmem.types.ports import Ints, Vector
+    from agentmem.types.ports import Bools, Ints, Vector
 
 _CELLS = 400_000
 """Words times slots that are scored in one go: a few megabytes."""
 
 
-class _Found(NamedTuple):
+class Occurrences(NamedTuple):
     """Occurrences: which of the query's words, in which slot, and what they count; whether as the word itself."""
 
     word: Ints
     slot: Ints
     frequency: Vector
-    exact: NDArray[np.bool_]
+    exact: Bools
 
-    def take(self, chosen: Any) -> _Found:
+    def take(self, chosen: Any) -> Occurrences:
         """Some of them, by a mask or by positions."""
-        return _Found(self.word[chosen], self.slot[chosen], self.frequency[chosen], self.exact[chosen])
+        return Occurrences(self.word[chosen], self.slot[chosen], self.frequency[chosen], self.exact[chosen])
 
-    def joined(self, more: _Found) -> _Found:
-        return _Found(
+    def joined(self, more: Occurrences) -> Occurrences:
+        return Occurrences(
             np.concatenate([self.word, more.word]),
             np.concatenate([self.slot, more.slot]),
             np.concatenate([self.frequency, more.frequency]),
@@ -43,98 +44,63 @@ class _Found(NamedTuple):
         )
 
 
+class Weighed(NamedTuple):
+    """What is scored: occurrences, what each word counts, which words count for the neighbours too, and the mean length
+    of a memory in words."""
+
+    found: Occurrences
+    weights: Vector
+    echoed: Bools
+    mean_length: float
+
+
 class Matches:
     """How well each slot matches a query. ``keyword``: float32 in [0, 1]; ``has_word``: whether a word is in the memory
     itself, as it is or under another spelling."""
 
-    def __init__(
-        self, matcher: Matcher, found: _Found, weights: Vector, echoed: NDArray[np.bool_], mean_length: float
-    ) -> None:
-        """``weights`` of the words, and which of them count for the neighbours too."""
-        self._matcher = matcher
-        self._found = found
-        self._echoed = echoed
-        self._weights = weights
-        self._mean_length = mean_length
-        self.has_word = np.zeros(matcher.slots, np.bool_)
-        self.has_word[found.slot[found.exact]] = True
-        self.keyword = self._score(found, matcher.length)
+    def __init__(self, own_length: Vector, weighed: Weighed, keyword: Vector) -> None:
+        """``own_length``: of each slot in words, without its neighbours; ``keyword`` is what comes of it all."""
+        self.keyword = keyword
+        self._own_length = own_length
+        self._found, self._weights, _, self._mean_length = weighed
+        self.has_word = np.zeros(len(own_length), np.bool_)
+        self.has_word[self._found.slot[self._found.exact]] = True
 
     def shares(self, slots: NDArray[np.intp]) -> list[tuple[float, float, float]]:
         """Of some slots' ``keyword``: what the words themselves contribute, similar ones, and the neighbours."""
-        order = np.sort(slots)
-        place = np.searchsorted(order, self._found.slot)
-        place[place == len(order)] = 0
-        inside = order[place] == self._found.slot if len(order) else np.zeros(len(place), np.bool_)
+        place_of = np.full(len(self._own_length), -1, np.int32)
+        place_of[slots] = np.arange(len(slots))
+        place = place_of[self._found.slot]
+        inside = place >= 0
         own, place = self._found.take(inside), place[inside]
-        exact = self._alone(own.word[own.exact], place[own.exact], own.frequency[own.exact], order)
-        both = self._alone(own.word, place, own.frequency, order)
-        at = np.searchsorted(order, slots)
-        exact, both = exact[at], both[at]
+        exact = self._alone(own.word[own.exact], place[own.exact], own.frequency[own.exact], slots)
+        both = self._alone(own.word, place, own.frequency, slots)
         parts = np.stack([exact, both - exact, self.keyword[slots] - both], axis=1)
         return [(float(words), float(similar), float(context)) for words, similar, context in parts]
 
-    def _alone(self, word: Ints, place: Ints, frequency: Vector, slots: NDArray[np.intp]) -> Vector:
+    def _alone(self, word: Ints, place: NDArray[np.int32], frequency: Vector, slots: NDArray[np.intp]) -> Vector:
         """The keyword part of these slots from these occurrences, without neighbours."""
         bound = float(self._weights.sum())
         counts = np.bincount(word * len(slots) + place, frequency, len(self._weights) * len(slots))
         matched = scoring.saturation(
             counts.astype(np.float32).reshape(len(self._weights), len(slots)),
-            self._matcher.own_length[slots],
+            self._own_length[slots],
             self._mean_length,
         )
         return self._weights @ matched / np.float32(bound or 1.0)
 
-    def _score(self, found: _Found, length: Vector) -> Vector:
-        slots = self._matcher.slots
-        total = np.zeros(slots, np.float32)
-        bound = float(self._weights.sum())
-        if not bound:
-            return total
-        step = max(1, _CELLS // (slots + 1))
-        for first in range(0, len(self._weights), step):
-            count = min(step, len(self._weights) - first)
-            if count == 1 and not self._weights[first]:
-                continue
-            part = found
-            if count < len(self._weights):
-                part = found.take((found.word >= first) & (found.word < first + count))
-            echoed = part.take(self._echoed[part.word])
-            heard, echo = self._matcher.spread(echoed.word - first, echoed.slot, echoed.frequency)
-            cells = np.concatenate([(part.word - first) * (slots + 1) + part.slot, heard])
-            values = np.concatenate([part.frequency, echo])
-            frequency = np.bincount(cells, values, count * (slots + 1)).astype(np.float32)
-            frequency = frequency.reshape(count, slots + 1)[:, :slots]
-            matched = scoring.saturation(frequency, length, self._mean_length)
-            total += self._weights[first : first + count] @ matched
-        return total / np.float32(bound)
-
 
 class Matcher:
-    """What matching needs of an arena, for one query.
+    """What matching needs of an arena, for one query."""
 
-    ``present`` are the slots that count, ``steps`` the neighbours of each slot as ``Links.steps`` gives them.
-    """
-
-    def __init__(
-        self,
-        postings: Postings,
-        live: NDArray[np.bool_],
-        present: NDArray[np.bool_],
-        length: Vector,
-        steps: list[Step],
-    ) -> None:
+    def __init__(self, postings: Postings, live: Bools, present: Bools, length: Vector) -> None:
+        """``present`` are the slots that count; ``length`` is that of each in words."""
         self._postings = postings
         self._live = live
         self._present = present
-        self._steps = steps
         self._raw_length = length
         self.slots = len(live)
         self.own_length = np.where(present, length, np.float32(0)).astype(np.float32)
-        padded = np.append(self.own_length, np.float32(0))
-        self.length = self.own_length.copy()
-        for step in steps:
-            self.length += np.float32(step.weight) * padded[step.slots[:-1]]
 
     def statistics(self, words: Sequence[Word]) -> Statistics:
         """Those of the arena itself."""
@@ -157,31 +123,25 @@ class Matcher:
                 found = found.joined(more)
                 for n in set(more.word.tolist()):
                     alike[n] = True
-        weights = _weights(words, given.documents, documents, alike)
-        found = found.take(self._present[found.slot])
+        weights = np.array(_weights(words, given.documents, documents, alike), np.float32)
+        present = self._present[found.slot]
+        found = found if present.all() else found.take(present)
         echoed = np.array([word.weight == 1 for word in words], np.bool_)
-        return Matches(self, found, np.array(weights, np.float32), echoed, given.mean_length or 1.0)
+        weighed = Weighed(found, weights, echoed, given.mean_length or 1.0)
+        return Matches(self.own_length, weighed, self.score(weighed))
 
-    def spread(self, word: Ints, slot: Ints, frequency: Vector) -> tuple[Ints, Vector]:
-        """Cells ``word * (slots + 1) + slot`` and what is added to each by the occurrences beside them.
+    def score(self, weighed: Weighed) -> Vector:
+        """The keyword part of each slot, its neighbours' words included."""
+        raise NotImplementedError
 
-        The last cell of each word takes what would go to neighbours that do not exist.
-        """
-        row = word * (self.slots + 1)
-        half = len(self._steps) // 2
-        # What a turn hears from the one before it is what that one says to the turn after it.
-        towards = [*self._steps[half:], *self._steps[:half]]
-        cells = [row[:0], *(row + to.slots[slot] for to in towards)]
-        values = [frequency[:0], *(frequency * np.float32(step.weight) for step in self._steps)]
-        return np.concatenate(cells), np.concatenate(values)
-
-    def _occurrences(self, words: Sequence[Word]) -> tuple[_Found, list[int], list[bool]]:
+    def _occurrences(self, words: Sequence[Word]) -> tuple[Occurrences, list[int], list[bool]]:
         """Occurrences of the words and of similar ones in live slots; how many slots have each word; which of the words
         are there in another spelling, or in a similar word."""
-        pairs = [(hash(word.term), n, 1.0) for n, word in enumerate(words)]
-        pairs += [(hash(term), n, factor) for n, word in enumerate(words) for term, factor in word.variants]
+        number = self._postings.number
+        pairs = [(number(word.term), n, 1.0) for n, word in enumerate(words)]
+        pairs += [(number(term), n, factor) for n, word in enumerate(words) for term, factor in word.variants]
         exact = len(pairs)
-        pairs += [(hash(term), n, factor) for n, word in enumerate(words) for term, factor in word.similar]
+        pairs += [(number(term), n, factor) for n, word in enumerate(words) for term, factor in word.similar]
         found, which = self._look_up(pairs, exact)
         counts = np.bincount(which, minlength=len(pairs))
         alike = np.zeros(len(words), np.int64)
@@ -189,21 +149,23 @@ class Matcher:
         np.add.at(alike, owner[len(words) :], counts[len(words) :])
         return found, counts[: len(words)].tolist(), (alike > 0).tolist()
 
-    def _typos(self, words: Sequence[Word], mended: Sequence[int]) -> _Found:
-        pairs = [(hash(term), n, TYPO_WEIGHT) for n in mended for term in respellings(words[n].spelling)]
+    def _typos(self, words: Sequence[Word], mended: Sequence[int]) -> Occurrences:
+        number = self._postings.number
+        pairs = [(number(term), n, TYPO_WEIGHT) for n in mended for term in respellings(words[n].spelling)]
         found, _ = self._look_up(pairs, len(pairs))
         return found
 
-    def _look_up(self, pairs: list[tuple[int, int, float]], exact: int) -> tuple[_Found, Ints]:
+    def _look_up(self, pairs: list[tuple[int, int, float]], exact: int) -> tuple[Occurrences, Ints]:
         """Live occurrences of (hash, word, factor) pairs, and of which pair each is; the first ``exact`` are exact."""
         if not pairs:
             nothing = np.empty(0, np.int64)
-            return _Found(nothing, nothing, np.empty(0, np.float32), np.empty(0, np.bool_)), nothing
+            return Occurrences(nothing, nothing, np.empty(0, np.float32), np.empty(0, np.bool_)), nothing
         hashes = np.array([pair[0] for pair in pairs], np.int64)
         wanted, group = np.unique(hashes, return_inverse=True)
         which, slot, frequency = self._postings.find(wanted)
         alive = self._live[slot]
-        which, slot, frequency = which[alive], slot[alive], frequency[alive]
+        if not alive.all():
+            which, slot, frequency = which[alive], slot[alive], frequency[alive]
         if len(wanted) < len(pairs):  # a term stands for several words
             order = np.argsort(group, kind="stable")
             sharing = np.bincount(group, minlength=len(wanted))
@@ -215,7 +177,59 @@ class Matcher:
             which = np.argsort(group, kind="stable")[which]
         owner = np.array([pair[1] for pair in pairs], np.int64)
         factor = np.array([pair[2] for pair in pairs], np.float32)
-        return _Found(owner[which], slot, frequency * factor[which], which < exact), which
+        return Occurrences(owner[which], slot, frequency * factor[which], which < exact), which
+
+
+class DenseMatcher(Matcher):
+    """Scores every slot for every word: the quickest way up to some ten thousand slots."""
+
+    def __init__(self, postings: Postings, live: Bools, present: Bools, length: Vector, steps: list[Step]) -> None:
+        """``steps``: the neighbours of each slot as ``Links.steps`` gives them."""
+        super().__init__(postings, live, present, length)
+        self._steps = steps
+        padded = np.append(self.own_length, np.float32(0))
+        self._length = self.own_length.copy()
+        for step in steps:
+            self._length += np.float32(step.weight) * padded[step.slots[:-1]]
+
+    @override
+    def score(self, weighed: Weighed) -> Vector:
+        """The keyword part of each slot, its neighbours' words included."""
+        found, weights, spread, mean_length = weighed
+        total = np.zeros(self.slots, np.float32)
+        bound = float(weights.sum())
+        if not bound:
+            return total
+        step = max(1, _CELLS // (self.slots + 1))
+        for first in range(0, len(weights), step):
+            count = min(step, len(weights) - first)
+            if count == 1 and not weights[first]:
+                continue
+            part = found
+            if count < len(weights):
+                part = found.take((found.word >= first) & (found.word < first + count))
+            echoed = part.take(spread[part.word])
+            heard, echo = self._spread(echoed.word - first, echoed.slot, echoed.frequency)
+            cells = np.concatenate([(part.word - first) * (self.slots + 1) + part.slot, heard])
+            values = np.concatenate([part.frequency, echo])
+            frequency = np.bincount(cells, values, count * (self.slots + 1)).astype(np.float32)
+            frequency = frequency.reshape(count, self.slots + 1)[:, : self.slots]
+            matched = scoring.saturation(frequency, self._length, mean_length)
+            total += weights[first : first + count] @ matched
+        return total / np.float32(bound)
+
+    def _spread(self, word: Ints, slot: Ints, frequency: Vector) -> tuple[Ints, Vector]:
+        """Cells ``word * (slots + 1) + slot`` and what is added to each by the occurrences beside them.
+
+        The last cell of each word takes what would go to neighbours that do not exist.
+        """
+        row = word * (self.slots + 1)
+        half = len(self._steps) // 2
+        # What a turn hears from the one before it is what that one says to the turn after it.
+        towards = [*self._steps[half:], *self._steps[:half]]
+        cells = [row[:0], *(row + to.slots[slot] for to in towards)]
+        values = [frequency[:0], *(frequency * np.float32(step.weight) for step in self._steps)]
+        return np.concatenate(cells), np.concatenate(values)
 
 
 def _weights(words: Sequence[Word], total: int, documents: Sequence[int], alike: Sequence[bool]) -> list[float]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from agentmem.retrieval.arena import Arena
 from agentmem.retrieval.large import LargeScopes
+from agentmem.retrieval.largearena import LargeArena
 from agentmem.retrieval.query import Found, Query
 from agentmem.retrieval.residents import Residents
 from agentmem.retrieval.walls import wall_of
@@ -39,6 +40,6 @@ class Retriever:
         return self._large.search(query, self.residents.applied_seq())
 
     def _scan(self, arena: Arena, query: Query) -> Found:
-        if query.search.condition is not None:
+        if query.search.condition is not None and not isinstance(arena, LargeArena):
             query = query.among(np.fromiter(self._large.matching(query), np.int64))
-        return Found(arena.search(query), ("arena",), len(arena), arena.next_expiry(query.now))
+        return Found(arena.search(query), (arena.ENGINE,), len(arena), arena.next_expiry(query.now))

@@ -159,6 +159,15 @@ class Performance(_Section):
     """Longest that a cached search result is used."""
     arena_limit: int = Field(default=50_000, ge=0)
     """Records up to which a scope is searched exactly in memory."""
+    large_engine: Literal["auto", "rabitq", "int8", "lancedb"] = "auto"
+    """What searches larger scopes: codes in memory, of FAISS ("rabitq", with the extra ``faiss``) or a byte a number
+    ("int8"); "auto" takes FAISS where it is installed. "lancedb" keeps nothing in memory: slower, and less exact."""
+    large_budget_mb: int = Field(default=1_024, ge=1)
+    """Memory for the codes and words of larger scopes together, least recently used out first; a scope that alone would
+    need more is searched as by "lancedb"."""
+    large_wait_s: float = Field(default=0.5, ge=0, le=3_600)
+    """Longest that a search waits for a larger scope to be read into memory; after that it is searched as by "lancedb"
+    until it is there."""
     arena_budget_mb: int = Field(default=256, ge=1)
     """Memory for the arenas of all scopes together, least recently used out first."""
     hnsw_m: int = Field(default=16, ge=2, le=128)

@@ -147,12 +147,14 @@ class Connection:
             one = f"({','.join('?' * len(chunk[0]))})"
             self._execute(sql.format(",".join([one] * len(chunk))), tuple(chain.from_iterable(chunk)))
 
-    def select_in(self, sql: str, values: Iterable[Value], extra: Sequence[Value] = ()) -> Iterator[Row]:
+    def select_in(
+        self, sql: str, values: Iterable[Value], extra: Sequence[Value] = (), *, chunk: int = CHUNK
+    ) -> Iterator[Row]:
         """Rows of ``sql``, whose ``{}`` becomes the placeholders of ``values``, in chunks; ``extra`` binds after."""
         every = list(values)
-        for start in range(0, len(every), CHUNK):
-            chunk = every[start : start + CHUNK]
-            yield from self.execute(sql.format(",".join("?" * len(chunk))), (*chunk, *extra))
+        for start in range(0, len(every), chunk):
+            part = every[start : start + chunk]
+            yield from self.execute(sql.format(",".join("?" * len(part))), (*part, *extra))
 
     def execute_in(self, sql: str, values: Sequence[Value]) -> None:
         """Run ``sql``, whose ``{}`` becomes the placeholders of ``values``, in chunks."""

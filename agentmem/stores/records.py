@@ -278,6 +278,36 @@ class Records:
         sql = f"SELECT r.row, r.vectors FROM records r WHERE {LIVE_ONLY} AND r.row > ? AND r.row <= ?"
         return {row: count_of(code) for row, code in self.db.execute(sql, (low, high))}
 
+    def rows_among(self, rows: Sequence[int], where: str, params: Sequence[Value]) -> list[int]:
+        """Those of the rows that satisfy a condition."""
+        sql = f"SELECT r.row FROM records r WHERE r.row IN ({{}}) AND ({where})"
+        return [row[0] for row in self.db.select_in(sql, rows, params)]
+
+    def matching(self, key: ScopeKey, where: str, params: Sequence[Value]) -> Iterator[int]:
+        """Rows of a scope's live records that satisfy a condition, in windows so that no statement takes long."""
+        scope, bound = key.where()
+        for low, high in self.windows(scope, bound):
+            yield from self.rows_between(f"{scope} AND ({where})", (*bound, *params), low, high)
+
+    def passing(self, texts: str, where: str, params: Sequence[Value]) -> list[int]:
+        """Which of some metadata, a JSON list of texts or null, satisfy a condition on ``r.metadata``: positions."""
+        sql = f"SELECT r.key FROM (SELECT key, value AS metadata FROM json_each(?)) AS r WHERE {where}"
+        return [row[0] for row in self.db.execute(sql, (texts, *params))]
+
+    def metadata_of(self, rows: Sequence[int]) -> Iterator[tuple[int, str | None]]:
+        """The metadata of rows, each with its row number."""
+        return map(tuple, self.db.select_in("SELECT row, metadata FROM records WHERE row IN ({})", rows))
+
+    def metadata_between(self, low: int, high: int) -> list[tuple[int, str | None]]:
+        """The same of all rows in ``low < row <= high``."""
+        return self.db.execute("SELECT row, metadata FROM records WHERE row > ? AND row <= ?", (low, high))
+
+    def versions(self, key: ScopeKey, after: int, limit: int) -> list[tuple[int, int]]:
+        """The next live records of a scope: row numbers and versions, by row number."""
+        where, params = key.where()
+        sql = f"SELECT r.row, r.version FROM records r WHERE {where} AND r.row > ? ORDER BY r.row LIMIT ?"
+        return self.db.execute(sql, (*params, after, limit))
+
     def count(self, where: str, params: Sequence[Value], stop: int) -> int:
         """How many records satisfy a condition, counting up to ``stop``."""
         sql = f"SELECT count(*) FROM (SELECT 1 FROM records r WHERE {where} LIMIT ?)"
@@ -370,6 +400,15 @@ class Records:
         found = list(self.db.select_in(f"{sql}WHERE e.row IN ({{}}) AND {LIVE_ONLY}", rows))
         return self._all_parts({row: vector for row, vector, _ in found}, {row: code for row, _, code in found})
 
+    def vectors_of(self, rows: Sequence[int]) -> dict[int, bytes]:
+        """Embeddings of the rows, in whatever state they are. Nothing else is read."""
+        sql = f"SELECT row, vector FROM {self.embeddings} WHERE row IN ({{}})"
+        return dict(self.db.select_in(sql, rows, chunk=WINDOW))
+
+    def ids_of(self, rows: Iterable[int]) -> dict[int, str]:
+        """The ids of rows, in whatever state they are."""
+        return dict(self.db.select_in("SELECT row, id FROM records WHERE row IN ({})", rows))
+
     def owned_vectors(self, rows: Iterable[int]) -> dict[int, tuple[tuple[int, int, int], bytes]]:
         """The same with the numbers of owner, agent and run."""
         sql = (
@@ -411,6 +450,23 @@ class Records:
     def purged_seq(self) -> int:
         """Up to this event, some were removed, with their records: who is behind it may have missed them."""
         return int(self.meta(meta.PURGED) or 0)
+
+    def event_at(self, seq: int) -> Row | None:
+        """What tells an event from one of another history: name, time, version, which record; None if it is gone."""
+        sql = (
+            "SELECT h.row, h.event, h.at, h.version, r.id FROM history h LEFT JOIN records r ON r.row = h.row "
+            "WHERE h.seq = ?"
+        )
+        rows = self.db.execute(sql, (seq,))
+        # The id of a tombstone is bytes.
+        return tuple(str(value) for value in rows[0]) if rows else None
+
+    def erased_after(self, seq: int) -> bool:
+        """Whether any record was erased after an event, or events after it were removed."""
+        if self.purged_seq() > seq:
+            return True
+        sql = "SELECT EXISTS (SELECT 1 FROM history WHERE seq > ? AND event = 'ERASE')"
+        return bool(self.db.execute(sql, (seq,))[0][0])
 
     def removals(self) -> int:
         """How often names were removed."""

@@ -7,7 +7,7 @@ test inherits.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from agentmem.types.clock import Micros
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     Vector: TypeAlias = NDArray[np.float32]
     Ints: TypeAlias = NDArray[np.int64]
+    Bools: TypeAlias = NDArray[np.bool_]
 
 
 class Entry(NamedTuple):
@@ -247,5 +248,55 @@ class VectorIndex(FeedCopy, Protocol):
 
         ``vector`` is float32 of shape ``(dim,)`` and of length one. The mask holds before the cut to ``k``. Damage and
         trouble of the engine underneath are not raised but told by ``applied == 0``.
+        """
+        ...
+
+
+class Codes(Protocol):
+    """Vectors in memory as codes of a few bits a number: they tell cheaply, and nearly, which are near to another one.
+
+    Whoever holds them rescores what they propose, from the vectors themselves. A vector is known by its number, which
+    is how many were appended before it; numbers are never moved. A vector that is replaced gets a new number, and that
+    of one that is gone is not allowed in searches any more. Called by one thread at a time.
+    """
+
+    @property
+    def kind(self) -> str:
+        """What the codes are of, parameters included: saved ones fit only where this is the same."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        ...
+
+    def __len__(self) -> int:
+        """How many vectors were appended, those that are blank included."""
+        ...
+
+    def append(self, vectors: Vector) -> None:
+        """Add vectors of length one: float32, shape ``(n, dim)``. The first ones may decide how all are coded."""
+        ...
+
+    def blank(self, numbers: Ints) -> None:
+        """Overwrite codes, so that nothing is left of their vectors; searches may not allow these any more."""
+        ...
+
+    def nearest(self, vector: Vector, k: int, allowed: Bools) -> tuple[Ints, Vector]:
+        """The ``k`` nearest among the ``allowed``: their numbers, and about their cosines, the greatest first.
+
+        ``vector`` is float32 of shape ``(dim,)`` and of length one, ``allowed`` of shape ``(len(self),)``. The mask
+        holds before the cut: fewer than ``k`` come back only where fewer are allowed, then all of those.
+        """
+        ...
+
+    def saved(self) -> dict[str, NDArray[Any]]:
+        """The arrays that ``restore`` of another one of the same ``kind`` needs."""
+        ...
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what ``saved`` returned, in place of what there is; the arrays are this one's from then on.
+
+        Raises ``ValueError`` if they do not fit.
         """
         ...

@@ -206,6 +206,8 @@ class Stats(Plain):
     """The length of its vectors."""
     arenas: dict[str, int]
     """Scopes kept in memory: ``arenas``, their ``records`` and ``bytes``."""
+    large: dict[str, int]
+    """The same of large scopes, which are kept as codes, and how many are ``building``."""
     query_cache: dict[str, int]
     """``entries``, ``hits``, ``misses``."""
     embedding_cache: dict[str, int]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from agentmem import Memory, Settings
 
-BEHIND = Settings(arena_limit=0, follower_delay_s=3_600, lifecycle={"sweep_interval_s": 0})
+BEHIND = Settings(arena_limit=0, large_engine="lancedb", follower_delay_s=3_600, lifecycle={"sweep_interval_s": 0})
 
 
 def test_what_changed_since_is_no_fault_of_the_index(open_memory: Callable[..., Memory]) -> None:

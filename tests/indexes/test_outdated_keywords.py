@@ -20,7 +20,7 @@ from agentmem.indexes.feed import follow
 from agentmem.stores import meta
 from agentmem.text.terms import VERSION
 
-IDLE = Settings(arena_limit=0, follower_delay_s=3_600, lifecycle={"sweep_interval_s": 0})
+IDLE = Settings(arena_limit=0, large_engine="lancedb", follower_delay_s=3_600, lifecycle={"sweep_interval_s": 0})
 CAFE = "Café Müller macht um 7 Uhr auf — schön! 東京 にも 支店 が ある 🙂"
 QUERIES = ("cafe", "mueller", "muller", "schön", "🙂", "東京")
 """None of them but the last was found by the rules of version 0.1."""
@@ -82,7 +82,7 @@ def test_an_old_index_is_made_anew_by_the_first_search(memory: Memory) -> None:
 
 
 def test_an_old_index_is_made_anew_in_the_background(open_memory: Callable[..., Memory]) -> None:
-    settings = Settings(arena_limit=0, follower_delay_s=0.02, lifecycle={"sweep_interval_s": 0})
+    settings = Settings(arena_limit=0, large_engine="lancedb", follower_delay_s=0.02, lifecycle={"sweep_interval_s": 0})
     memory = open_memory(settings=settings, embedder=None, clock=None)
     memory.add("Ben mag Crêpes.", user_id="ben")
     memory.flush()
@@ -107,7 +107,7 @@ def killed(text):
     return terms_and_length(text)
 
 keywords.GROUP, keywords.terms_and_length = 8, killed
-with Memory(sys.argv[1], settings=Settings(arena_limit=0, follower_delay_s=3600)) as memory:
+with Memory(sys.argv[1], settings=Settings(arena_limit=0, large_engine="lancedb", follower_delay_s=3600)) as memory:
     memory.search("harbour", user_id="ben", mode="keyword")
 """
     for texts in (0, 3, 11, 9):
@@ -139,7 +139,7 @@ def test_several_processes_make_it_anew_together(store: Path, open_memory: Calla
     program = f"""
 import sys
 from agentmem import Memory, Settings
-settings = Settings(arena_limit=0, follower_delay_s=0.02, lifecycle={{"sweep_interval_s": 0}})
+settings = Settings(arena_limit=0, large_engine="lancedb", follower_delay_s=0.02, lifecycle={{"sweep_interval_s": 0}})
 with Memory({str(store)!r}, settings=settings) as memory:
     for n in range(10):
         memory.add(f"Señor {{n}} of {{sys.argv[1]}} likes C++", user_id="ben")

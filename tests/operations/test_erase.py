@@ -19,7 +19,8 @@ from agentmem.stores.locks import FileLock
 from agentmem.stores.writes import Repository
 
 QUIET = {"lifecycle": {"sweep_interval_s": 0}}
-SMALL, LARGE = Settings(**QUIET), Settings(arena_limit=0, follower_delay_s=0.02, **QUIET)
+SMALL, LARGE = Settings(**QUIET), Settings(arena_limit=0, follower_delay_s=0.02, large_wait_s=60, **QUIET)
+DISK = Settings(arena_limit=0, follower_delay_s=0.02, large_engine="lancedb", **QUIET)
 DAY = 86_400
 Open = Callable[..., Memory]
 
@@ -27,7 +28,7 @@ Open = Callable[..., Memory]
 # -- a person --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("settings", [SMALL, LARGE, DISK], ids=["small", "large", "disk"])
 def test_nothing_on_disk_tells_of_an_erased_user(open_memory: Open, store: Path, settings: Settings) -> None:
     memory = open_memory(settings=settings)
     who, run = f"{uuid.uuid4().hex}@mail.example", f"chat {uuid.uuid4().hex}"

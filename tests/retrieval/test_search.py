@@ -1,4 +1,4 @@
-"""Search as a caller sees it, in scopes that fit into memory and in scopes that are too large for it."""
+"""Search as a caller sees it, in scopes that are searched exactly, in larger ones, and where those stay on the disk."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from agentmem.indexes.keywords import KeywordIndex
 from agentmem.stores.folder import WRITE_LOCK
 from agentmem.stores.locks import FileLock
 
-SMALL, LARGE = Settings(), Settings(arena_limit=0)
+SMALL, LARGE = Settings(), Settings(arena_limit=0, large_wait_s=60)
+DISK = Settings(arena_limit=0, large_engine="lancedb")
 
 
-@pytest.fixture(params=[SMALL, LARGE], ids=["small", "large"])
+@pytest.fixture(params=[SMALL, LARGE, DISK], ids=["small", "large", "disk"])
 def memory(request: pytest.FixtureRequest, open_memory: Callable[..., Memory]) -> Memory:
-    """A client whose scopes are searched in memory, then one whose scopes are not."""
+    """A client whose scopes are searched exactly in memory, one that holds codes of them, one that holds nothing."""
     return open_memory(settings=request.param)
 
 
@@ -218,9 +219,9 @@ def test_the_trace_says_how_it_was_done(memory: Memory, request: pytest.FixtureR
     assert trace.candidates == 2
     assert trace.milliseconds
     assert all(spent >= 0 for spent in trace.milliseconds.values())
-    small = "small" in request.node.name
-    assert ("arena" in trace.engines) is small
-    if not small:
+    disk = "disk" in request.node.name
+    assert trace.engines == (("codes",) if "large" in request.node.name else ("arena",)) or disk
+    if disk:
         assert {"tail", "keywords"} <= set(trace.engines)
         memory.flush()
         trace = memory.search("some tea", user_id="alice", limit=1, explain=True).trace
@@ -603,14 +604,14 @@ def test_small_and_large_scopes_and_the_oracle_agree(
     deleted: set[int],
     searches: list[tuple[str, int, dict[str, Any], str | None]],
 ) -> None:
-    """The same records in memory, and partly in LanceDB, partly past its watermark; with deleted and expired ones."""
+    """The same records in memory, as codes, and partly in LanceDB, partly not yet; with deleted and expired ones."""
     clock, embedder = FakeClock(), HashEmbedder()
     oracle = Oracle(embedder.embed_query, clock)
     rows = oracle.add({"user_id": "alice", "dedupe": False, "id": f"{n:02}", **item} for n, item in enumerate(batch))
-    with tempfile.TemporaryDirectory() as small, tempfile.TemporaryDirectory() as large:
+    with tempfile.TemporaryDirectory() as folder:
         stores = [
-            Memory(folder, settings=options, clock=clock, embedder=embedder)
-            for folder, options in ((small, SMALL), (large, LARGE))
+            Memory(Path(folder) / name, settings=options, clock=clock, embedder=embedder)
+            for name, options in (("small", SMALL), ("large", LARGE), ("disk", DISK))
         ]
         for memory in stores:
             items = [{"id": f"{n:02}", **item} for n, item in enumerate(batch)]
@@ -623,7 +624,7 @@ def test_small_and_large_scopes_and_the_oracle_agree(
             oracle.delete(f"{n:02}")
         clock.advance(61)
         for query, limit, restrictions, agent in searches:
-            for memory, mends in zip(stores, (True, False), strict=True):
+            for memory, mends in zip(stores, (True, True, False), strict=True):
                 expected = oracle.search(query, Scope("alice", agent), mend_typos=mends, **restrictions)
                 hits = memory.search(query, user_id="alice", agent_id=agent, limit=limit, **restrictions)
                 check_hits(hits, expected, limit)
@@ -638,7 +639,7 @@ def test_words_that_the_index_has_not_seen_yet_are_found(
     def full(*_: object) -> None:
         raise DiskFullError("no space left")
 
-    memory = open_memory(settings=Settings(arena_limit=10))
+    memory = open_memory(settings=Settings(arena_limit=10, large_engine="lancedb"))
     memory.add_many([f"the garden of number {n}" for n in range(40)], user_id="ada")
     memory.search("garden", user_id="ada", mode=mode)
     monkeypatch.setattr(KeywordIndex, "apply", full)
@@ -654,7 +655,9 @@ def test_words_that_the_index_has_not_seen_yet_are_found(
 def test_a_keyword_index_that_cannot_be_written_is_told_of_once(
     open_memory: Callable[..., Memory], store: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    memory = open_memory(settings=Settings(arena_limit=0, lock_timeout_s=0.05, query_cache_size=0))
+    memory = open_memory(
+        settings=Settings(arena_limit=0, large_engine="lancedb", lock_timeout_s=0.05, query_cache_size=0)
+    )
     memory.handle.engine().follower.close()  # which would index, too
     lock = FileLock(store / WRITE_LOCK)
 

@@ -393,7 +393,7 @@ def test_a_log_that_cannot_be_emptied_stops_nobody(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("arena_limit", [10, 50_000])
 def test_lancedbs_folder_cannot_be_written_for_a_while(tmp_path: Path, arena_limit: int) -> None:
     path = tmp_path / "store"
-    with opened(path, arena_limit=arena_limit) as memory:
+    with opened(path, arena_limit=arena_limit, large_engine="lancedb") as memory:
         ids = [one.id for one in memory.add_many([text_of(n, 0) for n in range(60)], user_id="ana")]
         memory.flush()
         shutil.rmtree(path / "lance")
@@ -431,7 +431,7 @@ def test_a_file_in_the_way_of_lancedbs_folder(tmp_path: Path) -> None:
 
 def test_lancedbs_folder_vanishes_under_a_search(tmp_path: Path) -> None:
     path = tmp_path / "store"
-    with opened(path, arena_limit=10, follower_delay_s=3_600) as memory:
+    with opened(path, arena_limit=10, follower_delay_s=3_600, large_engine="lancedb") as memory:
         ids = [one.id for one in memory.add_many([text_of(n, 0) for n in range(60)], user_id="ana")]
         memory.flush()
         shutil.rmtree(path / "lance")
@@ -450,7 +450,7 @@ def test_a_lancedb_that_hangs_keeps_nobody_waiting(tmp_path: Path, monkeypatch: 
         return write(self, *args, **options)
 
     path = tmp_path / "store"
-    with opened(path, arena_limit=10) as memory:
+    with opened(path, arena_limit=10, large_engine="lancedb") as memory:
         ids = [memory.add(text_of(n, 0), user_id="ana").id for n in range(30)]
         memory.flush()
         monkeypatch.setattr(LanceTable, "add", hang)
@@ -462,7 +462,7 @@ def test_a_lancedb_that_hangs_keeps_nobody_waiting(tmp_path: Path, monkeypatch: 
                 assert memory.search(text_of(n, 0), user_id="ana", mode=mode, limit=1)[0].id == ids[n]
         before = time.monotonic()
     assert time.monotonic() - before < 5
-    with opened(path, arena_limit=10) as memory:  # the thread that hangs still has the lock
+    with opened(path, arena_limit=10, large_engine="lancedb") as memory:  # the thread that hangs still has the lock
         ids.append(memory.add(text_of(90, 0), user_id="ana").id)
         assert memory.search(text_of(90, 0), user_id="ana", limit=1)[0].id == ids[-1]
         go_on.set()

@@ -52,10 +52,13 @@ def hostile_names(seed: int, count: int) -> list[str]:
     return reversible[:count]
 
 
-@pytest.fixture(params=[50_000, 100], ids=["arenas", "lancedb and fts5"])
+@pytest.fixture(
+    params=[Settings(), Settings(arena_limit=100), Settings(arena_limit=100, large_engine="lancedb")],
+    ids=["arenas", "codes", "lancedb and fts5"],
+)
 def crowded(request: pytest.FixtureRequest, open_memory: Callable[..., Memory]) -> tuple[Memory, list[str]]:
     """A store in which every hostile string is an id, a user, an agent, a run, a content and metadata."""
-    memory = open_memory(settings=Settings(arena_limit=request.param))
+    memory = open_memory(settings=request.param)
     texts = hostile_names(23, COUNT)
     for start in range(0, COUNT, 500):
         memory.add_many(

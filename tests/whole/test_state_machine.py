@@ -572,13 +572,14 @@ def test_small_scopes() -> None:
     run(StoreMachine, 80, 40)
 
 
-def test_large_scopes() -> None:
-    """An arena holds 5 records at most, and LanceDB follows closely."""
+@pytest.mark.parametrize("engine", ["auto", "int8", "lancedb"])
+def test_large_scopes(engine: str) -> None:
+    """An exact arena holds 5 records at most, and LanceDB follows closely."""
 
     class Machine(StoreMachine):
-        options = Settings(arena_limit=5, follower_group=5, follower_delay_s=0.02)
+        options = Settings(arena_limit=5, follower_group=5, follower_delay_s=0.02, large_engine=engine, large_wait_s=60)
 
-    run(Machine, 60, 40)
+    run(Machine, 25, 40)
 
 
 @contextmanager

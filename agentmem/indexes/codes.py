@@ -1,0 +1,46 @@
+"""Which engine holds the vectors of large scopes as codes in memory."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Literal, TypeAlias
+
+from agentmem.types.errors import MissingExtraError
+from agentmem.types.ports import Codes
+
+Engine: TypeAlias = Literal["auto", "rabitq", "int8", "lancedb"]
+"""As the setting ``performance.large_engine`` has it."""
+
+
+def coding(engine: Engine) -> Literal["rabitq", "int8"] | None:
+    """What codes vectors here: FAISS where it is installed; None: nothing does, they stay in LanceDB.
+
+    Raises ``MissingExtraError`` where FAISS was asked for by name and is missing.
+    """
+    if engine == "auto":
+        return "rabitq" if _has_faiss() else "int8"
+    if engine == "rabitq" and not _has_faiss():
+        raise MissingExtraError(
+            "performance.large_engine is 'rabitq', and FAISS is not installed; pip install 'agentmem-db[faiss]'"
+        )
+    return None if engine == "lancedb" else engine
+
+
+def new_codes(coded: Literal["rabitq", "int8"], dim: int) -> Codes:
+    """No vectors yet, of ``dim`` numbers each."""
+    if coded == "rabitq":
+        from agentmem.indexes.rabitq import RaBitQ
+
+        return RaBitQ(dim)
+    from agentmem.indexes.int8 import Int8
+
+    return Int8(dim)
+
+
+def bytes_of(coded: Literal["rabitq", "int8"], dim: int) -> int:
+    """About what a vector takes."""
+    return dim // 4 + 20 if coded == "rabitq" else dim + 4
+
+
+def _has_faiss() -> bool:
+    return find_spec("faiss") is not None

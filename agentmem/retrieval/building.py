@@ -1,0 +1,234 @@
+"""Arenas of large scopes are built in the background: from what was kept on the disk, else from the records."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock
+from typing import Literal
+
+from agentmem.indexes.codes import bytes_of, new_codes
+from agentmem.retrieval.largearena import LargeArena, NotOneVectorError
+from agentmem.retrieval.snapshots import Snapshots
+from agentmem.retrieval.walls import Wall, walls_of
+from agentmem.stores.records import Records
+from agentmem.stores.rows import ScopeKey
+from agentmem.types.errors import ClosedError, ModelMismatchError, NotFoundError, StoreGoneError
+from agentmem.types.patience import Pace
+from agentmem.types.ports import Entry
+from agentmem.types.promise import Promise, keep, promised
+
+READ = 500
+"""Rows per read: a few milliseconds, during which libSQL lets no other thread run."""
+SAMPLE = 10_000
+"""Records that are coded together first: how all are coded depends on them."""
+_REST = 9.0
+"""Beside writers a build gets a tenth of the time: it takes the interpreter's lock from them."""
+_RECORD_BYTES = 250
+"""About what a record takes beside its code: columns, links, the places of some twenty words."""
+_AGAIN = 60.0
+"""Seconds after which what could not be built is tried again, and after which what has changed may be kept again."""
+_LONG = 3_600.0
+"""The same where it is what is stored that stands in the way."""
+_LAST_WAIT = 0.8
+"""Seconds that closing waits for the build at hand."""
+_CHANGES, _SHARE = 2_000, 0.02
+"""Changes, and which part of all records, that make it worth while to keep an arena once more."""
+MB = 1_048_576
+
+log = logging.getLogger("agentmem")
+
+
+class Building:
+    """An arena on its way."""
+
+    def __init__(self, patience: float) -> None:
+        self._until = time.monotonic() + patience
+        self._promise = Promise[LargeArena | None]()
+        self.stopped = False
+
+    @property
+    def done(self) -> bool:
+        return self._promise.done()
+
+    def wait(self) -> None:
+        """Wait until it is done, or patience has come to its end: that is counted from the beginning."""
+        with suppress(TimeoutError):
+            self._promise.exception(max(0.0, self._until - time.monotonic()))
+
+    def result(self) -> LargeArena | None:
+        """The arena; None where it was stopped. Raises what went wrong."""
+        return self._promise.plain_result(0)
+
+    def stop(self) -> None:
+        """Nobody wants it any more."""
+        self.stopped = True
+
+    def run(self, build: Callable[[], LargeArena | None]) -> None:
+        """Keep the promise."""
+        keep(self._promise, build)
+
+    def end(self) -> None:
+        """Wait for its thread, but not for long."""
+        with suppress(TimeoutError):
+            self._promise.exception(_LAST_WAIT)
+
+
+class Builder:
+    """Builds the arenas of one store and one model, one at a time. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        records: Records,
+        coded: Literal["rabitq", "int8"],
+        dim: int,
+        *,
+        budget_mb: int,
+        wait_s: float,
+        snapshots: Snapshots,
+        activity: Callable[[], object],
+    ) -> None:
+        """``wait_s``: how long a search waits; ``activity`` changes while others write."""
+        self.budget = budget_mb * MB
+        self._records = records
+        self._coded: Literal["rabitq", "int8"] = coded
+        self._dim = dim
+        self._wait = wait_s
+        self._snapshots = snapshots
+        self._activity = activity
+        self._turn = Lock()
+        self._closing = False
+        self._begun = list[Building]()
+        self._refused = dict[Wall, float]()
+        """Walls that are not built, and until when they are not tried again."""
+        self._kept = dict[Wall, tuple[int, float]]()
+        """How many slots an arena had when it was last kept, and when that was."""
+
+    def begin(self, wall: Wall, key: ScopeKey) -> Building | None:
+        """Build the arena of a wall; None if it would take more memory than it may, or could not be built just now."""
+        if self._closing or self._refused.get(wall, 0) > time.monotonic():
+            return None
+        where, params = key.where()
+        each = _RECORD_BYTES + bytes_of(self._coded, self._dim)
+        expected = self._records.count(where, params, self.budget // each + 1)
+        if expected * each > self.budget:
+            log.warning(
+                "a scope of more than %d records is searched on the disk: its codes would take more than "
+                "performance.large_budget_mb = %d", expected - 1, self.budget // MB,
+            )  # fmt: skip
+            self._refused[wall] = time.monotonic() + _AGAIN
+            return None
+        building = Building(self._wait)
+        self._begun = [each for each in self._begun if not each.done] + [building]
+        promised(lambda: building.run(lambda: self._build(wall, key, building, expected)))
+        return building
+
+    def keep(self, wall: Wall, arena: LargeArena, seq: int) -> None:
+        """Keep the arena for the next start if much has changed since; it has everything up to the event ``seq``."""
+        slots, at = self._kept.get(wall, (0, 0.0))
+        if arena.slots - slots > max(_CHANGES, _SHARE * slots) and time.monotonic() - at > _AGAIN:
+            self._save(wall, arena, seq)
+
+    def refuse(self, wall: Wall) -> None:
+        """Leave a wall on the disk, since some of its records have several vectors, or none."""
+        self._refused[wall] = time.monotonic() + _LONG
+
+    def forget(self) -> None:
+        """Remove what was kept, since it is from before something was erased."""
+        self._snapshots.remove()
+        self._kept.clear()
+
+    def stop(self) -> None:
+        """Begin nothing more, and have what was begun stop."""
+        self._closing = True
+        for building in self._begun:
+            building.stop()
+
+    def close(self) -> None:
+        """The same, and wait for it, but not for long."""
+        self.stop()
+        for building in self._begun:
+            building.end()
+
+    # -- on a thread of its own --------------------------------------------------------------------------------------
+
+    def _build(self, wall: Wall, key: ScopeKey, building: Building, expected: int) -> LargeArena | None:
+        try:
+            with self._turn:
+                return self._restored(wall, building) or self._loaded(wall, key, building, expected)
+        except NotOneVectorError:
+            self.refuse(wall)
+            return None
+        except (ClosedError, ModelMismatchError, StoreGoneError):
+            return None
+        except Exception:
+            self._refused[wall] = time.monotonic() + _AGAIN
+            log.warning("the arena of a large scope could not be built; it is searched on the disk", exc_info=True)
+            return None
+
+    def _restored(self, wall: Wall, building: Building) -> LargeArena | None:
+        """The arena as it was kept, with what has changed since."""
+        arena = self._new(wall)
+        seq = self._snapshots.load(wall, arena)
+        if seq is None:
+            return None
+        self._kept[wall] = arena.slots, time.monotonic()
+        rows = list(self._changed_after(wall, seq))
+        for start in range(0, len(rows), READ):
+            if building.stopped:
+                return None
+            part = rows[start : start + READ]
+            entries = {entry.row: entry for entry in self._records.entries_of(part)}
+            for row in set(part) - entries.keys():
+                arena.remove(row)
+            for piece in self._records.whole(sorted(entries.values())):
+                arena.upsert(piece)
+        return arena
+
+    def _loaded(self, wall: Wall, key: ScopeKey, building: Building, expected: int) -> LargeArena | None:
+        arena, seq = self._new(wall, expected), self._records.last_seq()
+        where, params = key.where()
+        pace, after, sample = Pace(self._activity, _REST), 0, list[Entry]()
+        while entries := self._records.entries(where, params, after, READ):
+            if building.stopped:
+                return None
+            after = entries[-1].row
+            sample += [entry for piece in self._records.whole(entries) for entry in piece]
+            if arena.slots or len(sample) >= SAMPLE:
+                arena.upsert(sample)
+                sample = []
+                arena.settle()
+            pace()
+        arena.upsert(sample)
+        self._save(wall, arena, seq)
+        return arena
+
+    def _new(self, wall: Wall, expected: int = 0) -> LargeArena:
+        codes = new_codes(self._coded, self._dim)
+        return LargeArena(self._dim, codes, self._records, lambda: wall.key(self._records), expected)
+
+    def _changed_after(self, wall: Wall, seq: int) -> set[int]:
+        """Rows behind a wall that changed after an event."""
+        rows = set[int]()
+        while events := self._records.events_after(seq, 4 * READ):
+            for _, row, user, agent, run, space in events:
+                path = None
+                if wall.path is not None and row:
+                    with suppress(NotFoundError):  # erased since, with all that lay in it
+                        path = self._records.names.path(self._records.db, space)
+                if row and wall in walls_of(user, agent, run, space, path):
+                    rows.add(row)
+            seq = events[-1].seq
+        return rows
+
+    def _save(self, wall: Wall, arena: LargeArena, seq: int) -> None:
+        snapshots = self._snapshots
+        if self._closing:
+            return
+        self._kept[wall] = arena.slots, time.monotonic()
+        arena.scrub()  # of what was erased, here or by another process, nothing may come to the disk
+        prepared = snapshots.prepare(wall, arena, seq)
+        if prepared is not None:
+            promised(lambda: snapshots.save(wall, prepared))

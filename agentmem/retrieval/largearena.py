@@ -1,0 +1,324 @@
+"""The arena of a large scope: vectors are codes, ids stay in libSQL, and words are matched where they occur.
+
+Everything a search needs of a record but its text is a column, as in a small arena. Codes and words propose; what may
+be among the best is scored from the vectors themselves, which are read for a few hundred records. So the answers are
+those of a small arena, but for a vector that its code makes look far less similar than it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from typing_extensions import override
+
+from agentmem.indexes.keywords import Statistics
+from agentmem.retrieval import scoring
+from agentmem.retrieval.arena import Arena
+from agentmem.retrieval.masks import Masks
+from agentmem.retrieval.matching import Matcher, Matches
+from agentmem.retrieval.postings import Postings, lasting
+from agentmem.retrieval.query import NEVER, Candidate, Query
+from agentmem.retrieval.sparse import SparseMatcher
+from agentmem.stores.records import Records
+from agentmem.stores.rows import ScopeKey
+from agentmem.types.clock import Micros
+from agentmem.types.ports import Codes, Entry
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agentmem.types.ports import Bools, Vector
+
+PROPOSED = 1_000
+"""Vectors that the codes propose, 10 for each hit that is wanted if that is more."""
+FINALISTS = 400
+"""Records whose vectors are read, 4 for each hit that is wanted if that is more: some 3 ms."""
+_MANY = 1_000_000
+"""Records beyond which as many are read as are proposed."""
+_WIDER = 4
+"""How many times as many are looked at where the first ones may not have been enough."""
+_MARGIN = 0.1
+"""How far a cosine told from codes may be from its own, where there is a floor for it."""
+_ROOM = 1.02
+"""Room left for what comes, where the number of records is known."""
+
+
+class NotOneVectorError(Exception):
+    """A record has several vectors, or none: only exact arenas and LanceDB hold such ones. Never leaves the package."""
+
+
+class LargeArena(Arena):
+    """Not thread-safe: the owner holds a lock around each call."""
+
+    ENGINE = "codes"
+    _GROWTH = 1.2
+
+    def __init__(
+        self, dim: int, codes: Codes, records: Records, key: Callable[[], ScopeKey | None], expected: int = 0
+    ) -> None:
+        """``key``: the wall as a scope, for SQL, as of now; ``expected``: about how many records there will be."""
+        super().__init__(dim)
+        self.codes = codes
+        self._records = records
+        self._vectors = np.empty((0, dim), np.float32)
+        self._postings = Postings(lasting)
+        self._ordered = self._top = 0
+        """The first so many slots hold ascending rows, up to this one."""
+        self._moved = dict[int, int]()
+        """Slots of rows that are not among those, or that changed since."""
+        self._count = 0
+        self._most = (0, 0.5, 3.0)
+        """The greatest time, importance and rating that any record has had."""
+        self._masks = Masks(records, key)
+        if expected:
+            self._reserve(int(expected * _ROOM))
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    @override
+    def nbytes(self) -> int:
+        return self._common_bytes + self.codes.nbytes + self._masks.nbytes + 200 * len(self._moved)
+
+    @property
+    def slots(self) -> int:
+        """Slots that were given out, dead ones included; grows with each change."""
+        return self._used
+
+    @override
+    def upsert(self, entries: Sequence[Entry]) -> None:
+        start = self._used
+        super().upsert(entries)
+        new = {name: self._columns[name][start : self._used] for name in ("when", "importance", "rating")}
+        self._most = _greatest(self._most, new)
+
+    def settle(self) -> None:
+        """Sort words that were added in among the rest, where it is many of them; for whoever adds a great deal."""
+        self._postings.sort(max(500_000, self._postings.size // 3))
+
+    def scrub(self) -> None:
+        """Leave nothing of what was removed or replaced: neither codes nor words."""
+        dead = ~self._column("live")
+        if not dead.any():
+            return
+        self.codes.blank(np.flatnonzero(dead))
+        self._postings.drop(dead)
+        self._masks.forget()
+        for name in ("length", "asks"):
+            self._column(name)[dead] = 0
+
+    @override
+    def next_expiry(self, now: Micros) -> Micros:
+        expires = self._column("expires")
+        return int(expires.min(initial=NEVER, where=self._column("live") & (expires > now)))
+
+    # -- searching ---------------------------------------------------------------------------------------------------
+
+    @override
+    def search(self, query: Query, statistics: Statistics | None = None) -> list[Candidate]:
+        present = self._present(query)
+        allowed = self._allowed(query, present)
+        matches = None if not query.lexical else self._matches(query, present, statistics)
+        if matches is not None and query.search.mode == "keyword":
+            allowed &= matches.has_word
+        if query.vector is None:
+            slots = np.flatnonzero(allowed)
+            if matches is not None and not query.dates:
+                slots = slots[_worth(matches.keyword[slots], query.limit)]
+            return self._best(query, self._score(query, present, slots, None, matches), matches)
+        return self._search_near(query, query.vector, present, allowed, matches)
+
+    def _search_near(
+        self, query: Query, vector: Vector, present: Bools, allowed: Bools, matches: Matches | None
+    ) -> list[Candidate]:
+        """Propose, estimate what each scores, and read the vectors of those that may be among the best.
+
+        Once more with more of each, where some that were left out may be better than the last hit.
+        """
+        there, many = int(np.count_nonzero(allowed)), self._used > _MANY
+        near, most = max(PROPOSED, 10 * query.limit), max(PROPOSED if many else FINALISTS, 4 * query.limit)
+        again = True
+        while True:
+            slots, similar, unseen = self._proposals(query, vector, near, there, allowed, matches)
+            if matches is not None and not query.dates and query.search.rank == "score":
+                base = matches.keyword[slots]
+                if query.search.mode == "hybrid":
+                    weight = query.tuning.vector_weight
+                    base = (weight * np.maximum(similar, 0) + (1 - weight) * base).astype(np.float32)
+                worth = _worth(base, most)
+                slots, similar = slots[worth], similar[worth]
+            estimated = self._score(query, present, slots, similar, matches).scores.score
+            left_out = -np.inf if unseen is None else self._most_that(query, unseen)
+            if len(slots) > most:
+                order = np.argpartition(-estimated, most)
+                left_out = max(left_out, float(estimated[order[most]]))
+                slots, similar = slots[order[:most]], similar[order[:most]]
+            exact = self._similarity(slots, similar, vector)
+            if (floor := query.search.min_similarity) is not None:
+                slots, exact = slots[exact >= floor], exact[exact >= floor]
+            scored = self._score(query, present, slots, exact, matches)
+            enough = len(slots) >= query.limit
+            last = np.partition(scored.scores.score, -query.limit)[-query.limit] if enough else -np.inf
+            if left_out < last or left_out == -np.inf or (enough and not again):
+                return self._best(query, scored, matches)
+            again = False
+            near, most = _WIDER * near, _WIDER * most
+
+    def _proposals(
+        self, query: Query, vector: Vector, near: int, there: int, allowed: Bools, matches: Matches | None
+    ) -> tuple[NDArray[np.intp], Vector, float | None]:
+        """Slots that may be hits and about their similarity, or the most that it can be; and the most that it can be of
+        the slots that are left out, None if none of those can be a hit.
+        """
+        if there <= FINALISTS:
+            return np.flatnonzero(allowed), np.ones(there, np.float32), None
+        numbers, similar = self.codes.nearest(vector, near, allowed)
+        rest = float(similar[-1]) if len(numbers) < there else None
+        floor = query.search.min_similarity
+        if rest is None or (floor is not None and rest < floor - _MARGIN):
+            return numbers, similar, None
+        if query.search.mode == "vector" or matches is None:
+            return numbers, similar, rest
+        estimate = np.full(self._used, rest, np.float32)
+        estimate[numbers] = similar
+        everything = query.search.mode == "keyword" or bool(query.dates)
+        chosen = allowed if everything else allowed & (matches.keyword > 0)
+        if not everything:
+            chosen[numbers] = True
+        slots = np.flatnonzero(chosen)
+        return slots, estimate[slots], None if everything else rest
+
+    def _most_that(self, query: Query, similarity: float) -> float:
+        """The most that a record can score that has none of the query's words and is no more similar than that."""
+        when, importance, rating = self._most
+        found = scoring.score(
+            query.search.mode,
+            similarity=np.array([similarity], np.float32),
+            keyword=None,
+            date=None,
+            telling=None,
+            when=np.array([when], np.int64),
+            importance=np.array([importance], np.float32),
+            rating=np.array([rating], np.float32),
+            now=query.measured_from,
+            vector_weight=query.tuning.vector_weight,
+            rank=query.search.rank,
+        )
+        return float(found.score[0])
+
+    def _similarity(self, slots: NDArray[np.intp], estimate: Vector, vector: Vector) -> Vector:
+        """Cosines from the vectors in libSQL; the estimate where a record has just gone, as is seen when it is read."""
+        rows = self._column("row")[slots]
+        found = self._records.vectors_of(rows.tolist())
+        exact = estimate.copy()
+        if found:
+            at = np.argsort(rows)
+            held = np.fromiter(found, np.int64, len(found))
+            vectors = np.frombuffer(b"".join(found.values()), np.float32).reshape(len(found), self._dim)
+            exact[at[np.searchsorted(rows, held, sorter=at)]] = vectors @ vector
+        return exact
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    @override
+    def _allowed(self, query: Query, present: Bools) -> Bools:
+        allowed = super()._allowed(query, present)
+        if query.search.condition is not None:
+            allowed &= self._masks.of(query.search.condition, self._column("row"), self._column("live"))
+        return allowed
+
+    @override
+    def _matcher(self, query: Query, present: Bools) -> Matcher:
+        live, length = self._column("live"), self._column("length")
+        return SparseMatcher(self._postings, live, present, length, self._links, query.neighbours)
+
+    @override
+    def _pop(self, row: int) -> int | None:
+        slot = self._moved.pop(row, None)
+        if slot is None and row <= self._top:
+            rows = self._columns["row"][: self._ordered]
+            at = int(np.searchsorted(rows, row))
+            if rows[at] == row and self._columns["live"][at]:
+                slot = at
+        self._count -= slot is not None
+        return slot
+
+    @override
+    def _put(self, entries: Sequence[Entry], start: int) -> None:
+        size = 4 * self._dim
+        if any(len(entry.vector) != size for entry in entries):
+            raise NotOneVectorError
+        vectors = np.frombuffer(b"".join(entry.vector for entry in entries), np.float32)
+        self.codes.append(vectors.reshape(len(entries), self._dim))
+        self._count += len(entries)
+        rows = np.array([entry.row for entry in entries], np.int64)
+        if self._ordered == start and rows[0] > self._top and (np.diff(rows) > 0).all():
+            self._ordered += len(rows)
+            self._top = int(rows[-1])
+        else:
+            self._moved.update(zip(rows.tolist(), range(start, start + len(rows)), strict=True))
+
+    @override
+    def _ids_of(self, slots: NDArray[np.intp]) -> list[str]:
+        rows = self._column("row")[slots].tolist()
+        ids = self._records.ids_of(rows)
+        return [ids.get(row, "") for row in rows]
+
+    # -- saving ------------------------------------------------------------------------------------------------------
+
+    def saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """What ``restore`` needs: values as JSON has them, and arrays, which do not change any more."""
+        arrays = {f"column {name}": self._column(name) for name in self._columns}
+        arrays |= {f"words {name}": array for name, array in self._postings.saved().items()}
+        arrays |= {f"codes {name}": array for name, array in self.codes.saved().items()}
+        arrays |= {"links before": self._links.before[: self._used], "links after": self._links.after[: self._used]}
+        for name in ("column live", "links before", "links after"):
+            arrays[name] = arrays[name].copy()
+        return {"labels": dict(self._labels), "ordered": self._ordered, "most": self._most}, arrays
+
+    def restore(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what another one saved. Raises ``ValueError`` if it does not fit."""
+        self.codes.restore(_part("codes", arrays))
+        columns = {name: arrays[f"column {name}"] for name in self._columns}
+        if {len(column) for column in columns.values()} != {len(self.codes)}:
+            raise ValueError("there are not as many codes as records")
+        self._used = 0
+        self._columns = {name: np.asarray(column, self._columns[name].dtype) for name, column in columns.items()}
+        self._used = len(self.codes)
+        self._labels, self._ordered, self._most = dict(values["labels"]), int(values["ordered"]), tuple(values["most"])
+        self._postings.restore(_part("words", arrays))
+        live, rows = self._column("live"), self._column("row")
+        self._top = int(rows[self._ordered - 1]) if self._ordered else 0
+        self._count = int(np.count_nonzero(live))
+        moved = self._ordered + np.flatnonzero(live[self._ordered :])
+        self._moved = dict(zip(rows[moved].tolist(), moved.tolist(), strict=True))
+        before, after = (np.asarray(arrays[f"links {name}"], np.int32) for name in ("before", "after"))
+        last = np.flatnonzero(live & (self._column("run") != 0) & (after < 0))
+        self._links.restore(before, after, {self._run_of(int(slot)): int(slot) for slot in last})
+
+
+def _worth(base: Vector, wanted: int) -> NDArray[np.intp]:
+    """Positions of whatever can be among the best ``wanted``, by what scores are made of before they are weighed.
+
+    That leaves at least this part of it, and at most all of it.
+    """
+    if len(base) <= wanted:
+        return np.arange(len(base))
+    least = (1 - scoring.ASKING - scoring.UNASKED) * (1 - scoring.BONUS)
+    return np.flatnonzero(base >= np.partition(base, len(base) - wanted)[len(base) - wanted] * np.float32(least))
+
+
+def _greatest(most: tuple[int, float, float], new: Mapping[str, NDArray[Any]]) -> tuple[int, float, float]:
+    when, importance, rating = most
+    return (
+        max(when, int(new["when"].max(initial=0))),
+        max(importance, float(np.fmax.reduce(new["importance"], initial=0.0))),
+        max(rating, float(np.fmax.reduce(new["rating"], initial=0.0))),
+    )
+
+
+def _part(name: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {key.removeprefix(f"{name} "): array for key, array in arrays.items() if key.startswith(f"{name} ")}

@@ -1,0 +1,91 @@
+"""The engines that hold vectors as codes, and which one is taken."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from contracts.codes import DIM, CodesContract, vectors
+
+from agentmem import MissingExtraError
+from agentmem.indexes import codes
+from agentmem.indexes.codes import bytes_of, coding, new_codes
+from agentmem.indexes.int8 import Int8
+
+
+class TestInt8(CodesContract):
+    CANDIDATES = 20
+    ERROR = 0.02
+
+    def new(self, dim: int = DIM) -> Int8:
+        return Int8(dim)
+
+    def test_numbers_at_the_edge_of_a_byte_do_not_overflow(self) -> None:
+        """All numbers as large as they get: where sums were kept in 16 bits, they would not fit."""
+        every = np.full((40, 256), 1 / 16, np.float32)
+        every[::2] *= -1
+        held = Int8(256)
+        held.append(every)
+        for query in (every[0], every[1]):
+            numbers, similar = held.nearest(query, 40, np.ones(40, np.bool_))
+            assert similar == pytest.approx(every[numbers] @ query, abs=0.02)
+
+    def test_a_vector_of_zeros_is_near_to_nothing(self) -> None:
+        held = Int8(DIM)
+        held.append(np.zeros((1, DIM), np.float32))
+        assert held.nearest(vectors(1)[0], 1, np.ones(1, np.bool_))[1].tolist() == [0.0]
+
+
+class TestRaBitQ(CodesContract):
+    @pytest.fixture(autouse=True)
+    def faiss(self) -> None:
+        pytest.importorskip("faiss", reason="the extra faiss is not installed")
+
+    def new(self, dim: int = DIM) -> codes.Codes:
+        return new_codes("rabitq", dim)
+
+    def test_the_program_keeps_its_threads(self) -> None:
+        import faiss
+
+        held, before = self.new(), faiss.omp_get_max_threads()
+        held.append(vectors(100))
+        held.nearest(vectors(1)[0], 5, np.ones(100, np.bool_))
+        assert faiss.omp_get_max_threads() == before
+
+    def test_damaged_codes_are_told(self) -> None:
+        held, _ = self.filled(100)
+        [(name, saved)] = held.saved().items()
+        for damaged in (saved[: len(saved) // 2], saved[:3], np.zeros(50, np.uint8)):
+            with pytest.raises(ValueError, match="FAISS"):
+                self.new().restore({name: damaged})
+
+
+def test_without_faiss_there_are_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codes, "_has_faiss", lambda: False)
+    assert (coding("auto"), coding("int8"), coding("lancedb")) == ("int8", "int8", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'agentmem-db\[faiss\]'"):
+        coding("rabitq")
+
+
+def test_faiss_is_taken_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codes, "_has_faiss", lambda: True)
+    assert (coding("auto"), coding("int8"), coding("rabitq")) == ("rabitq", "int8", "rabitq")
+
+
+@pytest.mark.parametrize("coded", ["rabitq", "int8"])
+def test_what_a_vector_takes_is_known_before(coded: str) -> None:
+    if coded == "rabitq":
+        pytest.importorskip("faiss", reason="the extra faiss is not installed")
+    held = new_codes(coded, 256)  # pyright: ignore[reportArgumentType]
+    held.append(np.eye(256, dtype=np.float32))
+    assert held.nbytes <= 1.3 * 256 * bytes_of(coded, 256)  # pyright: ignore[reportArgumentType]
+
+
+def test_the_engines_are_loaded_when_they_are_needed() -> None:
+    code = (
+        "import sys, agentmem.indexes.codes as c; c.coding('auto'); print({'faiss', 'onnxruntime'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

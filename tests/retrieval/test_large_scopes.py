@@ -1,0 +1,639 @@
+"""Scopes that are held as codes: the answers of exact ones, whatever is added, changed, killed or damaged meanwhile."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, FakeClock, HashEmbedder
+from contracts.feed_copy import IDLE, FeedCopyContract
+
+from agentmem import ALL, Memory, SearchResults, Settings
+from agentmem.engine.engine import Engine
+from agentmem.retrieval import building, largearena, masks
+from agentmem.retrieval.postings import lasting
+from agentmem.retrieval.residents import Residents
+from agentmem.retrieval.walls import EVERYBODY
+from agentmem.stores import arrayfile
+from agentmem.stores.folder import ARENAS
+
+Open = Callable[..., Memory]
+QUIET = {"lifecycle": {"sweep_interval_s": 0}, "query_cache_size": 0}
+SUBJECTS = "harbour lantern copper meadow winter engine paper violin garden river market silver".split()
+DETAILS = "old new blue quiet heavy broken famous hidden narrow yellow distant simple".split()
+
+
+def coded(**more: Any) -> Settings:
+    return Settings(**{"arena_limit": 100, "large_wait_s": 60, **QUIET, **more})
+
+
+def texts(count: int, seed: int = 0) -> list[str]:
+    random_ = random.Random(seed)
+    return [
+        f"the {random_.choice(DETAILS)} {random_.choice(SUBJECTS)} and a {random_.choice(SUBJECTS)} {n % 97}"
+        for n in range(count)
+    ]
+
+
+def filled(memory: Memory, count: int = 1_500) -> None:
+    """One user's records beside those of two others, some in conversations, some that expire."""
+    random_ = random.Random(1)
+    for user in ("ana", "ben", None):
+        items = [
+            {
+                "content": text,
+                "id": f"{user}-{n:05}",
+                "metadata": {"share": random_.randrange(100), "n": n},
+                "importance": random_.choice([None, 0.1, 1.0]),
+                "run_id": random_.choice([None, "monday", "tuesday"]),
+                "agent_id": random_.choice([None, "cook"]),
+                "kind": random_.choice(["fact", "pattern"]),
+                "ttl": random_.choice([None, None, None, 60]),
+            }
+            for n, text in enumerate(texts(count if user == "ana" else count // 5, seed=len(user or "")))
+        ]
+        memory.add_many(items, user_id=user, dedupe=False)
+
+
+def engines(hits: SearchResults) -> tuple[str, ...]:
+    assert hits.trace is not None
+    return hits.trace.engines
+
+
+@pytest.fixture(params=["int8", "rabitq"])
+def engine(request: pytest.FixtureRequest) -> str:
+    if request.param == "rabitq":
+        pytest.importorskip("faiss", reason="the extra faiss is not installed")
+    return request.param
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few are proposed and read that what is found depends on the codes, even in a small test."""
+    monkeypatch.setattr(largearena, "PROPOSED", 60)
+    monkeypatch.setattr(largearena, "FINALISTS", 40)
+
+
+RESTRICTIONS: list[dict[str, Any]] = [
+    {},
+    {"filters": {"share": 1}},
+    {"filters": {"share": {"$lt": 5}}},
+    {"filters": {"share": {"$lt": 30}}},
+    {"filters": {"n": {"$gte": 700}, "$kind": "fact"}},
+    {"agent_id": "cook"},
+    {"run_id": "monday", "kinds": ["pattern"]},
+    {"min_similarity": 0.3},
+    {"rank": "similarity"},
+    {"limit": 150},
+]
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("mode", ["hybrid", "vector", "keyword"])
+def test_the_hits_are_those_of_an_exact_arena(
+    tmp_path: Path, clock: FakeClock, embedder: HashEmbedder, engine: str, mode: Any
+) -> None:
+    settings = (Settings(**QUIET), coded(large_engine=engine))
+    stores = [Memory(tmp_path / str(n), settings=one, clock=clock, embedder=embedder) for n, one in enumerate(settings)]
+    for memory in stores:
+        filled(memory)
+    clock.advance(61)
+    wanted = near = 0
+    for n, restrictions in enumerate(RESTRICTIONS * 2):
+        if mode == "keyword" and "rank" in restrictions:
+            continue
+        query = f"a {DETAILS[n % 12]} {SUBJECTS[(5 * n) % 12]} near the {SUBJECTS[n % 12]}"
+        exact, found = (
+            memory.search(query, user_id="ana", mode=mode, explain=True, **restrictions) for memory in stores
+        )
+        assert (engines(exact), engines(found)) == (("arena",), ("codes",))
+        assert len(found) == len(exact), restrictions
+        assert all(hit.record.user_id == "ana" for hit in found)
+        by_id = {hit.id: hit for hit in exact}
+        for hit in found:
+            if hit.id in by_id:  # the score of what is found is exact
+                assert hit.score == pytest.approx(by_id[hit.id].score, abs=1e-5)
+        wanted += len(exact)
+        near += sum(one.score >= other.score - 1e-5 for one, other in zip(found, exact, strict=True))
+    assert near >= 0.99 * wanted
+    for memory in stores:
+        memory.close()
+
+
+@pytest.mark.usefixtures("few")
+def test_as_many_hits_as_there_are_under_every_filter(open_memory: Open, engine: str) -> None:
+    memory = open_memory(settings=coded(large_engine=engine))
+    filled(memory, 600)
+    random_ = random.Random(3)
+    for _ in range(40):
+        low, high = sorted((random_.randrange(600), random_.randrange(600)))
+        there = set(range(low, high))
+        user, limit = random_.choice(["ana", ALL]), random_.choice([1, 10, 100, 300])
+        hits = memory.search(
+            random_.choice(SUBJECTS), user_id=user, mode=random_.choice(["hybrid", "vector"]),
+            filters={"n": {"$gte": low, "$lt": high}}, limit=limit,
+        )  # fmt: skip
+        assert {hit.record.metadata["n"] for hit in hits} <= there
+        if user == "ana":
+            assert {hit.record.user_id for hit in hits} <= {"ana"}
+        wanted = memory.page(user_id=user, filters={"n": {"$gte": low, "$lt": high}}, limit=1_000).records
+        assert len(hits) == min(limit, len(wanted))
+
+
+@pytest.mark.parametrize("texts_kept", [50_000, 30])
+@pytest.mark.parametrize("dense", [True, False])
+def test_filters_are_the_same_however_they_are_tested(
+    tmp_path: Path,
+    clock: FakeClock,
+    embedder: HashEmbedder,
+    monkeypatch: pytest.MonkeyPatch,
+    texts_kept: int,
+    dense: bool,
+) -> None:
+    """On each record, on a part of the table, on texts that were interned, on what was added since."""
+    monkeypatch.setattr(masks, "_FEW", 20)
+    monkeypatch.setattr(masks, "_MOST_TEXTS", texts_kept)
+    monkeypatch.setattr(masks, "_DENSE", 4 if dense else 0.5)
+    monkeypatch.setattr(masks, "WINDOW", 37)
+    stores = [
+        Memory(tmp_path / str(n), settings=one, clock=clock, embedder=embedder)
+        for n, one in enumerate((Settings(**QUIET), coded(large_engine="int8")))
+    ]
+    random_, values = random.Random(5), [None, {}, {"a": 1}, {"a": "x'\"é"}, {"a": [1, {"b": 2}]}, {"b": None}]
+    conditions = [
+        {"a": 1}, {"a": {"$exists": False}}, {"a.b": 2}, {"b": None}, {"a": {"$in": ["x'\"é", 1]}},
+        {"c": {"$lt": 40}},
+        {"$or": [{"a": 1}, {"$kind": "pattern"}]}, {"$not": {"c": {"$gt": 3}}}, {"$user_id": "ana", "a": {"$ne": 1}},
+        {"c": {"$in": list(range(0, 90, 3))}}, {"$content": {"$contains": "harbour"}},
+    ]  # fmt: skip
+    count = 0
+    for _ in range(4):
+        items = [
+            {
+                "content": text,
+                "id": f"{count + n:05}",
+                "metadata": random_.choice([*values, {"c": random_.randrange(90)}]),
+                "kind": random_.choice(["fact", "pattern"]),
+            }
+            for n, text in enumerate(texts(150, count))
+        ]
+        gone = random_.sample(range(count), min(count, 9))
+        count += len(items)
+        for memory in stores:
+            for n in range(0, len(items), 10):
+                memory.add_many(items[n : n + 10], user_id="ana" if n % 3 else "ben", dedupe=False)
+            for n in gone:
+                memory.delete(f"{n:05}")
+        random_.shuffle(conditions)
+        for condition in conditions:
+            for user in ("ana", ALL):
+                exact, found = (
+                    {hit.id for hit in memory.search("a lantern", user_id=user, filters=condition, limit=1_000)}
+                    for memory in stores
+                )
+                assert exact == found, condition
+    for memory in stores:
+        memory.close()
+
+
+def test_what_changes_is_seen_by_the_very_next_search(open_memory: Open, engine: str) -> None:
+    memory = open_memory(settings=coded(large_engine=engine))
+    filled(memory, 300)
+    here = {"user_id": "ana", "limit": 3, "explain": True}
+    assert engines(memory.search("lighthouse", **here)) == ("codes",)
+    for mode in ("hybrid", "vector", "keyword"):
+        for n in range(3):
+            id = memory.add(f"a lighthouse {mode} {n}", user_id="ana", metadata={"late": n}).id
+            query = f"lighthouse {mode} {n}"
+            assert memory.search(query, mode=mode, **here)[0].id == id
+            late = {**here, "filters": {"late": n, "$content": {"$contains": mode}}}
+            assert [hit.id for hit in memory.search(query, mode=mode, **late)] == [id]
+            memory.update(id, metadata={"late": 9})
+            assert not memory.search(query, mode=mode, **late)
+            memory.update(id, content=f"a windmill {n}")
+            assert memory.search(f"windmill {n}", mode=mode, **here)[0].id == id
+            memory.delete(id)
+            assert id not in [hit.id for hit in memory.search(f"windmill {n}", mode=mode, **here)]
+            assert memory.restore(id).content == f"a windmill {n}"
+            assert memory.search(f"windmill {n}", mode=mode, **here)[0].id == id
+            memory.delete(id)
+    assert memory.verify().ok
+
+
+@pytest.mark.parametrize("embed", [["a zeppelin", "a windmill"], False])
+def test_records_of_several_vectors_or_none_stay_on_the_disk(open_memory: Open, embed: Any) -> None:
+    memory = open_memory(settings=coded(large_engine="int8"))
+    memory.add_many(texts(150), user_id="ana", dedupe=False)
+    assert engines(memory.search("harbour", user_id="ana", explain=True)) == ("codes",)
+    id = memory.add("a story of an airship", user_id="ana", embed=embed).id
+    for _ in range(2):
+        hits = memory.search("a windmill" if embed else "airship", user_id="ana", limit=1, explain=True)
+        assert hits[0].id == id
+        assert "codes" not in engines(hits)
+    assert memory.verify().ok
+
+
+def test_misspelled_and_similar_words_are_found(open_memory: Open, engine: str) -> None:
+    memory = open_memory(settings=coded(large_engine=engine))
+    filled(memory, 300)
+    zeppelin = memory.add("A zeppelin over Friedrichshafen", user_id="ana").id
+    wedding = memory.add("They got married in spring", user_id="ana").id
+    for query, id in (("zepelin", zeppelin), ("their wedding", wedding)):
+        hits = memory.search(query, user_id="ana", explain=True)
+        assert engines(hits) == ("codes",)
+        assert hits[0].id == id, query
+
+
+def test_a_scope_that_grows_goes_on_being_exact_until_its_codes_are_there(
+    open_memory: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = open_memory(settings=coded(large_wait_s=0))
+    memory.add_many(texts(90), user_id="ana", dedupe=False)
+    assert engines(memory.search("harbour", user_id="ana", explain=True)) == ("arena",)
+    memory.add_many(texts(90, 2), user_id="ana", dedupe=False)
+    seen = list[tuple[str, ...]]()
+    deadline = time.monotonic() + 60
+    while ("codes",) not in seen and time.monotonic() < deadline:
+        late = memory.add(f"a lighthouse {len(seen)}", user_id="ana").id
+        hits = memory.search(f"lighthouse {len(seen)}", user_id="ana", limit=1, explain=True)
+        assert hits[0].id == late
+        seen.append(engines(hits))
+    assert set(seen) == {("arena",), ("codes",)}
+    usage = memory.stats().large
+    assert (usage["arenas"], usage["building"]) == (1, 0)
+    assert usage["records"] == 180 + len(seen)
+    for record in memory.page(user_id="ana", limit=1_000).records[:-20]:
+        memory.delete(record.id)
+    hits = memory.search("harbour", user_id="ana", limit=1_000, explain=True)
+    assert (engines(hits), len(hits)) == (("arena",), 20)
+
+
+def test_while_it_is_built_the_disk_answers(open_memory: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, go_on = [], []
+
+    def held(*arguments: Any) -> None:
+        began.append(arguments)
+        while not go_on:
+            time.sleep(0.005)
+
+    monkeypatch.setattr(building.Builder, "_restored", held)
+    memory = open_memory(settings=coded(large_wait_s=0.01))
+    filled(memory, 300)
+    for n in range(3):
+        late = memory.add(f"a lighthouse {n}", user_id="ana").id
+        hits = memory.search(f"lighthouse {n}", user_id="ana", limit=2, explain=True)
+        assert hits[0].id == late
+        assert "codes" not in engines(hits)
+    assert len(began) == 1
+    assert memory.stats().large["building"] == 1
+    go_on.append(True)
+    deadline = time.monotonic() + 60
+    while "codes" not in engines(memory.search("lighthouse 2", user_id="ana", limit=1, explain=True)):
+        assert time.monotonic() < deadline
+    assert memory.search("lighthouse 2", user_id="ana", limit=1)[0].id == late
+
+
+def test_what_would_take_too_much_memory_stays_on_the_disk(
+    open_memory: Open, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "MB", 10_000)
+    memory = open_memory(settings=coded(large_budget_mb=1))
+    filled(memory, 300)
+    for _ in range(3):
+        assert "codes" not in engines(memory.search("harbour", user_id="ana", explain=True))
+    assert sum("large_budget_mb = 1" in record.message for record in caplog.records) == 1
+
+
+def test_a_second_large_scope_makes_room_for_itself(open_memory: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "MB", 100_000)
+    memory = open_memory(settings=coded(large_budget_mb=1))
+    for user in ("ana", "ben"):
+        memory.add_many(texts(250), user_id=user, dedupe=False)
+    for user in ("ana", "ben", "ana"):
+        assert engines(memory.search("harbour", user_id=user, explain=True)) == ("codes",)
+        assert memory.stats().large["arenas"] == 1
+
+
+# -- kept for the next start -----------------------------------------------------------------------------------------
+
+
+def kept(store: Path) -> list[Path]:
+    return sorted((store / ARENAS).glob("*.arena"))
+
+
+def wait_until_kept(store: Path, before: tuple[int, ...] = ()) -> Path:
+    deadline = time.monotonic() + 60
+    while not (files := kept(store)) or files[0].stat().st_ino in before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return files[0]
+
+
+@pytest.fixture
+def built(open_memory: Open, store: Path, engine: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store whose large scope was kept; from now on a build from the records fails the test, unless it is allowed."""
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        filled(memory, 300)
+        memory.search("harbour", user_id="ana")
+        return wait_until_kept(store)
+
+
+def search_all(memory: Memory) -> list[tuple[str, float]]:
+    found = list[tuple[str, float]]()
+    for query in ("old harbour", "a famous violin and a lantern", "zepelin", "rivers 12"):
+        for mode in ("hybrid", "vector", "keyword"):
+            hits = memory.search(query, user_id="ana", mode=mode, explain=True)
+            assert engines(hits) == ("codes",)
+            found += [(hit.id, round(hit.score, 5)) for hit in hits]
+    return found
+
+
+def from_scratch(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each build from now on was from the records."""
+    seen, original = list[bool](), building.Builder._restored
+
+    def told(*arguments: Any) -> Any:
+        arena = original(*arguments)
+        seen.append(arena is None)
+        return arena
+
+    monkeypatch.setattr(building.Builder, "_restored", told)
+    return seen
+
+
+def test_the_next_process_goes_on_with_what_was_kept(
+    built: Path, open_memory: Open, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = from_scratch(monkeypatch)
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        memory.update("ana-00007", content="an unheard of lighthouse")
+        memory.delete("ana-00008")
+        memory.add("another lighthouse", id="late", user_id="ana", run_id="monday")
+        found = search_all(memory)
+        assert seen == [False]
+        assert {hit.id for hit in memory.search("lighthouse", user_id="ana", mode="keyword")} == {"ana-00007", "late"}
+        assert memory.verify().ok
+    shutil.rmtree(built.parent)
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        assert search_all(memory) == found
+    assert seen == [False, True]
+
+
+@pytest.mark.parametrize("damage", ["cut", "one byte", "beginning", "emptied", "a folder", "another format"])
+def test_damaged_files_are_made_anew(
+    built: Path, open_memory: Open, engine: str, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    data, before = built.read_bytes(), built.stat().st_ino
+    built.unlink()
+    if damage == "a folder":
+        built.mkdir()
+    else:
+        changed = {
+            "cut": data[: len(data) // 2],
+            "one byte": data[: -len(data) // 3] + bytes([data[-len(data) // 3] ^ 1]) + data[-len(data) // 3 + 1 :],
+            "beginning": data[:30] + b"\xff" * 20 + data[50:],
+            "emptied": b"",
+            "another format": data.replace(b'"format": 1', b'"format": 0'),
+        }[damage]
+        built.write_bytes(changed)
+    seen = from_scratch(monkeypatch)
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        assert memory.search("harbour", user_id="ana")[0].record.user_id == "ana"
+        assert seen == [True]
+        search_all(memory)
+        if damage != "a folder":
+            assert wait_until_kept(built.parent.parent, (before,))
+
+
+def test_what_is_of_other_rules_is_made_anew(
+    built: Path, open_memory: Open, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = from_scratch(monkeypatch)
+    other = "int8" if engine == "rabitq" else "rabitq"
+    if other == "int8":
+        with open_memory(settings=coded(large_engine=other)) as memory:
+            search_all(memory)
+        assert seen == [True]
+    monkeypatch.setattr("agentmem.retrieval.snapshots.VERSION", 99)
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        search_all(memory)
+    assert seen[-1] is True
+
+
+def test_what_is_of_another_history_is_made_anew(
+    open_memory: Open, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that was put back, and has gone another way since."""
+    with open_memory(settings=coded()) as memory:
+        memory.add_many(texts(150), user_id="ana", dedupe=False)
+    shutil.copy(store / "agentmem.db", tmp_path / "before.db")
+    with open_memory(settings=coded()) as memory:
+        memory.add_many([f"a windmill {n}" for n in range(50)], user_id="ana", dedupe=False)
+        memory.search("windmill", user_id="ana")
+        wait_until_kept(store)
+    shutil.copy(tmp_path / "before.db", store / "agentmem.db")
+    seen = from_scratch(monkeypatch)
+    with open_memory(settings=coded()) as memory:
+        memory.add_many([f"a lighthouse {n}" for n in range(50)], user_id="ana", dedupe=False)
+        assert not memory.search("windmill", user_id="ana", mode="keyword")
+        assert len(memory.search("lighthouse", user_id="ana", mode="keyword", limit=100)) == 50
+        assert seen == [True]
+        assert memory.verify().ok
+
+
+def test_nothing_is_kept_of_what_was_erased(open_memory: Open, store: Path, engine: str) -> None:
+    memory = open_memory(settings=coded(large_engine=engine))
+    filled(memory, 300)
+    memory.search("harbour", user_id="ana")
+    before = wait_until_kept(store).stat().st_ino
+    memory.erase("ana-00005")
+    assert not kept(store) or kept(store)[0].stat().st_ino != before
+    assert "ana-00005" not in [hit.id for hit in memory.search("harbour", user_id="ana", limit=1_000)]
+    residents = memory.handle.engine().retriever.residents
+    resident = next(one for one in residents._every() if isinstance(one.arena, largearena.LargeArena))
+    arena = resident.arena
+    assert isinstance(arena, largearena.LargeArena)
+    dead = ~arena._column("live")
+    assert dead.any()
+    assert not dead[arena._postings.saved()["slots"]].any()
+    memory.close()
+    reopened = open_memory(settings=coded(large_engine=engine))
+    assert len(reopened.search("harbour", user_id="ana", limit=1_000)) == 299
+    assert reopened.verify().ok
+
+
+def test_what_another_process_erased_is_not_kept_by_this_one(
+    open_memory: Open, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "_AGAIN", -1.0)
+    monkeypatch.setattr(building, "_CHANGES", 0)
+    memory = open_memory(settings=coded(large_engine="int8"))
+    memory.add_many([f"a lantern {n}" for n in range(150)], user_id="ana", dedupe=False)
+    unheard = memory.add("an unheard of zeppelin", user_id="ana").id
+    memory.search("lantern", user_id="ana")
+    before = wait_until_kept(store).stat().st_ino
+    script = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from conftest import FakeClock, HashEmbedder
+from agentmem import Memory
+with Memory(sys.argv[1], clock=FakeClock(), embedder=HashEmbedder()) as memory:
+    memory.erase(sys.argv[3])
+"""
+    command = [sys.executable, "-c", script, str(store), str(ROOT / "tests"), unheard]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    assert not kept(store)
+    memory.add_many([f"a harbour {n}" for n in range(20)], user_id="ana", dedupe=False)
+    assert len(memory.search("zeppelin lantern", user_id="ana", limit=1_000)) == 170
+    _, arrays = arrayfile.read(wait_until_kept(store, (before,)))
+    dead = ~arrays["column live"]
+    assert int(dead.sum()) == 1
+    assert not arrays["codes codes"][dead].any()
+    assert lasting("zeppelin") not in arrays["words terms"]
+    assert lasting("lantern") in arrays["words terms"]
+
+
+def test_what_a_sweep_erased_is_not_kept(open_memory: Open, store: Path, clock: FakeClock) -> None:
+    memory = open_memory(settings=coded(large_engine="int8"))
+    memory.add_many([f"a lantern {n}" for n in range(150)], user_id="ana", dedupe=False)
+    memory.add("an unheard of zeppelin", user_id="ana", ttl=60)
+    memory.search("lantern", user_id="ana")
+    wait_until_kept(store)
+    clock.advance(61)
+    assert memory.lifecycle.sweep().expired == 1
+    clock.advance(31 * 86_400)
+    assert memory.lifecycle.sweep().erased == 1
+    assert not kept(store)
+
+
+def test_a_process_that_is_killed_while_it_keeps_leaves_nothing_wrong(open_memory: Open, store: Path) -> None:
+    script = """
+import os, sys, signal
+sys.path.insert(0, sys.argv[2])
+from conftest import FakeClock, HashEmbedder
+from agentmem import Memory, Settings
+from agentmem.stores import arrayfile
+original = arrayfile._bytes
+calls = []
+def killed(array):
+    calls.append(array)
+    if len(calls) == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(array)
+arrayfile._bytes = killed
+settings = Settings(arena_limit=100, large_wait_s=60, large_engine="int8", lifecycle={"sweep_interval_s": 0})
+memory = Memory(sys.argv[1], settings=settings, clock=FakeClock(), embedder=HashEmbedder())
+memory.add_many([f"a lantern {n}" for n in range(150)], user_id="ana", dedupe=False)
+memory.search("lantern", user_id="ana")
+import time; time.sleep(60)
+"""
+    for at in (10, 40):  # in the middle of the checksums, and of writing
+        command = [sys.executable, "-c", script, str(store), str(ROOT / "tests"), str(at)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == -9, done.stderr
+    assert not kept(store)
+    with open_memory(settings=coded(large_engine="int8")) as memory:
+        assert len(memory.search("lantern 7", user_id="ana", limit=1_000)) == 300
+        assert memory.verify().ok
+        wait_until_kept(store)
+        memory.erase(memory.search("lantern 7", user_id="ana", limit=1)[0].id)
+        assert not [file for file in (store / ARENAS).iterdir() if file.name.endswith(".new")]
+
+
+def test_a_store_that_is_only_read_uses_what_was_kept_and_writes_nothing(
+    built: Path, open_memory: Open, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, before = from_scratch(monkeypatch), sorted(file.name for file in built.parent.iterdir())
+    with open_memory(settings=coded(large_engine=engine), read_only=True) as memory:
+        search_all(memory)
+    assert seen == [False]
+    built.write_bytes(b"damaged")
+    with open_memory(settings=coded(large_engine=engine), read_only=True) as memory:
+        search_all(memory)
+    assert seen == [False, True]
+    assert built.read_bytes() == b"damaged"
+    assert sorted(file.name for file in built.parent.iterdir()) == before
+
+
+def test_a_second_process_sees_what_the_first_one_wrote(open_memory: Open, store: Path) -> None:
+    script = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from conftest import FakeClock, HashEmbedder
+from agentmem import Memory, Settings
+settings = Settings(arena_limit=100, large_wait_s=60, query_cache_size=0, lifecycle={"sweep_interval_s": 0})
+memory = Memory(sys.argv[1], settings=settings, clock=FakeClock(), embedder=HashEmbedder())
+for line in sys.stdin:
+    hits = memory.search(line.strip(), user_id="ana", limit=1, explain=True)
+    print(hits[0].id, *hits.trace.engines, flush=True)
+"""
+    memory = open_memory(settings=coded())
+    filled(memory, 300)
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, str(store), str(ROOT / "tests")],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert other.stdin is not None
+    assert other.stdout is not None
+    with other:
+        for n in range(5):
+            id = memory.add(f"a lighthouse of number {n}", user_id="ana").id
+            other.stdin.write(f"lighthouse number {n}\n")
+            other.stdin.flush()
+            assert other.stdout.readline().split() == [id, "codes"]
+            memory.delete(id)
+        other.stdin.close()
+
+
+class TestLargeArenas(FeedCopyContract):
+    """Arenas of codes as copies that follow the records."""
+
+    SETTINGS = Settings(arena_limit=0, large_wait_s=60, **IDLE)
+
+    def copy_of(self, engine: Engine) -> Residents:
+        return engine.retriever.residents
+
+    def rows_of(self, engine: Engine) -> set[int]:
+        rows = engine.retriever.residents.use(EVERYBODY, lambda arena: set(arena.versions()))
+        assert rows is not None
+        return rows
+
+    def spoil(self, engine: Engine, row: int) -> None:
+        engine.retriever.residents.use(EVERYBODY, lambda arena: arena.remove(row))
+
+
+# -- files of arrays -------------------------------------------------------------------------------------------------
+
+
+def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
+    import numpy as np
+
+    arrays = {
+        "many": np.arange(1_000, dtype=np.int32).reshape(10, 100),
+        "none": np.empty((0, 7), np.float32),
+        "flags": np.array([True, False]),
+        "every other": np.arange(10)[::2],
+    }
+    path = tmp_path / "x.arena"
+    arrayfile.write(path, {"a": [1, "é"]}, arrays)
+    header, found = arrayfile.read(path)
+    assert header == arrayfile.read_header(path) == json.loads('{"a": [1, "é"]}')
+    for name, array in arrays.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+        assert (found[name] == array).all()
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 97):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
+        try:
+            _, found = arrayfile.read(path)
+        except arrayfile.DamagedFileError:
+            continue
+        assert all((found[name] == array).all() for name, array in arrays.items()), at  # it hit what lies between
