@@ -39,6 +39,7 @@ from agentmem.types.records import (
     SearchResults,
     SearchTrace,
     Skipped,
+    StoreEvent,
     Vectors,
 )
 from agentmem.types.reports import (
@@ -63,16 +64,23 @@ if TYPE_CHECKING:
     from agentmem.client.asyncmemory import AsyncMemory
     from agentmem.client.backups import restore
     from agentmem.settings import Settings
+    from agentmem.types.changes import Add, Delete, Put, Touch, Update
     from agentmem.types.newmemory import NewMemory
 
 __version__ = "0.1.0"
 _LAZY = {
+    "Add": "agentmem.types.changes",
     "AsyncMemory": "agentmem.client.asyncmemory",
+    "Delete": "agentmem.types.changes",
     "NewMemory": "agentmem.types.newmemory",
+    "Put": "agentmem.types.changes",
     "Settings": "agentmem.settings",
+    "Touch": "agentmem.types.changes",
+    "Update": "agentmem.types.changes",
     "restore": "agentmem.client.backups",
 }
-"""Imported on first use: what brings anyio, and the two pydantic models, since pydantic takes as long as the rest."""
+"""Imported on first use: what brings anyio, the two pydantic models, since pydantic takes as long as the rest, and what
+only ``apply`` takes."""
 
 
 def __getattr__(name: str) -> object:
@@ -84,6 +92,7 @@ def __getattr__(name: str) -> object:
 __all__ = [
     "ALL",
     "UNSET",
+    "Add",
     "AddResult",
     "AddResults",
     "AgentMemError",
@@ -92,6 +101,7 @@ __all__ = [
     "CapacityError",
     "ClosedError",
     "ConflictError",
+    "Delete",
     "DiskFullError",
     "Embedder",
     "EmbeddingError",
@@ -118,6 +128,7 @@ __all__ = [
     "NotFoundError",
     "Page",
     "Pressure",
+    "Put",
     "ReadOnlyError",
     "ReembedReport",
     "Requirement",
@@ -131,10 +142,13 @@ __all__ = [
     "Stats",
     "StoreCorruptError",
     "StoreError",
+    "StoreEvent",
     "StoreGoneError",
     "StoreLockedError",
     "StoreVersionError",
     "SweepReport",
+    "Touch",
+    "Update",
     "Vectors",
     "VerifyReport",
     "restore",

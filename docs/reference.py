@@ -23,9 +23,9 @@ from agentmem.types import clock, enums, errors, inputs, ports
 
 GROUPS = {
     "Clients": "Memory memory.lifecycle memory.backup AsyncMemory restore",
-    "Input": "NewMemory Layer ALL UNSET",
+    "Input": "NewMemory Add Put Update Delete Touch Layer ALL UNSET",
     "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Vectors Page "
-    "HistoryEvent EventType",
+    "HistoryEvent StoreEvent EventType",
     "Reports": "Group NamespaceCount Stats LayerStats Pressure Health VerifyReport EraseReport Erasure ReembedReport "
     "SweepReport Move Explanation Requirement BackupInfo RestoreReport",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "

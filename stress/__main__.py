@@ -9,6 +9,7 @@ from stress.crash import crash
 from stress.damage import damage
 from stress.disk import disk
 from stress.interrupts import interrupts
+from stress.keyed import keyed
 from stress.languages import languages
 from stress.lifecycle import lifecycle
 from stress.mixed import mixed
@@ -44,6 +45,7 @@ app.command()(search)
 app.command()(mixed)
 app.command()(soak)
 app.command()(compare)
+app.command()(keyed)
 app.command()(pairs)
 app.command()(report)
 app.command()(crash)

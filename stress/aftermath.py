@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agentmem import ALL, Memory, MemoryRecord, NotFoundError
-from stress.victim import data_of, text_of
+from stress.victim import KEYED, data_of, text_of
 
 SAMPLE = 40
 HISTORIES = 300
@@ -77,6 +77,8 @@ class Aftermath:
         self.swept: set[str] = set()
         self.left: set[str] = set()
         """Users who were erased in this trial."""
+        self.keyed: dict[str, tuple[int, int, int]] = {}
+        """Of each key the operation that last put it, which item of that it is, and its version."""
         self.begun: dict[int, dict[str, Any]] = {}
         self.found = Found()
 
@@ -99,6 +101,11 @@ class Aftermath:
             self.touched |= set(ack["ids"])
         elif op["do"] == "sweep":
             self.swept |= self._waiting()
+        elif op["do"] in ("put", "apply"):
+            self._put(op)
+            versions = [self.keyed[key][2] for key in op["keys"]]
+            if ack["versions"] != versions:
+                self.found.wrong("altered", f"{op} led to {ack}, expected versions {versions}")
         elif op["do"] == "erase_all":
             self._leave(op["user"])
         elif op["do"] != "reembed":
@@ -108,6 +115,10 @@ class Aftermath:
             known = self.records[op["id"]]
             if ack.get("version", known.version) != known.version:
                 self.found.wrong("altered", f"{op} led to {ack}, expected version {known.version}")
+
+    def _put(self, op: dict[str, Any]) -> None:
+        for item, key in enumerate(op["keys"]):
+            self.keyed[key] = (op["n"], item, 1 + self.keyed.get(key, (0, 0, 0))[2])
 
     def _change(self, op: dict[str, Any]) -> None:
         self.touched.add(op["id"])
@@ -146,6 +157,7 @@ class Aftermath:
             seen[record.id] = record
             if not _has_its_data(record):
                 self.found.wrong("altered", f"{record.id} has the data {str(record.data)[:80]}")
+        self._check_keyed(memory)
         self._resolve(memory, seen)
         texts = Counter((record.user_id, record.content) for record in seen.values())
         for (user, text), count in texts.items():
@@ -164,6 +176,27 @@ class Aftermath:
         for record in seen.values():
             self.found.wrong("ghosts", f"{record.id} {record.content!r} of {record.user_id}")
         self._check_touched(memory)
+
+    def _check_keyed(self, memory: Memory) -> None:
+        """All that one transaction put is there, or nothing of it; each key once, at the version of its last put."""
+        found = list(memory.iterate(**KEYED))
+        there = {str(record.key): record for record in found}
+        if len(there) != len(found):
+            self.found.wrong("duplicated", f"a key is there twice: {[record.key for record in found]}")
+        for n in [n for n, op in self.begun.items() if op["do"] in ("put", "apply")]:
+            op = self.begun.pop(n)
+            made = [key in there and there[key].metadata["n"] == n for key in op["keys"]]
+            if any(made) and not all(made):
+                self.found.wrong("half", f"{op} was made in part: {made}")
+            if any(made):
+                self._put(op)
+        for key, (n, item, version) in self.keyed.items():
+            record = there.pop(key, None)
+            if record is None or (record.content, record.version) != (text_of(n, item), version):
+                kind = "lost" if record is None else "altered"
+                self.found.wrong(kind, f"{key!r} is {record}, expected {text_of(n, item)!r} at version {version}")
+        for record in there.values():
+            self.found.wrong("ghosts", f"the key {record.key!r} has {record.content!r}")
 
     def _resolve(self, memory: Memory, seen: dict[str, MemoryRecord]) -> None:
         """Whole or absent: what each operation without acknowledgement left."""
@@ -266,7 +299,7 @@ class Aftermath:
         """Every store with every other."""
         memory.flush()
         report = memory.verify()
-        live = sum(known.live for known in self.records.values())
+        live = sum(known.live for known in self.records.values()) + len(self.keyed)
         if not report.ok:
             self.found.wrong("unclean", "; ".join(report.problems))
         if (report.counts["records"], report.counts["lancedb"]) != (live, live):

@@ -68,6 +68,13 @@ POINTS: dict[str, Point] = {
     "purge: rows gone, names not": Point(_MANY, sql="DELETE FROM records", most=3, needs="leave"),
     "purge: names gone, not committed": Point(_MANY, sql="DELETE FROM names", most=3, needs="leave"),
     "purge: committed, log not emptied": Point("agentmem.stores.upkeep:purge", most=3, needs="leave"),
+    # by key, and several at once
+    "put: replaced, history not": Point(_MANY, sql="UPDATE records SET role", most=20),
+    "apply: nothing made": Point(_EXECUTE, sql="SAVEPOINT apply", most=20),
+    "apply: made, not released": Point(_EXECUTE, before=True, sql="RELEASE apply", most=20),
+    "apply: released, not committed": Point(_EXECUTE, sql="RELEASE apply", most=20),
+    "touch: end set, event not": Point(_MANY, sql="UPDATE records SET expires_at = ?, sliding", most=20),
+    "touch: last event gone, this one not in": Point(_MANY, sql="DELETE FROM history WHERE event = 'TOUCH'", most=20),
     # LanceDB
     "lancedb: deleted, not appended": Point(_DRIVER + "delete", most=8),
     "lancedb: applied, before watermark": Point(_LANCE + "LanceIndex.apply", most=15),

@@ -23,11 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from agentmem import AgentMemError, AsyncMemory, Memory, Settings
+from agentmem import AddResult, AgentMemError, AsyncMemory, Memory, Put, Settings, Touch
 from stress.points import arm
 
 WORDS = "harbour lantern copper meadow winter engine paper violin garden river market silver".split()
 BATCH, CHUNK, TOGETHER, SWEPT, LEFT = 40, 60, 12, 250, 25
+KEYS = [f"key {n}" for n in range(8)]
+KEYED: dict[str, Any] = {"user_id": "keyed", "namespace": ("keys", "of", "the victim")}
 RUN = 1_000_000
 """Numbers of operations per trial: each operation of a store has one of its own."""
 
@@ -259,6 +261,29 @@ class Victim:
         if pick.random() < 0.3:
             self.memory.compact()
 
+    def by_key(self, pick: random.Random) -> None:
+        """Replace what a few keys have, one alone, or several in one transaction."""
+        several = pick.random() < 0.6
+        keys = pick.sample(KEYS, pick.randint(2, 4) if several else 1)
+        n = self.begin("apply" if several else "put", keys=keys)
+
+        def put(item: int, key: str) -> Put:
+            text, marks = text_of(n, item), {"n": n}
+            return Put(key, text, **KEYED, metadata=marks, ttl=86_400, sliding=True)  # type: ignore[arg-type]
+
+        def apply() -> dict[str, Any]:
+            changes = [put(item, key) for item, key in enumerate(keys)]
+            touches = [Touch(key=key, **KEYED, ttl=90_000) for key in keys]  # type: ignore[arg-type]
+            done = self.memory.apply([*changes, *touches])
+            return {"versions": [one.record.version for one in done if isinstance(one, AddResult)]}
+
+        def alone() -> dict[str, Any]:
+            one = put(0, keys[0])
+            done = self.memory.put(one.key, one.content, **KEYED, metadata=one.metadata, ttl=86_400, sliding=True)
+            return {"versions": [done.record.version]}
+
+        self.attempt(n, apply if several else alone)
+
     def look(self, pick: random.Random) -> None:
         user = pick.choice(["single", "batch", "stream", "change"])
         self.memory.search(" ".join(pick.sample(WORDS, 2)), user_id=user)
@@ -270,7 +295,15 @@ class Victim:
         arm(self.task.point, self.task.nth)
         self.memory.warm_up()
         self.say(ready=True)
-        work = [self.add_singly, self.add_batch, self.add_stream, self.add_together, self.change, self.look]
+        work = [
+            self.add_singly,
+            self.add_batch,
+            self.add_stream,
+            self.add_together,
+            self.change,
+            self.by_key,
+            self.look,
+        ]
         also = {"reembed": self.reembed, "compact": self.compact, "sweep": self.sweep, "leave": self.leave}
         work += [also[self.task.also]] if self.task.also in also else []
         work = [self.marks] if self.task.also == "marks" else work

@@ -11,7 +11,18 @@ import typer
 
 from agentmem import AddResults, ConflictError, InvalidInputError, Layer, Memory, ScopeError
 from agentmem.cli import source, values
-from agentmem.cli.base import INTERRUPTED, STORE, AsTable, OnError, StorePath, app, opened, reporting
+from agentmem.cli.base import (
+    INTERRUPTED,
+    STORE,
+    AsTable,
+    InNamespace,
+    OnError,
+    Sliding,
+    StorePath,
+    app,
+    opened,
+    reporting,
+)
 from agentmem.cli.interrupt import Interrupt, Interrupted
 from agentmem.cli.output import Output
 from agentmem.cli.streams import known_encoding, note
@@ -36,6 +47,7 @@ def add(
     user: Annotated[str | None, typer.Option("--user", "-u", metavar="ID", help="Whose memory it is.")] = None,
     agent: Annotated[str | None, typer.Option("--agent", metavar="ID", help="Which agent's.")] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Which conversation's.")] = None,
+    namespace: InNamespace = None,
     role: Annotated[
         str | None, typer.Option(metavar="NAME", help="Who said it, for messages: user, assistant, ...")
     ] = None,
@@ -54,6 +66,7 @@ def add(
     ttl: Annotated[
         str | None, typer.Option(help="Invisible after this long: 90s, 30m, 24h, 7d.", metavar="DURATION")
     ] = None,
+    sliding: Sliding = False,
     occurred_at: Annotated[
         str | None, typer.Option(help="When it happened, if not now; ISO 8601.", metavar="TIME")
     ] = None,
@@ -106,12 +119,14 @@ def add(
         user_id=user,
         agent_id=agent,
         run_id=run,
+        namespace=namespace,
         role=role,
         kind=kind,
         layer=layer,
         metadata=values.json_object(metadata, "--metadata"),
         importance=importance,
         ttl=values.duration(ttl),
+        sliding=sliding or None,
         occurred_at=values.instant(occurred_at, "--occurred-at"),
         id=id,
         data=values.any_json(data, "--data"),

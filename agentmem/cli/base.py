@@ -14,7 +14,7 @@ import typer
 
 from agentmem import ALL, AgentMemError, Memory, StoreError
 from agentmem.cli.streams import note, say
-from agentmem.cli.values import store_folder
+from agentmem.cli.values import Names, namespace, store_folder
 from agentmem.cli.words import error_text, in_the_shell
 from agentmem.client import is_store, is_writable
 
@@ -91,6 +91,19 @@ User = Annotated[
 ]
 Agent = Annotated[str | None, typer.Option("--agent", metavar="ID", help="Only those of this agent.")]
 Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="Only those of this conversation.")]
+InNamespace = Annotated[
+    Names | None,
+    typer.Option(
+        "--namespace", metavar="PATH", parser=namespace, help='Only this namespace: letters/2026, or ["a/b"].'
+    ),
+]
+Under = Annotated[
+    Names | None,
+    typer.Option("--under", metavar="PATH", parser=namespace, help="This namespace and all below it; / is everything."),
+]
+Sliding = Annotated[bool, typer.Option("--sliding", help="The --ttl counts from the last read.")]
+NoTouch = Annotated[bool, typer.Option("--no-touch", help="Leave no trace of this: it is no use of what is shown.")]
+Key = Annotated[str | None, typer.Option("--key", metavar="KEY", help="What it was put by, in place of its id.")]
 AllUsers = Annotated[bool, typer.Option("--all-users", help="Everybody's memories, for administration.")]
 Filter = Annotated[
     str | None, typer.Option("--filter", help="A condition on metadata, or $data.KEY, Mongo style.", metavar="JSON")
@@ -105,6 +118,7 @@ AsTable = Annotated[
     bool | None, typer.Option("--table/--json", help="How to print; default: table on a terminal, else JSON.")
 ]
 RecordId = Annotated[str, typer.Argument(metavar="ID", help="The record's id.")]
+MaybeId = Annotated[str | None, typer.Argument(metavar="ID", help="The record's id; left out with --key.")]
 RecordIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="The records' ids.")]
 All = Annotated[bool, typer.Option("--all", help="All that --user, --agent and --run say, instead of single ones.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")]
@@ -124,6 +138,14 @@ def chosen(ids: list[str] | None, everything: bool, *scope: str | bool | None) -
     if everything and not any(scope):
         raise typer.BadParameter("--all needs --user, --agent or --run, so that nothing is changed by accident")
     return ids or []
+
+
+def by_key(id: str | None, key: str | None, namespace: Names | None) -> None:
+    """Refuse an id and a key, neither of them, and a namespace that no key is in."""
+    if (id is None) == (key is None):
+        raise typer.BadParameter("give either ID or --key")
+    if key is None and namespace is not None:
+        raise typer.BadParameter("--namespace says where a --key is; an ID needs none")
 
 
 @contextmanager

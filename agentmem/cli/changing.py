@@ -19,10 +19,13 @@ from agentmem.cli.base import (
     AsTable,
     DryRun,
     Filter,
+    InNamespace,
+    Key,
     RecordId,
     RecordIds,
     Run,
     StorePath,
+    Under,
     User,
     app,
     chosen,
@@ -95,6 +98,9 @@ def delete(
     user: User = None,
     agent: Agent = None,
     run: Run = None,
+    key: Key = None,
+    namespace: InNamespace = None,
+    under: Under = None,
     everything: All = False,
     all_users: AllUsers = False,
     filters: Filter = None,
@@ -104,7 +110,19 @@ def delete(
     dry_run: DryRun = False,
     table: AsTable = None,
 ) -> None:
-    wanted = chosen(ids, everything, user, agent, run, all_users)
+    if key is not None:
+        if ids or everything or all_users or under is not None or filters is not None or before is not None or dry_run:
+            raise typer.BadParameter("--key takes --user, --agent, --run and --namespace only")
+        output = Output(table)
+        with reporting(), opened(path) as memory:
+            if not within(memory, user, agent, run).delete(key=key, namespace=namespace):
+                raise NotFoundError(f"there is no record with the key {key!r} here")
+            output.figures({"deleted": 1})
+        return
+    somewhere = namespace is not None or under is not None
+    wanted = chosen(ids, everything, user, agent, run, all_users, somewhere)
+    if wanted and somewhere:
+        raise typer.BadParameter("--namespace and --under go with --all or --key")
     if wanted and (filters is not None or before is not None or all_users or dry_run):
         raise typer.BadParameter("--all-users, --filter, --before and --dry-run go with --all")
     user_id = whose(user, all_users)
@@ -114,8 +132,9 @@ def delete(
         if not wanted:
             instant = None if before is None else values.instant(before, "--before", values.zone())
             number = memory.delete_all(
-                user_id=user_id, agent_id=agent, run_id=run, filters=condition, before=instant, dry_run=dry_run
-            )
+                user_id=user_id, agent_id=agent, run_id=run, namespace=namespace, under=under,
+                filters=condition, before=instant, dry_run=dry_run,
+            )  # fmt: skip
             output.figures({"would_delete" if dry_run else "deleted": number})
             return
         view = within(memory, user, agent, run)

@@ -16,7 +16,18 @@ from agentmem.cli.table import Table
 from agentmem.cli.words import in_the_shell, printable
 
 if TYPE_CHECKING:
-    from agentmem import AddResult, AddResults, BackupInfo, Group, HistoryEvent, HitDetails, MemoryRecord, SearchResults
+    from agentmem import (
+        AddResult,
+        AddResults,
+        BackupInfo,
+        Group,
+        HistoryEvent,
+        HitDetails,
+        MemoryRecord,
+        NamespaceCount,
+        SearchResults,
+        StoreEvent,
+    )
     from agentmem.cli.source import Source
 
 _BECAME = {"added": "Added", "refreshed": "Refreshed:", "duplicate": "Already there:"}
@@ -171,6 +182,30 @@ class Output:
             table.add(one.id, _time(one.at), f"{one.records:,}", f"{one.bytes:,}", one.description or "")
         table.show()
 
+    def feed(self, events: Sequence[StoreEvent]) -> None:
+        """The store's events."""
+        if not self.table:
+            self.json([event.to_dict() for event in events])
+            return
+        table = Table("event", "what", "at", "of")
+        for event in events:
+            ids = (("user", event.user_id), ("agent", event.agent_id), ("run", event.run_id))
+            named = [f"{name}={value}" for name, value in ids if value is not None]
+            where = [f"in {_path(event.namespace)}"] if event.namespace else []
+            of = "  ".join([event.id or "", *named, *where])
+            table.add(str(event.seq), event.event.value, _time(event.at), of)
+        table.show()
+
+    def namespaces(self, found: Sequence[NamespaceCount]) -> None:
+        """Namespaces with their numbers."""
+        if not self.table:
+            self.json([one.to_dict() for one in found])
+            return
+        table = Table("records", "namespace")
+        for one in found:
+            table.add(f"{one.records:,}", _path(one.namespace))
+        table.show()
+
     def figures(self, values: Mapping[str, Any]) -> None:
         """Names and values."""
         if not self.table:
@@ -249,6 +284,12 @@ def _what(record: MemoryRecord) -> str:
 def _start(text: str) -> str:
     """What a list shows of a text."""
     return text if len(text) <= _LISTED else f"{text[:_LISTED]}... ({len(text):,} characters)"
+
+
+def _path(namespace: tuple[str, ...]) -> str:
+    """A namespace as the options take it."""
+    plain = all("/" not in name for name in namespace) and not namespace[0].startswith("[")
+    return "/".join(namespace) if plain else _dumps(list(namespace))
 
 
 def _when(record: MemoryRecord) -> str:

@@ -22,18 +22,24 @@ from agentmem.cli.base import (
     By,
     Filter,
     Groups,
+    InNamespace,
+    Key,
     Kinds,
+    MaybeId,
     Mode,
     NoData,
+    NoTouch,
     Order,
     Rank,
     RecordId,
     Run,
     Since,
     StorePath,
+    Under,
     Until,
     User,
     app,
+    by_key,
     opened,
     reporting,
     whose,
@@ -59,6 +65,8 @@ def search(
     user: User = None,
     agent: Agent = None,
     run: Run = None,
+    namespace: InNamespace = None,
+    under: Under = None,
     all_users: AllUsers = False,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="NUMBER", help="How many at most.")] = 10,
     offset: Offset = 0,
@@ -82,6 +90,7 @@ def search(
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each one was found.")] = False,
     no_data: NoData = False,
+    no_touch: NoTouch = False,
     table: AsTable = None,
 ) -> None:
     user_id = whose(user, all_users)
@@ -95,6 +104,8 @@ def search(
             user_id=user_id,
             agent_id=agent,
             run_id=run,
+            namespace=namespace,
+            under=under,
             limit=limit,
             offset=offset,
             mode=mode.value,
@@ -108,6 +119,7 @@ def search(
             min_similarity=min_similarity,
             explain=explain,
             data=not no_data,
+            touch=not no_touch,
         )
         output.hits(found)
         if not found and user_id is None and output.table:
@@ -121,6 +133,8 @@ def list_(
     user: User = None,
     agent: Agent = None,
     run: Run = None,
+    namespace: InNamespace = None,
+    under: Under = None,
     all_users: AllUsers = False,
     filters: Filter = None,
     kind: Kinds = None,
@@ -155,10 +169,14 @@ def list_(
     output = Output(table)
     with reporting(), opened(path, reading=True) as memory:
         given = _listed(
-            user_id, agent, run, condition, kind, layer, since, until,
+            user_id, agent, run, condition, kind, layer, since, until, namespace=namespace, under=under,
             order=order.value, by=by.value, limit=limit, offset=offset, cursor=cursor, data=not no_data,
         )  # fmt: skip
-        page = memory.deleted(why="expired" if expired else "deleted", **given) if gone else memory.page(**given)
+        page = (
+            memory.deleted(why="expired" if expired else "deleted", **given)
+            if gone
+            else memory.page(touch=False, **given)
+        )
         output.records(page.records, gone=gone)
         if not page.records and user_id is None and output.table:
             note(NOBODY)
@@ -168,8 +186,10 @@ def list_(
 
 @app.command(help="Show one memory. With --user, --agent or --run, only if it is theirs.")
 def get(
-    id: RecordId,
+    id: MaybeId = None,
     *,
+    key: Key = None,
+    namespace: InNamespace = None,
     path: StorePath = STORE,
     user: User = None,
     agent: Agent = None,
@@ -177,11 +197,16 @@ def get(
     deleted: Annotated[
         bool, typer.Option("--deleted", help="Also one that was deleted or has expired, and can be restored.")
     ] = False,
+    no_touch: NoTouch = False,
     table: AsTable = None,
 ) -> None:
+    by_key(id, key, namespace)
     output = Output(table)
     with reporting(), opened(path, reading=True) as memory:
-        record = within(memory, user, agent, run).get(id, deleted=deleted)
+        view = within(memory, user, agent, run)
+        record = view.get(id, key=key, namespace=namespace, deleted=deleted, touch=not no_touch)
+        if record is None and key is not None:
+            raise NotFoundError(f"there is no record with the key {key!r} here")
         if record is None:
             hint = "" if deleted else "; --deleted shows one that can be restored, `agentmem history` what became of it"
             raise NotFoundError(f"there is no record with the id {id!r} here{hint}")
@@ -210,6 +235,8 @@ def count(
     user: User = None,
     agent: Agent = None,
     run: Run = None,
+    namespace: InNamespace = None,
+    under: Under = None,
     all_users: AllUsers = False,
     filters: Filter = None,
     kind: Kinds = None,
@@ -223,24 +250,26 @@ def count(
     table: AsTable = None,
 ) -> None:
     if by is not None and (filters or kind or layer or since or until):
-        raise typer.BadParameter("--by takes --user, --agent, --run and --all-users only")
-    if by is Groups.USERS and (user is not None or all_users):
-        raise typer.BadParameter("--by users is about all of them; leave out --user and --all-users")
+        raise typer.BadParameter("--by takes --user, --agent, --run, --namespace, --under and --all-users only")
+    if by is Groups.USERS and (user is not None or all_users or namespace is not None or under is not None):
+        raise typer.BadParameter("--by users is about all of them; leave out --user, --all-users and namespaces")
     user_id = whose(user, all_users)
     condition = values.json_object(filters, "--filter")
     output = Output(table)
     with reporting(), opened(path, reading=True) as memory:
         if by is None:
-            number = memory.count(**_listed(user_id, agent, run, condition, kind, layer, since, until))
+            given = _listed(user_id, agent, run, condition, kind, layer, since, until, namespace=namespace, under=under)
+            number = memory.count(**given)
             output.figures({"records": number})
         elif by is Groups.USERS:
             output.groups(memory.users(agent_id=agent, run_id=run), "user")
         elif by is Groups.AGENTS:
-            output.groups(memory.agents(user_id=user_id, run_id=run), "agent")
+            output.groups(memory.agents(user_id=user_id, run_id=run, namespace=namespace, under=under), "agent")
         elif by is Groups.RUNS:
-            output.groups(memory.runs(user_id=user_id, agent_id=agent), "run")
+            output.groups(memory.runs(user_id=user_id, agent_id=agent, namespace=namespace, under=under), "run")
         else:
-            output.groups(memory.kinds(user_id=user_id, agent_id=agent, run_id=run), "kind")
+            found = memory.kinds(user_id=user_id, agent_id=agent, run_id=run, namespace=namespace, under=under)
+            output.groups(found, "kind")
 
 
 @app.command(help="Show the different values that a field has.")
@@ -253,6 +282,8 @@ def distinct(
     user: User = None,
     agent: Agent = None,
     run: Run = None,
+    namespace: InNamespace = None,
+    under: Under = None,
     all_users: AllUsers = False,
     filters: Filter = None,
     kind: Kinds = None,
@@ -265,7 +296,8 @@ def distinct(
     condition = values.json_object(filters, "--filter")
     output = Output(table)
     with reporting(), opened(path, reading=True) as memory:
-        found = memory.distinct(field, **_listed(user_id, agent, run, condition, kind, layer, since, until))
+        given = _listed(user_id, agent, run, condition, kind, layer, since, until, namespace=namespace, under=under)
+        found = memory.distinct(field, **given)
         output.values(found)
 
 
@@ -279,6 +311,8 @@ def export(
     user: User = None,
     agent: Agent = None,
     run: Run = None,
+    namespace: InNamespace = None,
+    under: Under = None,
     all_users: AllUsers = False,
     filters: Filter = None,
     kind: Kinds = None,
@@ -290,8 +324,10 @@ def export(
     condition = values.json_object(filters, "--filter")
     output = Output(False)
     with reporting(), opened(path, reading=True) as memory:
-        given = _listed(user_id, agent, run, condition, kind, layer, since, until, order="oldest", under=())
-        records = memory.iterate(**given)
+        # Without either all of it: an export of a user is that of the user.
+        where = {"namespace": namespace, "under": () if namespace is None and under is None else under}
+        given = _listed(user_id, agent, run, condition, kind, layer, since, until, order="oldest", **where)
+        records = memory.iterate(touch=False, **given)
         written = 0
         with _written(None if file is None or str(file) == "-" else file) as write, output.progress("written") as shown:
             for line in lines(memory, records):

@@ -29,6 +29,27 @@ def store_folder(given: str | Path) -> Path:
     return folder
 
 
+class Names(tuple[str, ...]):
+    """A path of names."""
+
+    __slots__ = ()
+
+
+def namespace(text: str | Names) -> Names:
+    """A path of names: with slashes between them, or as a JSON array where names have slashes; ``/`` is the root."""
+    if not isinstance(text, str):
+        return text
+    if not text.startswith("["):
+        return Names(text.strip("/").split("/") if text.strip("/") else ())
+    try:
+        names: object = json.loads(text)
+    except ValueError as exc:
+        raise typer.BadParameter(f"{text!r} is not a JSON array: {exc}") from exc
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in cast("list[object]", names)):
+        raise typer.BadParameter(f'{text!r} must be an array of names such as ["letters", "2026"]')
+    return Names(cast("list[str]", names))
+
+
 def json_object(text: str | None, option: str) -> dict[str, Any] | None:
     """A JSON object, or None where the option was left out."""
     if text is None:

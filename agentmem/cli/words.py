@@ -12,6 +12,7 @@ COMMANDS = {
     "deleted": "list --deleted", "update": "update", "delete": "delete", "delete_many": "delete",
     "delete_all": "delete --all", "erase": "erase", "erase_all": "erase --all", "history": "history",
     "restore": "restore", "restore_all": "restore --all",
+    "put": "put", "namespaces": "namespaces", "touch": "touch", "events": "events",
     "stats": "stats", "health": "stats", "verify": "verify", "repair": "repair",
     "reembed": "reembed", "compact": "compact", "sweep": "sweep", "explain": "explain",
 }  # fmt: skip

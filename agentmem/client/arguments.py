@@ -27,6 +27,7 @@ from agentmem.client.checks import (
     check_version,
     is_nothing,
 )
+from agentmem.client.drafts import slides
 from agentmem.client.filterhints import warn_of_filter
 from agentmem.client.forms import check_one_vector, new_form, no_form
 from agentmem.types.checks import check_number, check_text
@@ -294,6 +295,7 @@ def patch_of(
     metadata: object,
     merge: object,
     ttl: object,
+    sliding: object,
     importance: object,
     data: object,
     if_version: object,
@@ -322,8 +324,11 @@ def patch_of(
             merged = {} if text is None else json.loads(text)
         else:
             values["metadata"] = text
+    span = None if ttl is UNSET or ttl is None else check_ttl(ttl)
     if ttl is not UNSET:
-        values["expires_at"] = None if ttl is None else now + check_ttl(ttl)
+        values["expires_at"] = None if span is None else now + span
+    if sliding is not UNSET:
+        values["sliding"] = slides(sliding, span if span is None else span / 1_000_000)
     if importance is not UNSET:
         values["importance"] = None if importance is None else check_number(importance, "importance", 0, 1)
     wanted = check_version(if_version, "if_version")
@@ -335,7 +340,7 @@ def patch_of(
         form = no_form()
     return Patch(
         values, metadata_merge=merged, metadata_limit=settings.max_metadata_bytes, if_version=wanted, form=form,
-        data=new,
+        data=new, span=span,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from agentmem.client.drafts import is_light
 from agentmem.client.handle import Handle
 from agentmem.client.importing import Checked, Importing
 from agentmem.client.lifecycle import AsyncLifecycleClient
-from agentmem.client.memory import Memory, client_on
+from agentmem.client.memory import Memory, applying, client_on
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.client.streaming import AddStream, Unread, batches
 from agentmem.client.waiting import in_thread, wait_for
@@ -52,7 +52,16 @@ from agentmem.types.enums import (
 )
 from agentmem.types.inputs import Item
 from agentmem.types.ports import AnyEmbedder
-from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults, Vectors
+from agentmem.types.records import (
+    AddResult,
+    AddResults,
+    HistoryEvent,
+    MemoryRecord,
+    Page,
+    SearchResults,
+    StoreEvent,
+    Vectors,
+)
 from agentmem.types.reports import (
     EraseReport,
     Erasure,
@@ -67,6 +76,7 @@ from agentmem.types.reports import (
 if TYPE_CHECKING:
     from agentmem.engine.workers import Workers
     from agentmem.settings import Settings
+    from agentmem.types.changes import Applied, Operation
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -156,6 +166,7 @@ class AsyncMemory:
         metadata: Mapping[str, Any] | None = None,
         importance: float | None = None,
         ttl: Ttl | None = None,
+        sliding: bool | None = None,
         occurred_at: Instant | None = None,
         embed: Embed | None = None,
         vector: VectorLike | None = None,
@@ -167,7 +178,7 @@ class AsyncMemory:
         await self._open()
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+            metadata=metadata, importance=importance, ttl=ttl, sliding=sliding, occurred_at=occurred_at,
             embed=embed, vector=vector, id=id, dedupe=dedupe, data=data,
         )  # fmt: skip
         check = partial(self._border.draft, item, self._border.defaults(options))
@@ -190,6 +201,7 @@ class AsyncMemory:
         metadata: Mapping[str, Any] | None = None,
         importance: float | None = None,
         ttl: Ttl | None = None,
+        sliding: bool | None = None,
         occurred_at: Instant | None = None,
         embed: Embed | None = None,
         dedupe: bool | None = None,
@@ -203,8 +215,8 @@ class AsyncMemory:
         await self._open()
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, dedupe=dedupe,
-            data=data,
+            metadata=metadata, importance=importance, ttl=ttl, sliding=sliding, occurred_at=occurred_at,
+            embed=embed, dedupe=dedupe, data=data,
         )  # fmt: skip
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
@@ -229,6 +241,7 @@ class AsyncMemory:
         metadata: Mapping[str, Any] | None = None,
         importance: float | None = None,
         ttl: Ttl | None = None,
+        sliding: bool | None = None,
         occurred_at: Instant | None = None,
         embed: Embed | None = None,
         dedupe: bool | None = None,
@@ -241,8 +254,8 @@ class AsyncMemory:
         """See ``Memory.add_stream``; ``items`` may be an async iterable. Close it (``aclosing``) to stop early."""
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, dedupe=dedupe,
-            data=data,
+            metadata=metadata, importance=importance, ttl=ttl, sliding=sliding, occurred_at=occurred_at,
+            embed=embed, dedupe=dedupe, data=data,
         )  # fmt: skip
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
@@ -278,7 +291,7 @@ class AsyncMemory:
             stream.cancel()
             await chunks.aclose()
 
-    # -- finding -----------------------------------------------------------------------------------------------------
+    # -- by key ------------------------------------------------------------------------------------------------------
 
     async def put(
         self,
@@ -295,6 +308,7 @@ class AsyncMemory:
         metadata: Mapping[str, Any] | None = None,
         importance: float | None = None,
         ttl: Ttl | None = None,
+        sliding: bool | None = None,
         occurred_at: Instant | None = None,
         embed: Embed | None = None,
         vector: VectorLike | None = None,
@@ -305,8 +319,8 @@ class AsyncMemory:
         await self._open()
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, vector=vector,
-            data=data,
+            metadata=metadata, importance=importance, ttl=ttl, sliding=sliding, occurred_at=occurred_at,
+            embed=embed, vector=vector, data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
         check = partial(self._border.keyed, key, content, defaults, if_version)
@@ -328,6 +342,7 @@ class AsyncMemory:
         metadata: Mapping[str, Any] | None = None,
         importance: float | None = None,
         ttl: Ttl | None = None,
+        sliding: bool | None = None,
         occurred_at: Instant | None = None,
         embed: Embed | None = None,
         data: Any = None,
@@ -336,11 +351,22 @@ class AsyncMemory:
         await self._open()
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, data=data,
+            metadata=metadata, importance=importance, ttl=ttl, sliding=sliding, occurred_at=occurred_at,
+            embed=embed, data=data,
         )  # fmt: skip
         drafts = await self._run(self._border.keyed_batch, items, self._border.defaults(options))
         engine = self._border.handle.engine(to_commit=True)
         return operations.add.results(engine, await wait_for(operations.add.submit_puts(engine, drafts, 0)))
+
+    async def apply(self, changes: Sequence[Operation]) -> list[Applied]:
+        """See ``Memory.apply``."""
+        await self._open()
+        engine = self._border.handle.engine(to_commit=True)
+        plan = await self._run(applying().plan, self._border, engine, changes)
+        done = await wait_for(operations.apply.submit(engine, plan))
+        return operations.apply.results(engine, done)
+
+    # -- finding -----------------------------------------------------------------------------------------------------
 
     async def search(
         self,
@@ -366,13 +392,14 @@ class AsyncMemory:
         vector: VectorLike | None = None,
         explain: bool = False,
         data: bool = True,
+        touch: bool = True,
     ) -> SearchResults:
         """See ``Memory.search``."""
         options = SearchOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             limit=limit, offset=offset, filters=filters, kinds=kinds,
             layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
-            min_similarity=min_similarity, vector=vector, explain=explain, data=data,
+            min_similarity=min_similarity, vector=vector, explain=explain, data=data, touch=touch,
         )  # fmt: skip
         return await self._search(options, partial(self._border.search, query, options))
 
@@ -395,12 +422,13 @@ class AsyncMemory:
         mode: Mode = "hybrid",
         min_similarity: float | None = None,
         count_tokens: Callable[[str], int] | None = None,
+        touch: bool = True,
     ) -> str:
         """See ``Memory.context``."""
         options = SearchOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, time_zone=time_zone, mode=mode, min_similarity=min_similarity,
+            since=since, until=until, time_zone=time_zone, mode=mode, min_similarity=min_similarity, touch=touch,
         )  # fmt: skip
         call = partial(self._border.context, query, options, max_tokens=max_tokens, count_tokens=count_tokens)
         return await self._search(options, call)
@@ -415,10 +443,18 @@ class AsyncMemory:
         limit: int = 20,
         by: By = "event",
         data: bool = True,
+        touch: bool = True,
     ) -> list[MemoryRecord]:
         """See ``Memory.recent``."""
         options = PageOptions(
-            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, by=by, limit=limit, data=data
+            user_id=user_id,
+            agent_id=agent_id,
+            run_id=run_id,
+            namespace=namespace,
+            by=by,
+            limit=limit,
+            data=data,
+            touch=touch,
         )
         return await self._run(self._border.recent, options)
 
@@ -431,10 +467,18 @@ class AsyncMemory:
         user_id: Id | None = None,
         deleted: bool = False,
         data: bool = True,
+        touch: bool = True,
     ) -> MemoryRecord | None:
         """See ``Memory.get``."""
         return await self._run(
-            self._blocking.get, id, key=key, namespace=namespace, user_id=user_id, deleted=deleted, data=data
+            self._blocking.get,
+            id,
+            key=key,
+            namespace=namespace,
+            user_id=user_id,
+            deleted=deleted,
+            data=data,
+            touch=touch,
         )
 
     async def page(
@@ -456,12 +500,14 @@ class AsyncMemory:
         offset: int = 0,
         cursor: str | None = None,
         data: bool = True,
+        touch: bool = True,
     ) -> Page:
         """See ``Memory.page``."""
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor, data=data,
+            since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor,
+            data=data, touch=touch,
         )  # fmt: skip
         return await self._run(self._border.page, options)
 
@@ -481,12 +527,13 @@ class AsyncMemory:
         order: Order = "newest",
         by: By = "added",
         data: bool = True,
+        touch: bool = True,
     ) -> AsyncIterator[MemoryRecord]:
         """See ``Memory.iterate``."""
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, order=order, by=by, limit=ITERATED, data=data,
+            since=since, until=until, order=order, by=by, limit=ITERATED, data=data, touch=touch,
         )  # fmt: skip
         while True:
             page = await self._run(self._border.page, options, small=True)
@@ -546,19 +593,42 @@ class AsyncMemory:
         """See ``Memory.users``."""
         return await self._run(self._border.users, agent_id, run_id)
 
-    async def runs(self, *, user_id: UserId = None, agent_id: Id | None = None) -> list[Group]:
+    async def runs(
+        self,
+        *,
+        user_id: UserId = None,
+        agent_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
+    ) -> list[Group]:
         """See ``Memory.runs``."""
-        return await self._run(self._border.groups, "runs", user_id, agent_id, None)
+        options = PageOptions(user_id=user_id, agent_id=agent_id, namespace=namespace, under=under)
+        return await self._run(self._border.groups, "runs", options)
 
-    async def agents(self, *, user_id: UserId = None, run_id: Id | None = None) -> list[Group]:
+    async def agents(
+        self,
+        *,
+        user_id: UserId = None,
+        run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
+    ) -> list[Group]:
         """See ``Memory.agents``."""
-        return await self._run(self._border.groups, "agents", user_id, None, run_id)
+        options = PageOptions(user_id=user_id, run_id=run_id, namespace=namespace, under=under)
+        return await self._run(self._border.groups, "agents", options)
 
     async def kinds(
-        self, *, user_id: UserId = None, agent_id: Id | None = None, run_id: Id | None = None
+        self,
+        *,
+        user_id: UserId = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
     ) -> list[Group]:
         """See ``Memory.kinds``."""
-        return await self._run(self._border.groups, "kinds", user_id, agent_id, run_id)
+        options = PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under)
+        return await self._run(self._border.groups, "kinds", options)
 
     async def namespaces(
         self,
@@ -605,6 +675,7 @@ class AsyncMemory:
         metadata: Mapping[str, Any] | Unset | None = UNSET,
         merge: bool = True,
         ttl: Ttl | Unset | None = UNSET,
+        sliding: bool | Unset = UNSET,
         importance: float | Unset | None = UNSET,
         embed: Embed | Unset = UNSET,
         vector: VectorLike | Unset = UNSET,
@@ -639,6 +710,10 @@ class AsyncMemory:
         return await self._wait(
             self._blocking.delete, id, key=key, namespace=namespace, user_id=user_id, if_version=if_version
         )
+
+    async def touch(self, ids: Sequence[Id], *, ttl: Ttl | Unset | None = UNSET) -> list[bool]:
+        """See ``Memory.touch``."""
+        return await self._wait(self._blocking.touch, ids, ttl=ttl)
 
     async def delete_many(self, ids: Sequence[Id]) -> list[bool]:
         """See ``Memory.delete_many``."""
@@ -751,6 +826,10 @@ class AsyncMemory:
     def backup(self) -> AsyncBackupClient:
         """See ``Memory.backup``."""
         return AsyncBackupClient(self._blocking.backup, self._wait)
+
+    async def events(self, *, after: int = 0, limit: int = 100) -> list[StoreEvent]:
+        """See ``Memory.events``."""
+        return await self._run(self._border.events, after, limit)
 
     async def flush(self) -> None:
         """See ``Memory.flush``."""

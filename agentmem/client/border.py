@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from agentmem import operations
 from agentmem.client.arguments import check_departed_cursor, departed, doomed, field_of, listing, search_request
 from agentmem.client.checks import (
+    RESERVED,
     check_batch,
     check_count,
     check_flag,
@@ -20,6 +21,7 @@ from agentmem.client.checks import (
     check_turns,
     check_version,
     is_nothing,
+    refuse_reserved,
     token_counter,
 )
 from agentmem.client.drafts import draft
@@ -29,7 +31,7 @@ from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.types.enums import ALL
 from agentmem.types.errors import InvalidInputError, ScopeError
 from agentmem.types.inputs import Draft, Item, Scope
-from agentmem.types.records import MemoryRecord, Page, SearchResults
+from agentmem.types.records import MemoryRecord, Page, SearchResults, StoreEvent
 from agentmem.types.reports import Group, NamespaceCount
 from agentmem.types.spelling import composed
 from agentmem.types.zones import check_zone
@@ -82,7 +84,16 @@ class Border:
     ) -> Scope:
         """The scope of a call: what is bound, narrowed by what is given."""
         given = check_scope(user_id, agent_id, run_id, namespace, under, write=write)
+        if not self._is_ours:
+            refuse_reserved(given.namespace, "namespace")
+            refuse_reserved(given.under, "under")
         return given if self.bound is None else within(self.bound, given)
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether this is a view that the package made of a namespace of its own."""
+        path = None if self.bound is None else self.bound.namespace or self.bound.under
+        return bool(path) and path[0].startswith(RESERVED)
 
     def _scope_of(self, options: SearchOptions | PageOptions, *, write: bool = False) -> Scope:
         return self.scope(
@@ -137,7 +148,8 @@ class Border:
                 given = dict(item)
                 key, if_version = given.pop("key", None), given.pop("if_version", None)
                 one = self.keyed(key, given, defaults, if_version)
-                place = (one.scope.user_id, one.scope.namespace or (), one.key)
+                user = one.scope.user_id
+                place = (None if user is None else composed(str(user)), one.scope.namespace or (), one.key)
                 if place in places:
                     raise InvalidInputError(f"the key {one.key!r} occurs twice; put it once", field="key")
             except InvalidInputError as exc:
@@ -178,7 +190,9 @@ class Border:
         check_flag(options.explain, "explain")
         check_flag(options.data, "data")
         request = search_request(query, scope, options, self._zone(options))
-        found = operations.search.search(self.handle.engine(), request, explain=options.explain, data=options.data)
+        used = check_flag(options.touch, "touch")
+        engine = self.handle.engine()
+        found = operations.search.search(engine, request, explain=options.explain, data=options.data, touch=used)
         if not found and not options.offset:
             self.hint(scope, options.filters)
         return found
@@ -189,7 +203,8 @@ class Border:
         counter = None if count_tokens is None else token_counter(count_tokens)
         scope = self._scope_of(options)
         request = search_request(query, scope, options, self._zone(options))
-        return operations.context.context(self.handle.engine(), request, max_tokens, counter)
+        used = check_flag(options.touch, "touch")
+        return operations.context.context(self.handle.engine(), request, max_tokens, counter, touch=used)
 
     def _zone(self, options: SearchOptions) -> tzinfo:
         return self.handle.zone() if options.time_zone is None else check_zone(options.time_zone)
@@ -197,9 +212,9 @@ class Border:
     def page(self, options: PageOptions, *, small: bool = False) -> Page:
         """See ``Memory.page``. A ``small`` one ends before its limit where its records have much data."""
         scope = self._scope_of(options)
-        found = operations.page.page(
-            self.handle.engine(), listing(scope, options, self.handle.zone()), check_limit(options.limit), small=small
-        )
+        wanted, used = check_limit(options.limit), check_flag(options.touch, "touch")
+        meant = listing(scope, options, self.handle.zone())
+        found = operations.page.page(self.handle.engine(), meant, wanted, touch=used, small=small)
         if not found.records and options.cursor is None and not options.offset:
             self.hint(scope, options.filters)
         return found
@@ -235,13 +250,15 @@ class Border:
         wanted = field_of(field)
         return operations.distinct.distinct(self.handle.engine(), listing(scope, options, self.handle.zone()), wanted)
 
-    def groups(self, by: str, user_id: object, agent_id: object, run_id: object) -> list[Group]:
+    def groups(self, by: str, options: PageOptions) -> list[Group]:
         """See ``Memory.users`` and its kin."""
-        return operations.groups.groups(self.handle.engine(), self.scope(user_id, agent_id, run_id), by)
+        return operations.groups.groups(self.handle.engine(), self._scope_of(options), by)
 
     def users(self, agent_id: object, run_id: object) -> list[Group]:
         """See ``Memory.users``. A view has the users that it is bound to, however many there are besides."""
-        return self.groups("users", ALL if self.bound is None else None, agent_id, run_id)
+        who = ALL if self.bound is None else None
+        options = PageOptions(user_id=who, agent_id=cast("Any", agent_id), run_id=cast("Any", run_id))
+        return self.groups("users", options)
 
     def namespaces(
         self, user_id: object, under: object, depth: object, limit: object, offset: object
@@ -256,6 +273,13 @@ class Border:
         return operations.groups.namespaces(
             self.handle.engine(), at, cut, check_limit(limit), check_count(offset, "offset", 0)
         )
+
+    def events(self, after: object, limit: object) -> list[StoreEvent]:
+        """See ``Memory.events``."""
+        engine = self.handle.engine()
+        if self.bound is not None:
+            raise ScopeError("events() tells of everybody's records; call it on the unbound memory")
+        return operations.read.events(engine, check_count(after, "after", 0), check_limit(limit))
 
     # -- deleting ----------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 MAX_BATCH = 10_000
+MAX_CHANGES = 1_000
 MAX_LIMIT = 10_000
 MAX_OFFSET = 1_000_000_000
 MAX_QUERY = 100_000
@@ -27,6 +28,8 @@ MAX_LABELS = 1_000
 MAX_KEY = 2_048
 MAX_DEPTH = 32
 MAX_PATH = 2_048
+RESERVED = "$"
+"""How the first name of a namespace begins that belongs to the package."""
 _LONGEST_TTL = 100 * 365 * 86_400
 _LAYERS = {layer.value: layer for layer in Layer}
 
@@ -102,6 +105,15 @@ def check_namespace(value: object, field: str) -> tuple[str, ...]:
     if sum(len(part) for part in path) > MAX_PATH:
         raise ScopeError(f"{field} has more than {MAX_PATH:,} characters")
     return path
+
+
+def refuse_reserved(path: Sequence[str] | None, field: str) -> None:
+    """Raise ``ScopeError`` for a namespace that belongs to the package."""
+    if path and path[0].startswith(RESERVED):
+        raise ScopeError(
+            f"{field}={tuple(path)!r}: namespaces whose first name begins with {RESERVED!r} are the package's own; "
+            "choose another name"
+        )
 
 
 def check_key(value: object) -> str:
@@ -239,6 +251,23 @@ def check_batch(items: object, call: str = "add_many") -> Sequence[Item]:
             field="items",
         )
     return batch
+
+
+def check_changes(changes: object) -> Sequence[object]:
+    """A sequence of at most 1,000 changes for ``apply``, at least one."""
+    kind = type(changes).__name__
+    if isinstance(changes, (str, bytes, Mapping)) or not isinstance(changes, Sequence):
+        raise InvalidInputError(
+            f"apply takes a list of Add, Put, Update, Delete and Touch, not {kind}", field="changes"
+        )
+    several = cast("Sequence[object]", changes)
+    if len(several) > MAX_CHANGES:
+        raise InvalidInputError(
+            f"apply takes at most {MAX_CHANGES:,} changes at once, got {len(several):,}: others wait for as long; "
+            "put_many, add_many and delete_many take more",
+            field="changes",
+        )
+    return several
 
 
 MAX_CHUNK = 10_000

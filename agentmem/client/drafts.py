@@ -7,15 +7,27 @@ from dataclasses import fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from agentmem.client.checks import check_content, check_id, check_layer, check_scope, check_ttl, is_nothing
+from agentmem.client.checks import (
+    RESERVED,
+    check_content,
+    check_flag,
+    check_id,
+    check_layer,
+    check_namespace,
+    check_scope,
+    check_ttl,
+    is_nothing,
+    refuse_reserved,
+)
 from agentmem.client.forms import form_of, no_form
 from agentmem.client.hints import did_you_mean
 from agentmem.client.messages import Message, as_message, is_usual, of_object
 from agentmem.client.options import AddOptions
 from agentmem.client.returned import as_item, end_of, is_record
 from agentmem.types.checks import check_instant, check_label, check_number
+from agentmem.types.clock import Micros
 from agentmem.types.data import data_json
-from agentmem.types.enums import Layer
+from agentmem.types.enums import Layer, Namespace
 from agentmem.types.errors import InvalidInputError, shown
 from agentmem.types.inputs import Draft, is_new_memory
 from agentmem.types.metadata import metadata_json
@@ -59,8 +71,11 @@ _NAMES = tuple(field.name for field in fields(AddOptions))
 _FIELDS = frozenset({"content", *_NAMES})
 
 
-def draft(item: object, defaults: AddOptions, settings: Settings) -> Draft:
-    """Check one item against everything the store requires."""
+def draft(item: object, defaults: AddOptions, settings: Settings, *, returned: bool = False) -> Draft:
+    """Check one item against everything the store requires.
+
+    ``returned``: it came out of a store, so that it may lie in a namespace of the package's own.
+    """
     if isinstance(item, str):
         return _draft(item, defaults, settings)
     if isinstance(item, MemoryRecord):
@@ -93,6 +108,8 @@ def draft(item: object, defaults: AddOptions, settings: Settings) -> Draft:
             f"{type(item).__name__}" + "; several at once are for add_many() or add_stream()" * _is_many(item),
             field="item",
         )
+    if not returned and (namespace := given.get("namespace")) is not None and not _is_reserved(defaults.namespace):
+        refuse_reserved(check_namespace(namespace, "namespace"), "namespace")
     content = given.pop("content", None)
     return _draft(content, _options(given, defaults), settings)
 
@@ -120,9 +137,14 @@ def _may_be_more(field: object) -> bool:
     return isinstance(field, str) and did_you_mean(field, _FIELDS) == "."
 
 
+def _is_reserved(namespace: Namespace | None) -> bool:
+    """Whether a namespace is the package's own; only its own views fall back to one."""
+    return bool(namespace) and str(namespace[0]).startswith(RESERVED)
+
+
 def _returned(record: Mapping[str, Any], defaults: AddOptions, settings: Settings) -> Draft:
     """A record as it came out of a store."""
-    made, end = draft(as_item(record), defaults, settings), end_of(record)
+    made, end = draft(as_item(record), defaults, settings, returned=True), end_of(record)
     return made if end is None else replace(made, expires_at=end)
 
 
@@ -172,7 +194,17 @@ def _draft(content: object, options: AddOptions, settings: Settings, message: st
         dedupe=not distinct if dedupe is None else dedupe,
         form=no_form() if form is None and not text else form,
         data=data,
+        sliding=slides(options.sliding, options.ttl),
     )
+
+
+def slides(sliding: object, ttl: object) -> Micros | None:
+    """By how much a read puts off the end of what has this ``ttl``; None if it does not."""
+    if sliding is None or not check_flag(sliding, "sliding"):
+        return None
+    if ttl is None:
+        raise InvalidInputError("sliding=True says that reads put off the end; give the ttl, too", field="sliding")
+    return check_ttl(ttl)
 
 
 def default_layer(role: str | None, kind: str, settings: Settings) -> Layer:

@@ -26,6 +26,7 @@ from agentmem.client.checks import (
     check_id,
     check_ids,
     check_stream,
+    check_ttl,
     check_version,
 )
 from agentmem.client.handle import Handle
@@ -61,7 +62,16 @@ from agentmem.types.errors import InvalidInputError, ScopeError, StoreCorruptErr
 from agentmem.types.inputs import Item
 from agentmem.types.ports import AnyEmbedder
 from agentmem.types.promise import aside
-from agentmem.types.records import AddResult, AddResults, HistoryEvent, MemoryRecord, Page, SearchResults, Vectors
+from agentmem.types.records import (
+    AddResult,
+    AddResults,
+    HistoryEvent,
+    MemoryRecord,
+    Page,
+    SearchResults,
+    StoreEvent,
+    Vectors,
+)
 from agentmem.types.reports import (
     EraseReport,
     Erasure,
@@ -76,6 +86,7 @@ from agentmem.types.reports import (
 if TYPE_CHECKING:
     from agentmem import AsyncMemory
     from agentmem.settings import Settings
+    from agentmem.types.changes import Applied, Operation
 
 
 class Memory:
@@ -175,6 +186,7 @@ class Memory:
         metadata: Mapping[str, Any] | None = None,
         importance: float | None = None,
         ttl: Ttl | None = None,
+        sliding: bool | None = None,
         occurred_at: Instant | None = None,
         embed: Embed | None = None,
         vector: VectorLike | None = None,
@@ -186,8 +198,9 @@ class Memory:
 
         ``item`` is text, a chat message, as a dict ``{"role": ..., "content": ...}`` or as the object of a chat API's
         library, or a ``NewMemory``; what it says itself goes before the arguments. ``importance`` is in [0, 1]; ``ttl``
-        (seconds or a timedelta) is a promise: from then on the record is invisible. ``occurred_at`` is when it
-        happened, if not now.
+        (seconds or a timedelta) is a promise: from then on the record is invisible. With ``sliding`` it counts from the
+        last read, to within a tenth of it: a get, a search or a list that returns the record puts its end off.
+        ``occurred_at`` is when it happened, if not now.
 
         ``data`` is any JSON of up to 16 MiB, which comes back as it was; the content may then be left out
         (``add({}, data=...)``). What a message has besides role and text is its data. See docs/data.md.
@@ -210,7 +223,7 @@ class Memory:
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at,
+            metadata=metadata, importance=importance, ttl=ttl, sliding=sliding, occurred_at=occurred_at,
             embed=embed, vector=vector, id=id, dedupe=dedupe, data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
@@ -232,6 +245,7 @@ class Memory:
         metadata: Mapping[str, Any] | None = None,
         importance: float | None = None,
         ttl: Ttl | None = None,
+        sliding: bool | None = None,
         occurred_at: Instant | None = None,
         embed: Embed | None = None,
         dedupe: bool | None = None,
@@ -256,8 +270,8 @@ class Memory:
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, dedupe=dedupe,
-            data=data,
+            metadata=metadata, importance=importance, ttl=ttl, sliding=sliding, occurred_at=occurred_at,
+            embed=embed, dedupe=dedupe, data=data,
         )  # fmt: skip
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
@@ -282,6 +296,7 @@ class Memory:
         metadata: Mapping[str, Any] | None = None,
         importance: float | None = None,
         ttl: Ttl | None = None,
+        sliding: bool | None = None,
         occurred_at: Instant | None = None,
         embed: Embed | None = None,
         dedupe: bool | None = None,
@@ -301,8 +316,8 @@ class Memory:
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, dedupe=dedupe,
-            data=data,
+            metadata=metadata, importance=importance, ttl=ttl, sliding=sliding, occurred_at=occurred_at,
+            embed=embed, dedupe=dedupe, data=data,
         )  # fmt: skip
         importing = self._border.importing(
             options, on_error=on_error, on_conflict=on_conflict, repair=repair, source=source
@@ -347,6 +362,7 @@ class Memory:
         metadata: Mapping[str, Any] | None = None,
         importance: float | None = None,
         ttl: Ttl | None = None,
+        sliding: bool | None = None,
         occurred_at: Instant | None = None,
         embed: Embed | None = None,
         vector: VectorLike | None = None,
@@ -367,8 +383,8 @@ class Memory:
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, vector=vector,
-            data=data,
+            metadata=metadata, importance=importance, ttl=ttl, sliding=sliding, occurred_at=occurred_at,
+            embed=embed, vector=vector, data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
         engine = self.handle.engine(to_commit=True)
@@ -389,6 +405,7 @@ class Memory:
         metadata: Mapping[str, Any] | None = None,
         importance: float | None = None,
         ttl: Ttl | None = None,
+        sliding: bool | None = None,
         occurred_at: Instant | None = None,
         embed: Embed | None = None,
         data: Any = None,
@@ -400,12 +417,30 @@ class Memory:
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
-            metadata=metadata, importance=importance, ttl=ttl, occurred_at=occurred_at, embed=embed, data=data,
+            metadata=metadata, importance=importance, ttl=ttl, sliding=sliding, occurred_at=occurred_at,
+            embed=embed, data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
         engine = self.handle.engine(to_commit=True)
         drafts = self._border.keyed_batch(items, defaults)
         return operations.add.results(engine, operations.add.submit_puts(engine, drafts, 0, here=True).result())
+
+    def apply(self, changes: Sequence[Operation]) -> list[Applied]:
+        """Make up to 1,000 changes in one transaction: all of them or, if one cannot be made, none.
+
+        ``changes`` are ``Add``, ``Put``, ``Update``, ``Delete`` and ``Touch`` values, whose fields are the arguments of
+        the calls of these names; records go by their ids or by their keys. They are made in this order, so that one
+        sees what those before it did, also to the same record; texts are embedded before. Returns for each what became
+        of it: an ``AddResult``, of an ``Update`` the record as it was after it, of a ``Delete`` or ``Touch`` whether
+        there was a record.
+
+        ``if_version`` makes a change, and with it all of them, conditional. Errors (``ConflictError``,
+        ``NotFoundError``, ``InvalidInputError``, ``ScopeError``) have the position of the change as ``.index``; nothing
+        was changed then.
+        """
+        engine = self.handle.engine(to_commit=True)
+        plan = applying().plan(self._border, engine, changes)
+        return operations.apply.results(engine, operations.apply.submit(engine, plan, here=True).result())
 
     # -- finding -----------------------------------------------------------------------------------------------------
 
@@ -433,6 +468,7 @@ class Memory:
         vector: VectorLike | None = None,
         explain: bool = False,
         data: bool = True,
+        touch: bool = True,
     ) -> SearchResults:
         """The memories that answer a query best, best first: ``limit`` of them whenever the scope has that many.
 
@@ -451,6 +487,9 @@ class Memory:
         no say. A memory with several vectors counts by the nearest one. One that has none is found by its words only:
         not by ``mode="vector"`` or ``rank="similarity"``, nor where there is a ``min_similarity``.
 
+        What is returned counts as used, which moves its relevance and puts off the end of what slides; with
+        ``touch=False`` nothing is noted, as it should be for dashboards and exports.
+
         ``time_zone`` is an IANA name ("Europe/Berlin"; None: the setting ``retrieval.time_zone``): "yesterday" in the
         query is a day there, and so is ``since="2025-03-01"``, as every time without an offset is one of that zone.
 
@@ -460,7 +499,7 @@ class Memory:
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             limit=limit, offset=offset, filters=filters, kinds=kinds,
             layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
-            min_similarity=min_similarity, vector=vector, explain=explain, data=data,
+            min_similarity=min_similarity, vector=vector, explain=explain, data=data, touch=touch,
         )  # fmt: skip
         return self._border.search(query, options)
 
@@ -483,6 +522,7 @@ class Memory:
         mode: Mode = "hybrid",
         min_similarity: float | None = None,
         count_tokens: Callable[[str], int] | None = None,
+        touch: bool = True,
     ) -> str:
         """What to paste into a prompt: the best memories for the query, without repetitions.
 
@@ -499,7 +539,7 @@ class Memory:
         options = SearchOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, time_zone=time_zone, mode=mode, min_similarity=min_similarity,
+            since=since, until=until, time_zone=time_zone, mode=mode, min_similarity=min_similarity, touch=touch,
         )  # fmt: skip
         return self._border.context(query, options, max_tokens=max_tokens, count_tokens=count_tokens)
 
@@ -513,16 +553,25 @@ class Memory:
         limit: int = 20,
         by: By = "event",
         data: bool = True,
+        touch: bool = True,
     ) -> list[MemoryRecord]:
         """The last ``limit`` records of a conversation, oldest first.
 
         They come in the order in which they happened, also where they were added in another one: by ``occurred_at``,
         and what has none where it was added. ``by="added"`` follows the order of adding alone. ``record.message`` is
-        the message for a chat API; with ``data=False`` only its role and its text are read.
+        the message for a chat API; with ``data=False`` only its role and its text are read. ``touch`` is as for
+        ``page``.
         """
         return self._border.recent(
             PageOptions(
-                user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, by=by, limit=limit, data=data
+                user_id=user_id,
+                agent_id=agent_id,
+                run_id=run_id,
+                namespace=namespace,
+                by=by,
+                limit=limit,
+                data=data,
+                touch=touch,
             )
         )
 
@@ -535,6 +584,7 @@ class Memory:
         user_id: Id | None = None,
         deleted: bool = False,
         data: bool = True,
+        touch: bool = True,
     ) -> MemoryRecord | None:
         """The record with this id, or None if there is none (here), or it is deleted or expired.
 
@@ -542,18 +592,18 @@ class Memory:
         data out.
 
         With ``deleted=True`` also one that was deleted or has expired, as long as ``restore`` can bring it back;
-        ``updated_at`` is when it went. Looking at such a record is no use of it. Not with ``key``: what is gone has
-        given its key back.
+        ``updated_at`` is when it went. Looking at such a record is no use of it, nor is any with ``touch=False``. Not
+        with ``key``: what is gone has given its key back.
         """
-        wanted, with_data = check_flag(deleted, "deleted"), check_flag(data, "data")
+        wanted, with_data, used = check_flag(deleted, "deleted"), check_flag(data, "data"), check_flag(touch, "touch")
         place = self._border.by_key(id, key, namespace, user_id)
         if place is None:
             return operations.read.get(
-                self.handle.engine(), check_id(id), self._border.bound, deleted=wanted, data=with_data
+                self.handle.engine(), check_id(id), self._border.bound, deleted=wanted, data=with_data, touch=used
             )
         if wanted:
             raise InvalidInputError("deleted=True finds a record by its id; its key is free again", field="deleted")
-        return operations.keys.get(self.handle.engine(), *place, data=with_data)
+        return operations.keys.get(self.handle.engine(), *place, data=with_data, touch=used)
 
     def page(
         self,
@@ -574,6 +624,7 @@ class Memory:
         offset: int = 0,
         cursor: str | None = None,
         data: bool = True,
+        touch: bool = True,
     ) -> Page:
         """Records of a scope, newest or oldest first; pass the page's ``cursor`` to get the next one.
 
@@ -589,11 +640,14 @@ class Memory:
         ``offset`` passes over that many records, for a page that was chosen by its number. It is meant for small
         numbers: they are walked over each time, and what is added meanwhile shifts the rest, as it does not with a
         ``cursor``. Both at once are refused. ``data=False`` leaves out the data that records have.
+
+        A list is no use of what is on it, but it puts off the end of what slides, unless ``touch=False``.
         """
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor, data=data,
+            since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor,
+            data=data, touch=touch,
         )  # fmt: skip
         return self._border.page(options)
 
@@ -613,12 +667,13 @@ class Memory:
         order: Order = "newest",
         by: By = "added",
         data: bool = True,
+        touch: bool = True,
     ) -> Iterator[MemoryRecord]:
         """Every record of a scope, read page by page; the arguments are those of ``page``."""
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             filters=filters, kinds=kinds, layers=layers,
-            since=since, until=until, order=order, by=by, limit=ITERATED, data=data,
+            since=since, until=until, order=order, by=by, limit=ITERATED, data=data, touch=touch,
         )  # fmt: skip
         while True:
             page = self._border.page(options, small=True)
@@ -689,20 +744,45 @@ class Memory:
         """
         return self._border.users(agent_id, run_id)
 
-    def runs(self, *, user_id: UserId = None, agent_id: Id | None = None) -> list[Group]:
+    def runs(
+        self,
+        *,
+        user_id: UserId = None,
+        agent_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
+    ) -> list[Group]:
         """The conversations of a scope, the one with the latest event first, then by name.
 
         With ``user_id=ALL`` each is there once for every user who has records in it.
         """
-        return self._border.groups("runs", user_id, agent_id, None)
+        options = PageOptions(user_id=user_id, agent_id=agent_id, namespace=namespace, under=under)
+        return self._border.groups("runs", options)
 
-    def agents(self, *, user_id: UserId = None, run_id: Id | None = None) -> list[Group]:
+    def agents(
+        self,
+        *,
+        user_id: UserId = None,
+        run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
+    ) -> list[Group]:
         """The agents of a scope, as ``runs`` lists conversations."""
-        return self._border.groups("agents", user_id, None, run_id)
+        options = PageOptions(user_id=user_id, run_id=run_id, namespace=namespace, under=under)
+        return self._border.groups("agents", options)
 
-    def kinds(self, *, user_id: UserId = None, agent_id: Id | None = None, run_id: Id | None = None) -> list[Group]:
+    def kinds(
+        self,
+        *,
+        user_id: UserId = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
+    ) -> list[Group]:
         """The kinds of a scope's records, the one with the latest event first, then by name."""
-        return self._border.groups("kinds", user_id, agent_id, run_id)
+        options = PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under)
+        return self._border.groups("kinds", options)
 
     def namespaces(
         self,
@@ -758,6 +838,7 @@ class Memory:
         metadata: Mapping[str, Any] | Unset | None = UNSET,
         merge: bool = True,
         ttl: Ttl | Unset | None = UNSET,
+        sliding: bool | Unset = UNSET,
         importance: float | Unset | None = UNSET,
         embed: Embed | Unset = UNSET,
         vector: VectorLike | Unset = UNSET,
@@ -768,8 +849,9 @@ class Memory:
 
         ``metadata`` is merged key by key (None removes a key; None for the whole removes all); with ``merge=False`` it
         replaces what is there, and is kept as ``add`` would keep it. ``ttl`` counts from now; None removes the limit.
-        ``if_version`` makes the change conditional on the version that was read. ``data`` takes the place of what was;
-        None removes it. Of a record with data the ``content`` may be removed (None).
+        What slides goes on by the new ``ttl``, unless ``sliding`` says otherwise. ``if_version`` makes the change
+        conditional on the version that was read. ``data`` takes the place of what was; None removes it. Of a record
+        with data the ``content`` may be removed (None).
 
         A new content is embedded, unless other texts or vectors of yours stand for it: those stay as they are, until
         ``embed`` or ``vector`` brings others; ``embed=True`` is the content's embedding again.
@@ -779,8 +861,8 @@ class Memory:
         engine = self.handle.engine()
         patch = patch_of(
             engine.settings, engine.now(),
-            content=content, metadata=metadata, merge=merge, ttl=ttl, importance=importance, if_version=if_version,
-            embed=embed, vector=vector, data=data,
+            content=content, metadata=metadata, merge=merge, ttl=ttl, sliding=sliding, importance=importance,
+            if_version=if_version, embed=embed, vector=vector, data=data,
         )  # fmt: skip
         return operations.change.update(engine, check_id(id), patch, self._border.bound)
 
@@ -803,6 +885,18 @@ class Memory:
         if place is not None:
             return operations.keys.delete(self.handle.engine(), *place, if_version=wanted)
         return operations.change.delete(self.handle.engine(), check_id(id), self._border.bound, if_version=wanted)
+
+    def touch(self, ids: Sequence[Id], *, ttl: Ttl | Unset | None = UNSET) -> list[bool]:
+        """Say that up to 10,000 records were used, now, in one transaction; says for each whether it is there.
+
+        It counts as a ``get`` does, and puts off the end of those whose ``ttl`` slides. With ``ttl`` they are over that
+        long from now, whatever was said before, and those that slide go on by that; None: never. Nothing of it is a
+        version or in the history of a record; ``events`` tells.
+        """
+        span = UNSET if ttl is UNSET else None if ttl is None else check_ttl(ttl)
+        return operations.touch.touch(
+            self.handle.engine(), check_ids(ids, "touch", "write [id] for one"), span, self._border.bound
+        )
 
     def delete_many(self, ids: Sequence[Id]) -> list[bool]:
         """Delete up to 10,000 records in one transaction: all of those that are there, or, if it fails, none.
@@ -975,6 +1069,15 @@ class Memory:
         """Backups: ``create``, ``list``, ``verify``, ``forget``; ``agentmem.restore`` makes a store of one."""
         return BackupClient(self.handle, self._border.bound)
 
+    def events(self, *, after: int = 0, limit: int = 100) -> list[StoreEvent]:
+        """What happened in the store after the event ``after``, oldest first, ``limit`` at most; for administration.
+
+        Everybody's, so a view has none: ``ScopeError``. Pass the last one's ``seq`` to go on. It says what happened to
+        which record, whose that is, and nothing that is in it. Events of what was erased go in the end; of a record's
+        TOUCH events only the last one is kept.
+        """
+        return self._border.events(after, limit)
+
     def flush(self) -> None:
         """Wait until LanceDB and the keyword index have everything that was committed before this call.
 
@@ -1054,6 +1157,12 @@ class Memory:
     def compact(self) -> None:
         """Merge files, remove what is left of what was erased, and give space back to the disk."""
         operations.compact.compact(self.handle.engine())
+
+
+@cache
+def applying() -> Any:
+    """What checks the changes of ``apply``; with them comes the module that makes them."""
+    return aside(lambda: import_module("agentmem.client.applying"))
 
 
 @cache

@@ -60,6 +60,7 @@ class AddOptions(_Options):
     metadata: Mapping[str, Any] | None = None
     importance: float | None = None
     ttl: Ttl | None = None
+    sliding: bool | None = None
     occurred_at: Instant | None = None
     embed: Embed | None = None
     vector: VectorLike | None = None
@@ -95,6 +96,7 @@ class SearchOptions(_Options):
     vector: VectorLike | None = None
     explain: bool = False
     data: bool = True
+    touch: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,3 +119,4 @@ class PageOptions(_Options):
     offset: int = 0
     cursor: str | None = None
     data: bool = True
+    touch: bool = True

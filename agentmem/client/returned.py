@@ -17,7 +17,17 @@ from agentmem.types.clock import Micros
 
 _SIGNS = frozenset({"id", "content", "created_at", "updated_at", "version"})
 """A mapping with all of these is a record; one that somebody wrote by hand has no version."""
-_LEFT_BEHIND = ("created_at", "updated_at", "expires_at", "version", "rating", "pinned", "key", "embedding")
+_LEFT_BEHIND = (
+    "created_at",
+    "updated_at",
+    "expires_at",
+    "version",
+    "rating",
+    "pinned",
+    "key",
+    "embedding",
+    "last_accessed",
+)
 
 
 def is_record(fields: Mapping[str, object]) -> bool:
@@ -32,7 +42,11 @@ def as_item(record: Mapping[str, Any]) -> dict[str, Any]:
         given["occurred_at"] = given["created_at"]
     if given.get("embedding") == "none" and given.get("vector") is None:
         given.setdefault("embed", False)
-    return {name: value for name, value in given.items() if name not in _LEFT_BEHIND}
+    given = {name: value for name, value in given.items() if name not in _LEFT_BEHIND}
+    span = given.get("sliding")
+    if span is not None and not isinstance(span, bool):
+        given |= {"sliding": True, "ttl": span if given.get("ttl") is None else given["ttl"]}
+    return given
 
 
 def end_of(record: Mapping[str, Any]) -> Micros | None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from agentmem.embedding import is_ours, refuse_long
 from agentmem.embedding.batcher import FEW_TEXTS, Batcher, Job, embed_documents
-from agentmem.stores.commit import Add, GroupCommit
+from agentmem.stores.commit import Add, Apply, GroupCommit, UnembeddedError
 from agentmem.stores.rows import Created
+from agentmem.stores.writes import Repository
+from agentmem.types.clock import Micros
 from agentmem.types.errors import ClosedError, InvalidInputError
 from agentmem.types.forms import Form
 from agentmem.types.inputs import Draft
 from agentmem.types.ports import Embedder
 from agentmem.types.promise import Promise
 from agentmem.types.toembed import draft_at, embeddings_of, texts_of
+
+T = TypeVar("T")
 
 
 class Adding:
@@ -69,11 +73,7 @@ class Adding:
         def fail(exc: Exception) -> None:
             _fail(future, placed(exc, first_index, drafts))
 
-        job = Job(texts_of(drafts), deliver, fail, future.cancelled)
-        # A caller's own model may hold a lock, for which an add on top of this one would wait for ever.
-        alone = here and len(job.texts) <= FEW_TEXTS and is_ours(self._model()[1])
-        if not (alone and self.batcher.embed_here(job)):
-            self.batcher.submit(job)
+        self._begin(Job(texts_of(drafts), deliver, fail, future.cancelled), here=here)
         return future
 
     def check_given(self, form: Form | None, index: int | None = None) -> None:
@@ -88,6 +88,50 @@ class Adding:
                 field="vector",
                 index=index,
             )
+
+    def submit_all(
+        self,
+        texts: Mapping[str, int],
+        rows: int,
+        run: Callable[[Repository, Mapping[str, bytes], Micros], T],
+        *,
+        here: bool = False,
+    ) -> Future[T]:
+        """Embed texts, then make several changes, all or none; see ``Apply``. Each text goes with the position of a
+        change that needs it, for errors. What turns out to be needed besides is embedded then, and all is made anew."""
+        future: Promise[T] = Promise()
+        wanted = dict(texts)
+
+        def store(number: int, vectors: Sequence[bytes]) -> None:
+            work = Apply(run, rows, list(wanted), vectors, number, self._embed, again, future)
+            try:
+                self._commits.submit(work)
+            except ClosedError as exc:
+                _fail(future, exc)
+
+        def fail(exc: Exception) -> None:
+            if isinstance(exc, InvalidInputError) and exc.index is not None:
+                exc.index = list(wanted.values())[exc.index]
+            _fail(future, exc)
+
+        def again(missing: UnembeddedError) -> None:
+            wanted.update(dict.fromkeys(missing.texts, missing.index))
+            try:
+                self.batcher.submit(Job(list(wanted), store, fail, future.cancelled))
+            except ClosedError as exc:
+                _fail(future, exc)
+
+        if wanted:
+            self._begin(Job(list(wanted), store, fail, future.cancelled), here=here)
+        else:
+            store(self._model()[0], [])
+        return future
+
+    def _begin(self, job: Job, *, here: bool) -> None:
+        # A caller's own model may hold a lock, for which an add on top of this one would wait for ever.
+        alone = here and len(job.texts) <= FEW_TEXTS and is_ours(self._model()[1])
+        if not (alone and self.batcher.embed_here(job)):
+            self.batcher.submit(job)
 
     def check_length(self, text: str) -> None:
         """Refuse a new text that is too long for the model, if that is wanted."""

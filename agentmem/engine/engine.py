@@ -7,7 +7,7 @@ writes on the commit thread, through ``write``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -47,7 +47,7 @@ from agentmem.stores.folder import (
 )
 from agentmem.stores.locks import FileLock
 from agentmem.stores.names import Names
-from agentmem.stores.records import Records
+from agentmem.stores.records import Records, public
 from agentmem.stores.rows import ScopeKey, Stored
 from agentmem.stores.writes import Repository
 from agentmem.types.checks import check_instant
@@ -143,6 +143,7 @@ class Engine:
                 now=self.now,
             )
             self.commits.grown.subscribe(self.lifecycle.grown)
+            self.commits.begun.subscribe(self.lifecycle.begun)
             self.commits.repeated.subscribe(self.lifecycle.repeated)
             self.follower = Follower(
                 self.model.vectors,
@@ -315,6 +316,7 @@ class Engine:
         """Before an operation that reads: this process opened the store, and the model is still the store's."""
         self.check_process()
         self.check_model()
+        self.lifecycle.check()
 
     # -- what operations need ----------------------------------------------------------------------------------------
 
@@ -333,7 +335,20 @@ class Engine:
 
     def record(self, stored: Stored, *, data: bool = True) -> MemoryRecord:
         """The public form of a row; with its data, if that is wanted."""
-        return self.repository.record(stored, data=data)
+        return self.repository.record(self.as_used(stored), data=data)
+
+    def changed(self, stored: Stored, data: str | None) -> MemoryRecord:
+        """The public form of a row whose data is at hand."""
+        return public(self.as_used(stored), self.repository.owner(stored), data)
+
+    def known(self, found: Iterable[Stored], *, data: bool = True) -> list[MemoryRecord]:
+        """The public form of rows, without those that were erased after they were read."""
+        return list(self.repository.known(map(self.as_used, found), data=data))
+
+    def as_used(self, stored: Stored) -> Stored:
+        """The row with its last access, also where that is not written down yet."""
+        at = self.lifecycle.accesses.last.get(stored.row)
+        return stored if at is None or at <= (stored.used_at or at - 1) else stored._replace(used_at=at)
 
     def write(self, run: Callable[[Repository], T], rows: int = 1) -> T:
         """Run something in a transaction and wait until it is durable."""

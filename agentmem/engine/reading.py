@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import get_ident
@@ -26,6 +26,7 @@ from agentmem.stores.locks import FileLock
 from agentmem.stores.names import Names
 from agentmem.stores.reading import NoCommits, ReadConnection
 from agentmem.stores.records import Records
+from agentmem.stores.rows import Stored
 from agentmem.stores.schema import pending
 from agentmem.types.clock import Clock, Micros
 from agentmem.types.errors import ReadOnlyError
@@ -102,6 +103,10 @@ class _NoAccesses(Accesses):
     @override
     def read(self, now: Micros, row: int) -> None:
         pass
+
+    @override
+    def put_off(self, now: Micros, found: Iterable[Stored]) -> list[int]:
+        return []
 
 
 class _NoLifecycle(LifecycleWorker):

@@ -170,7 +170,7 @@ def _index(events: Sequence[FeedEvent], after: int, repository: Repository) -> N
     if _is_outdated(repository):
         _empty(repository)
     db = repository.db
-    rows = sorted({event.row for event in events})
+    rows = sorted({event.row for event in events if not event.touch})
     totals: Counter[tuple[int, int, int]] = Counter()
     counts: Counter[tuple[int, int, int]] = Counter()
     scopes = {event.row: (event.owner, event.agent, event.run) for event in events}

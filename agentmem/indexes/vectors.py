@@ -84,7 +84,9 @@ class LanceCopy(VectorIndex):
 
     @override
     def apply(self, events: Sequence[FeedEvent], after: int) -> None:
-        numbers = {event.row: (event.owner, event.agent, event.run) for event in events if event.row}
+        numbers = {
+            event.row: (event.owner, event.agent, event.run) for event in events if event.row and not event.touch
+        }
         found = self.records.live_vectors(numbers)
         order = sorted(found)
         vectors = np.frombuffer(b"".join(found[row] for row in order), np.float32).reshape(-1, self._dim)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import RLock
@@ -22,7 +22,7 @@ from agentmem.stores.records import Records
 from agentmem.stores.rows import Stored
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
-from agentmem.types.errors import CapacityError, ClosedError, ModelMismatchError, StoreGoneError
+from agentmem.types.errors import CapacityError, ClosedError, ModelMismatchError, StoreError, StoreGoneError
 from agentmem.types.events import Event
 from agentmem.types.patience import Pace
 from agentmem.types.promise import Service
@@ -126,6 +126,26 @@ class LifecycleWorker:
         """Records were added again, inside a transaction: where their layer has a time to live, it begins anew."""
         reviewed = [one for one in found if self.rules.ttl[one.layer] and not one.pinned]
         transitions.renew_all(repository.db, reviewed, now)
+
+    def put_off(self, now: Micros, found: Iterable[Stored]) -> None:
+        """Records were read: the end of those that slide is put off, here and now where it is near."""
+        if near := self.accesses.put_off(now, found):
+            self._renew(near)
+
+    def check(self) -> None:
+        """Before anything is read: what the clock has passed before its new end was written down gets that."""
+        if self.accesses.overdue(self._now):
+            self._renew(None)
+
+    def begun(self, repository: Repository) -> None:
+        """The same before anything is written, inside the transaction."""
+        if self.accesses.overdue(self._now):
+            self.accesses.renew(repository)
+
+    def _renew(self, rows: Iterable[int] | None) -> None:
+        # A read does not fail for this: it stays noted, and the thread that writes down tells of what fails.
+        with suppress(StoreError):
+            self._write(lambda repository: self.accesses.renew(repository, rows), 1)
 
     def write_down(self, pause: Callable[[], object] = lambda: None, patience: float | None = None) -> None:
         """Write down what was used until now; not on top of this, where it is being done."""

@@ -15,6 +15,7 @@ from agentmem.types.lazily import lazily
 if TYPE_CHECKING:
     from agentmem.operations import (
         add,
+        apply,
         change,
         compact,
         context,
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
         salvage,
         search,
         stats,
+        touch,
         verify,
     )
 
 __all__ = [
     "add",
+    "apply",
     "change",
     "compact",
     "context",
@@ -54,6 +57,7 @@ __all__ = [
     "salvage",
     "search",
     "stats",
+    "touch",
     "verify",
 ]
 

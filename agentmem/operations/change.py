@@ -26,7 +26,7 @@ from agentmem.types.forms import OF_CONTENT, Form
 from agentmem.types.inputs import Scope
 from agentmem.types.records import MemoryRecord
 
-_VERSIONED = ("content", "metadata", "importance", "expires_at", "vectors", "body")
+_VERSIONED = ("content", "metadata", "importance", "expires_at", "vectors", "body", "sliding")
 """What going back to a version brings back. A record stays in the layer that it has come to."""
 
 
@@ -37,7 +37,7 @@ def update(engine: Engine, id: str, patch: Patch, scope: Scope | None) -> Memory
 
     def find() -> Stored:
         stored = must_find(engine, id, scope)
-        for text in _to_embed(stored, patch):
+        for text in to_embed(stored, for_record(patch, stored)):
             engine.adding.check_length(text)
         return stored
 
@@ -79,6 +79,8 @@ def restore(engine: Engine, id: str, version: int | None, scope: Scope | None) -
     if version is None and visible(current, engine.now()):
         return engine.record(current)
     values = {} if version is None else _values_at(engine, current, version)
+    if (span := values.get("sliding", current.sliding)) is not None:
+        values["expires_at"] = engine.now() + int(span)  # where reads count, its time begins anew
     changed = {k: v for k, v in values.items() if v != getattr(current, k)}
     body = cast("int | None", changed["body"]) if "body" in changed else UNSET
     form = _form_at(engine, current, changed)
@@ -121,16 +123,29 @@ def _change(
 
 def _embedded(engine: Engine, patch: Patch, stored: Stored) -> Patch:
     """The patch with the embeddings that it needs for the record as it is; one that had no content yet gets one."""
-    if patch.form is None and not stored.content and not stored.vectors:
-        patch = replace(patch, form=Form(of_content=True))
-    model, given = engine.model, () if patch.form is None else patch.form.given
-    made = embed_documents(model.embedder, _to_embed(stored, patch))
+    patch, model = for_record(patch, stored), engine.model
+    return with_embeddings(patch, stored, embed_documents(model.embedder, to_embed(stored, patch)), model.number)
+
+
+def for_record(patch: Patch, stored: Stored) -> Patch:
+    """The patch with the form that it brings: a record that had no content, and so no vector, gets one with it."""
+    if patch.form is None and "content" in patch.values and not stored.content and not stored.vectors:
+        return replace(patch, form=Form(of_content=True))
+    return patch
+
+
+def with_embeddings(patch: Patch, stored: Stored, made: Sequence[bytes], generation: int) -> Patch:
+    """The patch with the embeddings of what ``to_embed`` says."""
+    given = () if patch.form is None else patch.form.given
     content = str(patch.values.get("content", stored.content))
-    return replace(patch, vector=b"".join((*given, *made)), generation=model.number, of=content)
+    return replace(patch, vector=b"".join((*given, *made)), generation=generation, of=content)
 
 
-def _to_embed(stored: Stored, patch: Patch) -> Sequence[str]:
+def to_embed(stored: Stored, patch: Patch) -> Sequence[str]:
+    """The texts that a change of this record embeds."""
     form = patch.form
+    if form is None and "content" not in patch.values:
+        return []
     of_content = stored.vectors == OF_CONTENT if form is None else form.of_content
     return [str(patch.values.get("content", stored.content))] if of_content else form.texts if form is not None else []
 

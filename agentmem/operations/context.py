@@ -18,7 +18,14 @@ _FIRST, _GROWTH = 64, 4
 """Hits that are looked at, at first, and how many times more if the budget has room for them."""
 
 
-def context(engine: Engine, request: Search, max_tokens: int, count_tokens: Callable[[str], int] | None) -> str:
+def context(
+    engine: Engine,
+    request: Search,
+    max_tokens: int,
+    count_tokens: Callable[[str], int] | None,
+    *,
+    touch: bool = True,
+) -> str:
     """The best memories for a query within a budget, oldest first, repeated texts once; see ``Memory.context``.
 
     ``count_tokens`` is None for an estimate. Only what is shown counts as used.
@@ -27,7 +34,7 @@ def context(engine: Engine, request: Search, max_tokens: int, count_tokens: Call
     limit = _FIRST
     while True:
         shown = _Shown(budget, limit, request.zone)
-        search(engine, replace(request, limit=limit), explain=False, choose=shown.choose, data=False)
+        search(engine, replace(request, limit=limit), explain=False, touch=touch, choose=shown.choose, data=False)
         if not shown.has_room:
             return shown.text
         limit *= _GROWTH

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from agentmem.engine.engine import Engine
 from agentmem.stores.changed import by_change
 from agentmem.stores.connection import Value
-from agentmem.stores.records import UNEXPIRED, Records
+from agentmem.stores.records import UNEXPIRED, USED, Records
 from agentmem.stores.rows import ScopeKey, Stored, visible
 from agentmem.stores.timeline import Conditions, Position, Range, during, walk
 from agentmem.types.clock import Micros
@@ -50,8 +50,11 @@ _SMALL = 16 * 1_048_576
 """Bytes of data in a small page, unless a single record has more."""
 
 
-def page(engine: Engine, listing: Listing, limit: int, *, small: bool = False) -> Page:
-    """The next live records of a list; of a ``small`` page those that together have not too much data."""
+def page(engine: Engine, listing: Listing, limit: int, *, small: bool = False, touch: bool = True) -> Page:
+    """The next live records of a list; of a ``small`` page those that together have not too much data.
+
+    With ``touch``, that puts off the end of those that slide.
+    """
     engine.check()
     key = engine.key(listing.scope)
     if key is None:
@@ -60,10 +63,13 @@ def page(engine: Engine, listing: Listing, limit: int, *, small: bool = False) -
     end = listing.offset + limit + 1
     found = list(islice(rows_of(records, key, now, listing, end), listing.offset, end))
     # Once more, since any of them may have been deleted since it was found.
-    stored = {item.row: item for item in records.find_rows(row for row, _ in found[:limit]) if visible(item, now)}
+    there = records.find_rows((row for row, _ in found[:limit]), USED)
+    stored = {item.row: item for item in there if visible(item, now)}
     if small and listing.data:
         limit = _how_many([stored.get(row) for row, _ in found[:limit]], limit)
-    listed = list(records.known((stored[row] for row, _ in found[:limit] if row in stored), data=listing.data))
+    listed = engine.known((stored[row] for row, _ in found[:limit] if row in stored), data=listing.data)
+    if touch:
+        engine.lifecycle.put_off(now, stored.values())
     return Page(listed, cursor_of(listing.order, found[limit - 1][1]) if len(found) > limit else None)
 
 

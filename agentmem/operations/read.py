@@ -12,11 +12,11 @@ import numpy as np
 from agentmem.engine.engine import Engine
 from agentmem.stores import erasure
 from agentmem.stores.rows import Stored, not_found, restorable, visible
-from agentmem.types.clock import to_datetime
+from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.errors import NotFoundError
 from agentmem.types.forms import name_of
 from agentmem.types.inputs import Scope
-from agentmem.types.records import HistoryEvent, MemoryRecord, Vectors
+from agentmem.types.records import HistoryEvent, MemoryRecord, StoreEvent, Vectors
 from agentmem.types.spelling import spellings
 
 
@@ -38,7 +38,7 @@ def must_find(engine: Engine, id: str, scope: Scope | None, *, any_state: bool =
 
 
 def get(
-    engine: Engine, id: str, scope: Scope | None, *, deleted: bool = False, data: bool = True
+    engine: Engine, id: str, scope: Scope | None, *, deleted: bool = False, data: bool = True, touch: bool = True
 ) -> MemoryRecord | None:
     """The live record that somebody asks for by its id, which counts as an access.
 
@@ -48,13 +48,28 @@ def get(
     if stored is None:
         return None
     if visible(stored, now):
-        engine.lifecycle.accesses.read(now, stored.row)
-    elif not restorable(stored, now, engine.lifecycle.rules.grace):
+        return shown(engine, stored, now, touch=touch, data=data)
+    if not restorable(stored, now, engine.lifecycle.rules.grace):
         return None
+    return shown(engine, stored, now, touch=False, data=data)
+
+
+def shown(engine: Engine, stored: Stored, now: Micros, *, touch: bool, data: bool = True) -> MemoryRecord | None:
+    """A record that somebody asked for, which with ``touch`` is a use of it; None if it was erased meanwhile."""
     try:
-        return engine.record(stored, data=data)
-    except NotFoundError:  # erased meanwhile, as if the call had come later
+        record = engine.record(stored, data=data)
+    except NotFoundError:  # as if the call had come later
         return None
+    if touch:
+        engine.lifecycle.accesses.read(now, stored.row)
+        engine.lifecycle.put_off(now, (stored,))
+    return record
+
+
+def events(engine: Engine, after: int, limit: int) -> list[StoreEvent]:
+    """The store's next events; see ``Memory.events``."""
+    engine.check()
+    return engine.repository.feed(after, limit)
 
 
 def find_erased(engine: Engine, id: str, scope: Scope | None) -> Stored | None:
@@ -112,4 +127,6 @@ def _readable(data: dict[str, Any]) -> dict[str, Any]:
         readable["metadata"] = json.loads(data["metadata"])
     if isinstance(data.get("expires_at"), int):
         readable["expires_at"] = to_datetime(data["expires_at"]).isoformat()
+    if isinstance(data.get("sliding"), int):
+        readable["sliding"] = data["sliding"] / 1_000_000
     return readable

@@ -192,7 +192,7 @@ class _MoveToModel(FeedFollower):
     @override
     def apply(self, events: Sequence[FeedEvent], after: int) -> None:
         self._plan = replace(self._plan, seq=events[-1].seq)
-        rows = sorted({event.row for event in events})
+        rows = sorted({event.row for event in events if not event.touch})
         if self._inside is None:
             self._embed(rows)
         else:

@@ -31,7 +31,7 @@ from agentmem.stores.locks import FileLock
 from agentmem.stores.log import truncate_wal
 from agentmem.stores.records import COLUMNS
 from agentmem.stores.rescue import largest, ranges, whole
-from agentmem.stores.rows import Stored
+from agentmem.stores.rows import COLUMN_NAMES, Stored
 from agentmem.stores.schema import ARCHIVED, ERASED, LIVE, STATE_AFTER, STATES, configure, migrate
 from agentmem.types.enums import EventType, Layer
 from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError, StoreLockedError
@@ -383,7 +383,7 @@ class _Transfer:
             there = record["body"] in bodies
             record["body_size"] = bodies[record["body"]] if there else 0
             record["body"], altered = record["body"] if there else None, True
-        stored = Stored._make(record[name] for name in Stored._fields)
+        stored = Stored(*(record[name] for name in COLUMN_NAMES))
         if record["state"] != ERASED and (altered or not is_intact(stored, record["checksum"])):
             record["fingerprint"], altered = None, True  # nobody repeats a text that was never said
             self._altered.append(row)

@@ -14,8 +14,9 @@ from agentmem.embedding import windows_of
 from agentmem.embedding.batcher import embed_query
 from agentmem.engine.engine import Engine, Model
 from agentmem.retrieval.query import Candidate, Found, Query, Search
+from agentmem.retrieval.querycache import Cached
 from agentmem.retrieval.walls import wall_of
-from agentmem.stores.records import public
+from agentmem.stores.records import USED, public
 from agentmem.stores.rows import ScopeKey, Stored, visible
 from agentmem.text.dates import end_of_day, ranges_of
 from agentmem.text.question import Word, words_of
@@ -48,7 +49,13 @@ class _Watch:
 
 
 def search(
-    engine: Engine, request: Search, *, explain: bool, choose: Choose | None = None, data: bool = True
+    engine: Engine,
+    request: Search,
+    *,
+    explain: bool,
+    touch: bool = True,
+    choose: Choose | None = None,
+    data: bool = True,
 ) -> SearchResults:
     """Search; see ``Memory.search``. With ``data``, hits have theirs.
 
@@ -58,24 +65,25 @@ def search(
     neither arenas nor caches nor LanceDB, which may be in the middle of something.
     """
     engine.check_process()
+    engine.lifecycle.check()
     searching, thread = engine.searching, get_ident()
     if thread in searching:
-        return _search(engine, request, explain, choose, data, apart=True)
+        return _search(engine, request, explain, choose, data, touch, apart=True)
     try:
         searching.add(thread)
-        return _search(engine, request, explain, choose, data, apart=False)
+        return _search(engine, request, explain, choose, data, touch, apart=False)
     finally:
         searching.discard(thread)
 
 
 def _search(
-    engine: Engine, request: Search, explain: bool, choose: Choose | None, data: bool, *, apart: bool
+    engine: Engine, request: Search, explain: bool, choose: Choose | None, data: bool, touch: bool, *, apart: bool
 ) -> SearchResults:
     watch = _Watch()
     while True:
         model = engine.model.apart() if apart else engine.model
         try:
-            results = _Searching(engine, model, request, watch).run(explain, choose, data)
+            results = _Searching(engine, model, request, watch).run(explain, choose, data, touch)
         except (ModelMismatchError, StoreError):
             if model.records.is_current():
                 raise
@@ -101,7 +109,7 @@ class _Searching:
         self._watch = watch
         self._now = engine.now()
 
-    def run(self, explain: bool, choose: Choose | None, data: bool) -> SearchResults | None:
+    def run(self, explain: bool, choose: Choose | None, data: bool, touch: bool) -> SearchResults | None:
         """The results; None if it has to begin again."""
         engine, request, watch, cache = self._engine, self._request, self._watch, self._model.cache
         self._model.retriever.residents.catch_up()
@@ -113,15 +121,15 @@ class _Searching:
         wall = wall_of(key)
         cached = None if cache is None else cache.get((request, wall), self._now)
         if cached is not None and self._now < cached.found.valid_until:
-            found, stored = cached.found, cached.stored
+            found, stored = cached.found, self._with_uses(cached)
         else:
             cached = None
-            drops = 0 if cache is None else cache.drops
+            drops, uses = 0 if cache is None else cache.drops, engine.lifecycle.accesses.written
             found, stored = self._search(key)
             if not self._model.records.is_current():
                 return None
             if cache is not None:
-                cache.put((request, wall), found, stored, wall=wall, drops=drops, now=self._now)
+                cache.put((request, wall), found, stored, wall=wall, drops=drops, now=self._now, uses=uses)
         try:
             texts = self._model.records.data_of(stored.values()) if data else {}
             hits = self._hits(found.candidates, stored, texts, explain)
@@ -135,8 +143,20 @@ class _Searching:
         chosen = None
         if choose is not None:
             chosen = choose(results, [stored[candidate.row] for candidate in found.candidates]) or []
-        engine.lifecycle.accesses.found(self._now, found.candidates, chosen, request.offset)
+        if touch:
+            engine.lifecycle.accesses.found(self._now, found.candidates, chosen, request.offset)
+            positions = range(len(results)) if chosen is None else chosen
+            engine.lifecycle.put_off(self._now, [stored[found.candidates[at].row] for at in positions])
         return results if chosen is None else SearchResults([results[at] for at in chosen], trace)
+
+    def _with_uses(self, cached: Cached) -> dict[int, Stored]:
+        """The rows of a cached result, with their last accesses read again if any were written down since."""
+        written = self._engine.lifecycle.accesses.written
+        if cached.uses != written:
+            for row, at in self._model.records.last_uses(cached.stored).items():
+                cached.stored[row] = cached.stored[row]._replace(used_at=at)
+            cached.uses = written
+        return cached.stored
 
     @once
     def _words(self) -> tuple[Word, ...]:
@@ -181,7 +201,7 @@ class _Searching:
         while True:
             found = retriever.search(query)
             self._watch.lap("search")
-            stored = {item.row: item for item in records.find_rows(c.row for c in found.candidates)}
+            stored = {item.row: item for item in records.find_rows((c.row for c in found.candidates), USED)}
             fresh = [c for c in found.candidates if _is_current(c, stored.get(c.row), key, self._now)]
             self._watch.lap("hydrate")
             if len(fresh) == len(found.candidates) or attempt == _ATTEMPTS:
@@ -197,7 +217,7 @@ class _Searching:
     def _hits(
         self, candidates: Sequence[Candidate], stored: dict[int, Stored], data: dict[int, str], explain: bool
     ) -> list[SearchHit]:
-        records = self._model.records
+        records, as_used = self._model.records, self._engine.as_used
         details: Sequence[HitDetails | None] = [None] * len(candidates)
         if explain:
             found = [stored[candidate.row] for candidate in candidates]
@@ -209,7 +229,12 @@ class _Searching:
                 for candidate, text in zip(candidates, said, strict=True)
             ]
         return [
-            SearchHit(candidate.score, candidate.similarity, public(one, records.owner(one), data.get(one.row)), detail)
+            SearchHit(
+                candidate.score,
+                candidate.similarity,
+                public(as_used(one), records.owner(one), data.get(one.row)),
+                detail,
+            )
             for candidate, detail in zip(candidates, details, strict=True)
             for one in (stored[candidate.row],)
         ]

@@ -122,6 +122,7 @@ class Arena:
 
     def upsert(self, entries: Sequence[Entry]) -> None:
         """Add records, or replace them by their current state."""
+        entries = [entry for entry in entries if not self._renew(entry)]
         if not entries:
             return
         for entry in entries:
@@ -241,6 +242,15 @@ class Arena:
                 cosine, part = None if nearest.bare[slot] else cosine, self._several.part(slot, nearest)
             found.append(self._candidate(scored, at, id, cosine, parts, part))
         return sorted(found, key=lambda c: (-c.score, c.id))[: query.limit]
+
+    def _renew(self, entry: Entry) -> bool:
+        """Whether a record is here at the same version, as after a rating or when a read has put its end off."""
+        slot = self._slot_of.get(entry.row)
+        if slot is None or self._columns["version"][slot] != entry.version:
+            return False
+        self._columns["expires"][slot] = NEVER if entry.expires_at is None else entry.expires_at
+        self._columns["rating"][slot] = float("nan") if entry.rating is None else entry.rating
+        return True
 
     def _take_vectors(self, entries: Sequence[Entry], start: int) -> None:
         """The vectors of entries that get the slots from ``start`` on."""

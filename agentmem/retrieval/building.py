@@ -213,7 +213,7 @@ class Builder:
         """Rows behind a wall that changed after an event."""
         rows = set[int]()
         while events := self._records.events_after(seq, 4 * READ):
-            for _, row, user, agent, run, space in events:
+            for _, row, user, agent, run, space, _ in events:
                 path = None
                 if wall.path is not None and row:
                     with suppress(NotFoundError):  # erased since, with all that lay in it

@@ -165,8 +165,8 @@ class LargeScopes:
 
     def _changed_after(self, seq: int, scope: ScopeKey) -> Iterator[int]:
         while events := self._records.events_after(seq, READ):
-            for _, row, *numbers in events:
-                if row and scope.admits(*numbers):
+            for _, row, *numbers, touched in events:
+                if row and not touched and scope.admits(*numbers):
                     yield row
             seq = events[-1].seq
 

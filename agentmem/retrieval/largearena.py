@@ -247,6 +247,10 @@ class LargeArena(Arena):
         return slot
 
     @override
+    def _renew(self, entry: Entry) -> bool:
+        return False  # masks rely on it that nothing in a slot changes
+
+    @override
     def _put(self, entries: Sequence[Entry], start: int) -> None:
         size = 4 * self._dim
         if any(len(entry.vector) != size for entry in entries):

@@ -14,7 +14,7 @@ from agentmem.stores.rows import Stored
 from agentmem.types.clock import Micros
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cached:
     """What a search found, with the rows behind it; public objects are made anew for every caller."""
 
@@ -22,6 +22,8 @@ class Cached:
     stored: dict[int, Stored]
     wall: Wall
     at: Micros
+    uses: int
+    """How often accesses were written down by the time that those of the rows were read."""
 
 
 class QueryCache:
@@ -60,7 +62,15 @@ class QueryCache:
         return self._drops
 
     def put(
-        self, key: Hashable, found: Found, stored: dict[int, Stored], *, wall: Wall, drops: int, now: Micros
+        self,
+        key: Hashable,
+        found: Found,
+        stored: dict[int, Stored],
+        *,
+        wall: Wall,
+        drops: int,
+        now: Micros,
+        uses: int = 0,
     ) -> None:
         """Keep a result, unless the store changed since the search began: it may have missed the change."""
         if not self._size:
@@ -70,7 +80,7 @@ class QueryCache:
                 return
             entries, by_wall = self._entries, self._by_wall
             by_wall.setdefault(wall, set()).add(key)
-            entries[key] = Cached(found, stored, wall, now)
+            entries[key] = Cached(found, stored, wall, now, uses)
             if drops != self._drops:
                 # Dropped by what came on top of this, before it was there.
                 entries.pop(key, None)

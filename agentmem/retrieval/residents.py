@@ -156,7 +156,7 @@ class Residents(FeedCopy):
         if self._seq != after:
             return
         changed = set[Wall]()
-        for _, row, user, agent, run, space in events:
+        for _, row, user, agent, run, space, _ in events:
             if not row:
                 self._records.check_generation()
                 continue

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -32,7 +32,17 @@ from agentmem.stores.rows import Created, Stored
 from agentmem.stores.schema import configure
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
-from agentmem.types.errors import ClosedError, ConflictError, StoreError, StoreGoneError
+from agentmem.types.enums import Unset
+from agentmem.types.errors import (
+    AgentMemError,
+    CapacityError,
+    ClosedError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    StoreError,
+    StoreGoneError,
+)
 from agentmem.types.events import Event
 from agentmem.types.inputs import Draft
 from agentmem.types.patience import attempts
@@ -51,6 +61,10 @@ MOST_WAYS = 5
 _CLOSING = 5.0
 """Seconds that closing waits for other processes to write."""
 
+
+UNMET = (ConflictError, NotFoundError, InvalidInputError, CapacityError)
+"""What a change raises where the store is not as its caller believed, or is full."""
+
 log = logging.getLogger("agentmem")
 
 
@@ -65,6 +79,21 @@ class Write(Generic[T]):
     rows: int = 1
     committed: Callable[[], object] | None = None
     future: Future[T] = field(default_factory=Promise[T])
+
+
+def rows_of(data: str | Unset | None) -> int:
+    """How much data there is to write, as rows of the usual size."""
+    return len(data) // _ROW if isinstance(data, str) else 0
+
+
+class UnembeddedError(AgentMemError):
+    """A change needs embeddings of these texts, which nobody could know before. Never leaves the package."""
+
+    def __init__(self, texts: Sequence[str], index: int) -> None:
+        super().__init__("texts are yet to be embedded")
+        self.texts = texts
+        self.index = index
+        """The position of the change."""
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +112,7 @@ class Add:
     @property
     def rows(self) -> int:
         """How much there is to write, as rows of the usual size."""
-        return len(self.drafts) + sum(len(draft.data) // _ROW for draft in self.drafts if draft.data is not None)
+        return len(self.drafts) + sum(rows_of(draft.data) for draft in self.drafts)
 
     def current_vectors(self, generation: int) -> Sequence[bytes]:
         if self.generation != generation:
@@ -102,14 +131,57 @@ class Put(Add):
         try:
             return keys.put(repository, self.drafts, self.current_vectors(repository.generation), now)
         except ConflictError as exc:
+            if len(self.drafts) == 1:
+                exc.index = None
             return _Refused(exc)
+
+
+@dataclass(slots=True, eq=False)
+class Apply(Generic[T]):
+    """Several changes: all or none. ``run`` makes them, given the embeddings of ``texts`` by text, and the time.
+
+    Where it raises ``UnembeddedError``, nothing was changed and ``again`` is called with that, to queue the same
+    changes once more; the future goes on.
+    """
+
+    run: Callable[[Repository, Mapping[str, bytes], Micros], T]
+    rows: int
+    texts: Sequence[str]
+    vectors: Sequence[bytes]
+    generation: int
+    embed: Callable[[Sequence[str]], list[bytes]]
+    again: Callable[[UnembeddedError], object]
+    future: Future[T]
+
+    def current_vectors(self, generation: int) -> Sequence[bytes]:
+        if self.generation != generation:
+            self.vectors, self.generation = self.embed(self.texts), generation
+        return self.vectors
+
+    def make(self, repository: Repository, now: Micros) -> T | _Refused:
+        """Make the changes behind a savepoint: where one cannot be made, they are undone, and the others of the group
+        need not begin again because of it."""
+        db, names = repository.db, repository.names
+        vectors = dict(zip(self.texts, self.current_vectors(repository.generation), strict=True))
+        mark, last_row = names.mark(), repository.last_row()
+        db.execute("SAVEPOINT apply")
+        try:
+            result = self.run(repository, vectors, now)
+        except (*UNMET, UnembeddedError) as exc:
+            db.execute("ROLLBACK TO apply")
+            db.execute("RELEASE apply")
+            names.back_to(mark)
+            repository.back_to(last_row)
+            return _Refused(exc)
+        db.execute("RELEASE apply")
+        return result
 
 
 @dataclass(slots=True, eq=False)
 class _Refused:
     """In the place of a result: what one request raises that has changed nothing."""
 
-    error: ConflictError
+    error: AgentMemError
 
 
 @dataclass(slots=True, eq=False)
@@ -121,7 +193,7 @@ class Task(Generic[T]):
     future: Future[T] = field(default_factory=Promise[T])
 
 
-Work: TypeAlias = Write[Any] | Add | Task[Any]
+Work: TypeAlias = Write[Any] | Add | Apply[Any] | Task[Any]
 
 
 class GroupCommit:
@@ -158,6 +230,8 @@ class GroupCommit:
         """A layer has grown by so many records and bytes of text. Called inside the transaction; may refuse it."""
         self.repeated = Event[[Repository, Sequence[Stored], Micros]]()
         """Records were added again, which brought nothing new. Called inside the transaction."""
+        self.begun = Event[[Repository]]()
+        """A transaction has begun. Called inside it."""
         self._repository = Repository(self._db, names, generation, self.grown, self.repeated)
         self._queue: deque[Work] = deque()
         self._bell: SimpleQueue[None] = SimpleQueue()
@@ -173,7 +247,7 @@ class GroupCommit:
         self._thread = Service(self._loop, "agentmem-commit", self._serve)
         self._thread.start()
 
-    def submit(self, work: Write[T] | Task[T], *, background: bool = False) -> Future[T]:
+    def submit(self, work: Write[T] | Apply[T] | Task[T], *, background: bool = False) -> Future[T]:
         """Queue work; its future completes once the result is durable, or with the error that undid it."""
         self._put(work, not background)
         return work.future
@@ -339,7 +413,10 @@ class GroupCommit:
             return
         with together():
             for work, result in zip(group, results, strict=True):
-                if isinstance(result, _Refused):
+                if isinstance(result, _Refused) and isinstance(result.error, UnembeddedError):
+                    assert isinstance(work, Apply)
+                    work.again(result.error)
+                elif isinstance(result, _Refused):
                     work.future.set_exception(result.error)
                 else:
                     work.future.set_result(result)
@@ -354,13 +431,14 @@ class GroupCommit:
 
     def _transaction(self, group: list[Work]) -> list[Any]:
         for work in group:
-            if isinstance(work, Add):
+            if isinstance(work, (Add, Apply)):
                 # What was embedded with the model of before is embedded again; no other process waits for that here.
                 work.current_vectors(self._repository.generation)
         with self._locked():
             self._patiently("BEGIN IMMEDIATE")
             try:
                 self._repository.check_generation()
+                self.begun(self._repository)
                 results = self._apply(group)
                 self._patiently("COMMIT")
             except BaseException:
@@ -390,6 +468,10 @@ class GroupCommit:
             work = group[at]
             if isinstance(work, Put):
                 results.append(work.run(self._repository, self._now()))
+                at += 1
+                continue
+            if isinstance(work, Apply):
+                results.append(work.make(self._repository, self._now()))
                 at += 1
                 continue
             if not isinstance(work, Add):

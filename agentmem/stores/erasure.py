@@ -75,8 +75,9 @@ def erase(repository: Repository, found: Sequence[Stored], now: Micros, until: M
     db.executemany(
         f"UPDATE records SET state = {ERASED}, version = version + 1, id = ?, key = ?, content = '', metadata = NULL, "
         "fingerprint = NULL, checksum = NULL, role = NULL, kind = '', importance = NULL, rating = NULL, "
-        "occurred_at = NULL, aged_from = NULL, pinned = 0, body = NULL, body_size = 0, vectors = 0, sliding = NULL, "
-        "expires_at = ?, updated_at = ? WHERE row = ?",
+        "occurred_at = NULL, aged_from = NULL, sliding = NULL, pinned = 0, body = NULL, body_size = 0, vectors = 0, "
+        "expires_at = ?, updated_at = ? "
+        "WHERE row = ?",
         [
             (
                 keyed.tombstone_id(key, stored.id, stored.row),

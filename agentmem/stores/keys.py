@@ -15,8 +15,8 @@ from typing import NamedTuple
 from agentmem.stores import accounting, bodies, documents, embeddings, forms, keyed, meta
 from agentmem.stores.connection import CHUNK, Row, Value
 from agentmem.stores.facts import checksum
-from agentmem.stores.records import COLUMNS, Records
-from agentmem.stores.rows import Created, Stored, expired
+from agentmem.stores.records import USED, Records
+from agentmem.stores.rows import Created, ScopeKey, Stored, expired
 from agentmem.stores.schema import ARCHIVED, EXPIRED, LIVE
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros, to_datetime
@@ -25,10 +25,11 @@ from agentmem.types.errors import ConflictError
 from agentmem.types.forms import OF_CONTENT
 from agentmem.types.ids import uuid7s
 from agentmem.types.inputs import Draft
+from agentmem.types.spelling import composed
 
 _KEPT = f"r.key IS NOT NULL AND r.state IN ({LIVE}, {ARCHIVED})"
 _FORMER = f"r.key IS NOT NULL AND r.state NOT IN ({LIVE}, {ARCHIVED})"
-_PUT = ("role", "kind", "layer", "content", "metadata", "importance", "occurred_at", "expires_at")
+_PUT = ("role", "kind", "layer", "content", "metadata", "importance", "occurred_at", "expires_at", "sliding")
 """Columns that a put replaces; it begins the record's time in its layer anew, too."""
 
 
@@ -44,10 +45,30 @@ class Place(NamedTuple):
     key: str
 
 
+def place_of(draft: Draft) -> tuple[object, ...]:
+    """Where a draft is put, by names: equal for what is the same place, whatever its user is spelled like."""
+    user = draft.scope.user_id
+    return None if user is None else composed(str(user)), draft.scope.namespace or (), draft.key
+
+
+def find(records: Records, key: str, scope: ScopeKey | None) -> Stored | None:
+    """The live or archived record of a key inside a scope of one namespace, a lapsed one too."""
+    if scope is None or scope.user is None or scope.space is None:
+        return None
+    # Half the time of ``holders`` for a single one.
+    sql = (
+        f"SELECT {USED} FROM records r INDEXED BY records_by_key WHERE r.user = ? AND r.space = ? AND r.key = ? "
+        f"AND {_KEPT}"
+    )
+    found = records.db.execute(sql, (scope.user, scope.space, key))
+    stored = Stored._make(found[0]) if found else None
+    return stored if stored is not None and scope.admits(*stored.scope) else None
+
+
 def holders(records: Records, places: Iterable[Place]) -> dict[Place, Stored]:
     """The live or archived records of keys, lapsed ones too."""
     sql = (
-        f"WITH wanted (user, space, name) AS (VALUES {{}}) SELECT {COLUMNS} FROM wanted w CROSS JOIN records r "
+        f"WITH wanted (user, space, name) AS (VALUES {{}}) SELECT {USED} FROM wanted w CROSS JOIN records r "
         f"INDEXED BY records_by_key ON r.user = w.user AND r.space = w.space AND r.key = w.name WHERE {_KEPT}"
     )
     found = map(Stored._make, _select(records, sql, list(dict.fromkeys(places))))
@@ -79,8 +100,8 @@ def former_versions(records: Records, places: Iterable[Place]) -> dict[Place, in
 def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes], now: Micros) -> list[Created]:
     """Store drafts by their keys, each of which occurs once: what is there is replaced as a whole, and keeps its id.
 
-    Raises ``ConflictError``, before anything has changed, if a record is not at the draft's ``if_version``, or if it is
-    one of another agent or run.
+    Raises ``ConflictError`` with the ``index`` of the draft, before anything has changed, if a record is not at the
+    draft's ``if_version``, or if it is one of another agent or run.
     """
     numbers = [repository.numbers_of(draft.scope) for draft in drafts]
     places = [Place(one[0], one[3], str(draft.key)) for one, draft in zip(numbers, drafts, strict=True)]
@@ -91,8 +112,14 @@ def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes
     absent = former_versions(repository, (place for place in places if place not in there))
     for stored in lapsed:
         absent[_place(stored)] = max(absent[_place(stored)], stored.version + 1)
-    for draft, place in zip(drafts, places, strict=True):
-        check_version(place.key, there.get(place), draft.if_version)
+    for at, (draft, place) in enumerate(zip(drafts, places, strict=True)):
+        try:
+            check_version(place.key, there.get(place), draft.if_version)
+            if (current := there.get(place)) is not None:
+                _check_owner(current, draft, *numbers[at][1:3])
+        except ConflictError as exc:
+            exc.index = at
+            raise
     ids, row = iter(uuid7s(len(absent), now)), repository.last_row() + 1
     written = list[forms.Brought]()
     new, changed = list[tuple[Stored, bytes]](), list[tuple[Stored, Stored, bytes]]()
@@ -103,11 +130,11 @@ def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes
             stored = Stored(
                 row, next(ids), *scope[:3], draft.role, draft.kind, draft.layer.value, draft.content, draft.metadata,
                 draft.importance, None, now, now, draft.occurred_at, draft.end(now), absent[place] + 1, LIVE, 0, None,
-                None, place.space, place.key,
+                None, place.space, place.key, sliding=draft.sliding,
             )  # fmt: skip
             row += 1
         else:
-            stored = _replaced(current, draft, scope[1], scope[2], now)
+            stored = _replaced(current, draft, now)
         if draft.form is not None:
             stored = forms.begin(stored, draft.form, written)
         if draft.data is not None:
@@ -222,17 +249,20 @@ def _iso(at: Micros | None) -> str | None:
     return None if at is None else to_datetime(at).isoformat()
 
 
-def _replaced(current: Stored, draft: Draft, agent: int, run: int, now: Micros) -> Stored:
+def _check_owner(current: Stored, draft: Draft, agent: int, run: int) -> None:
     if agent not in (0, current.agent) or run not in (0, current.run):
         what = "agent" if agent not in (0, current.agent) else "run"
         raise ConflictError(
             f"the record with the key {draft.key!r} is that of another {what}; leave {what}_id out to replace it, or "
             "delete it first"
         )
+
+
+def _replaced(current: Stored, draft: Draft, now: Micros) -> Stored:
     return current._replace(
         role=draft.role, kind=draft.kind, layer=draft.layer.value, content=draft.content, metadata=draft.metadata,
         importance=draft.importance, occurred_at=draft.occurred_at, expires_at=draft.end(now), updated_at=now,
-        version=current.version + 1, aged_from=max(now, current.begun), fingerprint=None,
+        version=current.version + 1, aged_from=max(now, current.begun), fingerprint=None, sliding=draft.sliding,
         body=None, body_size=0, vectors=OF_CONTENT,
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from typing_extensions import override
 
-from agentmem.stores.commit import Add, GroupCommit, Task, Write
+from agentmem.stores.commit import Add, Apply, GroupCommit, Task, Write
 from agentmem.stores.connection import Connection, Row, Value, connect, disconnect
 from agentmem.stores.files import check_database
 from agentmem.stores.folder import DATABASE, SHARED_MEMORY, WRITE_AHEAD_LOG
@@ -218,7 +218,7 @@ class NoCommits(GroupCommit):
         return False
 
     @override
-    def submit(self, work: Write[T] | Task[T], *, background: bool = False) -> NoReturn:
+    def submit(self, work: Write[T] | Apply[T] | Task[T], *, background: bool = False) -> NoReturn:
         self.check_writable()
 
     @override

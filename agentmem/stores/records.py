@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from agentmem.stores import bodies, documents, embeddings, meta
 from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
-from agentmem.stores.rows import ScopeKey, Stored, not_found, visible
+from agentmem.stores.rows import COLUMN_NAMES, ScopeKey, Stored, not_found, visible
 from agentmem.stores.schema import ERASED, LIVE
 from agentmem.stores.spaces import entry as entry_of
 from agentmem.stores.spaces import parts_of, path_of
@@ -26,10 +26,14 @@ from agentmem.types.errors import ModelMismatchError, NotFoundError
 from agentmem.types.forms import OF_CONTENT, count_of, name_of
 from agentmem.types.inputs import Scope
 from agentmem.types.ports import Entry, FeedEvent
-from agentmem.types.records import HistoryEvent, MemoryRecord
+from agentmem.types.records import HistoryEvent, MemoryRecord, StoreEvent
 from agentmem.types.spelling import spellings
 
-COLUMNS = ", ".join(f"r.{name}" for name in Stored._fields)
+_COLUMNS = ", ".join(f"r.{name}" for name in COLUMN_NAMES)
+COLUMNS = f"{_COLUMNS}, NULL"
+"""What makes a ``Stored``."""
+USED = f"{_COLUMNS}, (SELECT a.last_at FROM accesses a WHERE a.row = r.row)"
+"""The same with its last access, for what is to be shown."""
 WINDOW = 2_000
 """Records whose filter is tested by one statement."""
 UNEXPIRED = "(r.expires_at IS NULL OR r.expires_at > ?)"
@@ -78,6 +82,8 @@ def public(stored: Stored, owner: Owner, data: str | None = None) -> MemoryRecor
         key=stored.key,
         embedding="content" if stored.vectors == OF_CONTENT else name_of(stored.vectors),
         data=None if data is None else parsed(data),
+        sliding=None if stored.sliding is None else stored.sliding / 1_000_000,
+        last_accessed=None if stored.used_at is None else to_datetime(stored.used_at),
     )
 
 
@@ -175,7 +181,7 @@ class Records:
         """
         rows = list[Row]()
         for spelling in spellings(id):
-            rows = rows or self.db.execute(f"SELECT {COLUMNS} FROM records r WHERE r.id = ?", (spelling,))
+            rows = rows or self.db.execute(f"SELECT {USED} FROM records r WHERE r.id = ?", (spelling,))
         if not rows:
             return None
         stored = Stored._make(rows[0])
@@ -183,9 +189,13 @@ class Records:
             return None
         return None if now is not None and not visible(stored, now) else stored
 
-    def find_rows(self, rows: Iterable[int]) -> Iterator[Stored]:
-        """Records by row number, in any state and no particular order."""
-        return map(Stored._make, self.db.select_in(f"SELECT {COLUMNS} FROM records r WHERE r.row IN ({{}})", rows))
+    def find_rows(self, rows: Iterable[int], columns: str = COLUMNS) -> Iterator[Stored]:
+        """Records by row number, in any state and no particular order; ``columns=USED`` if they are to be shown."""
+        return map(Stored._make, self.db.select_in(f"SELECT {columns} FROM records r WHERE r.row IN ({{}})", rows))
+
+    def last_uses(self, rows: Iterable[int]) -> dict[int, Micros | None]:
+        """When rows were last used, as far as that was written down."""
+        return dict(self.db.select_in("SELECT row, last_at FROM accesses WHERE row IN ({})", rows))
 
     def find_ids(self, ids: Iterable[str]) -> Iterator[Stored]:
         """Records by id, in any state and no particular order."""
@@ -229,9 +239,13 @@ class Records:
 
     def owner(self, stored: Stored) -> Owner:
         """The names of a row's user, agent and run, and its namespace. Raises as ``record`` does."""
-        name = self.names.name
-        namespace = parts_of(self.names.path(self.db, stored.space)) if stored.space else ()
-        return name(self.db, stored.user), name(self.db, stored.agent), name(self.db, stored.run), namespace
+        return self.owner_of(*stored.scope)
+
+    def owner_of(self, user: int, agent: int, run: int, space: int) -> Owner:
+        """The same for the numbers of a row."""
+        name, db = self.names.name, self.db
+        namespace = parts_of(self.names.path(db, space)) if space else ()
+        return name(db, user), name(db, agent), name(db, run), namespace
 
     def known(self, found: Iterable[Stored], *, data: bool = True) -> Iterator[MemoryRecord]:
         """The public form of rows, without those that were erased after they were read."""
@@ -475,19 +489,36 @@ class Records:
     def events_after(self, seq: int, limit: int) -> list[FeedEvent]:
         """The next events of the feed. Row 0 is the store: a new model; it belongs to nobody (its numbers are NULL)."""
         rows = self.db.execute(
-            "SELECT h.seq, h.row, r.user, r.agent, r.run, r.space FROM history h LEFT JOIN records r ON r.row = h.row "
-            "WHERE h.seq > ? ORDER BY h.seq LIMIT ?",
+            "SELECT h.seq, h.row, r.user, r.agent, r.run, r.space, h.event = 'TOUCH' FROM history h "
+            "LEFT JOIN records r ON r.row = h.row WHERE h.seq > ? ORDER BY h.seq LIMIT ?",
             (seq, limit),
         )
         return list(map(FeedEvent._make, rows))
+
+    def feed(self, seq: int, limit: int) -> list[StoreEvent]:
+        """The next events of the feed as callers see them: whose they are, and no texts."""
+        rows = self.db.execute(
+            "SELECT h.seq, h.event, h.at, h.version, r.id, r.user, r.agent, r.run, r.space FROM history h "
+            "LEFT JOIN records r ON r.row = h.row WHERE h.seq > ? ORDER BY h.seq LIMIT ?",
+            (seq, limit),
+        )
+        found = list[StoreEvent]()
+        for number, event, at, version, id, *numbers in rows:
+            owner: Owner = (None, None, None, ())
+            if numbers[0] is not None:
+                with suppress(NotFoundError):  # erased since, and so is whose it was
+                    owner = self.owner_of(*numbers)
+            known = id if isinstance(id, str) else None
+            found.append(StoreEvent(number, EventType(event), to_datetime(at), version, known, *owner))
+        return found
 
     def history(self, row: int, id: str) -> list[HistoryEvent]:
         """All events of one record, oldest first."""
         found, last = list[HistoryEvent](), 0
         while True:
             rows = self.db.execute(
-                "SELECT seq, event, at, version, data FROM history WHERE row = ? AND seq > ? ORDER BY seq "
-                f"LIMIT {_EVENTS}",
+                "SELECT seq, event, at, version, data FROM history "
+                f"WHERE row = ? AND seq > ? AND event != 'TOUCH' ORDER BY seq LIMIT {_EVENTS}",
                 (row, last),
             )
             found += [

@@ -44,6 +44,10 @@ def news(current: Stored, draft: Draft, now: Micros) -> dict[str, Value]:
     end = draft.end(now)
     if current.expires_at is not None and (end is None or end > current.expires_at):
         values["expires_at"] = end
+    # An end that reads put off is later than one that they do not; and where there is no end, nothing slides.
+    span = None if current.expires_at is None or end is None else max(current.sliding or 0, draft.sliding or 0) or None
+    if span != current.sliding:
+        values["sliding"] = span
     if _RANK[draft.layer] > _RANK[Layer(current.layer)]:
         values["layer"] = draft.layer.value
     if draft.importance is not None and draft.importance != current.importance:

@@ -53,6 +53,8 @@ class Stored(NamedTuple):
     body_size: int = 0
     vectors: int = 1
     sliding: Micros | None = None
+    used_at: Micros | None = None
+    """Of what is read to be shown: its last access that was written down. Not a column."""
 
     @property
     def scope(self) -> Numbers:
@@ -77,12 +79,13 @@ class Stored(NamedTuple):
     @property
     def more(self) -> tuple[object, ...]:
         """The columns that only few records make use of, as far as they are checked; empty if it is like most."""
-        used = self[_MORE:]
+        used = self[_MORE:-1]
         return () if used == _UNUSED else used
 
 
 _MORE = Stored._fields.index("space")
-_UNUSED = tuple(Stored._field_defaults.values())
+_UNUSED = tuple(Stored._field_defaults.values())[:-1]
+COLUMN_NAMES = Stored._fields[:-1]
 
 
 class Subject(NamedTuple):
@@ -241,6 +244,8 @@ class Patch:
     """New data as JSON text; None removes it."""
     data_of: int | Unset | None = UNSET
     """The version of the record's body whose data comes back; None: it had none."""
+    span: Micros | None = None
+    """The ``ttl`` behind a new ``expires_at``, from which one that slides goes on."""
 
 
 def size_of(text: str) -> int:

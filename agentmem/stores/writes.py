@@ -20,6 +20,7 @@ from agentmem.stores.names import Names
 from agentmem.stores.records import COLUMNS, STANDING, Records
 from agentmem.stores.repetition import as_far_as_there_is_room, id_in_use, news, repeats
 from agentmem.stores.rows import (
+    COLUMN_NAMES,
     Created,
     Numbers,
     Patch,
@@ -43,7 +44,7 @@ from agentmem.types.spelling import composed, spellings
 _COMMON = len(Stored._fields) - len(Stored._field_defaults)
 _INSERT, _INSERT_WHOLE = (
     f"INSERT INTO records ({', '.join(columns)}, checksum) VALUES {{}}"
-    for columns in (Stored._fields[:_COMMON], Stored._fields)
+    for columns in (COLUMN_NAMES[:_COMMON], COLUMN_NAMES)
 )
 """Most records make no use of the last columns."""
 _STANDING = f"{STANDING}, (SELECT seq FROM sqlite_sequence WHERE name = 'records')"
@@ -82,6 +83,10 @@ class Repository(Records):
     @override
     def last_row(self) -> int:
         return self._last_row
+
+    def back_to(self, last_row: int) -> None:
+        """What was inserted after that row was undone, inside the transaction."""
+        self._last_row = last_row
 
     def set_meta(self, key: str, value: Value) -> None:
         """Set a value of the store's own bookkeeping; the keys are in ``stores.meta``."""
@@ -131,6 +136,8 @@ class Repository(Records):
                     stored = forms.begin(stored, draft.form, written)
                 if draft.data is not None:
                     stored = documents.begin(self.db, stored, draft.data, None, written)
+                if draft.sliding is not None:
+                    stored = stored._replace(sliding=draft.sliding)
                 row += 1
                 new.append((stored, vector))
                 outcomes.append(Created("added", stored, data=draft.data))
@@ -166,6 +173,8 @@ class Repository(Records):
         values = dict(patch.values)
         if patch.metadata_merge is not None:
             values["metadata"] = merge_metadata(current.metadata, patch.metadata_merge, patch.metadata_limit)
+        if "expires_at" in values and "sliding" not in values and current.sliding is not None:
+            values["sliding"] = patch.span  # it goes on sliding, by the new span
         return self._change(current, values, patch, EventType.UPDATE, now)
 
     def delete(self, id: str, scope: ScopeKey | None, now: Micros, if_version: int | None = None) -> bool:
@@ -180,21 +189,24 @@ class Repository(Records):
 
     def delete_many(self, ids: Sequence[str], scope: ScopeKey | None, now: Micros) -> list[bool]:
         """The same for many, in the order of the ids; the second time an id comes, its record is gone."""
-        known = self._existing_ids(dict.fromkeys(spelling for id in ids for spelling in spellings(id)))
         found, there = dict[int, Stored](), list[bool]()
-        for id in ids:
-            stored = next((known[spelling] for spelling in spellings(id) if spelling in known), None)
-            is_there = (
-                stored is not None
-                and stored.row not in found
-                and visible(stored, now)
-                and (scope is None or scope.admits(*stored.scope))
-            )
+        for stored in self.there(ids, scope, now):
+            is_there = stored is not None and stored.row not in found
             if stored is not None and is_there:
                 found[stored.row] = stored
             there.append(is_there)
         self.delete_rows(list(found.values()), now)
         return there
+
+    def there(self, ids: Sequence[str], scope: ScopeKey | None, now: Micros) -> list[Stored | None]:
+        """For each id the live record inside the scope; see ``find_by_id``."""
+        known = self._existing_ids(dict.fromkeys(spelling for id in ids for spelling in spellings(id)))
+        found = list[Stored | None]()
+        for id in ids:
+            stored = next((known[spelling] for spelling in spellings(id) if spelling in known), None)
+            admitted = stored is not None and visible(stored, now) and (scope is None or scope.admits(*stored.scope))
+            found.append(stored if admitted else None)
+        return found
 
     def delete_rows(self, found: Sequence[Stored], now: Micros) -> None:
         """Hide live records, each with its DELETE event."""
@@ -286,7 +298,7 @@ class Repository(Records):
         if not new:
             return
         if any(stored.more for stored, _ in new):
-            self.db.insert(_INSERT_WHOLE, [(*_bindable(stored), checksum(stored)) for stored, _ in new])
+            self.db.insert(_INSERT_WHOLE, [(*_bindable(stored)[:-1], checksum(stored)) for stored, _ in new])
             held = [(stored.row, stored.vectors, vectors) for stored, vectors in new]
             embeddings.insert(self.db, self.embeddings, held)
         else:

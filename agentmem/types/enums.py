@@ -118,5 +118,7 @@ class EventType(StrEnum):
     REHYDRATE = "REHYDRATE"
     FEEDBACK = "FEEDBACK"
     """Somebody said how good it was."""
+    TOUCH = "TOUCH"
+    """A read has put off its end (``sliding``), or ``touch`` has; only the last one is kept, and not in its history."""
     REEMBED = "REEMBED"
     """The store moved to another embedding model."""

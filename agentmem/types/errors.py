@@ -92,11 +92,25 @@ class FilterWarning(UserWarning):
 
 
 class NotFoundError(AgentMemError, LookupError):
-    """There is no record with this id in this scope."""
+    """There is no record with this id in this scope.
+
+    ``index`` is the position in the sequence for calls that take many items.
+    """
+
+    def __init__(self, message: str, *, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 class ConflictError(AgentMemError):
-    """The id is already in use, or the record has moved on from the version that was expected."""
+    """The id is already in use, or the record has moved on from the version that was expected.
+
+    ``index`` is the position in the sequence for calls that take many items.
+    """
+
+    def __init__(self, message: str, *, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 class ModelMismatchError(AgentMemError):
@@ -108,7 +122,14 @@ class EmbeddingError(AgentMemError):
 
 
 class CapacityError(AgentMemError):
-    """A configured limit is reached."""
+    """A configured limit is reached.
+
+    ``index`` is the position in the sequence for calls that take many items.
+    """
+
+    def __init__(self, message: str, *, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 class ClosedError(AgentMemError):

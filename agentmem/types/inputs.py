@@ -73,6 +73,8 @@ class Draft:
     """What it is embedded by; None: by its content."""
     data: str | None = None
     """As JSON text, see ``types.data``."""
+    sliding: Micros | None = None
+    """By how much from then on a read puts off its end; None: it does not."""
 
     def end(self, now: Micros) -> Micros | None:
         """When it is over if it is added now. What was over before stays so: it is stored and at once invisible."""
@@ -85,7 +87,7 @@ class Draft:
         return Draft(
             content, self.scope, self.role, self.kind, self.layer, self.metadata, self.metadata_limit, self.importance,
             self.ttl, self.occurred_at, self.id, self.dedupe, self.expires_at, self.skip_taken, self.key,
-            self.if_version, form=self.form, data=self.data,
+            self.if_version, self.form, self.data, self.sliding,
         )  # fmt: skip
 
 

@@ -44,6 +44,8 @@ class NewMemory(BaseModel):
     """In [0, 1]."""
     ttl: timedelta | float | None = None
     """Seconds, or a timedelta, after which it is invisible."""
+    sliding: bool | None = None
+    """Whether each read puts that off, so that the ``ttl`` counts from the last one."""
     occurred_at: datetime | None = None
     """When it happened, if not now; aware."""
     id: Id | None = None

@@ -19,7 +19,7 @@ class Plain:
 
     def __hash__(self) -> int:
         # Equal results have equal fields, so some of them are enough.
-        values = (getattr(self, field.name) for field in fields(cast("Any", self)))
+        values = (getattr(self, field.name) for field in fields(cast("Any", self)) if field.compare)
         return hash(tuple(value for value in values if isinstance(value, Hashable)))
 
     def to_dict(self) -> dict[str, Any]:

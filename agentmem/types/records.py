@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
@@ -62,6 +62,10 @@ class MemoryRecord(Plain):
     """What its vectors are of: its ``content``, other ``texts``, ``given`` by its caller; or it has ``none``."""
     data: Any = None
     """Any JSON that was stored with it; None where there is none, and where a read left it out."""
+    sliding: float | None = None
+    """Seconds from a read until it is over, where reads put off ``expires_at``; None: they do not."""
+    last_accessed: datetime | None = field(default=None, compare=False)
+    """When it was last used before this, by a ``get``, a search or a ``touch``; None: never."""
 
     @property
     def message(self) -> dict[str, Any]:
@@ -360,6 +364,25 @@ class HistoryEvent(Plain):
     """When it happened."""
     version: int
     data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StoreEvent(Plain):
+    """One event of a store, as ``Memory.events`` lists them: what happened to which record, and not what it says."""
+
+    seq: int
+    """Orders all events of a store; some numbers are missing, since events of what was erased go."""
+    event: EventType
+    at: datetime
+    """When it happened."""
+    version: int
+    """The record's after it; 0 for an event of the store itself."""
+    id: str | None
+    """The record's; None if that was erased, or the event is the store's."""
+    user_id: str | None = None
+    agent_id: str | None = None
+    run_id: str | None = None
+    namespace: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

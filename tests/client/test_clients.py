@@ -23,6 +23,7 @@ from conftest import ROOT, START, FakeClock, HashEmbedder
 from agentmem import AgentMemError, AsyncMemory, ClosedError, InvalidInputError, Memory, ScopeError, Settings
 from agentmem.client.backups import AsyncBackupClient, BackupClient
 from agentmem.client.lifecycle import AsyncLifecycleClient, LifecycleClient
+from agentmem.types import changes
 
 Open = Callable[..., Memory]
 # What the async client takes from the blocking one; not for users.
@@ -41,7 +42,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "pop": {"run_id": "r"},
     "erase": {"id": "x"},
     "erase_all": {"user_id": "u"}, "erasures": {"user_id": "u"}, "history": {"id": "x"}, "restore": {"id": "x"},
-    "feedback": {"id": "x", "rating": 3},
+    "feedback": {"id": "x", "rating": 3}, "touch": {"ids": ["x"]}, "events": {}, "apply": {"changes": []},
     "flush": {}, "warm_up": {}, "stats": {}, "health": {}, "verify": {}, "repair": {}, "compact": {},
     "reembed": {"model": HashEmbedder()},
     "lifecycle.sweep": {}, "lifecycle.explain": {"id": "x"}, "lifecycle.promote": {"id": "x"},
@@ -159,8 +160,8 @@ def test_both_clients_have_the_same_names() -> None:
 
 
 def signature(function: Any) -> inspect.Signature:
-    """With the annotations' meaning; ``Settings`` is not there at run time, since it imports pydantic."""
-    names = {**inspect.unwrap(function).__globals__, "Settings": Settings}
+    """With the annotations' meaning; what is imported on first use only is not there at run time."""
+    names = {**inspect.unwrap(function).__globals__, "Settings": Settings, **vars(changes)}
     return inspect.signature(function, eval_str=True, globals=names)
 
 

@@ -32,8 +32,8 @@ CALLS: list[tuple[str, Options, set[str], set[str]]] = [
     ),
     ("page", PageOptions, set(), set()),
     ("iterate", PageOptions, {"limit", "offset", "cursor"}, set()),
-    ("count", PageOptions, {"order", "by", "limit", "offset", "cursor", "data"}, set()),
-    ("distinct", PageOptions, {"order", "by", "limit", "offset", "cursor", "data"}, {"field"}),
+    ("count", PageOptions, {"order", "by", "limit", "offset", "cursor", "data", "touch"}, set()),
+    ("distinct", PageOptions, {"order", "by", "limit", "offset", "cursor", "data", "touch"}, {"field"}),
 ]
 
 

@@ -78,6 +78,7 @@ def results(memory: Memory) -> dict[str, Any]:
         "NamespaceCount": _namespace(memory),
         "Group": memory.runs(user_id="lou")[0],
         "HistoryEvent": memory.history("ferry")[1],
+        "StoreEvent": memory.events()[0],
         "Page": memory.page(user_id="lou"),
         "Explanation": explained,
         "Requirement": explained.requirements[0],

@@ -1,10 +1,12 @@
-"""Records by key: random puts, deletes, restores, erases and expiries against a dict, after every step."""
+"""Records by key: random puts, applies, reads, touches, deletes, restores, erases and expiries against a dict, after
+every step."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +19,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from inspecting import files_with, sql
 
-from agentmem import ALL, AsyncMemory, ConflictError, InvalidInputError, Memory, NotFoundError, ScopeError, Settings
+from agentmem import (
+    ALL,
+    UNSET,
+    AddResult,
+    AsyncMemory,
+    ConflictError,
+    Delete,
+    InvalidInputError,
+    Memory,
+    NotFoundError,
+    Put,
+    ScopeError,
+    Settings,
+    Touch,
+)
 
 KEYS = ["draft", "Draft", "a/b", "ü" * 3, "' OR 1=1 --", "n" * 2048]
 PATHS = [(), ("letters",), ("letters", "2026"), ("letters", "20%26"), ("letters/2026",), ("notes", "日")]
@@ -26,6 +42,7 @@ WORDS = ["harbour", "harbour lights", "ferry to the harbour", "lighthouse", "a q
 
 Place = tuple[str | None, tuple[str, ...], str]
 places = st.tuples(st.sampled_from(USERS), st.sampled_from(PATHS), st.sampled_from(KEYS[:4]))
+few = st.sampled_from([("mia", (), "draft"), ("mia", ("letters",), "draft"), (None, (), "a/b")])
 lives = st.sampled_from([None, None, None, 60.0])
 
 
@@ -38,6 +55,7 @@ class Row:
     metadata: dict[str, Any]
     version: int
     end: datetime | None
+    slide: float | None = None
     state: str = "live"
     events: list[str] = field(default_factory=lambda: ["ADD"])
 
@@ -76,20 +94,26 @@ class Keyed(RuleBasedStateMachine):
     def holder(self, place: Place) -> str | None:
         return next((id for id, row in self.rows.items() if row.place == place and row.state == "live"), None)
 
-    def stored(self, place: Place, content: str, metadata: dict[str, Any], ttl: float | None) -> str | None:
+    def stored(
+        self, place: Place, content: str, metadata: dict[str, Any], ttl: float | None, slide: bool = False
+    ) -> str | None:
         end = None if ttl is None else self.clock.now + timedelta(seconds=ttl)
         id = self.holder(place)
         if id is not None:
             row = self.rows[id]
-            self.rows[id] = replace(row, content=content, metadata=metadata, version=row.version + 1, end=end)
+            self.rows[id] = replace(
+                row, content=content, metadata=metadata, version=row.version + 1, end=end, slide=ttl if slide else None
+            )
             row.events.append("UPDATE")
         self.top[place] = self.top.get(place, 0) + 1
         return id
 
-    def created(self, id: str, place: Place, content: str, metadata: dict[str, Any], ttl: float | None) -> None:
+    def created(
+        self, id: str, place: Place, content: str, metadata: dict[str, Any], ttl: float | None, slide: bool = False
+    ) -> None:
         assert id not in self.rows
         end = None if ttl is None else self.clock.now + timedelta(seconds=ttl)
-        self.rows[id] = Row(place, content, metadata, self.top[place], end)
+        self.rows[id] = Row(place, content, metadata, self.top[place], end, ttl if slide else None)
 
     # -- what is done ------------------------------------------------------------------------------------------------
 
@@ -130,6 +154,84 @@ class Keyed(RuleBasedStateMachine):
             if self.stored(place, f"{content} {n}", {}, None) is None:
                 self.created(one.id, place, f"{content} {n}", {}, None)
 
+    @rule(place=places)
+    def read(self, place: Place) -> None:
+        """Puts the end of what slides off, if a tenth of its span has passed."""
+        self.lapse()
+        user, path, key = place
+        id = self.holder(place)
+        found = self.memory.get(key=key, namespace=path, user_id=user)
+        assert (None if found is None else found.id) == id
+        row = None if id is None else self.rows[id]
+        if row is not None and row.slide is not None and row.end is not None:
+            end = self.clock.now + timedelta(seconds=row.slide)
+            if end - row.end >= timedelta(seconds=row.slide / 10):
+                row.end = end
+
+    @rule(place=places, ttl=st.sampled_from([None, 45.0]))
+    def touch(self, place: Place, ttl: float | None) -> None:
+        self.lapse()
+        id = self.holder(place)
+        assert self.memory.touch([id or "nobody"], ttl=UNSET if ttl is None else ttl) == [id is not None]
+        if id is not None:
+            self.used(self.rows[id], ttl)
+
+    def used(self, row: Row, ttl: float | None) -> None:
+        if ttl is not None:
+            row.end, row.slide = self.clock.now + timedelta(seconds=ttl), ttl if row.slide is not None else None
+        elif row.slide is not None and row.end is not None:
+            row.end = max(row.end, self.clock.now + timedelta(seconds=row.slide))
+
+    @rule(
+        several=st.lists(
+            st.tuples(few | places, st.sampled_from(["put", "put", "slide", "delete", "touch"])), max_size=6
+        ),
+        stale=st.sampled_from([False, False, True]),
+    )
+    def apply(self, several: list[tuple[Place, str]], stale: bool) -> None:
+        """The same keys may come several times: one change after the other, or none of them."""
+        self.lapse()
+        before = deepcopy((self.rows, self.top))
+        changes, expected = list[Any](), list[Any]()
+        for n, (place, what) in enumerate(several):
+            user, path, key = place
+            where = {"namespace": path, "user_id": user}
+            id = self.holder(place)
+            if what == "delete":
+                changes.append(Delete(key=key, **where))
+                expected.append(id is not None)
+                if id is not None:
+                    self.hide(id, "deleted", "DELETE")
+            elif what == "touch":
+                changes.append(Touch(key=key, **where, ttl=45))
+                expected.append(id is not None)
+                if id is not None:
+                    self.used(self.rows[id], 45)
+            else:
+                slide, content = what == "slide", f"harbour {n}"
+                ttl = 60.0 if slide else None
+                version = 0 if id is None else self.rows[id].version
+                changes.append(Put(key, content, **where, ttl=ttl, sliding=slide or None, if_version=version))
+                if self.stored(place, content, {}, ttl, slide) is None:
+                    id = f"new {n}"
+                    self.created(id, place, content, {}, ttl, slide)
+                expected.append(id)
+        if stale:
+            self.rows, self.top = before
+            with pytest.raises(ConflictError) as caught:
+                self.memory.apply([*changes, Put(KEYS[0], "x", if_version=10**6)])
+            assert caught.value.index == len(changes)
+            return
+        names = dict[str, str]()
+        for one, expects in zip(self.memory.apply(changes), expected, strict=True):
+            if isinstance(one, AddResult):
+                if expects.startswith("new ") and expects not in names:
+                    names[expects] = one.id
+                    self.rows[one.id] = self.rows.pop(expects)
+                assert one.id == names.get(expects, expects)
+            else:
+                assert one == expects
+
     @rule(place=places, guess=st.sampled_from([None, None, "right", "wrong"]))
     def delete(self, place: Place, guess: str | None) -> None:
         self.lapse()
@@ -167,6 +269,8 @@ class Keyed(RuleBasedStateMachine):
                 self.memory.restore(id)
         else:
             self.memory.restore(id)
+            if row.slide is not None:
+                row.end = self.clock.now + timedelta(seconds=row.slide)
             row.state, row.version = "live", self.top[row.place] + 1
             row.events.append("RESTORE")
             self.top[row.place] = row.version
@@ -178,7 +282,7 @@ class Keyed(RuleBasedStateMachine):
         if kept:
             id = kept[pick % len(kept)]
             row = self.rows[id]
-            lapsed = self.memory.get(id) is None and row.events[-1] == "EXPIRE"
+            lapsed = self.memory.get(id, touch=False) is None and row.events[-1] == "EXPIRE"
             self.memory.erase(id)
             if lapsed and [event.event for event in self.memory.history(id)][-2] != "EXPIRE":
                 row.version -= 1  # nobody had met it since it lapsed
@@ -198,6 +302,11 @@ class Keyed(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.memory.close()
         self.memory = self.reopened()
+        for id, row in self.rows.items():
+            if row.state == "live" and (row.end is None or row.end > self.clock.now):
+                assert [event.event.value for event in self.memory.history(id)] == row.events
+        self.memory.flush()
+        assert self.memory.verify().problems == []
 
     # -- what must hold ----------------------------------------------------------------------------------------------
 
@@ -207,11 +316,11 @@ class Keyed(RuleBasedStateMachine):
             return
         self.lapse()
         live = {id: row for id, row in self.rows.items() if row.state == "live"}
-        there = {record.id: record for record in self.memory.iterate(user_id=ALL, under=())}
+        there = {record.id: record for record in self.memory.iterate(user_id=ALL, under=(), touch=False)}
         assert there.keys() == live.keys()
         for id, row in live.items():
             user, path, key = row.place
-            record = self.memory.get(key=key, namespace=path, user_id=user)
+            record = self.memory.get(key=key, namespace=path, user_id=user, touch=False)
             assert record == there[id]
             assert (record.user_id, record.namespace, record.key) == row.place
             assert (record.content, record.metadata, record.version) == (row.content, row.metadata, row.version)
@@ -231,10 +340,10 @@ class Keyed(RuleBasedStateMachine):
                 here = sorted(row.content for row in of_user if row.place[1] == path)
                 below = sorted(row.content for row in of_user if row.place[1][: len(path)] == path)
                 for where, expected in (({"namespace": path}, here), ({"under": path}, below)):
-                    found = self.memory.search("harbour", user_id=user, mode="vector", limit=100, **where)
+                    found = self.memory.search("harbour", user_id=user, mode="vector", limit=100, touch=False, **where)
                     assert sorted(hit.content for hit in found) == expected
                     for by in ("added", "event"):
-                        page = self.memory.page(user_id=user, by=by, **where)
+                        page = self.memory.page(user_id=user, by=by, touch=False, **where)
                         assert sorted(record.content for record in page.records) == expected
                     assert self.memory.count(user_id=user, **where) == len(expected)
 

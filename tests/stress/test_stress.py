@@ -93,6 +93,14 @@ def test_a_peer_that_is_not_there_is_named_with_the_reason(tmp_path: Path) -> No
     assert "figures" in peer or "not installed" in peer["unavailable"]
 
 
+def test_records_by_key_are_right_whoever_else_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "keyed.json"
+    run("keyed", "--items", "100", "--namespaces", "3", "--calls", "10", "--batch-size", "20", "--json", str(file))
+    found = json.loads(file.read_text())
+    assert found["ok"]
+    assert {"put new", "get", "query in a namespace", "delete"} <= found["notes"]["milliseconds"].keys()
+
+
 # -- pairs -------------------------------------------------------------------------------------------------------------
 
 

@@ -88,10 +88,34 @@ def test_a_writer_killed_at_random(tmp_path: Path) -> None:
     [
         ["migration: made, not recorded", "opening: model noted in part"],
         ["add: synced, not acknowledged", "lancedb: before a reset"],
+        ["put: replaced, history not", "apply: made, not released", "touch: last event gone, this one not in"],
     ],
 )
 def test_a_writer_killed_at_a_named_point(tmp_path: Path, points: list[str | None]) -> None:
     kill(tmp_path, points, seed=2)
+
+
+RENEWING = """
+memory = Memory(sys.argv[1], embedder=HashedWords())
+id = memory.put("seat", text_of(1, 1), ttl=12, sliding=True).id
+import time
+time.sleep(1.3)  # more than a tenth of it
+memory.get(id)
+time.sleep(1.3)
+import os, signal
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_kill_loses_no_renewal_that_is_older_than_a_second(tmp_path: Path) -> None:
+    process = child(RENEWING, tmp_path / "store")
+    process.communicate(timeout=60)
+    with opened(tmp_path / "store") as memory:
+        add, touch = memory.events()
+        assert touch.event == "TOUCH"
+        assert touch.at - add.at >= timedelta(seconds=1.2)
+        record = memory.get(key="seat", touch=False)
+        assert record is None or record.expires_at == touch.at + timedelta(seconds=12)
 
 
 EVERYTHING = """
@@ -116,6 +140,8 @@ with Memory(path, settings=settings_of(200), embedder=HashedWords()) as memory:
     memory.add(text_of(1, 5), user_id="ana", importance=1)
     memory.add_many([text_of(4, n) for n in range(9)], user_id="leaver", run_id="of a leaver")
     memory.erase_all(user_id="leaver")
+    memory.put("k", text_of(5, 0), user_id="ana", ttl=60, sliding=True)
+    memory.apply([Put("k", text_of(5, 1), user_id="ana", ttl=60, sliding=True), Touch(key="k", user_id="ana", ttl=50)])
     items = [{"content": text_of(3, n), "role": "user", "importance": float(n % 2)} for n in range(100)]
     memory.add_many(items, user_id="ana")
     memory.lifecycle.sweep(now=datetime.now(UTC) + timedelta(days=2))
