@@ -329,9 +329,10 @@ def kept(store: Path) -> list[Path]:
     return sorted((store / ARENAS).glob("*.arena"))
 
 
-def wait_until_kept(store: Path, before: tuple[int, ...] = ()) -> Path:
+def wait_until_kept(store: Path, before: bytes | None = None) -> Path:
+    """The file of a scope, once there is one, and it says something else than before."""
     deadline = time.monotonic() + 60
-    while not (files := kept(store)) or files[0].stat().st_ino in before:
+    while not (files := kept(store)) or files[0].read_bytes() == before:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return files[0]
@@ -391,7 +392,7 @@ def test_the_next_process_goes_on_with_what_was_kept(
 def test_damaged_files_are_made_anew(
     built: Path, open_memory: Open, engine: str, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    data, before = built.read_bytes(), built.stat().st_ino
+    data, changed = built.read_bytes(), None
     built.unlink()
     if damage == "a folder":
         built.mkdir()
@@ -410,7 +411,7 @@ def test_damaged_files_are_made_anew(
         assert seen == [True]
         search_all(memory)
         if damage != "a folder":
-            assert wait_until_kept(built.parent.parent, (before,))
+            assert wait_until_kept(built.parent.parent, changed)
 
 
 def test_what_is_of_other_rules_is_made_anew(
@@ -453,9 +454,9 @@ def test_nothing_is_kept_of_what_was_erased(open_memory: Open, store: Path, engi
     memory = open_memory(settings=coded(large_engine=engine))
     filled(memory, 300)
     memory.search("harbour", user_id="ana")
-    before = wait_until_kept(store).stat().st_ino
+    before = wait_until_kept(store).read_bytes()
     memory.erase("ana-00005")
-    assert not kept(store) or kept(store)[0].stat().st_ino != before
+    assert not kept(store) or kept(store)[0].read_bytes() != before
     assert "ana-00005" not in [hit.id for hit in memory.search("harbour", user_id="ana", limit=1_000)]
     residents = memory.handle.engine().retriever.residents
     resident = next(one for one in residents._every() if isinstance(one.arena, largearena.LargeArena))
@@ -479,7 +480,7 @@ def test_what_another_process_erased_is_not_kept_by_this_one(
     memory.add_many([f"a lantern {n}" for n in range(150)], user_id="ana", dedupe=False)
     unheard = memory.add("an unheard of zeppelin", user_id="ana").id
     memory.search("lantern", user_id="ana")
-    before = wait_until_kept(store).stat().st_ino
+    wait_until_kept(store)
     script = """
 import sys
 sys.path.insert(0, sys.argv[2])
@@ -493,7 +494,7 @@ with Memory(sys.argv[1], clock=FakeClock(), embedder=HashEmbedder()) as memory:
     assert not kept(store)
     memory.add_many([f"a harbour {n}" for n in range(20)], user_id="ana", dedupe=False)
     assert len(memory.search("zeppelin lantern", user_id="ana", limit=1_000)) == 170
-    _, arrays = arrayfile.read(wait_until_kept(store, (before,)))
+    _, arrays = arrayfile.read(wait_until_kept(store))
     dead = ~arrays["column live"]
     assert int(dead.sum()) == 1
     assert not arrays["codes codes"][dead].any()

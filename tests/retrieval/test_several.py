@@ -163,7 +163,7 @@ def test_one_record_with_many_vectors_crowds_out_no_other(open_memory: Callable[
 
 
 def test_a_scope_is_large_when_its_vectors_are_many(open_memory: Callable[..., Memory]) -> None:
-    memory = open_memory(settings=Settings(arena_limit=40))
+    memory = open_memory(settings=Settings(arena_limit=40, large_engine="lancedb"))
     memory.add_many([f"meadow {n}" for n in range(30)], user_id="mia")
     trace = memory.search("meadow", user_id="mia", explain=True).trace
     assert trace is not None
