@@ -28,6 +28,8 @@ from stress.points import arm
 
 WORDS = "harbour lantern copper meadow winter engine paper violin garden river market silver".split()
 BATCH, CHUNK, TOGETHER, SWEPT, LEFT = 40, 60, 12, 250, 25
+MONTH = 30 * 86_400
+"""Seconds: beyond the time to which the sweeps of a trial look ahead."""
 KEYS = [f"key {n}" for n in range(8)]
 KEYED: dict[str, Any] = {"user_id": "keyed", "namespace": ("keys", "of", "the victim")}
 RUN = 1_000_000
@@ -269,17 +271,17 @@ class Victim:
 
         def put(item: int, key: str) -> Put:
             text, marks = text_of(n, item), {"n": n}
-            return Put(key, text, **KEYED, metadata=marks, ttl=86_400, sliding=True)  # type: ignore[arg-type]
+            return Put(key, text, **KEYED, metadata=marks, ttl=MONTH, sliding=True)  # type: ignore[arg-type]
 
         def apply() -> dict[str, Any]:
             changes = [put(item, key) for item, key in enumerate(keys)]
-            touches = [Touch(key=key, **KEYED, ttl=90_000) for key in keys]  # type: ignore[arg-type]
+            touches = [Touch(key=key, **KEYED, ttl=MONTH + 3_600) for key in keys]  # type: ignore[arg-type]
             done = self.memory.apply([*changes, *touches])
             return {"versions": [one.record.version for one in done if isinstance(one, AddResult)]}
 
         def alone() -> dict[str, Any]:
             one = put(0, keys[0])
-            done = self.memory.put(one.key, one.content, **KEYED, metadata=one.metadata, ttl=86_400, sliding=True)
+            done = self.memory.put(one.key, one.content, **KEYED, metadata=one.metadata, ttl=MONTH, sliding=True)
             return {"versions": [done.record.version]}
 
         self.attempt(n, apply if several else alone)
