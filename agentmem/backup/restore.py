@@ -17,7 +17,7 @@ from agentmem.backup.tables import NOTED, SEQUENCES, TOUCHED, FromArchive
 from agentmem.stores import meta
 from agentmem.stores.connection import Connection
 from agentmem.stores.copying import Target
-from agentmem.stores.folder import DATABASE, is_store
+from agentmem.stores.folder import DATABASE, is_store, sync
 from agentmem.stores.integrity import check_accounts, check_records
 from agentmem.stores.names import Names
 from agentmem.stores.records import Records
@@ -69,9 +69,9 @@ def restore(
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         for end in ("-wal", "-shm"):
             fresh.with_name(fresh.name + end).unlink(missing_ok=True)
-        _sync(fresh)
+        sync(fresh)
         os.rename(fresh, into / DATABASE)
-        _sync(into)
+        sync(into)
     except BaseException:
         _discard(fresh)
         if made and not any(into.iterdir()):
@@ -156,11 +156,3 @@ def _check(db: Connection, into: Path, entry: Entry) -> None:
 def _discard(fresh: Path) -> None:
     for part in fresh.parent.glob(f"{fresh.name}*"):
         part.unlink()
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

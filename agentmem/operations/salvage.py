@@ -26,7 +26,7 @@ from agentmem.stores import erasure, keyed, meta, rescue
 from agentmem.stores.bodies import checksum as checksum_of
 from agentmem.stores.connection import Connection, Row, locked_out
 from agentmem.stores.facts import checksum, is_intact
-from agentmem.stores.folder import DATABASE, LANCE, OPEN_LOCK, WRITE_LOCK, new_folder
+from agentmem.stores.folder import DATABASE, LANCE, OPEN_LOCK, WRITE_LOCK, new_folder, sync
 from agentmem.stores.locks import FileLock
 from agentmem.stores.log import truncate_wal
 from agentmem.stores.records import COLUMNS
@@ -120,11 +120,11 @@ def salvage(path: Path, settings: Settings, given: Spec) -> VerifyReport:
         for end in ("-wal", "-shm"):
             for name in (database, fresh):
                 name.with_name(name.name + end).unlink(missing_ok=True)
-        _sync(fresh)
+        sync(fresh)
         os.replace(fresh, database)
         with suppress(FileNotFoundError):  # it followed another database
             os.rename(path / LANCE, aside / LANCE)
-        _sync(path)
+        sync(path)
     counts = {
         name: getattr(tally, name) for name in ("salvaged", "lost", "altered", "reembedded", "histories_lost")
     }  # fmt: skip
@@ -145,14 +145,6 @@ def _copy_aside(path: Path) -> Path:
     except OSError as exc:
         raise StoreError(f"the damaged database cannot be copied to {aside}: {exc.strerror or exc}") from exc
     return aside
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 class _Transfer:

@@ -125,7 +125,7 @@ class Add:
 class Put(Add):
     """Drafts by key, with their embeddings: all or none."""
 
-    def run(self, repository: Repository, now: Micros) -> list[Created] | _Refused:
+    def make(self, repository: Repository, now: Micros) -> list[Created] | _Refused:
         """Store them. A conflict is told before anything has changed, so that the others of the group need not begin
         again because of it."""
         try:
@@ -466,11 +466,7 @@ class GroupCommit:
         at = 0
         while at < len(group):
             work = group[at]
-            if isinstance(work, Put):
-                results.append(work.run(self._repository, self._now()))
-                at += 1
-                continue
-            if isinstance(work, Apply):
+            if isinstance(work, (Put, Apply)):
                 results.append(work.make(self._repository, self._now()))
                 at += 1
                 continue

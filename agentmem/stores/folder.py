@@ -137,3 +137,12 @@ def new_folder(path: Path, what: str) -> Path:
     except OSError as exc:
         raise StoreError(f"{folder} cannot be made: {exc.strerror or exc}") from exc
     return folder
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk."""
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
