@@ -42,23 +42,6 @@ from agentmem.types.records import (
     StoreEvent,
     Vectors,
 )
-from agentmem.types.reports import (
-    BackupInfo,
-    EraseReport,
-    Erasure,
-    Explanation,
-    Group,
-    Health,
-    LayerStats,
-    Move,
-    NamespaceCount,
-    ReembedReport,
-    Requirement,
-    RestoreReport,
-    Stats,
-    SweepReport,
-    VerifyReport,
-)
 
 if TYPE_CHECKING:
     from agentmem.client.asyncmemory import AsyncMemory
@@ -66,8 +49,42 @@ if TYPE_CHECKING:
     from agentmem.settings import Settings
     from agentmem.types.changes import Add, Delete, Put, Touch, Update
     from agentmem.types.newmemory import NewMemory
+    from agentmem.types.reports import (
+        BackupInfo,
+        EraseReport,
+        Erasure,
+        Explanation,
+        Group,
+        Health,
+        LayerStats,
+        Move,
+        NamespaceCount,
+        ReembedReport,
+        Requirement,
+        RestoreReport,
+        Stats,
+        SweepReport,
+        VerifyReport,
+    )
 
 __version__ = "0.1.0"
+_REPORTS = (
+    "BackupInfo",
+    "EraseReport",
+    "Erasure",
+    "Explanation",
+    "Group",
+    "Health",
+    "LayerStats",
+    "Move",
+    "NamespaceCount",
+    "ReembedReport",
+    "Requirement",
+    "RestoreReport",
+    "Stats",
+    "SweepReport",
+    "VerifyReport",
+)
 _LAZY = {
     "Add": "agentmem.types.changes",
     "AsyncMemory": "agentmem.client.asyncmemory",
@@ -78,9 +95,10 @@ _LAZY = {
     "Touch": "agentmem.types.changes",
     "Update": "agentmem.types.changes",
     "restore": "agentmem.client.backups",
+    **dict.fromkeys(_REPORTS, "agentmem.types.reports"),
 }
-"""Imported on first use: what brings anyio, the two pydantic models, since pydantic takes as long as the rest, and what
-only ``apply`` takes."""
+"""Imported on first use: what brings anyio, the two pydantic models, since pydantic takes as long as the rest, what
+only ``apply`` takes, and the reports, each of which is a class that takes half a millisecond to make."""
 
 
 def __getattr__(name: str) -> object:

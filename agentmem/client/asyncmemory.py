@@ -62,21 +62,21 @@ from agentmem.types.records import (
     StoreEvent,
     Vectors,
 )
-from agentmem.types.reports import (
-    EraseReport,
-    Erasure,
-    Group,
-    Health,
-    NamespaceCount,
-    ReembedReport,
-    Stats,
-    VerifyReport,
-)
 
 if TYPE_CHECKING:
     from agentmem.engine.workers import Workers
     from agentmem.settings import Settings
     from agentmem.types.changes import Applied, Operation
+    from agentmem.types.reports import (
+        EraseReport,
+        Erasure,
+        Group,
+        Health,
+        NamespaceCount,
+        ReembedReport,
+        Stats,
+        VerifyReport,
+    )
 
 P = ParamSpec("P")
 T = TypeVar("T")

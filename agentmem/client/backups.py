@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from agentmem.client.checks import check_flag
 from agentmem.types.errors import InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Scope
-from agentmem.types.reports import BackupInfo, RestoreReport, VerifyReport
 
 if TYPE_CHECKING:
     from agentmem.backup.place import Place
     from agentmem.client.handle import Handle
+    from agentmem.types.reports import BackupInfo, RestoreReport, VerifyReport
 
 Progress = Callable[[int, int], object]
 
@@ -174,6 +174,7 @@ def restore(
     from agentmem.backup import look
     from agentmem.backup.place import open_place
     from agentmem.backup.restore import restore
+    from agentmem.types.reports import RestoreReport
 
     folder = Path(os.path.abspath(into))
     place = open_place(os.fspath(url), encryption, keyring, options=options, read_only=True)

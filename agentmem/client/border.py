@@ -32,12 +32,12 @@ from agentmem.types.enums import ALL
 from agentmem.types.errors import InvalidInputError, ScopeError
 from agentmem.types.inputs import Draft, Item, Scope
 from agentmem.types.records import MemoryRecord, Page, SearchResults, StoreEvent
-from agentmem.types.reports import Group, NamespaceCount
 from agentmem.types.spelling import composed
 from agentmem.types.zones import check_zone
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
+    from agentmem.types.reports import Group, NamespaceCount
 
 ITERATED = 500
 """Records that ``iterate`` reads at a time."""

@@ -12,10 +12,10 @@ from agentmem.types.enums import Id, Instant
 from agentmem.types.errors import ScopeError
 from agentmem.types.inputs import Scope
 from agentmem.types.records import MemoryRecord
-from agentmem.types.reports import Explanation, SweepReport
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
+    from agentmem.types.reports import Explanation, SweepReport
 
 
 class LifecycleClient:

@@ -72,21 +72,21 @@ from agentmem.types.records import (
     StoreEvent,
     Vectors,
 )
-from agentmem.types.reports import (
-    EraseReport,
-    Erasure,
-    Group,
-    Health,
-    NamespaceCount,
-    ReembedReport,
-    Stats,
-    VerifyReport,
-)
 
 if TYPE_CHECKING:
     from agentmem import AsyncMemory
     from agentmem.settings import Settings
     from agentmem.types.changes import Applied, Operation
+    from agentmem.types.reports import (
+        EraseReport,
+        Erasure,
+        Group,
+        Health,
+        NamespaceCount,
+        ReembedReport,
+        Stats,
+        VerifyReport,
+    )
 
 
 class Memory:
@@ -1125,7 +1125,7 @@ class Memory:
         rescued = self.handle.salvage()
         report = operations.repair.repair(self.handle.engine())
         problems = rescued.problems + report.problems
-        return VerifyReport(not problems, {**report.counts, **rescued.counts}, problems)
+        return replace(report, ok=not problems, counts={**report.counts, **rescued.counts}, problems=problems)
 
     def reembed(
         self,

@@ -348,7 +348,9 @@ class Engine:
     def as_used(self, stored: Stored) -> Stored:
         """The row with its last access, also where that is not written down yet."""
         at = self.lifecycle.accesses.last.get(stored.row)
-        return stored if at is None or at <= (stored.used_at or at - 1) else stored._replace(used_at=at)
+        if at is None or at <= (stored.used_at or at - 1):
+            return stored
+        return Stored(*stored[:-1], at)  # _replace takes five times as long, for each hit
 
     def write(self, run: Callable[[Repository], T], rows: int = 1) -> T:
         """Run something in a transaction and wait until it is durable."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from agentmem.engine.engine import Engine
 from agentmem.stores.changed import by_change
 from agentmem.stores.connection import Value
-from agentmem.stores.records import UNEXPIRED, USED, Records
+from agentmem.stores.records import UNEXPIRED, Records
 from agentmem.stores.rows import ScopeKey, Stored, visible
 from agentmem.stores.timeline import Conditions, Position, Range, during, walk
 from agentmem.types.clock import Micros
@@ -63,7 +63,7 @@ def page(engine: Engine, listing: Listing, limit: int, *, small: bool = False, t
     end = listing.offset + limit + 1
     found = list(islice(rows_of(records, key, now, listing, end), listing.offset, end))
     # Once more, since any of them may have been deleted since it was found.
-    there = records.find_rows((row for row, _ in found[:limit]), USED)
+    there = records.find_rows((row for row, _ in found[:limit]), used=True)
     stored = {item.row: item for item in there if visible(item, now)}
     if small and listing.data:
         limit = _how_many([stored.get(row) for row, _ in found[:limit]], limit)

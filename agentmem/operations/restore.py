@@ -10,7 +10,6 @@ from itertools import islice
 
 from agentmem.engine.engine import Engine
 from agentmem.stores.gone import bring_back, gone, restorable
-from agentmem.stores.records import USED
 from agentmem.stores.rows import Place, expired, past_grace
 from agentmem.stores.schema import DELETED, EXPIRED
 from agentmem.stores.timeline import Conditions, Range
@@ -43,7 +42,7 @@ def page(engine: Engine, departed: Departed, limit: int, after: Place | None) ->
     walked = gone(records.db, key, _STATES[departed.why], _conditions(engine, departed), departed.within, after)
     found = list(islice(walked, limit + 1))
     # Once more, since any of them may have been brought back or erased since it was found.
-    there = records.find_rows((row for row, _ in found[:limit]), USED)
+    there = records.find_rows((row for row, _ in found[:limit]), used=True)
     stored = {item.row: item for item in there if item.state == _STATES[departed.why]}
     listed = engine.known(stored[row] for row, _ in found[:limit] if row in stored)
     at, row = found[limit - 1][1] if len(found) > limit else (0, 0)

@@ -16,7 +16,7 @@ from agentmem.engine.engine import Engine, Model
 from agentmem.retrieval.query import Candidate, Found, Query, Search
 from agentmem.retrieval.querycache import Cached
 from agentmem.retrieval.walls import wall_of
-from agentmem.stores.records import USED, public
+from agentmem.stores.records import public
 from agentmem.stores.rows import ScopeKey, Stored, visible
 from agentmem.text.dates import end_of_day, ranges_of
 from agentmem.text.question import Word, words_of
@@ -201,7 +201,7 @@ class _Searching:
         while True:
             found = retriever.search(query)
             self._watch.lap("search")
-            stored = {item.row: item for item in records.find_rows((c.row for c in found.candidates), USED)}
+            stored = {item.row: item for item in records.find_rows((c.row for c in found.candidates), used=True)}
             fresh = [c for c in found.candidates if _is_current(c, stored.get(c.row), key, self._now)]
             self._watch.lap("hydrate")
             if len(fresh) == len(found.candidates) or attempt == _ATTEMPTS:
@@ -228,11 +228,12 @@ class _Searching:
                 _details(candidate, text, self._words, windows.get(candidate.row))
                 for candidate, text in zip(candidates, said, strict=True)
             ]
+        owners = {scope: records.owner_of(*scope) for scope in {stored[c.row].scope for c in candidates}}
         return [
             SearchHit(
                 candidate.score,
                 candidate.similarity,
-                public(as_used(one), records.owner(one), data.get(one.row)),
+                public(as_used(one), owners[one.scope], data.get(one.row)),
                 detail,
             )
             for candidate, detail in zip(candidates, details, strict=True)

@@ -112,9 +112,9 @@ class Names:
         return None if number == 0 else self._value(db, number)  # pyright: ignore[reportReturnType]
 
     def _value(self, db: Connection, number: int) -> str | bytes:
-        cache = self._room()
-        found = cache.names.get(number)
+        found = self._cache.names.get(number)
         if found is None:
+            cache = self._room()  # before the look, since a removal may overtake that
             rows = db.execute("SELECT value FROM names WHERE n = ?", (number,))
             if not rows:
                 raise NotFoundError("the record was erased meanwhile, and so was whose it was")

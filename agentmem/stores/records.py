@@ -34,6 +34,8 @@ COLUMNS = f"{_COLUMNS}, NULL"
 """What makes a ``Stored``."""
 USED = f"{_COLUMNS}, (SELECT a.last_at FROM accesses a WHERE a.row = r.row)"
 """The same with its last access, for what is to be shown."""
+_FIND = f"SELECT {COLUMNS} FROM records r WHERE r.row IN ({{}})"
+_FIND_USED = f"SELECT {_COLUMNS}, a.last_at FROM records r LEFT JOIN accesses a ON a.row = r.row WHERE r.row IN ({{}})"
 WINDOW = 2_000
 """Records whose filter is tested by one statement."""
 UNEXPIRED = "(r.expires_at IS NULL OR r.expires_at > ?)"
@@ -53,6 +55,7 @@ PIECE = 20_000
 """Embeddings that are read at once, about."""
 
 
+_LAYERS = {layer.value: layer for layer in Layer}
 Owner: TypeAlias = tuple[str | None, str | None, str | None, tuple[str, ...]]
 """The names of a record's user, agent and run, and its namespace."""
 
@@ -60,6 +63,7 @@ Owner: TypeAlias = tuple[str | None, str | None, str | None, tuple[str, ...]]
 def public(stored: Stored, owner: Owner, data: str | None = None) -> MemoryRecord:
     """The public form of a row, with its data as JSON text."""
     user, agent, run, namespace = owner
+    created = to_datetime(stored.created_at)
     return MemoryRecord(
         id=stored.id,
         content=stored.content,
@@ -68,12 +72,12 @@ def public(stored: Stored, owner: Owner, data: str | None = None) -> MemoryRecor
         run_id=run,
         role=stored.role,
         kind=stored.kind,
-        layer=Layer(stored.layer),
+        layer=_LAYERS[stored.layer],
         metadata=json.loads(stored.metadata) if stored.metadata else {},
         importance=stored.importance,
         rating=stored.rating,
-        created_at=to_datetime(stored.created_at),
-        updated_at=to_datetime(stored.updated_at),
+        created_at=created,
+        updated_at=created if stored.updated_at == stored.created_at else to_datetime(stored.updated_at),
         occurred_at=None if stored.occurred_at is None else to_datetime(stored.occurred_at),
         expires_at=None if stored.expires_at is None else to_datetime(stored.expires_at),
         version=stored.version,
@@ -189,9 +193,9 @@ class Records:
             return None
         return None if now is not None and not visible(stored, now) else stored
 
-    def find_rows(self, rows: Iterable[int], columns: str = COLUMNS) -> Iterator[Stored]:
-        """Records by row number, in any state and no particular order; ``columns=USED`` if they are to be shown."""
-        return map(Stored._make, self.db.select_in(f"SELECT {columns} FROM records r WHERE r.row IN ({{}})", rows))
+    def find_rows(self, rows: Iterable[int], *, used: bool = False) -> Iterator[Stored]:
+        """Records by row number, in any state and no particular order; ``used`` if they are to be shown."""
+        return map(Stored._make, self.db.select_in(_FIND_USED if used else _FIND, rows))
 
     def last_uses(self, rows: Iterable[int]) -> dict[int, Micros | None]:
         """When rows were last used, as far as that was written down."""

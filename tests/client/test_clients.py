@@ -23,7 +23,7 @@ from conftest import ROOT, START, FakeClock, HashEmbedder
 from agentmem import AgentMemError, AsyncMemory, ClosedError, InvalidInputError, Memory, ScopeError, Settings
 from agentmem.client.backups import AsyncBackupClient, BackupClient
 from agentmem.client.lifecycle import AsyncLifecycleClient, LifecycleClient
-from agentmem.types import changes
+from agentmem.types import changes, reports
 
 Open = Callable[..., Memory]
 # What the async client takes from the blocking one; not for users.
@@ -161,7 +161,7 @@ def test_both_clients_have_the_same_names() -> None:
 
 def signature(function: Any) -> inspect.Signature:
     """With the annotations' meaning; what is imported on first use only is not there at run time."""
-    names = {**inspect.unwrap(function).__globals__, "Settings": Settings, **vars(changes)}
+    names = {**inspect.unwrap(function).__globals__, "Settings": Settings, **vars(changes), **vars(reports)}
     return inspect.signature(function, eval_str=True, globals=names)
 
 

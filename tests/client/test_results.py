@@ -35,8 +35,8 @@ from agentmem.types.plain import Plain
 Open = Callable[..., Memory]
 RESULTS = sorted(
     name
-    for name, value in vars(agentmem).items()
-    if isinstance(value, type) and issubclass(value, (Plain, SearchResults, AddResults))
+    for name in agentmem.__all__
+    if isinstance(value := getattr(agentmem, name), type) and issubclass(value, (Plain, SearchResults, AddResults))
 )
 LISTS = {"SearchResults": ("hits", "trace"), "AddResults": ("results", "skipped")}
 """Results that are lists, and what their ``to_dict`` has."""
