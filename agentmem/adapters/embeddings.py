@@ -1,8 +1,8 @@
-"""A model with LangChain's ``Embeddings`` interface, as those frameworks take one that grew out of it, for ``Memory``."""
+"""A model with LangChain's ``Embeddings`` interface, which LangGraph takes as well, as one for ``Memory``."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 
 def embedder_of(embeddings: Any, dim: int | None = None) -> Any:
@@ -46,9 +46,7 @@ def _array(numbers: Any) -> Any:
 
 
 def _name_of(embeddings: Any) -> str:
-    inner = getattr(embeddings, "func", None) or getattr(embeddings, "afunc", None)
-    of = type(embeddings) if inner is None else inner if hasattr(inner, "__qualname__") else type(inner)
-    model = next(
-        (found for name in ("model", "model_name") if isinstance(found := getattr(embeddings, name, 0), str)), ""
-    )
-    return f"{of.__module__}.{of.__qualname__}" + (f":{model}" if model else "")
+    inner: Any = getattr(embeddings, "func", None) or getattr(embeddings, "afunc", None) or embeddings
+    of: Any = inner if hasattr(inner, "__qualname__") else cast("Any", type(inner))
+    said = [getattr(embeddings, name, None) for name in ("model", "model_name")]
+    return ":".join([f"{of.__module__}.{of.__qualname__}", *[each for each in said if isinstance(each, str)][:1]])

@@ -1,4 +1,4 @@
-# pyright: basic, reportMissingImports=false
+# pyright: basic, reportMissingImports=false, reportGeneralTypeIssues=false
 """LangGraph's store, ``BaseStore``: what a graph remembers beyond one thread, as records by key in namespaces."""
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class AgentMemStore(BaseStore):
     embedded, each as a vector of its own (default: the whole value), and ``embed`` the model, left out the store's own.
     Where ``memory`` is a client, that has its model, and ``embed`` is refused. ``ttl`` is LangGraph's ``TTLConfig``.
 
-    Values are JSON of up to 16 MiB. Everything a call of ``batch`` changes, up to 1,000 items, is one transaction. Works
-    from any thread and any event loop, from several at once.
+    Values are JSON of up to 16 MiB. Everything a call of ``batch`` changes, up to 1,000 items, is one transaction.
+    Works from any thread and any event loop, from several at once.
     """
 
     supports_ttl = True
