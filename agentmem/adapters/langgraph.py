@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self, TypeAlias, cast
 from unicodedata import normalize
 from urllib.parse import quote, unquote
 
@@ -16,6 +16,8 @@ from typing_extensions import override
 
 from agentmem import AsyncMemory, Delete, InvalidInputError, Memory, Put, Settings
 from agentmem.adapters.embeddings import embedder_of
+from agentmem.adapters.steps import Steps, arun, run
+from agentmem.adapters.texts import embeddable
 from agentmem.adapters.versions import require
 
 require("langgraph-checkpoint", at_least="4.3.2", below="5", extra="langgraph")
@@ -44,14 +46,11 @@ __all__ = ["AgentMemStore"]
 _ATOMIC = 1_000
 """Changes of one transaction."""
 _PAGE = 10_000
-_LONGEST = 16_384
-"""Characters of a text that are embedded."""
-_UNFIT = re.compile(r"[\x00\ud800-\udfff]")
 _NO_KEY = re.compile(r"[\x00-\x1f'\"\\]")
+_UNSEEN = frozenset("%\u115f\u1160\u2800\u3164\uffa0")
+"""With the per cent sign, letters of nothing but space, which count as printable."""
 
-Call = tuple[str, dict[str, Any]]
-Steps = Generator[Call, Any, list[Result]]
-Listing = Generator[Call, Any, list[Any]]
+Listing: TypeAlias = Steps[list[Any]]
 
 
 class AgentMemStore(BaseStore):
@@ -132,26 +131,14 @@ class AgentMemStore(BaseStore):
     @override
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Read what is asked for as it was before, then make all changes."""
-        steps = self._steps(list(ops))
-        try:
-            name, arguments = next(steps)
-            while True:
-                name, arguments = steps.send(getattr(self._memory, name)(**arguments))
-        except StopIteration as done:
-            return done.value
+        return run(self._memory, self._steps(list(ops)))
 
     @override
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """The same, for event loops."""
-        steps, memory = self._steps(list(ops)), self._memory.aio
-        try:
-            name, arguments = next(steps)
-            while True:
-                name, arguments = steps.send(await getattr(memory, name)(**arguments))
-        except StopIteration as done:
-            return done.value
+        return await arun(self._memory, self._steps(list(ops)))
 
-    def _steps(self, ops: list[Op]) -> Steps:
+    def _steps(self, ops: list[Op]) -> Steps[list[Result]]:
         """The calls of ``Memory`` that make up the operations; what each returns is sent back in."""
         for op in ops:
             validate_op_namespace(op)
@@ -195,7 +182,7 @@ class AgentMemStore(BaseStore):
             except TypeError:  # no JSON, which the store says better
                 return False
             for text in found:
-                if (fit := _embeddable(text)).strip():
+                if fit := embeddable(text):
                     texts[fit] = None
         return list(texts) or False
 
@@ -207,7 +194,7 @@ class AgentMemStore(BaseStore):
         }
         if op.limit <= 0:
             return []
-        query = _embeddable(op.query or "").strip()
+        query = embeddable(op.query or "")
         if not query or self.index_config is None:
             records = yield from _listed(op.limit, op.offset, common)
             return [SearchItem(**self._fields_of(record)) for record in records]
@@ -303,12 +290,8 @@ def _matches(condition: MatchCondition, name: tuple[str, ...]) -> bool:
 
 def _escaped(label: str) -> str:
     """A label as a name, which says what can be seen: what cannot, and per cent signs, as in a URL."""
-    plain = label.isprintable() and label == label.strip() == normalize("NFC", label) and "%" not in label
+    plain = label.isprintable() and label == label.strip() == normalize("NFC", label) and not _UNSEEN & set(label)
     return label if plain else quote(label, safe="", errors="surrogatepass")
-
-
-def _embeddable(text: str) -> str:
-    return _UNFIT.sub(" ", text[:_LONGEST])
 
 
 def _tokens(path: str) -> Any:

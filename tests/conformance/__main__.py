@@ -8,7 +8,8 @@ the package index. In the file stand
 
 and for each part of their tests a table ``[[suite]]``:
 
-    sdist = "framework==1.2.3"             where the tests are from; without it, they are ours, in this checkout
+    sdist = "framework==1.2.3"             where the tests are from; without it, they are files of this checkout,
+                                           such as one that inherits test classes which the framework installs
     tests = ["tests/test_store.py"]        what is run; the folders that these lie in at the top are copied
     arguments = ["-o", "asyncio_mode=auto"]
     left_out = [["tests/test_store.py::test_x", "why"]]
@@ -101,15 +102,17 @@ def run_suite(name: str, suite: dict[str, Any], python: Path, cache: Path, folde
     folder.mkdir(parents=True)
     if sdist:
         take_tests(sdist, suite["tests"], cache / "sdists", folder)
+    for test in [] if sdist else suite["tests"]:
+        (folder / test).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / test, folder / test)
     report = folder / "report.xml"
     command = [python, "-m", "pytest", "-q", f"--junitxml={report}", *suite.get("arguments", [])]
     command += [f"--deselect={test}" for test, _ in left_out]
-    if sdist:
-        command += ["-p", f"{name}_shim", "-p", "no:cacheprovider", f"--rootdir={folder}"]
+    command += ["-p", "no:cacheprovider", f"--rootdir={folder}", *(["-p", f"{name}_shim"] if sdist else [])]
     paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
     subprocess.run(
         [*command, *suite["tests"]],
-        cwd=folder if sdist else ROOT,
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         timeout=SECONDS,
         check=False,

@@ -83,7 +83,7 @@ def opened(kind: Any, conn_string: str, index: Any, ttl: Any) -> Iterator[Any]:
         index = {**index, "fields": index.get("text_fields")}
     if ttl is not None:
         ttl = {"refresh_on_read": False, **ttl}  # their default, where that of LangGraph's documentation is True
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = conn_string if conn_string == ":memory:" else folder
         with kind(path, index=index, ttl=ttl) as store:
             yield store
