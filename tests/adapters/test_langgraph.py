@@ -293,7 +293,7 @@ def child(code: str, folder: Path) -> subprocess.Popen[str]:
 
 def test_three_processes_write_the_same_items(tmp_path: Path) -> None:
     code = """
-for n in range(60):
+for n in range(30):
     store.put(("shared",), f"k{n % 10}", {"of": OF, "n": n})
     store.put(("own", OF), f"k{n}", {"n": n})
     assert store.get(("own", OF), f"k{n}").value == {"n": n}
@@ -303,7 +303,7 @@ for n in range(60):
     assert [each.returncode for each in children] == [0, 0, 0]
     with AgentMemStore(tmp_path) as store:
         assert len(store.search(("shared",), limit=100)) == 10
-        assert len(store.search(("own",), limit=1_000)) == 180
+        assert len(store.search(("own",), limit=1_000)) == 90
 
 
 def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
