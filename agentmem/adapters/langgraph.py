@@ -20,7 +20,7 @@ from agentmem.adapters.steps import Steps, arun, run
 from agentmem.adapters.texts import embeddable
 from agentmem.adapters.versions import require
 
-require("langgraph-checkpoint", at_least="4.3.2", below="5", extra="langgraph")
+require("langgraph-checkpoint", at_least="4.3.0", below="5", extra="langgraph")
 
 from langgraph.store.base import (  # noqa: E402
     BaseStore,
