@@ -56,6 +56,10 @@ class AgentMemVectorStore(VectorStore):
         user_id: str | None = None,
         settings: Settings | None = None,
     ) -> None:
+        if isinstance(memory, Embeddings):
+            raise InvalidInputError(
+                "the first argument is the store, a client or a path; write embedding=... for the model", field="memory"
+            )
         self._embedding = embedding
         self._own: Memory | None = None
         if isinstance(memory, (Memory, AsyncMemory)):

@@ -99,8 +99,8 @@ class AgentMemStore(BaseStore):
         else:
             model = None if self.embeddings is None else embedder_of(self.embeddings, (index or {}).get("dims"))
             client = self._own = Memory(memory, embedder=model, settings=settings)
+        self._memory = client.scoped(user_id=user_id, under=namespace)
         self._root = tuple(namespace)
-        self._memory = client.scoped(user_id=user_id, under=self._root)
 
     def close(self) -> None:
         """Close the store that was opened here; a client that was given stays open."""
@@ -166,6 +166,8 @@ class AgentMemStore(BaseStore):
         place = self._place(namespace)
         if op.value is None:
             return Delete(key=key, namespace=place)
+        if op.ttl is not None and not op.ttl > 0:
+            raise InvalidInputError(f"ttl must be more than 0 minutes, or None, not {op.ttl}", field="ttl")
         ttl = None if op.ttl is None else 60 * op.ttl
         sliding = None if ttl is None else True
         value = dict(op.value)

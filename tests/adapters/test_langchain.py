@@ -198,6 +198,8 @@ def test_a_client_has_its_model_and_stays_open() -> None:
             assert await memory.count(under=("langchain",)) == 1
 
     asyncio.run(use())
+    with pytest.raises(InvalidInputError, match="write embedding="):
+        AgentMemVectorStore(DeterministicFakeEmbedding(size=4))  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="memory must be"):
         AgentMemRetriever(memory="folder").invoke("x")
 

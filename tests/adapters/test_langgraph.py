@@ -81,6 +81,17 @@ def test_what_is_no_json_is_refused_with_its_path(memory: Memory, value: dict[An
     assert store.get(DOCS, "k") is None
 
 
+def test_what_newcomers_mistake_is_said(memory: Memory) -> None:
+    with pytest.raises(ValueError, match=r"write \('app',\)"):
+        AgentMemStore(memory, namespace="app")
+    with pytest.raises(ValueError, match="ALL"):
+        AgentMemStore(memory, user_id=ALL)  # type: ignore[arg-type]
+    store = AgentMemStore(memory)
+    for minutes in (0, -1, math.nan):
+        with pytest.raises(InvalidInputError, match="more than 0 minutes"):
+            store.put(DOCS, "k", {}, ttl=minutes)
+
+
 def test_an_item_with_many_vectors_crowds_nothing_out(memory: Memory) -> None:
     store = AgentMemStore(memory, index={"fields": ["parts[*]"]})
     store.put(DOCS, "many", {"parts": [f"green tea from hill {n}" for n in range(100)]})
