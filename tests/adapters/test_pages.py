@@ -6,6 +6,7 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from agentmem import MissingExtraError
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "adapters").glob("*.md"))
 ADAPTERS = [page for page in PAGES if page.stem != "README"]
+PLANS = sorted((ROOT / "tests" / "conformance").glob("*.toml"))
 LONGEST = 40
 
 
@@ -49,3 +51,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", ADAPTERS, ids=lambda page: page.stem)
 def test_the_overview_names_every_adapter(page: Path) -> None:
     assert f"]({page.name})" in (ROOT / "docs" / "adapters" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.stem)
+def test_what_is_run_of_a_framework_is_all_there(plan: Path) -> None:
+    suites = tomllib.loads(plan.read_text(encoding="utf-8"))["suite"]
+    assert plan.stem in {page.stem for page in ADAPTERS}
+    for suite in suites:
+        assert suite["expected"] > 0
+        if "sdist" in suite:
+            assert plan.with_name(f"{plan.stem}_shim.py").exists()
+        else:
+            assert all((ROOT / test).exists() for test in suite["tests"])

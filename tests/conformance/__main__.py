@@ -96,7 +96,7 @@ def environment(folder: Path, requirements: list[str]) -> Path:
 
 def run_suite(name: str, suite: dict[str, Any], python: Path, cache: Path, folder: Path) -> Result:
     sdist, left_out = suite.get("sdist"), suite.get("left_out", [])
-    result = Result(name, sdist or "ours", suite["expected"])
+    result = Result(name, sdist or suite["tests"][0], suite["expected"])
     print(f"== {name}: {result.suite}", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
