@@ -8,9 +8,12 @@ PYTEST_ARGS ?=
 # Tests that run at the same time; with -n 0 in PYTEST_ARGS they run in one process, for a debugger.
 WORKERS ?= 2
 
+# Whose tests run before every change lands, of those that are here.
+CI_FRAMEWORKS := $(filter langgraph anthropic,$(basename $(notdir $(wildcard tests/conformance/*.toml))))
+
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint types docs wheel clean
+.PHONY: demo test test-slow conformance conformance-ci lint types docs wheel clean
 
 demo: $(VENV)/installed
 	@$(BIN)/agentmem demo
@@ -21,6 +24,13 @@ test: $(VENV)/installed-dev
 # Builds a wheel and installs it into a fresh environment: minutes, and needs the package registry.
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# The frameworks' own tests against our adapters, each in an environment of its own: FRAMEWORKS="langgraph" for some.
+conformance: $(VENV)/installed-dev
+	$(BIN)/python tests/conformance $(FRAMEWORKS)
+
+conformance-ci:
+	@$(MAKE) conformance FRAMEWORKS="$(CI_FRAMEWORKS)"
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check

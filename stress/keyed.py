@@ -78,19 +78,12 @@ class Ours:
         return self._memory.delete(key=where[1], namespace=("items", where[0]))
 
 
-class Theirs:
-    def __init__(self, folder: Path, model: Model, stack: ExitStack) -> None:
-        sqlite, base = import_module("langgraph.store.sqlite"), import_module("langgraph.store.base")
-        folder.mkdir(parents=True)
-        index = {
-            "dims": model.dim,
-            "embed": lambda texts: model.embed_documents(texts).tolist(),
-            "fields": ["text"],
-        }
-        opened = sqlite.SqliteStore.from_conn_string(str(folder / "store.db"), index=index)
-        self._store: Any = stack.enter_context(opened)
-        self._store.setup()
-        self._put: Callable[..., Any] = base.PutOp
+class LangGraphs:
+    """Any store with LangGraph's interface."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self._put: Callable[..., Any] = import_module("langgraph.store.base").PutOp
 
     def put(self, where: Place, text: str, tag: int) -> object:
         return self._store.put(("items", where[0]), where[1], {"text": text, "tag": tag})
@@ -118,11 +111,32 @@ class Theirs:
         return self._store.delete(("items", where[0]), where[1])
 
 
+def through_adapter(folder: Path, model: Model, stack: ExitStack) -> Store:
+    adapter = import_module("agentmem.adapters.langgraph")
+    memory = stack.enter_context(Memory(folder, embedder=model))
+    memory.warm_up()
+    return LangGraphs(adapter.AgentMemStore(memory, index={"fields": ["text"]}))
+
+
+def theirs(folder: Path, model: Model, stack: ExitStack) -> Store:
+    sqlite = import_module("langgraph.store.sqlite")
+    folder.mkdir(parents=True)
+    index = {
+        "dims": model.dim,
+        "embed": lambda texts: model.embed_documents(texts).tolist(),
+        "fields": ["text"],
+    }
+    store: Any = stack.enter_context(sqlite.SqliteStore.from_conn_string(str(folder / "store.db"), index=index))
+    store.setup()
+    return LangGraphs(store)
+
+
 def keyed(
     items: Annotated[int, typer.Option(min=100, max=100_000, help="Items in each store.")] = 5_000,
     namespaces: Annotated[int, typer.Option(min=1, max=1_000, help="Namespaces that they lie in.")] = 10,
     calls: Annotated[int, typer.Option(min=10, max=10_000, help="Calls of each kind.")] = 200,
     batch_size: Annotated[int, typer.Option(min=1, max=1_000, help="Items of a batch.")] = 100,
+    adapter: Annotated[bool, typer.Option("--adapter", help="Through agentmem's store for LangGraph.")] = False,
     profile: Texts = Profile.DIALOGUE,
     embedder: Embedder = None,
     seed: Seed = 7,
@@ -133,9 +147,10 @@ def keyed(
     model = open_embedder(embedder, cache_size=0)
     model.embed_query("warm up")
     with tempfile.TemporaryDirectory(prefix="agentmem-keyed-") as folder, ExitStack() as stack:
-        stores: dict[str, Store] = {"agentmem": Ours(Path(folder) / "ours", model, stack)}
+        opened = through_adapter if adapter else Ours
+        stores: dict[str, Store] = {"agentmem": opened(Path(folder) / "ours", model, stack)}
         try:
-            stores["langgraph"] = Theirs(Path(folder) / "theirs", model, stack)
+            stores["langgraph"] = theirs(Path(folder) / "theirs", model, stack)
         except ImportError as exc:
             console.print(f"langgraph: not installed ({exc}); pip install langgraph-checkpoint-sqlite", markup=False)
         times = _Turns(stores, items, namespaces, batch_size, profile, seed)

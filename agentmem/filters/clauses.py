@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias, cast
 from agentmem.filters import folding
 from agentmem.filters.language import Compared, Contains, ContainsFolded, Exists, OneOf, Operand, StartsWith, Test
 from agentmem.filters.sql import Sql, bind, join, listed
-from agentmem.types.values import Json, Scalar, Time, time_text
+from agentmem.types.values import Json, Scalar, Time, text_fault, time_text
 
 Clause: TypeAlias = Callable[[Sql], Sql]
 """From an expression for a value to one that is 0 or 1: whether the value passes."""
@@ -53,6 +53,12 @@ def number(value: float) -> Sql:
     return join("json_extract(", bind(_dumps(value)), ", '$')")
 
 
+def words(operand: str) -> Sql:
+    """A text as a parameter."""
+    # The driver ends a text at its first NUL, and dies on half a character: SQLite's parser reads those.
+    return bind(operand) if text_fault(operand) is None else join("json_extract(", bind(json.dumps(operand)), ", '$')")
+
+
 def member(group: Sequence[Json], single: Sql) -> Clause:
     """Whether a value is one of several of its type; ``single`` is the first of them as a parameter."""
     if len(group) == 1:
@@ -66,7 +72,7 @@ def _true(_: Sql) -> Sql:
 
 def _ordered(operator: str, operand: str | float | Time) -> Clauses:
     if isinstance(operand, str):
-        clauses: dict[str, Clause] = {"text": _compare(operator, bind(operand))}
+        clauses: dict[str, Clause] = {"text": _compare(operator, words(operand))}
     elif isinstance(operand, date):
         clauses = {"text": _time_compared(operator, operand)}
     else:
@@ -77,7 +83,7 @@ def _ordered(operator: str, operand: str | float | Time) -> Clauses:
 def _contains(operand: Operand) -> Clauses:
     value: dict[str, Clause] = {}
     if isinstance(operand, str):
-        value["text"] = lambda text: join("instr(", text, ", ", bind(operand), ") > 0")
+        value["text"] = lambda text: join("instr(", text, ", ", words(operand), ") > 0")
     return Clauses(value, _one_of([operand]).element)
 
 
@@ -89,7 +95,7 @@ def _contains_folded(operand: str) -> Clauses:
 
 def starts_with(text: Sql, operand: str) -> Sql:
     """Whether a text begins with another."""
-    return join("substr(", text, ", 1, length(", bind(operand), ")) = ", bind(operand))
+    return join("substr(", text, ", 1, length(", words(operand), ")) = ", words(operand))
 
 
 def _one_of(values: Sequence[Operand]) -> Clauses:
@@ -104,7 +110,7 @@ def _one_of(values: Sequence[Operand]) -> Clauses:
             kinds.setdefault(_kind(value), []).append(value)
     for kind, group in kinds.items():
         if kind == "text":
-            clauses[kind] = member(group, bind(cast("str", group[0])))
+            clauses[kind] = member(group, words(cast("str", group[0])))
         elif kind == "number":
             clauses |= _numeric(member(group, number(cast("float", group[0]))))
         elif kind in ("object", "array"):
@@ -136,7 +142,7 @@ def _numeric(clause: Clause) -> dict[str, Clause]:
 
 
 def _dumps(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _compare(operator: str, operand: Sql) -> Clause:

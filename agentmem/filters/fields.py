@@ -7,34 +7,36 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from difflib import get_close_matches
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from agentmem.types.checks import check_instant, check_label, check_name
 from agentmem.types.clock import to_datetime
 from agentmem.types.enums import Layer
 from agentmem.types.errors import InvalidInputError, shown
+from agentmem.types.forms import FormName
 from agentmem.types.spelling import spellings
 from agentmem.types.values import Time
 
 RecordField: TypeAlias = Literal[
     "id", "user_id", "agent_id", "run_id", "role", "kind", "layer", "content", "importance", "rating", "version",
-    "pinned", "created_at", "updated_at", "occurred_at", "expires_at",
+    "pinned", "embedding", "created_at", "updated_at", "occurred_at", "expires_at",
 ]  # fmt: skip
-Holds: TypeAlias = Literal["id", "label", "layer", "text", "number", "bool", "time"]
+Holds: TypeAlias = Literal["id", "label", "layer", "form", "text", "number", "bool", "time"]
 """What a field holds. All but ``bool`` are text, numbers or times to an operator."""
 
 FIELDS: dict[RecordField, Holds] = {
     "id": "id", "user_id": "id", "agent_id": "id", "run_id": "id", "role": "label", "kind": "label", "layer": "layer",
     "content": "text", "importance": "number", "rating": "number", "version": "number", "pinned": "bool",
-    "created_at": "time", "updated_at": "time", "occurred_at": "time", "expires_at": "time",
+    "embedding": "form", "created_at": "time", "updated_at": "time", "occurred_at": "time", "expires_at": "time",
 }  # fmt: skip
-TEXTS = frozenset[Holds]({"id", "label", "layer", "text"})
+TEXTS = frozenset[Holds]({"id", "label", "layer", "form", "text"})
 ARGUMENTS = {
     "user_id": "user_id=", "agent_id": "agent_id=", "run_id": "run_id=", "kind": "kinds=", "layer": "layers=",
     "occurred_at": "since= and until=", "created_at": "since= and until=",
 }  # fmt: skip
 """What to give instead of a filter, where an argument does the same."""
-_LAYERS = [layer.value for layer in Layer]
+_NAMES: dict[Holds, list[str]] = {"layer": [layer.value for layer in Layer], "form": list(get_args(FormName))}
+"""What is held, where that is one of a few."""
 _EXAMPLES = {"number": "a number", "bool": "True or False", "time": "a datetime with a time zone, or a date"}
 
 
@@ -86,8 +88,9 @@ def _name(field: RecordField, holds: Holds, value: object) -> tuple[str, ...]:
         text = check_label(value, f"${field}")
     except InvalidInputError as exc:
         raise OperandError(f"cannot be met: {exc}") from exc
-    if holds == "layer" and text not in _LAYERS:
-        raise OperandError(f"cannot be met: {shown(text)} is not a layer; the layers are {', '.join(_LAYERS)}")
+    known = _NAMES.get(holds, [text])
+    if text not in known:
+        raise OperandError(f"cannot be met: {shown(text)} is not a {holds}; the {holds}s are {', '.join(known)}")
     return spellings(text)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
 from typing import Literal, NoReturn, TypeAlias, cast
+
+from typing_extensions import override
 
 from agentmem.filters import fields
 from agentmem.filters.fields import OperandError, RecordField
@@ -27,7 +30,7 @@ from agentmem.filters.language import (
 )
 from agentmem.filters.paths import InData, Path, in_data, paths_of
 from agentmem.types.errors import FilterError, shown
-from agentmem.types.values import MAX_DEPTH, Copier, Time, bare_text, text_fault
+from agentmem.types.values import MAX_DEPTH, MAX_INT, Copier, Time, as_number, bare_text, text_fault
 
 MAX_CONDITIONS = 500
 MAX_ITEMS = 1_000
@@ -48,8 +51,8 @@ def parse_filter(filters: Mapping[str, object] | None) -> Node | None:
     """What ``filters`` asks, or ``None`` where it asks nothing.
 
     Raises ``FilterError`` where the filter is malformed, names an unknown operator, holds a value that metadata cannot
-    hold, or is larger than the limits: 32 levels, 32 keys in a path, 500 conditions, 1,000 items in a ``$in``, 10,000
-    values in all list and dict operands.
+    hold (or data, of what is compared with that), or is larger than the limits: 32 levels, 32 keys in a path, 500
+    conditions, 1,000 items in a ``$in``, 10,000 values in all list and dict operands.
     """
     return None if filters is None else _Parser().filter(filters, "filters", negated=False, depth=1)
 
@@ -76,10 +79,12 @@ def _combined(kind: type[AllOf | AnyOf], nodes: Sequence[Node]) -> Node:
 
 
 class _Operands(Copier):
-    """Makes operands as metadata would hold them, and counts what is in the containers."""
+    """Makes operands as metadata would hold them, or data, and counts what is in the containers."""
 
     def __init__(self) -> None:
         self._values = 0
+        self.of_data = False
+        """Whether they are compared with data, which holds more: numbers of any size, any text."""
 
     def refuse(self, where: str, reason: str) -> NoReturn:
         raise FilterError(f"{_shorten(where)} {reason}")
@@ -98,6 +103,18 @@ class _Operands(Copier):
         if fault is not None:
             self.refuse(where, fault)
         return bare_text(key)
+
+    @override
+    def plain(self, value: object, where: str) -> object:
+        if self.of_data:
+            if isinstance(value, str):
+                return bare_text(value)
+            number = as_number(value)
+            if isinstance(number, float) and math.isinf(number):
+                return float(number)
+            if isinstance(number, int) and not isinstance(number, bool) and not -MAX_INT - 1 <= number <= MAX_INT:
+                return _as_float(number)
+        return super().plain(value, where)
 
     def operand(self, value: object, where: str) -> Operand:
         """A value to compare with; a time stays one."""
@@ -213,11 +230,14 @@ class _Parser:
             raise FilterError(f"filters has more than {MAX_CONDITIONS} conditions; use $in, or search in parts")
         if operator in _NEGATED:
             operator, negated = _NEGATED[operator], not negated
+        self._operands.of_data = isinstance(target, InData) and operator not in ("$prefix", "$icontains")
         test: Test
         if operator == "$exists":
             if not isinstance(operand, bool):
                 raise FilterError(f"{where}: $exists takes True or False, not {shown(operand)}")
             test, negated = Exists(), negated != (not operand)
+        elif operator in _ORDER and self._operands.of_data and _is_nan(operand):
+            test = OneOf(())
         elif operator in _ORDER:
             test = Compared(_ORDER[operator], self._ordered(target, operator, operand, where))
         elif operator == "$contains":
@@ -245,6 +265,8 @@ class _Parser:
         return Condition(target, test, negated)
 
     def _equal(self, target: Target, value: object, where: str) -> tuple[Operand, ...]:
+        if self._operands.of_data and _is_nan(value):
+            return ()
         operand = self._operands.operand(value, where)
         return self._stored(target, operand, where, whole=True) if isinstance(target, str) else (operand,)
 
@@ -284,6 +306,19 @@ class _Parser:
     def _check_depth(self, depth: int, where: str) -> None:
         if depth > MAX_DEPTH:
             raise FilterError(f"{_shorten(where)} is nested more than {MAX_DEPTH} deep; write it flatter")
+
+
+def _is_nan(value: object) -> bool:
+    number = as_number(value)
+    return isinstance(number, float) and math.isnan(number)
+
+
+def _as_float(number: int) -> float:
+    """The nearest float, as SQLite reads an integer beyond 63 bits."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 # ------------------------------------------------------------------------------------------------------- messages

@@ -15,6 +15,11 @@ from agentmem.types.clock import to_micros
 from agentmem.types.values import Time
 
 _NAMES = {"user_id": "user", "agent_id": "agent", "run_id": "run"}
+_FORM = (
+    "CASE WHEN r.vectors < 0 THEN 'given' WHEN r.vectors > 1 THEN 'texts' "
+    "WHEN r.vectors = 1 THEN 'content' ELSE 'none' END"
+)
+"""``types.forms.name_of`` of the column."""
 _DAY = timedelta(days=1) - timedelta(microseconds=1)
 
 
@@ -40,6 +45,8 @@ def field_passes(field: RecordField, test: Test) -> Sql:
 def field_value(field: RecordField) -> str:
     """The field's value as an expression: text, a number, a time in microseconds, or NULL."""
     # The scope's ids are stored as numbers; 0, which is in no table, is none.
+    if field == "embedding":
+        return _FORM
     named = _NAMES.get(field)
     return f"r.{field}" if named is None else f"(SELECT value FROM names WHERE n = r.{named})"
 

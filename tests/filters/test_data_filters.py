@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 from filter_oracle import matches
 from hypothesis import HealthCheck, given, settings
@@ -119,6 +121,69 @@ def test_what_sqlite_has_no_json_for(memory: Memory) -> None:
     assert found({"$data.nul": "a"}) == []
     assert found({"$data.text": "Infinity \\u0000"}) == ["big"]
     assert memory.get(key="odd").data["n\x00"] == 1  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("condition", "keys"),
+    [
+        ({"n": {"$lt": math.inf}}, "small low huge"),
+        ({"n": {"$gt": -math.inf}}, "small high huge"),
+        ({"n": {"$lte": math.inf}}, "small high low huge"),
+        ({"n": math.inf}, "high"),
+        ({"n": {"$in": [-math.inf, math.nan, 10]}}, "small low"),
+        ({"n": {"$lt": 10**100}}, "small low"),
+        ({"n": 10**100}, "huge"),
+        ({"n": {"$gte": 10**400}}, "high"),
+        ({"n": math.nan}, ""),
+        ({"n": {"$gt": math.nan}}, ""),
+        ({"n": {"$ne": math.nan}}, "small high low huge odd"),
+        ({"n": np.float64(math.inf)}, "high"),
+        ({"text": "a\x00b"}, "high"),
+        ({"text": {"$in": ["\ud800", "a\x00b"]}}, "high huge"),
+        ({"text": {"$contains": "\x00"}}, "high"),
+        ({"text": {"$gt": "a\x00a"}}, "high low huge"),
+        ({"list": [math.inf, 10**30, "a\x00"]}, "odd"),
+        ({"list": "a\x00"}, "odd"),
+    ],
+    ids=repr,
+)
+def test_data_is_compared_with_what_data_can_hold(memory: Memory, condition: dict[str, Any], keys: str) -> None:
+    memory.put("small", data={"n": 10, "text": "a"})
+    memory.put("high", data={"n": math.inf, "text": "a\x00b"})
+    memory.put("low", data={"n": -math.inf, "text": "aa"})
+    memory.put("huge", data={"n": 10**100, "text": "\ud800"})
+    memory.put("odd", data={"n": math.nan, "list": [math.inf, 10**30, "a\x00"]})
+
+    filters = {f"$data.{key}": operand for key, operand in condition.items()}
+    assert [record.key for record in memory.iterate(filters=filters, order="oldest")] == keys.split()
+
+
+@pytest.mark.parametrize(
+    ("filters", "words"),
+    [
+        ({"n": math.inf}, "is inf"),
+        ({"n": 2**63}, "beyond 63 bits"),
+        ({"$data.text": {"$prefix": "a\x00"}}, "NUL"),
+        ({"$data.text": {"$icontains": "\ud800"}}, "lone surrogate"),
+        ({"$data.list": [math.nan]}, "is nan"),
+        ({"$and": [{"$data.n": math.inf}, {"n": math.inf}]}, "is inf"),
+    ],
+    ids=repr,
+)
+def test_what_no_data_and_no_metadata_equals_is_refused(memory: Memory, filters: dict[str, Any], words: str) -> None:
+    with pytest.raises(FilterError, match=words):
+        memory.count(filters=filters)
+
+
+def test_the_form_of_the_embedding_is_a_field(memory: Memory) -> None:
+    memory.add("a cat")
+    memory.add("two cats", embed=["one cat", "another"])
+    memory.add("no cat", embed=False)
+    memory.put("state", data={"cats": 2})
+    memory.add("this cat", vector=[1.0] * memory.stats().dim)
+    found = {form: memory.count(filters={"$embedding": form}) for form in ("content", "texts", "given", "none")}
+    assert found == {"content": 1, "texts": 1, "given": 1, "none": 2}
+    assert memory.distinct("$embedding") == ["content", "given", "none", "texts"]
 
 
 @given(
