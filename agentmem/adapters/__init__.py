@@ -1,0 +1,1 @@
+"""Adapters: each gives one framework its memory, in one file, which alone imports that framework."""
