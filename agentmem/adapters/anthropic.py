@@ -23,7 +23,7 @@ from agentmem import ConflictError, Delete, InvalidInputError, MemoryRecord, Put
 from agentmem.adapters.clients import AnyMemory, Client
 from agentmem.adapters.versions import require
 
-require("anthropic", at_least="0.83", below="3", extra="anthropic")
+require("anthropic", at_least="0.86", below="3", extra="anthropic")
 
 from anthropic.lib.tools import BetaAbstractMemoryTool, BetaAsyncAbstractMemoryTool, ToolError  # noqa: E402
 
