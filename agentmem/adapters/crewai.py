@@ -26,7 +26,7 @@ from agentmem import MemoryRecord as Stored
 from agentmem.adapters.clients import AnyMemory, Client
 from agentmem.adapters.versions import require
 
-require("crewai", at_least="1.10.1", below="2", extra="crewai")
+require("crewai", at_least="1.14.7", below="2", extra="crewai")
 
 from crewai.memory.storage.backend import StorageBackend  # noqa: E402
 from crewai.memory.types import MemoryRecord, ScopeInfo  # noqa: E402
