@@ -39,8 +39,8 @@ _ATOMIC = 1_000
 """Deletes of one transaction."""
 _BATCH = 10_000
 """Records that are saved in one."""
-_LONGEST = 16_384
-"""Characters of a content that are kept as text."""
+_LONGEST = 262_144
+"""Characters of a content that are embedded and searched."""
 _UNFIT = re.compile(r"[\x00\ud800-\udfff]")
 _FIELDS = ("metadata", "scope", "categories", "importance", "source", "private", "content")
 """What the data says, metadata first, since filters see its beginning; times besides."""
@@ -69,8 +69,10 @@ class AgentMemStorage(StorageBackend):
         self._place: dict[str, Any] = {"user_id": user_id, "namespace": tuple(namespace)}
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """The vectors of texts by the store's model: the ``embedder`` for ``crewai.Memory``."""
-        return self._client.memory.embed(list(texts))
+        """The vectors of texts by the store's model: the ``embedder`` for ``crewai.Memory``; ``[]`` of a blank one."""
+        fit = [_text(text) for text in texts]
+        made = iter(self._client.memory.embed([text for text in fit if text is not None]))
+        return [[] if text is None else next(made) for text in fit]
 
     def close(self) -> None:
         """Close a store that was opened here, until it is used again; a client that was handed in stays open."""
@@ -263,11 +265,10 @@ def _advice() -> Generator[None]:
 def _item(record: MemoryRecord) -> dict[str, Any]:
     """A memory as an item of ``put_many``."""
     times = {"created_at": record.created_at.isoformat(), "last_accessed": record.last_accessed.isoformat()}
-    text = _UNFIT.sub("\ufffd", record.content[:_LONGEST])
     given = record.embedding if record.embedding is not None and any(record.embedding) else None
     return {
         "key": record.id,
-        "content": text if any(map(str.isalnum, text)) else None,
+        "content": _text(record.content),
         "data": {name: getattr(record, name) for name in _FIELDS} | times,
         "metadata": {
             "scope": _path(record.scope), "categories": record.categories, "source": record.source,
@@ -277,6 +278,12 @@ def _item(record: MemoryRecord) -> dict[str, Any]:
         "occurred_at": _aware(record.created_at),
         **({"embed": False} if given is None else {"vector": given}),
     }  # fmt: skip
+
+
+def _text(content: str) -> str | None:
+    """A content as far as a record can hold it; None where there is nothing to be seen in it."""
+    text = _UNFIT.sub("\ufffd", content[:_LONGEST])
+    return text if any(map(str.isprintable, "".join(text.split()))) else None
 
 
 def _record(stored: Stored, vectors: Any) -> MemoryRecord:

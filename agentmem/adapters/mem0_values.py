@@ -96,9 +96,9 @@ def payload_of(values: Payload, text: str) -> Payload:
 
 
 def text_of(payload: Payload) -> str | None:
-    """The text as far as a record can hold it; None where there is nothing in it to be found by."""
+    """The text as far as a record can hold it; None where there is nothing to be seen in it."""
     text = _UNFIT.sub("\ufffd", payload["data"][:_LONGEST])
-    return text if any(map(str.isalnum, text)) else None
+    return text if any(map(str.isprintable, "".join(text.split()))) else None
 
 
 def expiry_of(payload: Payload) -> Payload:

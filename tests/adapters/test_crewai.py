@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import run_page
 
 from agentmem import InvalidInputError, Memory, ScopeError
 
@@ -136,7 +137,12 @@ def test_vectors_of_another_length_say_what_to_do(open_memory: Open) -> None:
     for call in (lambda: storage.save([record(embedding=[1.0])]), lambda: storage.search([1.0])):
         with pytest.raises(InvalidInputError, match="embed as its embedder"):
             call()
-    assert [len(vector) for vector in storage.embed(["tea", "coffee"])] == [32, 32]
+    assert [len(vector) for vector in storage.embed(["tea", " \u200b", "a\x00b", "tea " * 1_300_000])] == [
+        32,
+        0,
+        32,
+        32,
+    ]
 
 
 def test_what_was_used_is_noted(open_memory: Open, clock: Any) -> None:
@@ -177,3 +183,10 @@ def test_a_path_is_opened_again_after_close(tmp_path: Path) -> None:
     storage = storage_factory(tmp_path / "store", namespace=NAMESPACE[:-1])(NAMESPACE[-1])
     assert ids(storage.list_records()) == ["a"]
     storage.close()
+
+
+def test_the_page(tmp_path: Path) -> None:
+    printed = run_page(
+        "crewai", tmp_path, HOME=str(tmp_path), CREWAI_DISABLE_TELEMETRY="true", OTEL_SDK_DISABLED="true"
+    )
+    assert "The release is on the first Monday of each month." in printed.splitlines()

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from conftest import HashEmbedder
+from pages import run_page
 
 import agentmem
 from agentmem import ALL, ScopeError
@@ -240,6 +241,10 @@ def test_a_path_is_closed_by_hand_or_by_the_garbage_collector(tmp_path: Path) ->
     gc.collect()
     with Memory(tmp_path / "store") as memory:
         assert texts(memory.get_all(filters={"user_id": "ana"})) == ["coffee", "tea"]
+
+
+def test_the_page(tmp_path: Path) -> None:
+    assert run_page("mem0", tmp_path).startswith("I am allergic to nuts. 0.")
 
 
 ADDING = """
