@@ -36,8 +36,8 @@ _NAMES = "/"
 """The key of the record whose version counts every change of names: no file's, since those have no leading slash."""
 _MAX_LINES = 999_999
 _WIDTH = len(str(_MAX_LINES))
-_MAX_FILES = 499
-"""Files that one rename moves, each by two of the 1,000 changes of a transaction."""
+_MOST = 999
+"""Changes of a transaction beside that of the names."""
 _ATTEMPTS = 60
 _PAUSE_S = 0.002
 
@@ -210,12 +210,14 @@ class _Files:
         path = _path(command.path)
         if not path:
             raise ToolError("Cannot delete the /memories directory itself")
-        names = self._names()
-        gone = self._at(path)
-        if not gone:
-            raise ToolError(f"The path {command.path} does not exist")
-        _check_number(gone, command.path)
-        self._client.memory.apply([names, *(Delete(key=key, **self._place) for key in gone)])
+        gone = deleted = list[str]()
+        while not deleted or len(gone) > _MOST:
+            names = self._names()
+            gone = self._at(path)
+            if not gone and not deleted:
+                raise ToolError(f"The path {command.path} does not exist")
+            deleted = gone[:_MOST]
+            self._client.memory.apply([names, *(Delete(key=key, **self._place) for key in deleted)])
         return f"Successfully deleted {command.path}"
 
     @_retried
@@ -232,7 +234,8 @@ class _Files:
         if new.startswith(f"{old}/"):
             raise ToolError(f"Cannot move {command.old_path} into itself")
         self._check_above(new)
-        _check_number(moved, command.old_path)
+        if 2 * len(moved) > _MOST:
+            raise ToolError(f"{command.old_path} has more than {_MOST // 2} files; rename what is in it part by part")
         changes: list[Any] = [names]
         for path in moved:
             if (record := self._read(path)) is None:
@@ -293,11 +296,6 @@ def _path(path: str) -> str:
     if resolved != _TOP and not resolved.startswith(f"{_TOP}/"):
         raise ToolError(f"Path {path} would escape /memories directory")
     return resolved[len(_TOP) + 1 :]
-
-
-def _check_number(paths: Sequence[str], named: str) -> None:
-    if len(paths) > _MAX_FILES:
-        raise ToolError(f"{named} has {len(paths):,} files, more than {_MAX_FILES}; do it directory by directory")
 
 
 def _listed(files: Sequence[_File], path: str) -> dict[str, int]:

@@ -24,6 +24,10 @@ def scope_id(value: Any, name: str) -> str | None:
     """An id as text, without blanks around it; None is none."""
     if value is None:
         return None
+    if value == "*" and name == "user_id":
+        raise InvalidInputError(
+            "user_id '*' is no user; for everybody's memories leave it out and name an agent or a run"
+        )
     text = str(value).strip()
     if not text or any(map(str.isspace, text)):
         fault = "contain whitespace" if text else "be empty or whitespace-only"
@@ -156,7 +160,7 @@ def where(filters: Mapping[str, Any] | None, show_expired: bool) -> tuple[Payloa
             "filters must contain at least one of: user_id, agent_id, run_id. Example: filters={'user_id': 'u1'}",
             field="filters",
         )
-    scope: Payload = {name: scope_id(value, name) for name, value in given.items() if value != "*"}
+    scope: Payload = {name: scope_id(value, name) for name, value in given.items() if name == "user_id" or value != "*"}
     scope["user_id"] = scope.get("user_id") or ALL
     conditions = [_filter(rest)]
     if not show_expired:

@@ -123,6 +123,21 @@ def test_a_file_is_no_directory(open_memory: Open) -> None:
     assert names(tool) == ["/memories", "/memories/a/", "/memories/a/b.txt"]
 
 
+def test_a_directory_of_many_files_is_deleted_and_not_renamed(open_memory: Open) -> None:
+    memory = open_memory()
+    tool = AgentMemTool(memory)
+    for number in range(2):
+        create(tool, f"/memories/many/{number}")
+    where = {"path": "many/x", "bytes": 1}
+    for start in (0, 700):
+        items = [{"key": f"many/x{n}", "metadata": where | {"path": f"many/x{n}"}} for n in range(start, start + 700)]
+        memory.put_many(items, namespace=NAMESPACE, kind="file", data="x")
+    with pytest.raises(ToolError, match="more than 499 files"):
+        call(tool, "rename", old_path="/memories/many", new_path="/memories/other")
+    assert call(tool, "delete", path="/memories/many") == "Successfully deleted /memories/many"
+    assert names(tool) == ["/memories"]
+
+
 def test_tenants_and_namespaces_share_nothing(open_memory: Open) -> None:
     memory = open_memory()
     tools = [

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import HashEmbedder
 from pages import run_page
 
 from agentmem import InvalidInputError, Memory, ScopeError
@@ -190,3 +194,42 @@ def test_the_page(tmp_path: Path) -> None:
         "crewai", tmp_path, HOME=str(tmp_path), CREWAI_DISABLE_TELEMETRY="true", OTEL_SDK_DISABLED="true"
     )
     assert "The release is on the first Monday of each month." in printed.splitlines()
+
+
+SAVING = """
+import sys
+import agentmem
+from agentmem.adapters.crewai import AgentMemStorage
+from conftest import HashEmbedder
+from crewai.memory.types import MemoryRecord
+
+store, name = sys.argv[1:]
+storage = AgentMemStorage(agentmem.Memory(store, embedder=HashEmbedder()))
+vector = storage.embed(["tea"])[0]
+print(name, flush=True)
+sys.stdin.readline()
+deleted = 0
+for number in range(10):
+    storage.save([MemoryRecord(id=f"{name}{number}", content="own", embedding=vector) for _ in range(2)])
+    storage.update(MemoryRecord(id="shared", content=f"{name}{number}", embedding=vector))
+    deleted += storage.delete(record_ids=[f"old{number}"])
+print(deleted)
+"""
+
+
+def test_three_processes_at_once(tmp_path: Path) -> None:
+    with Memory(tmp_path / "store", embedder=HashEmbedder()) as memory:
+        AgentMemStorage(memory).save([record(id=f"old{number}") for number in range(10)])
+    command, pipe = [sys.executable, "-c", SAVING, str(tmp_path / "store")], subprocess.PIPE
+    there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    running = [subprocess.Popen([*command, name], stdin=pipe, stdout=pipe, text=True, env=there) for name in "abc"]
+    for process in running:
+        assert process.stdout is not None
+        process.stdout.readline()  # it is ready
+    assert sum(int(process.communicate("go\n", timeout=120)[0]) for process in running) == 10
+    with Memory(tmp_path / "store", embedder=HashEmbedder()) as memory:
+        storage = AgentMemStorage(memory)
+        assert ids(storage.list_records()) == sorted(["shared", *(f"{name}{n}" for name in "abc" for n in range(10))])
+        shared = memory.get(key="shared", namespace=NAMESPACE)
+        assert shared is not None
+        assert shared.version == 30

@@ -83,7 +83,7 @@ def test_users_and_views_are_walls(open_memory: Open) -> None:
 
     hers = Memory(client.scoped(user_id="ana"))
     assert texts(hers.get_all(filters={"agent_id": "cook"})) == ["tea of ana"]
-    assert texts(hers.get_all(filters={"user_id": "*"})) == ["tea of ana"]
+    assert texts(hers.get_all(filters={"run_id": "*", "agent_id": "cook"})) == ["tea of ana"]
     with pytest.raises(ScopeError):
         hers.get_all(filters={"user_id": "rui"})
     with pytest.raises(ScopeError):
@@ -109,6 +109,19 @@ def test_filters_without_an_id_mean_nobody(open_memory: Open, filters: Any) -> N
         memory.search("tea", filters=filters)
     with pytest.raises(ValueError, match="at least one of"):
         memory.get_all(filters=filters)
+
+
+def test_a_star_is_no_user(open_memory: Open) -> None:
+    memory = Memory(open_memory())
+    added(memory, "tea", user_id="ana")
+    for call in (memory.get_all, lambda filters: memory.search("tea", filters=filters)):
+        with pytest.raises(ValueError, match="no user"):
+            call(filters={"user_id": "*"})
+    with pytest.raises(ValueError, match="no user"):
+        memory.delete_all(user_id="*")
+    with pytest.raises(ValueError, match="no user"):
+        memory.delete_all(user_id="*", agent_id="cook")
+    assert texts(memory.get_all(filters={"user_id": "ana"})) == ["tea"]
 
 
 def test_metadata_says_nothing_of_whose_it_is(open_memory: Open) -> None:
@@ -241,6 +254,40 @@ def test_a_path_is_closed_by_hand_or_by_the_garbage_collector(tmp_path: Path) ->
     gc.collect()
     with Memory(tmp_path / "store") as memory:
         assert texts(memory.get_all(filters={"user_id": "ana"})) == ["coffee", "tea"]
+
+
+CHANGING = """
+import sys
+import agentmem
+from agentmem.adapters.mem0 import Memory
+from conftest import HashEmbedder
+
+store, id, name = sys.argv[1:]
+memory = Memory(agentmem.Memory(store, embedder=HashEmbedder()))
+print(name, flush=True)
+sys.stdin.readline()
+for number in range(10):
+    memory.update(id, metadata={f"{name}{number}": number})
+    memory.add(f"{name}{number}", user_id="ana", infer=False)
+"""
+
+
+def test_three_processes_at_once(tmp_path: Path) -> None:
+    with agentmem.Memory(tmp_path / "store", embedder=HashEmbedder()) as client:
+        id = added(Memory(client), "tea", user_id="ana")
+    command, pipe = [sys.executable, "-c", CHANGING, str(tmp_path / "store"), id], subprocess.PIPE
+    there = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    running = [subprocess.Popen([*command, name], stdin=pipe, stdout=pipe, text=True, env=there) for name in "abc"]
+    for process in running:
+        assert process.stdout is not None
+        process.stdout.readline()  # it is ready
+    for process in running:
+        process.communicate("go\n", timeout=120)
+    names = {f"{name}{number}" for name in "abc" for number in range(10)}
+    with agentmem.Memory(tmp_path / "store", embedder=HashEmbedder()) as client:
+        held = Memory(client).get_all(filters={"user_id": "ana"}, top_k=100)["results"]
+    assert {each["memory"] for each in held} == {"tea", *names}
+    assert set(held[0]["metadata"]) == names
 
 
 def test_the_page(tmp_path: Path) -> None:
