@@ -19,7 +19,7 @@ def require(distribution: str, *, at_least: str, below: str, extra: str) -> None
         raise MissingExtraError(f"{distribution} is not installed; {command}") from exc
     if not _parts(at_least) <= _parts(found) < _parts(below):
         raise MissingExtraError(
-            f"{distribution} {found} is installed, and this adapter is for {at_least} up to below {below}; {command}"
+            f"{distribution} {found} is installed; this adapter is for {at_least} and later, below {below}: {command}"
         )
 
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
-from pages import run_page
 
 from agentmem import AsyncMemory, ConflictError, Memory
 
@@ -293,40 +289,3 @@ def test_three_processes_at_once(tmp_path: Path) -> None:
         directories = [name for name in names(tool) if name.startswith("/memories/d") and name.endswith("/")]
         assert len(directories) == 1
         assert len(names(tool, directories[0].rstrip("/"))) == 6
-
-
-class StubModel(BaseHTTPRequestHandler):
-    """The messages API with a model that creates one file, then says that it did."""
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        last = asked["messages"][-1]["content"]
-        if isinstance(last, str):
-            assert asked["tools"] == [{"type": "memory_20250818", "name": "memory"}]
-            command = {"command": "create", "path": "/memories/style.md", "file_text": "Short answers."}
-            content: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "memory", "input": command}
-        else:
-            content = {"type": "text", "text": last[0]["content"]}
-        answer = {
-            "id": "msg_1", "type": "message", "role": "assistant", "model": asked["model"], "content": [content],
-            "stop_reason": "tool_use" if content["type"] == "tool_use" else "end_turn", "stop_sequence": None,
-            "usage": {"input_tokens": 1, "output_tokens": 1},
-        }  # fmt: skip
-        body = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
-def test_the_page(tmp_path: Path) -> None:
-    with HTTPServer(("127.0.0.1", 0), StubModel) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
-        printed = run_page("anthropic", tmp_path, ANTHROPIC_BASE_URL=address, ANTHROPIC_API_KEY="x")
-        server.shutdown()
-    assert printed == "File created successfully at: /memories/style.md\nstyle.md Short answers.\n"

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from conftest import HashEmbedder
-from pages import run_page
 
 from agentmem import InvalidInputError, Memory, ScopeError
 
@@ -187,13 +186,6 @@ def test_a_path_is_opened_again_after_close(tmp_path: Path) -> None:
     storage = storage_factory(tmp_path / "store", namespace=NAMESPACE[:-1])(NAMESPACE[-1])
     assert ids(storage.list_records()) == ["a"]
     storage.close()
-
-
-def test_the_page(tmp_path: Path) -> None:
-    printed = run_page(
-        "crewai", tmp_path, HOME=str(tmp_path), CREWAI_DISABLE_TELEMETRY="true", OTEL_SDK_DISABLED="true"
-    )
-    assert "The release is on the first Monday of each month." in printed.splitlines()
 
 
 SAVING = """

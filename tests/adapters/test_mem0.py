@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 from conftest import HashEmbedder
-from pages import run_page
 
 import agentmem
 from agentmem import ALL, ScopeError
@@ -288,10 +287,6 @@ def test_three_processes_at_once(tmp_path: Path) -> None:
         held = Memory(client).get_all(filters={"user_id": "ana"}, top_k=100)["results"]
     assert {each["memory"] for each in held} == {"tea", *names}
     assert set(held[0]["metadata"]) == names
-
-
-def test_the_page(tmp_path: Path) -> None:
-    assert run_page("mem0", tmp_path).startswith("I am allergic to nuts. 0.")
 
 
 ADDING = """
