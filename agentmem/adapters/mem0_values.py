@@ -53,7 +53,7 @@ def check(more: Mapping[str, Any], call: str, top_k: Any, threshold: Any = None)
             "Use filters={'user_id': '...'} instead."
         )
     if more:
-        raise TypeError(f"{call}() has no argument {sorted(more)[0]!r}")
+        raise TypeError(f"{call}() has no argument {sorted(more)[0]!r}; top_k says how many, filters which ones")
     if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 0:
         raise InvalidInputError(f"Invalid top_k: {top_k}. Must be a non-negative integer.", field="top_k")
     if threshold is not None and not 0 <= threshold <= 1:
