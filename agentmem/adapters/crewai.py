@@ -10,7 +10,6 @@ content is there once more as text, as far as a record can hold it, so that ``Me
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ import anyio.to_thread
 from agentmem import Delete, InvalidInputError, Settings, Touch
 from agentmem import MemoryRecord as Stored
 from agentmem.adapters.clients import AnyMemory, Client
+from agentmem.adapters.fitting import fitting
 from agentmem.adapters.versions import require
 
 require("crewai", at_least="1.14.7", below="2", extra="crewai")
@@ -39,9 +39,6 @@ _ATOMIC = 1_000
 """Deletes of one transaction."""
 _BATCH = 10_000
 """Records that are saved in one."""
-_LONGEST = 262_144
-"""Characters of a content that are embedded and searched."""
-_UNFIT = re.compile(r"[\x00\ud800-\udfff]")
 _FIELDS = ("metadata", "scope", "categories", "importance", "source", "private", "content")
 """What the data says, metadata first, since filters see its beginning; times besides."""
 
@@ -70,7 +67,7 @@ class AgentMemStorage(StorageBackend):
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """The vectors of texts by the store's model: the ``embedder`` for ``crewai.Memory``; ``[]`` of a blank one."""
-        fit = [_text(text) for text in texts]
+        fit = [fitting(text) for text in texts]
         made = iter(self._client.memory.embed([text for text in fit if text is not None]))
         return [[] if text is None else next(made) for text in fit]
 
@@ -268,7 +265,7 @@ def _item(record: MemoryRecord) -> dict[str, Any]:
     given = record.embedding if record.embedding is not None and any(record.embedding) else None
     return {
         "key": record.id,
-        "content": _text(record.content),
+        "content": fitting(record.content),
         "data": {name: getattr(record, name) for name in _FIELDS} | times,
         "metadata": {
             "scope": _path(record.scope), "categories": record.categories, "source": record.source,
@@ -278,12 +275,6 @@ def _item(record: MemoryRecord) -> dict[str, Any]:
         "occurred_at": _aware(record.created_at),
         **({"embed": False} if given is None else {"vector": given}),
     }  # fmt: skip
-
-
-def _text(content: str) -> str | None:
-    """A content as far as a record can hold it; None where there is nothing to be seen in it."""
-    text = _UNFIT.sub("\ufffd", content[:_LONGEST])
-    return text if any(map(str.isprintable, "".join(text.split()))) else None
 
 
 def _record(stored: Stored, vectors: Any) -> MemoryRecord:

@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from agentmem import ALL, ConflictError, InvalidInputError, MemoryRecord, NotFoundError, ScopeError, Settings
 from agentmem.adapters.clients import AnyMemory, Client
+from agentmem.adapters.fitting import fitting
 from agentmem.adapters.mem0_values import (
     IDS,
     Payload,
@@ -28,7 +29,6 @@ from agentmem.adapters.mem0_values import (
     payload_of,
     scope_id,
     shown,
-    text_of,
     where,
 )
 
@@ -124,7 +124,12 @@ class Memory:
                 stacklevel=2,
             )
         items = [
-            {"content": text_of(payload), "role": payload["role"], "data": payload, "metadata": expiry_of(payload)}
+            {
+                "content": fitting(payload["data"]),
+                "role": payload["role"],
+                "data": payload,
+                "metadata": expiry_of(payload),
+            }
             for payload in payloads
         ]
         made = self._client.memory.add_many(items, layer="assets", dedupe=False, namespace=self._namespace, **ids)
@@ -213,7 +218,7 @@ class Memory:
             )
             try:
                 self._client.memory.update(
-                    record.id, content=text_of(payload), data=payload, metadata=expiry_of(payload), merge=False,
+                    record.id, content=fitting(payload["data"]), data=payload, metadata=expiry_of(payload), merge=False,
                     if_version=record.version,
                 )  # fmt: skip
             except ConflictError:  # somebody else changed it meanwhile: once more, of what it is now

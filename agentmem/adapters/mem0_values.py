@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from hashlib import md5
@@ -15,9 +14,6 @@ IDS = ("user_id", "agent_id", "run_id")
 _PROMOTED = (*IDS, "actor_id", "role", "attributed_to", "expiration_date")
 _CORE = {"data", "hash", "created_at", "updated_at", "id", "text_lemmatized", *_PROMOTED}
 _OPERATORS = {"eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "contains", "icontains"}
-_LONGEST = 262_144
-"""Characters of a text that are embedded and searched."""
-_UNFIT = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def scope_id(value: Any, name: str) -> str | None:
@@ -97,12 +93,6 @@ def payload_of(values: Payload, text: str) -> Payload:
     updated = now if "data" in values else created
     digest = md5(text.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
     return {**rest, "hash": digest, "created_at": created, "updated_at": updated, "data": text}
-
-
-def text_of(payload: Payload) -> str | None:
-    """The text as far as a record can hold it; None where there is nothing to be seen in it."""
-    text = _UNFIT.sub("\ufffd", payload["data"][:_LONGEST])
-    return text if any(map(str.isprintable, "".join(text.split()))) else None
 
 
 def expiry_of(payload: Payload) -> Payload:
