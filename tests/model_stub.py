@@ -1,15 +1,13 @@
-"""A stub of a model's server, for the pages and tests of adapters that speak to one."""
+"""A stub of a model's server, for the pages of adapters that speak to one."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from importlib.util import find_spec
 from threading import Thread
 from typing import Any
-
-import pytest
 
 
 class StubModel(BaseHTTPRequestHandler):
@@ -40,16 +38,12 @@ class StubModel(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture(scope="session", autouse=True)
-def stub_model() -> Iterator[None]:
-    """Where anthropic is installed, its client finds the stub, in processes that are started from here, too."""
-    if not find_spec("anthropic"):
-        yield
-        return
-    with HTTPServer(("127.0.0.1", 0), StubModel) as server, pytest.MonkeyPatch.context() as patch:
-        Thread(target=server.serve_forever, daemon=True).start()
-        patch.setenv("ANTHROPIC_BASE_URL", f"http://127.0.0.1:{server.server_port}")
-        patch.setenv("ANTHROPIC_API_KEY", "stub")
-        patch.setenv("CREWAI_DISABLE_TELEMETRY", "true")
-        yield
+@contextmanager
+def model_stub() -> Generator[dict[str, str]]:
+    """Serves the stub; gives the environment in which the client of anthropic finds it."""
+    with HTTPServer(("127.0.0.1", 0), StubModel) as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{server.server_port}", "ANTHROPIC_API_KEY": "stub"}
         server.shutdown()
+        thread.join()
