@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import numpy as np
 import pytest
+from model_stub import model_stub
 
 from agentmem import Memory
 
@@ -53,6 +55,18 @@ class HashEmbedder:
         digests = (blake2b(word.encode(), digest_size=2 * self.dim).digest() for word in words)
         total = sum(np.frombuffer(digest, np.int16).astype(np.float64) for digest in digests)
         return (total / np.linalg.norm(total)).astype(np.float32)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_real_model() -> Iterator[None]:
+    """Where anthropic is installed, its client finds a stub, in processes that are started from here, too."""
+    if not find_spec("anthropic"):
+        yield
+        return
+    with model_stub() as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture

@@ -774,6 +774,11 @@ class AsyncMemory:
         """See ``Memory.vectors``."""
         return await self._run(self._blocking.vectors, ids)
 
+    async def embed(self, texts: Sequence[str], *, query: bool = False) -> list[list[float]]:
+        """See ``Memory.embed``."""
+        await self._open()
+        return await _on(self._border.handle.engine().searches, partial(self._blocking.embed, texts, query=query))
+
     async def history(self, id: Id) -> list[HistoryEvent]:
         """See ``Memory.history``."""
         return await self._run(self._blocking.history, id)

@@ -49,6 +49,25 @@ def check_content(value: object, settings: Settings, field: str = "content") -> 
     return text
 
 
+def check_contents(value: object, settings: Settings) -> list[str]:
+    """A list of up to 10,000 texts; a bad one raises with its position."""
+    kind = type(value).__name__
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
+        raise InvalidInputError(f"embed takes a list of texts, not {kind}; write [text] for one", field="texts")
+    texts = cast("Sequence[object]", value)
+    if len(texts) > MAX_BATCH:
+        raise InvalidInputError(
+            f"embed takes at most {MAX_BATCH:,} texts at once, got {len(texts):,}; give them in parts", field="texts"
+        )
+    checked = list[str]()
+    for index, text in enumerate(texts):
+        try:
+            checked.append(check_content(text, settings))
+        except InvalidInputError as exc:
+            raise InvalidInputError(f"texts[{index}]: {exc}", field="texts", index=index) from exc
+    return checked
+
+
 def is_nothing(content: object) -> bool:
     """Whether a content says that there is none."""
     return content is None or (isinstance(content, str) and not content)

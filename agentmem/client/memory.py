@@ -21,6 +21,7 @@ from agentmem.client.border import ITERATED, Border
 from agentmem.client.checks import (
     check_batch,
     check_chunk,
+    check_contents,
     check_flag,
     check_given,
     check_id,
@@ -994,6 +995,18 @@ class Memory:
         """
         wanted = check_ids(ids, "vectors", "write [id] for one")
         return operations.read.vectors(self.handle.engine(), wanted, self._border.bound)
+
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> list[list[float]]:
+        """The embeddings of up to 10,000 texts by the store's model, a list of its numbers for each.
+
+        They have the length one, and are what an ``add`` of each text would store or, with ``query``, what a search
+        would compare with; some models make a difference. For those who embed by themselves and give the vectors back
+        (``vector=``), as frameworks do. Nothing is stored.
+
+        Raises ``InvalidInputError`` with the position of what is no text as ``.index``, ``EmbeddingError``.
+        """
+        asked, engine = check_flag(query, "query"), self.handle.engine()
+        return operations.read.embed(engine, check_contents(texts, engine.settings), query=asked)
 
     def history(self, id: Id) -> list[HistoryEvent]:
         """Every change of a record, oldest first, also of one that was deleted.

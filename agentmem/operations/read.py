@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from agentmem.embedding.batcher import embed_documents, embed_query
 from agentmem.engine.engine import Engine
 from agentmem.stores import erasure
 from agentmem.stores.rows import Stored, not_found, restorable, visible
@@ -114,6 +115,15 @@ def vectors(engine: Engine, ids: Sequence[str], scope: Scope | None) -> list[Vec
         else:
             result.append(None)
     return result
+
+
+def embed(engine: Engine, texts: Sequence[str], *, query: bool) -> list[list[float]]:
+    """The embeddings of texts by the store's model, of documents or of queries, each of length one."""
+    engine.check_model()
+    embedder = engine.embedder
+    if query:
+        return [embed_query(embedder, text).tolist() for text in texts]
+    return [np.frombuffer(made, np.float32).tolist() for made in embed_documents(embedder, texts)]
 
 
 def _readable(data: dict[str, Any]) -> dict[str, Any]:

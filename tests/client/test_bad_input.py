@@ -684,7 +684,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "delete": {"id": "none"}, "delete_many": {"ids": ["none"]}, "delete_all": {"user_id": "zoe"},
     "erase": {"id": "none"}, "erase_all": {"user_id": "zoe"}, "erasures": {"user_id": "zoe"}, "history": {"id": "tea"},
     "restore": {"id": "tea"},
-    "vectors": {"ids": ["tea"]},
+    "vectors": {"ids": ["tea"]}, "embed": {"texts": ["x"]},
     "feedback": {"id": "tea", "rating": 3}, "scoped": {"user_id": "ada"}, "userless": {}, "pop": {"run_id": "r"},
     "touch": {"ids": ["tea"]}, "events": {}, "apply": {"changes": []},
 }  # fmt: skip

@@ -30,7 +30,7 @@ Open = Callable[..., Memory]
 INSIDE = {"fields", "check_one", "check_many", "handle"}
 CALLS: dict[str, dict[str, Any]] = {
     "add": {"item": "x"}, "add_many": {"items": ["x"]}, "add_stream": {"items": ["x"]},
-    "vectors": {"ids": ["a"]},
+    "vectors": {"ids": ["a"]}, "embed": {"texts": ["x"]},
     "put": {"key": "k", "content": "x"}, "put_many": {"items": [{"key": "k", "content": "x"}]},
     "search": {"query": "x"},
     "context": {"query": "x", "max_tokens": 9}, "recent": {"run_id": "r"}, "get": {"id": "x"}, "page": {},
