@@ -17,7 +17,7 @@ from typing_extensions import override
 from agentmem import AsyncMemory, Delete, InvalidInputError, Memory, Put, Settings
 from agentmem.adapters.embeddings import embedder_of
 from agentmem.adapters.steps import Steps, arun, run
-from agentmem.adapters.texts import embeddable
+from agentmem.adapters.texts import BLANK_LETTERS, embeddable
 from agentmem.adapters.versions import require
 
 require("langgraph-checkpoint", at_least="4.3.0", below="5", extra="langgraph")
@@ -47,8 +47,7 @@ _ATOMIC = 1_000
 """Changes of one transaction."""
 _PAGE = 10_000
 _NO_KEY = re.compile(r"[\x00-\x1f'\"\\]")
-_UNSEEN = frozenset("%\u115f\u1160\u2800\u3164\uffa0")
-"""With the per cent sign, letters of nothing but space, which count as printable."""
+_ESCAPED = BLANK_LETTERS | {"%"}
 
 Listing: TypeAlias = Steps[list[Any]]
 
@@ -292,7 +291,7 @@ def _matches(condition: MatchCondition, name: tuple[str, ...]) -> bool:
 
 def _escaped(label: str) -> str:
     """A label as a name, which says what can be seen: what cannot, and per cent signs, as in a URL."""
-    plain = label.isprintable() and label == label.strip() == normalize("NFC", label) and not _UNSEEN & set(label)
+    plain = label.isprintable() and label == label.strip() == normalize("NFC", label) and not _ESCAPED & set(label)
     return label if plain else quote(label, safe="", errors="surrogatepass")
 
 
