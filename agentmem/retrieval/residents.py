@@ -23,7 +23,7 @@ from typing_extensions import override
 from agentmem.indexes.feed import follow
 from agentmem.retrieval.arena import Arena
 from agentmem.retrieval.building import Builder, Building
-from agentmem.retrieval.largearena import LargeArena, NotOneVectorError
+from agentmem.retrieval.largearena import LargeArena
 from agentmem.retrieval.walls import Wall, walls_of
 from agentmem.stores.records import Records
 from agentmem.types.errors import NotFoundError
@@ -318,10 +318,6 @@ class Residents(FeedCopy):
             if resident.arena is not None:
                 self._apply(resident.arena, dirty)
                 self._keep_in_shape(wall, resident, resident.arena, seq)
-        except NotOneVectorError:
-            resident.arena = None
-            if self._builder is not None:
-                self._builder.refuse(wall)
         except BaseException:
             resident.arena = None  # changes are missing, or half made
             raise
@@ -353,7 +349,7 @@ class Residents(FeedCopy):
         elif self._builder is not None:
             if unclean:
                 arena.scrub()
-            if len(arena) <= self._limit // 2:
+            if arena.size <= self._limit // 2:
                 resident.arena, resident.too_large = self._load(wall), False
             elif arena.wasteful:
                 self._build(wall, resident)

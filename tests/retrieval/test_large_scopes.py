@@ -228,19 +228,6 @@ def test_what_changes_is_seen_by_the_very_next_search(open_memory: Open, engine:
     assert memory.verify().ok
 
 
-@pytest.mark.parametrize("embed", [["a zeppelin", "a windmill"], False])
-def test_records_of_several_vectors_or_none_stay_on_the_disk(open_memory: Open, embed: Any) -> None:
-    memory = open_memory(settings=coded(large_engine="int8"))
-    memory.add_many(texts(150), user_id="ana", dedupe=False)
-    assert engines(memory.search("harbour", user_id="ana", explain=True)) == ("codes",)
-    id = memory.add("a story of an airship", user_id="ana", embed=embed).id
-    for _ in range(2):
-        hits = memory.search("a windmill" if embed else "airship", user_id="ana", limit=1, explain=True)
-        assert hits[0].id == id
-        assert "codes" not in engines(hits)
-    assert memory.verify().ok
-
-
 def test_misspelled_and_similar_words_are_found(open_memory: Open, engine: str) -> None:
     memory = open_memory(settings=coded(large_engine=engine))
     filled(memory, 300)
@@ -309,6 +296,24 @@ def test_what_would_take_too_much_memory_stays_on_the_disk(
     filled(memory, 300)
     for _ in range(3):
         assert "codes" not in engines(memory.search("harbour", user_id="ana", explain=True))
+    assert sum("large_budget_mb = 1" in record.message for record in caplog.records) == 1
+
+
+def test_memories_of_many_vectors_that_would_take_too_much_stay_on_the_disk(
+    open_memory: Open, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "MB", 200_000)
+    monkeypatch.setattr(building, "SAMPLE", 50)
+    memory = open_memory(settings=coded(large_engine="int8", large_budget_mb=1))
+    memory.add_many(texts(250), user_id="ana", dedupe=False)
+    assert engines(memory.search("harbour", user_id="ana", explain=True)) == ("codes",)
+    for n in range(5):
+        memory.add(f"a story {n}", user_id="ben", embed=[f"a zeppelin {n} {part}" for part in range(250)])
+    memory.add_many(texts(200), user_id="ben", dedupe=False)
+    for _ in range(2):
+        hits = memory.search("zeppelin 3", user_id="ben", explain=True)
+        assert hits[0].content == "a story 3"
+        assert "codes" not in engines(hits)
     assert sum("large_budget_mb = 1" in record.message for record in caplog.records) == 1
 
 
@@ -388,6 +393,29 @@ def test_the_next_process_goes_on_with_what_was_kept(
     assert seen == [False, True]
 
 
+def test_what_has_several_vectors_or_none_is_read_again_by_the_next_process(
+    open_memory: Open, store: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        filled(memory, 300)
+        for n in range(12):
+            embed = [f"a zeppelin {n}", f"a windmill {n}"] if n % 2 else False
+            memory.add(f"a story {n}", id=f"story-{n:02}", user_id="ana", run_id="monday", embed=embed)
+        memory.delete("story-09")
+        memory.update("story-07", embed=True)
+        found = search_all(memory)
+        wait_until_kept(store)
+    seen = from_scratch(monkeypatch)
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        assert search_all(memory) == found
+        assert memory.search("a windmill 5", user_id="ana", mode="vector")[0].id == "story-05"
+        bare = memory.search("story", user_id="ana", mode="vector", limit=1_000)
+        assert {hit.id for hit in bare if hit.id.startswith("story")} == {f"story-{n:02}" for n in (1, 3, 5, 7, 11)}
+        assert memory.search("story 4", user_id="ana", mode="keyword")[0].id == "story-04"
+        assert memory.verify().ok
+    assert seen == [False]
+
+
 @pytest.mark.parametrize("damage", ["cut", "one byte", "beginning", "emptied", "a folder", "another format"])
 def test_damaged_files_are_made_anew(
     built: Path, open_memory: Open, engine: str, monkeypatch: pytest.MonkeyPatch, damage: str
@@ -402,7 +430,7 @@ def test_damaged_files_are_made_anew(
             "one byte": data[: -len(data) // 3] + bytes([data[-len(data) // 3] ^ 1]) + data[-len(data) // 3 + 1 :],
             "beginning": data[:30] + b"\xff" * 20 + data[50:],
             "emptied": b"",
-            "another format": data.replace(b'"format": 1', b'"format": 0'),
+            "another format": data.replace(b'"format": 2', b'"format": 1'),
         }[damage]
         built.write_bytes(changed)
     seen = from_scratch(monkeypatch)
