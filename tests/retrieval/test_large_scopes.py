@@ -416,6 +416,20 @@ def test_what_has_several_vectors_or_none_is_read_again_by_the_next_process(
     assert seen == [False]
 
 
+def test_what_lies_in_a_namespace_does_not_come_out_of_it_with_what_was_kept(
+    built: Path, open_memory: Open, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built.unlink()
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        memory.search("harbour", user_id=ALL)
+        wait_until_kept(built.parent.parent)
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        memory.add("a zeppelin", user_id="ana", namespace=("notes",))
+        assert not memory.search("zeppelin", user_id=ALL, mode="keyword")
+        assert memory.stats().large["records"] == 420
+        assert memory.verify().ok
+
+
 @pytest.mark.parametrize("damage", ["cut", "one byte", "beginning", "emptied", "a folder", "another format"])
 def test_damaged_files_are_made_anew(
     built: Path, open_memory: Open, engine: str, monkeypatch: pytest.MonkeyPatch, damage: str
