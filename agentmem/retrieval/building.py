@@ -28,13 +28,13 @@ _REST = 9.0
 """Beside writers a build gets a tenth of the time: it takes the interpreter's lock from them."""
 _RECORD_BYTES = 250
 """About what a record takes beside its code: columns, links, the places of some twenty words."""
-_AGAIN = 60.0
+AGAIN = 60.0
 """Seconds after which what could not be built is tried again, and after which what has changed may be kept again."""
 _LONG = 3_600.0
 """The same where that took long to find out."""
 _LAST_WAIT = 0.8
 """Seconds that closing waits for the build at hand."""
-_CHANGES, _SHARE = 2_000, 0.02
+CHANGES, _SHARE = 2_000, 0.02
 """Changes, and which part of all records, that make it worth while to keep an arena once more."""
 MB = 1_048_576
 
@@ -113,7 +113,7 @@ class Builder:
         where, params = key.where()
         expected = self._records.count(where, params, self.budget // self._needed(1) + 1)
         if self._needed(expected) > self.budget:
-            self._refuse(wall, expected - 1, _AGAIN)
+            self._refuse(wall, expected - 1, AGAIN)
             return None
         building = Building(self._wait)
         self._begun = [each for each in self._begun if not each.done] + [building]
@@ -123,7 +123,7 @@ class Builder:
     def keep(self, wall: Wall, arena: LargeArena, seq: int) -> None:
         """Keep the arena for the next start if much has changed since; it has everything up to the event ``seq``."""
         slots, at = self._kept.get(wall, (0, 0.0))
-        if arena.slots - slots > max(_CHANGES, _SHARE * slots) and time.monotonic() - at > _AGAIN:
+        if arena.slots - slots > max(CHANGES, _SHARE * slots) and time.monotonic() - at > AGAIN:
             self._save(wall, arena, seq)
 
     def _needed(self, records: int, further: int = 0) -> int:
@@ -163,7 +163,7 @@ class Builder:
         except (ClosedError, ModelMismatchError, StoreGoneError):
             return None
         except Exception:
-            self._refused[wall] = time.monotonic() + _AGAIN
+            self._refused[wall] = time.monotonic() + AGAIN
             log.warning("the arena of a large scope could not be built; it is searched on the disk", exc_info=True)
             return None
 

@@ -471,6 +471,26 @@ def test_what_is_of_other_rules_is_made_anew(
     assert seen[-1] is True
 
 
+def test_what_is_of_another_model_is_made_anew(
+    built: Path, open_memory: Open, embedder: HashEmbedder, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reversed(HashEmbedder):
+        name = "reversed-words-32"
+
+        def embed_query(self, text: str) -> Any:
+            return super().embed_query(text)[::-1].copy()
+
+    with open_memory() as memory:
+        memory.reembed(Reversed())
+    before, seen = built.read_bytes() if built.exists() else None, from_scratch(monkeypatch)
+    with open_memory(settings=coded(large_engine=engine), embedder=Reversed()) as memory:
+        search_all(memory)
+        assert memory.search("old harbour", user_id="ana", mode="vector")[0].similarity > 0.5
+        assert seen == [True]
+        assert memory.verify().ok
+        wait_until_kept(built.parent.parent, before)
+
+
 def test_what_is_of_another_history_is_made_anew(
     open_memory: Open, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -516,8 +536,8 @@ def test_nothing_is_kept_of_what_was_erased(open_memory: Open, store: Path, engi
 def test_what_another_process_erased_is_not_kept_by_this_one(
     open_memory: Open, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(building, "_AGAIN", -1.0)
-    monkeypatch.setattr(building, "_CHANGES", 0)
+    monkeypatch.setattr(building, "AGAIN", -1.0)
+    monkeypatch.setattr(building, "CHANGES", 0)
     memory = open_memory(settings=coded(large_engine="int8"))
     memory.add_many([f"a lantern {n}" for n in range(150)], user_id="ana", dedupe=False)
     unheard = memory.add("an unheard of zeppelin", user_id="ana").id
