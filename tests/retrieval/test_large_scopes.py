@@ -18,12 +18,13 @@ from contracts.feed_copy import IDLE, FeedCopyContract
 
 from agentmem import ALL, Memory, SearchResults, Settings
 from agentmem.engine.engine import Engine
-from agentmem.retrieval import building, largearena, masks
+from agentmem.retrieval import building, columns, largearena, masks
 from agentmem.retrieval.postings import lasting
 from agentmem.retrieval.residents import Residents
 from agentmem.retrieval.walls import EVERYBODY
 from agentmem.stores import arrayfile
 from agentmem.stores.folder import ARENAS
+from agentmem.types.promise import Promise, keep
 
 Open = Callable[..., Memory]
 QUIET = {"lifecycle": {"sweep_interval_s": 0}, "query_cache_size": 0}
@@ -148,19 +149,26 @@ def test_as_many_hits_as_there_are_under_every_filter(open_memory: Open, engine:
         assert len(hits) == min(limit, len(wanted))
 
 
-@pytest.mark.parametrize("texts_kept", [50_000, 30])
+def at_once(call: Callable[[], Any]) -> Promise[Any]:
+    promise = Promise[Any]()
+    keep(promise, call)
+    return promise
+
+
+@pytest.mark.parametrize("classes", [20_000, 12])
 @pytest.mark.parametrize("dense", [True, False])
 def test_filters_are_the_same_however_they_are_tested(
     tmp_path: Path,
     clock: FakeClock,
     embedder: HashEmbedder,
     monkeypatch: pytest.MonkeyPatch,
-    texts_kept: int,
+    classes: int,
     dense: bool,
 ) -> None:
-    """On each record, on a part of the table, on texts that were interned, on what was added since."""
+    """On each record, on a part of the table, on classes of values, on what was added since."""
     monkeypatch.setattr(masks, "_FEW", 20)
-    monkeypatch.setattr(masks, "_MOST_TEXTS", texts_kept)
+    monkeypatch.setattr(columns, "MOST_CLASSES", classes)
+    monkeypatch.setattr(masks, "promised", at_once)
     monkeypatch.setattr(masks, "_DENSE", 4 if dense else 0.5)
     monkeypatch.setattr(masks, "WINDOW", 37)
     stores = [
