@@ -274,9 +274,13 @@ class Residents(FeedCopy):
         return self._usage(large=False)
 
     def usage_of_large(self) -> dict[str, int]:
-        """The same of arenas of codes, and how many are being built."""
+        """The same of arenas of codes, the bytes that they may take, and how many are being built."""
         building = [resident.building for resident in self._every()]
-        return {**self._usage(large=True), "building": sum(one is not None and not one.done for one in building)}
+        return {
+            **self._usage(large=True),
+            "budget": 0 if self._builder is None else self._builder.budget,
+            "building": sum(one is not None and not one.done for one in building),
+        }
 
     def _usage(self, *, large: bool) -> dict[str, int]:
         arenas = [

@@ -264,6 +264,7 @@ def test_a_scope_that_grows_goes_on_being_exact_until_its_codes_are_there(
     assert set(seen) == {("arena",), ("codes",)}
     usage = memory.stats().large
     assert (usage["arenas"], usage["building"]) == (1, 0)
+    assert usage["bytes"] <= usage["budget"] == Settings().performance.large_budget_mb * 1_048_576
     assert usage["records"] == 180 + len(seen)
     for record in memory.page(user_id="ana", limit=1_000).records[:-20]:
         memory.delete(record.id)
