@@ -32,7 +32,7 @@ from stress.store import progress
 from stress.victim import RUN, HashedWords, Task, other_dim, settings_of, text_of
 
 SMALL, LARGE = 200, 50_000
-"""Arena limits: with the small one LanceDB and the keyword index serve nearly every search."""
+"""Arena limits: with the small one codes serve nearly every search, or LanceDB and the keyword index."""
 GROWTH = 15_000
 """Records added to a store by its trials before the next trial begins with a fresh one."""
 _MISSES = 3
@@ -89,10 +89,10 @@ class Store:
         return len(self.after.records) - self.preloaded > GROWTH
 
     @contextmanager
-    def opened(self, arena_limit: int) -> Iterator[Memory]:
+    def opened(self, arena_limit: int, engine: str = "auto") -> Iterator[Memory]:
         """A client with the model that the store has now: the child may have moved it to the other one."""
         for dim in (self.dim, other_dim(self.dim)):
-            memory = Memory(self.path, settings=settings_of(arena_limit), embedder=HashedWords(dim))
+            memory = Memory(self.path, settings=settings_of(arena_limit, engine), embedder=HashedWords(dim))
             try:
                 memory.warm_up()
             except ModelMismatchError:
@@ -172,7 +172,7 @@ def _preload(folder: Path, records: int) -> tuple[Path | None, dict[str, Known]]
 
 def trial(store: Store, point: str | None, duration: float, pick: random.Random, tally: Tally) -> bool:
     """Kill a child and look at what it left; whether it died where it was meant to."""
-    needs = POINTS[point].needs if point else pick.choice(["", "", "compact", "sweep", "leave"])
+    needs = POINTS[point].needs if point else pick.choice(["", "", "compact", "sweep", "leave", "codes"])
     store.after.found = found = Found()
     store.after.touched = set()
     store.trial += 1
@@ -183,7 +183,8 @@ def trial(store: Store, point: str | None, duration: float, pick: random.Random,
         path=str(store.path),
         trial=store.trial,
         seed=pick.randrange(RUN),
-        arena_limit=SMALL if needs == "keywords" else pick.choice([SMALL, LARGE]),
+        arena_limit=SMALL if needs in ("keywords", "codes") else pick.choice([SMALL, LARGE]),
+        engine={"keywords": "lancedb", "codes": "auto"}.get(needs) or pick.choice(["auto", "lancedb"]),
         dim=store.dim,
         also=needs,
         point=point,
@@ -193,7 +194,7 @@ def trial(store: Store, point: str | None, duration: float, pick: random.Random,
     reached = _run(task, store.after, pick, duration)
     tally.unreached += not reached
     begun = time.perf_counter()
-    with store.opened(task.arena_limit) as memory:
+    with store.opened(task.arena_limit, task.engine) as memory:
         some = next((one for one in store.after.records.values() if one.live), None)
         memory.search(some.text if some else "anything", user_id=some.user if some else None)
         tally.recovery.append(time.perf_counter() - begun)

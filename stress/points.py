@@ -21,7 +21,8 @@ class Point(NamedTuple):
 
     ``most``: which of the first so many calls kills is random. ``needs``: a ``fresh`` store, one with ``damaged``
     vectors, one with ``keywords``; or a child that also calls ``compact``, ``reembed`` or ``sweep``, one whose users
-    ``leave``, or one that leaves nothing but ``marks`` of deleted rows for LanceDB to clean up.
+    ``leave``, one that keeps large scopes as ``codes``, or one that leaves nothing but ``marks`` of deleted rows for
+    LanceDB to clean up.
     """
 
     target: str
@@ -41,6 +42,7 @@ _ERASURE = "agentmem.stores.erasure:"
 _MOVES = "agentmem.stores.transitions:"
 _LANCE = "agentmem.indexes.lance:"
 _DRIVER = "agentmem.indexes.driver:"
+_RETRIEVAL = "agentmem.retrieval."
 _MERGE = "INSERT INTO keywords (keywords, rank) VALUES ('merge', "
 
 POINTS: dict[str, Point] = {
@@ -91,6 +93,19 @@ POINTS: dict[str, Point] = {
     "keywords: removed, not inserted": Point(_MANY, sql="INSERT INTO keywords", before=True, needs="keywords"),
     "keywords: in, watermark not": Point(_EXECUTE, sql=_MERGE + "200)", needs="keywords"),
     "keywords: merging in compact": Point(_EXECUTE, sql=_MERGE + "?)", most=4, needs="compact"),
+    # scopes held as codes
+    "codes: taken in part": Point(_RETRIEVAL + "building:Builder._add", most=6, needs="codes"),
+    "codes: built, not kept": Point(_RETRIEVAL + "snapshots:Snapshots.prepare", most=4, needs="codes"),
+    "codes: written in part": Point("agentmem.stores.arrayfile:_bytes", most=60, needs="codes"),
+    "codes: kept, erasures not looked for": Point("agentmem.stores.arrayfile:write", most=4, needs="codes"),
+    "codes: read back, changes not": Point(_RETRIEVAL + "snapshots:Snapshots.load", most=3, needs="codes"),
+    "codes: put in the place of others": Point(_RETRIEVAL + "residents:Residents._take_built", most=20, needs="codes"),
+    "codes: erased, still on the disk": Point(
+        _RETRIEVAL + "snapshots:Snapshots.remove", before=True, most=2, needs="codes"
+    ),
+    "codes: erased elsewhere, not overwritten": Point(
+        _RETRIEVAL + "largearena:LargeArena.scrub", before=True, most=4, needs="codes"
+    ),
     # lifecycle
     "sweep: judged, nothing moved": Point(_MOVES + "apply", before=True, most=8, needs="sweep"),
     "sweep: promoted, no events": Point(_MANY, sql="UPDATE records SET layer", most=8, needs="sweep"),

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from agentmem import AddResult, AgentMemError, AsyncMemory, Memory, Put, Settings, Touch
+from agentmem import ALL, AddResult, AgentMemError, AsyncMemory, Memory, Put, Settings, Touch
+from agentmem.retrieval import building
 from stress.points import arm
 
 WORDS = "harbour lantern copper meadow winter engine paper violin garden river market silver".split()
@@ -83,6 +84,7 @@ class Task:
     trial: int
     seed: int
     arena_limit: int
+    engine: str = "auto"
     dim: int = 32
     also: str = ""
     point: str | None = None
@@ -95,14 +97,18 @@ class Task:
         return json.dumps(asdict(self))
 
 
-def settings_of(arena_limit: int) -> Settings:
+def settings_of(arena_limit: int, engine: Any = "auto") -> Settings:
     """LanceDB is written all the time: every few hundred changes, at the latest after 20 ms.
+
+    ``engine`` has the scopes beyond the limit; whoever searches those waits for codes that are being made.
 
     ``sweep`` moves records by what they are, however often they were found.
     """
     never = {"promotion_accesses": 10**9, "promotion_span_hours": 10**6, "promotion_relevance": 1}
     return Settings(
         arena_limit=arena_limit,
+        large_engine=engine,
+        large_wait_s=60,
         follower_group=300,
         follower_delay_s=0.02,
         embedding_cache_size=0,
@@ -117,7 +123,7 @@ class Victim:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        settings, embedder = settings_of(task.arena_limit), HashedWords(task.dim)
+        settings, embedder = settings_of(task.arena_limit, task.engine), HashedWords(task.dim)
         self.memory = Memory(task.path, settings=settings, embedder=embedder)
         self.async_memory = AsyncMemory(task.path, settings=settings, embedder=embedder)
         self._numbers = itertools.count(task.trial * RUN)
@@ -243,6 +249,18 @@ class Victim:
             self.attempt(n, partial(lambda id: {"found": self.memory.delete(id)}, id))
         self.memory.compact()
 
+    def codes(self, pick: random.Random) -> None:
+        """Search a scope that is large, changes all the time and is kept again after each few changes."""
+        n = self.begin("add", user="codes", size=SWEPT)
+        items = [_item(n, i, SWEPT) for i in range(SWEPT)]
+        added = self.attempt(n, lambda: {"ids": [one.id for one in self.memory.add_many(items, user_id="codes")]})
+        for user in ("codes", "stream", ALL):
+            self.memory.search(" ".join(pick.sample(WORDS, 2)), user_id=user)
+        if added and pick.random() < 0.5:
+            id = pick.choice(added["ids"])
+            n = self.begin("erase", id=id)
+            self.attempt(n, lambda: {"erased": self.memory.erase(id).erased})
+
     def sweep(self, pick: random.Random) -> None:
         """Add messages, then let their time be over."""
         n = self.begin("add", user="sweep", size=SWEPT)
@@ -295,6 +313,8 @@ class Victim:
     def run(self) -> None:
         self.known = dict(self.task.known)
         arm(self.task.point, self.task.nth)
+        if self.task.also == "codes":
+            building.AGAIN, building.CHANGES = 0.0, 0
         self.memory.warm_up()
         self.say(ready=True)
         work = [
@@ -306,7 +326,13 @@ class Victim:
             self.by_key,
             self.look,
         ]
-        also = {"reembed": self.reembed, "compact": self.compact, "sweep": self.sweep, "leave": self.leave}
+        also = {
+            "reembed": self.reembed,
+            "compact": self.compact,
+            "sweep": self.sweep,
+            "leave": self.leave,
+            "codes": self.codes,
+        }
         work += [also[self.task.also]] if self.task.also in also else []
         work = [self.marks] if self.task.also == "marks" else work
         threads = [

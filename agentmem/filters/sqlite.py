@@ -7,6 +7,7 @@ What a filter means is said in ``language``. A leaf asks for the JSON type of th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agentmem.filters.clauses import Clause, Clauses, clauses_of, step
@@ -25,11 +26,14 @@ DATA = "(SELECT b.body FROM bodies AS b WHERE b.row = r.row AND b.version = r.bo
 """What filters see of a record's data, as JSON; NULL where there is none."""
 
 
-class CompiledFilter(NamedTuple):
-    """``sql`` is an expression for WHERE, always 0 or 1; ``params`` belong to its ``?`` in order."""
+@dataclass(frozen=True, slots=True)
+class CompiledFilter:
+    """``sql`` is an expression for WHERE, always 0 or 1; ``params`` belong to its ``?`` in order; ``tree`` says the
+    same."""
 
     sql: str
     params: tuple[Scalar, ...]
+    tree: Node | None = field(default=None, compare=False, repr=False)
 
 
 def compile_filter(filters: Mapping[str, object] | None, *, column: str = "metadata") -> CompiledFilter | None:
@@ -50,7 +54,7 @@ def compile_tree(tree: Node, *, column: str = "metadata") -> CompiledFilter:
     sql = _render(_compiled(tree, column))
     if len(sql.params) > _MAX_PARAMS:
         raise FilterError("filters has too many conditions on long dotted paths; use fewer conditions or shorter paths")
-    return CompiledFilter(sql.text, sql.params)
+    return CompiledFilter(sql.text, sql.params, tree)
 
 
 class _Compiled(NamedTuple):

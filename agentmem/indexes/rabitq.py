@@ -15,6 +15,7 @@ import numpy as np
 from typing_extensions import override
 
 from agentmem.types.ports import Codes
+from agentmem.types.promise import promised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,15 +24,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _BITS = 2
+SEGMENT = 500_000
+"""Vectors in one index of FAISS's."""
+SHARED = 1_000_000
+"""Vectors beyond which two threads share the segments: below that, waking the other one is not worth it."""
 
 
 class RaBitQ(Codes):
-    """Codes of one length. The first vectors that are appended are the sample that the centre is taken from."""
+    """Codes of one length, in segments. The first vectors that are appended are the sample that the centre is taken
+    from."""
 
     def __init__(self, dim: int) -> None:
         self._dim = dim
         self._faiss = _library()
-        self._index: Any = self._faiss.IndexRaBitQ(dim, self._faiss.METRIC_INNER_PRODUCT, _BITS)
+        self._segments: list[Any] = [self._faiss.IndexRaBitQ(dim, self._faiss.METRIC_INNER_PRODUCT, _BITS)]
 
     @property
     @override
@@ -41,26 +47,89 @@ class RaBitQ(Codes):
     @property
     @override
     def nbytes(self) -> int:
-        return int(self._index.codes.size())
+        return sum(int(index.codes.size()) for index in self._segments)
 
     @override
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return sum(int(index.ntotal) for index in self._segments)
 
     @override
     def append(self, vectors: Vector) -> None:
-        if not len(vectors):
-            return
-        if not self._index.is_trained:
-            self._alone(lambda: self._index.train(vectors))
-        self._alone(lambda: self._index.add(vectors))
+        if len(vectors) and not self._segments[0].is_trained:
+            self._alone(lambda: self._segments[0].train(vectors))
+        while len(vectors):
+            room = SEGMENT - int(self._segments[-1].ntotal)
+            if room <= 0:
+                self._segments.append(self._another())
+                continue
+            part, vectors = vectors[:room], vectors[room:]
+            self._add(part)
 
     @override
     def blank(self, numbers: Ints) -> None:
-        self._codes()[numbers] = 0
+        for start, end, index in self._spans():
+            self._codes(index)[numbers[(numbers >= start) & (numbers < end)] - start] = 0
 
     @override
     def nearest(self, vector: Vector, k: int, allowed: Bools) -> tuple[Ints, Vector]:
+        query = np.ascontiguousarray(vector, np.float32).reshape(1, -1)
+        left = self._spans()
+        found: list[tuple[Ints, Vector]] = []
+
+        def work() -> None:
+            while left:
+                try:
+                    start, end, index = left.pop()
+                except IndexError:  # the other one was quicker
+                    return
+                found.append(self._nearest(index, query, k, start, allowed[start:end]))
+
+        # Whoever is interrupted here leaves the other thread with a search: such codes are used no more.
+        other = promised(work) if len(left) > 1 and left[-1][1] > SHARED else None
+        work()
+        if other is not None:
+            other.plain_result()
+        numbers = np.concatenate([each[0] for each in found])
+        similar = np.concatenate([each[1] for each in found])
+        if len(found) > 1:
+            order = np.argsort(-similar, kind="stable")[:k]
+            numbers, similar = numbers[order], similar[order]
+        return numbers, similar
+
+    @override
+    def saved(self) -> dict[str, NDArray[Any]]:
+        return {f"faiss {n}": self._faiss.serialize_index(index) for n, index in enumerate(self._segments)}
+
+    @override
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        try:
+            segments = [
+                self._faiss.deserialize_index(np.ascontiguousarray(arrays[f"faiss {n}"], np.uint8))
+                for n in range(max(1, len(arrays)))
+            ]
+        except (KeyError, RuntimeError) as exc:
+            raise ValueError(f"FAISS cannot read the codes: {exc}") from exc
+        for index in segments:
+            if type(index) is not type(self._segments[0]) or index.d != self._dim:
+                raise ValueError(f"the codes are those of a {type(index).__name__} of {index.d} numbers")
+        self._segments = segments
+
+    def _add(self, vectors: Vector) -> None:
+        self._alone(lambda: self._segments[-1].add(vectors))
+
+    def _another(self) -> Any:
+        """An empty index that codes as the first one does."""
+        index = self._faiss.IndexRaBitQ(self._dim, self._faiss.METRIC_INNER_PRODUCT, _BITS)
+        index.center = self._segments[0].center
+        index.is_trained = True
+        return index
+
+    def _spans(self) -> list[tuple[int, int, Any]]:
+        """Each index with the numbers of its first vector and of the one after its last."""
+        ends = np.cumsum([int(index.ntotal) for index in self._segments]).tolist()
+        return list(zip([0, *ends[:-1]], ends, self._segments, strict=True))
+
+    def _nearest(self, index: Any, query: Vector, k: int, start: int, allowed: Bools) -> tuple[Ints, Vector]:
         parameters = None
         if not allowed.all():
             # The selector refers to the bits without holding them.
@@ -70,28 +139,13 @@ class RaBitQ(Codes):
         k = min(k, int(np.count_nonzero(allowed)))
         if not k:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        query = np.ascontiguousarray(vector, np.float32).reshape(1, -1)
-        similar, numbers = self._alone(lambda: self._index.search(query, k, params=parameters))
-        return numbers[0], similar[0]
+        similar, numbers = self._alone(lambda: index.search(query, k, params=parameters))
+        return numbers[0] + start, similar[0]
 
-    @override
-    def saved(self) -> dict[str, NDArray[Any]]:
-        return {"faiss": self._faiss.serialize_index(self._index)}
-
-    @override
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        try:
-            index = self._faiss.deserialize_index(np.ascontiguousarray(arrays["faiss"], np.uint8))
-        except (KeyError, RuntimeError) as exc:
-            raise ValueError(f"FAISS cannot read the codes: {exc}") from exc
-        if type(index) is not type(self._index) or index.d != self._dim:
-            raise ValueError(f"the codes are those of a {type(index).__name__} of {index.d} numbers")
-        self._index = index
-
-    def _codes(self) -> NDArray[np.uint8]:
+    def _codes(self, index: Any) -> NDArray[np.uint8]:
         """The codes themselves, not a copy."""
-        size = int(self._index.code_size)
-        return self._faiss.rev_swig_ptr(self._index.codes.data(), len(self) * size).reshape(-1, size)
+        size = int(index.code_size)
+        return self._faiss.rev_swig_ptr(index.codes.data(), int(index.ntotal) * size).reshape(-1, size)
 
     def _alone(self, call: Callable[[], T]) -> T:
         """The call by this thread alone: threads that OpenMP lends it would go on spinning for some milliseconds.

@@ -50,6 +50,9 @@ class Scored(NamedTuple):
     scores: scoring.Scores
     date: Vector | None
     telling: Vector | None
+    near: Nearest | None = None
+    first: Vector | None = None
+    """Of the slots' first vectors, where there are others."""
 
 
 class Arena:
@@ -129,7 +132,7 @@ class Arena:
             self.remove(entry.row)
         start, end = self._used, self._used + len(entries)
         self._reserve(end)
-        self._put(entries, start)
+        self._put(entries, self._first_vectors(entries, start), start)
         found = [terms_and_length(entry.words) for entry in entries]
         counts = [Counter(terms) for terms, _ in found]
         nan = float("nan")
@@ -165,23 +168,21 @@ class Arena:
         """
         present = self._present(query)
         allowed = self._allowed(query, present)
-        similarity = None if query.vector is None else self._vectors[: self._used] @ query.vector
-        several, nearest = self._several, None
-        if several is not None and query.vector is not None and similarity is not None:
-            nearest = several.nearest(query.vector, similarity)
-            similarity = nearest.similarity
+        first = None if query.vector is None else self._vectors[: self._used] @ query.vector
+        near = self._nearest(query)
         matches = None if not query.lexical else self._matches(query, present, statistics)
-        if matches is not None and query.search.mode == "keyword":
-            allowed &= matches.has_word
-        elif nearest is not None:  # without a vector, a record is found by its words alone
-            allowed &= ~nearest.bare if matches is None else ~nearest.bare | matches.has_word
+        self._restrict(allowed, query, matches, near)
+        similarity = first
+        if first is not None and near is not None:
+            similarity = np.maximum(first, near.extra)
+            similarity[near.bare] = 0
         if similarity is not None and query.search.min_similarity is not None:
             allowed &= similarity >= query.search.min_similarity
-            if nearest is not None:
-                allowed &= ~nearest.bare
         slots = np.flatnonzero(allowed)
         scored = self._score(query, present, slots, None if similarity is None else similarity[slots], matches)
-        return self._best(query, scored, matches, nearest)
+        if first is not None and near is not None:
+            scored = scored._replace(near=near, first=first[slots])
+        return self._best(query, scored, matches)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -189,11 +190,47 @@ class Arena:
         """The slot of a record, which is no longer its slot; None if it has none."""
         return self._slot_of.pop(row, None)
 
-    def _put(self, entries: Sequence[Entry], start: int) -> None:
+    def _put(self, entries: Sequence[Entry], vectors: Vector, start: int) -> None:
         """Keep what is no column: the vectors, the ids, which slot a record has."""
-        self._take_vectors(entries, start)
+        self._vectors[start : start + len(entries)] = vectors
         self._ids += [entry.id for entry in entries]
         self._slot_of.update((entry.row, slot) for slot, entry in enumerate(entries, start))
+
+    def _first_vectors(self, entries: Sequence[Entry], start: int) -> Vector:
+        """The first vector of each entry; what is more, or less, is noted for the slots from ``start`` on."""
+        size = 4 * self._dim
+        if all(len(entry.vector) == size for entry in entries):
+            vectors = np.frombuffer(b"".join(entry.vector for entry in entries), np.float32)
+            return vectors.reshape(len(entries), self._dim)
+        if self._several is None:
+            self._several = Several(self._dim)
+        first = np.zeros((len(entries), self._dim), np.float32)
+        first[:, 0] = 1  # of those that have none, so that it has a length; nobody asks for it
+        for at, entry in enumerate(entries):
+            vectors = np.frombuffer(entry.vector, np.float32).reshape(-1, self._dim)
+            if len(vectors):
+                first[at] = vectors[0]
+            if len(vectors) != 1:
+                self._several.add(start + at, vectors)
+        return first
+
+    def _nearest(self, query: Query) -> Nearest | None:
+        """What the query finds beside first vectors; None where there is nothing else."""
+        if self._several is None or query.vector is None:
+            return None
+        return self._several.nearest(query.vector, self._used)
+
+    @staticmethod
+    def _restrict(allowed: Bools, query: Query, matches: Matches | None, near: Nearest | None) -> None:
+        """Take out what no word finds where one has to. Without a vector, a record is found by its words alone, and
+        not where there is a floor."""
+        if matches is not None and query.search.mode == "keyword":
+            allowed &= matches.has_word
+        if near is not None:
+            findable = ~near.bare
+            if matches is not None and query.search.min_similarity is None:
+                findable |= matches.has_word
+            allowed &= findable
 
     def _column(self, name: str) -> NDArray[Any]:
         return self._columns[name][: self._used]
@@ -220,9 +257,7 @@ class Arena:
         )
         return Scored(slots, similarity, scores, date, telling)
 
-    def _best(
-        self, query: Query, scored: Scored, matches: Matches | None, nearest: Nearest | None = None
-    ) -> list[Candidate]:
+    def _best(self, query: Query, scored: Scored, matches: Matches | None) -> list[Candidate]:
         chosen = _top(scored.scores.score, query.limit)
         slots = scored.slots[chosen]
         shares = None if matches is None else matches.shares(slots)
@@ -236,11 +271,7 @@ class Arena:
                     None if date is None else float(date[at]),
                     1.0 if telling is None else float(telling[at]),
                 )
-            cosine, part = None if scored.similarity is None else float(scored.similarity[at]), None
-            if self._several is not None and nearest is not None:
-                slot = int(slots[n])
-                cosine, part = None if nearest.bare[slot] else cosine, self._several.part(slot, nearest)
-            found.append(self._candidate(scored, at, id, cosine, parts, part))
+            found.append(self._candidate(scored, at, id, parts))
         return sorted(found, key=lambda c: (-c.score, c.id))[: query.limit]
 
     def _renew(self, entry: Entry) -> bool:
@@ -252,26 +283,12 @@ class Arena:
         self._columns["rating"][slot] = float("nan") if entry.rating is None else entry.rating
         return True
 
-    def _take_vectors(self, entries: Sequence[Entry], start: int) -> None:
-        """The vectors of entries that get the slots from ``start`` on."""
-        size, end = 4 * self._dim, start + len(entries)
-        if all(len(entry.vector) == size for entry in entries):
-            vectors = np.frombuffer(b"".join(entry.vector for entry in entries), np.float32)
-            self._vectors[start:end] = vectors.reshape(len(entries), self._dim)
-            return
-        if self._several is None:
-            self._several = Several(self._dim)
-        self._vectors[start:end] = 0
-        for slot, entry in enumerate(entries, start):
-            vectors = np.frombuffer(entry.vector, np.float32).reshape(-1, self._dim)
-            self._vectors[slot] = vectors[0] if len(vectors) else 0
-            if len(vectors) != 1:
-                self._several.add(slot, vectors)
-
-    def _candidate(
-        self, scored: Scored, at: int, id: str, similarity: float | None, parts: Parts | None, part: int | None
-    ) -> Candidate:
-        slot, scores = int(scored.slots[at]), scored.scores
+    def _candidate(self, scored: Scored, at: int, id: str, parts: Parts | None) -> Candidate:
+        slot, scores, part = int(scored.slots[at]), scored.scores, None
+        similarity = None if scored.similarity is None else float(scored.similarity[at])
+        if self._several is not None and scored.near is not None and scored.first is not None:
+            similarity = None if scored.near.bare[slot] else similarity
+            part = self._several.part(slot, float(scored.first[at]), scored.near)
         return Candidate(
             float(scores.score[at]), id, int(self._columns["row"][slot]),
             int(self._columns["version"][slot]), similarity, float(scores.vector[at]), float(scores.keyword[at]),

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Literal
 
 from agentmem.indexes.codes import bytes_of, new_codes
-from agentmem.retrieval.largearena import LargeArena, NotOneVectorError
+from agentmem.retrieval.largearena import LargeArena
 from agentmem.retrieval.snapshots import Snapshots
 from agentmem.retrieval.walls import Wall, walls_of
 from agentmem.stores.records import Records
@@ -28,13 +28,13 @@ _REST = 9.0
 """Beside writers a build gets a tenth of the time: it takes the interpreter's lock from them."""
 _RECORD_BYTES = 250
 """About what a record takes beside its code: columns, links, the places of some twenty words."""
-_AGAIN = 60.0
+AGAIN = 60.0
 """Seconds after which what could not be built is tried again, and after which what has changed may be kept again."""
 _LONG = 3_600.0
-"""The same where it is what is stored that stands in the way."""
+"""The same where that took long to find out."""
 _LAST_WAIT = 0.8
 """Seconds that closing waits for the build at hand."""
-_CHANGES, _SHARE = 2_000, 0.02
+CHANGES, _SHARE = 2_000, 0.02
 """Changes, and which part of all records, that make it worth while to keep an arena once more."""
 MB = 1_048_576
 
@@ -111,14 +111,9 @@ class Builder:
         if self._closing or self._refused.get(wall, 0) > time.monotonic():
             return None
         where, params = key.where()
-        each = _RECORD_BYTES + bytes_of(self._coded, self._dim)
-        expected = self._records.count(where, params, self.budget // each + 1)
-        if expected * each > self.budget:
-            log.warning(
-                "a scope of more than %d records is searched on the disk: its codes would take more than "
-                "performance.large_budget_mb = %d", expected - 1, self.budget // MB,
-            )  # fmt: skip
-            self._refused[wall] = time.monotonic() + _AGAIN
+        expected = self._records.count(where, params, self.budget // self._needed(1) + 1)
+        if self._needed(expected) > self.budget:
+            self._refuse(wall, expected - 1, AGAIN)
             return None
         building = Building(self._wait)
         self._begun = [each for each in self._begun if not each.done] + [building]
@@ -128,12 +123,19 @@ class Builder:
     def keep(self, wall: Wall, arena: LargeArena, seq: int) -> None:
         """Keep the arena for the next start if much has changed since; it has everything up to the event ``seq``."""
         slots, at = self._kept.get(wall, (0, 0.0))
-        if arena.slots - slots > max(_CHANGES, _SHARE * slots) and time.monotonic() - at > _AGAIN:
+        if arena.slots - slots > max(CHANGES, _SHARE * slots) and time.monotonic() - at > AGAIN:
             self._save(wall, arena, seq)
 
-    def refuse(self, wall: Wall) -> None:
-        """Leave a wall on the disk, since some of its records have several vectors, or none."""
-        self._refused[wall] = time.monotonic() + _LONG
+    def _needed(self, records: int, further: int = 0) -> int:
+        """About the bytes that so many records take, and so many vectors that they have after their first."""
+        return records * (_RECORD_BYTES + bytes_of(self._coded, self._dim)) + further * (4 * self._dim + 8)
+
+    def _refuse(self, wall: Wall, records: int, seconds: float) -> None:
+        log.warning(
+            "a scope of more than %d records is searched on the disk: its codes would take more than "
+            "performance.large_budget_mb = %d", records, self.budget // MB,
+        )  # fmt: skip
+        self._refused[wall] = time.monotonic() + seconds
 
     def forget(self) -> None:
         """Remove what was kept, since it is from before something was erased."""
@@ -158,13 +160,10 @@ class Builder:
         try:
             with self._turn:
                 return self._restored(wall, building) or self._loaded(wall, key, building, expected)
-        except NotOneVectorError:
-            self.refuse(wall)
-            return None
         except (ClosedError, ModelMismatchError, StoreGoneError):
             return None
         except Exception:
-            self._refused[wall] = time.monotonic() + _AGAIN
+            self._refused[wall] = time.monotonic() + AGAIN
             log.warning("the arena of a large scope could not be built; it is searched on the disk", exc_info=True)
             return None
 
@@ -175,7 +174,7 @@ class Builder:
         if seq is None:
             return None
         self._kept[wall] = arena.slots, time.monotonic()
-        rows = list(self._changed_after(wall, seq))
+        rows = list(self._changed_after(wall, seq) | arena.incomplete)
         for start in range(0, len(rows), READ):
             if building.stopped:
                 return None
@@ -183,8 +182,7 @@ class Builder:
             entries = {entry.row: entry for entry in self._records.entries_of(part)}
             for row in set(part) - entries.keys():
                 arena.remove(row)
-            for piece in self._records.whole(sorted(entries.values())):
-                arena.upsert(piece)
+            self._add(arena, sorted(entries.values()))
         return arena
 
     def _loaded(self, wall: Wall, key: ScopeKey, building: Building, expected: int) -> LargeArena | None:
@@ -195,15 +193,22 @@ class Builder:
             if building.stopped:
                 return None
             after = entries[-1].row
-            sample += [entry for piece in self._records.whole(entries) for entry in piece]
+            sample += entries
             if arena.slots or len(sample) >= SAMPLE:
-                arena.upsert(sample)
+                self._add(arena, sample)
                 sample = []
                 arena.settle()
+            if self._needed(len(arena), arena.size - len(arena)) > self.budget:
+                self._refuse(wall, len(arena), _LONG)
+                return None
             pace()
-        arena.upsert(sample)
+        self._add(arena, sample)
         self._save(wall, arena, seq)
         return arena
+
+    def _add(self, arena: LargeArena, entries: list[Entry]) -> None:
+        for piece in self._records.whole(entries):
+            arena.upsert(piece)
 
     def _new(self, wall: Wall, expected: int = 0) -> LargeArena:
         codes = new_codes(self._coded, self._dim)

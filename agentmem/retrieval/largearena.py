@@ -20,6 +20,7 @@ from agentmem.retrieval.masks import Masks
 from agentmem.retrieval.matching import Matcher, Matches
 from agentmem.retrieval.postings import Postings, lasting
 from agentmem.retrieval.query import NEVER, Candidate, Query
+from agentmem.retrieval.several import Nearest
 from agentmem.retrieval.sparse import SparseMatcher
 from agentmem.stores.records import Records
 from agentmem.stores.rows import ScopeKey
@@ -45,10 +46,6 @@ _ROOM = 1.02
 """Room left for what comes, where the number of records is known."""
 
 
-class NotOneVectorError(Exception):
-    """A record has several vectors, or none: only exact arenas and LanceDB hold such ones. Never leaves the package."""
-
-
 class LargeArena(Arena):
     """Not thread-safe: the owner holds a lock around each call."""
 
@@ -69,6 +66,8 @@ class LargeArena(Arena):
         self._moved = dict[int, int]()
         """Slots of rows that are not among those, or that changed since."""
         self._count = 0
+        self.incomplete: set[int] = set()
+        """After ``restore``: rows that have to be read again, since only codes are saved, and no vectors."""
         self._most = (0, 0.5, 3.0)
         """The greatest time, importance and rating that any record has had."""
         self._masks = Masks(records, key)
@@ -82,6 +81,11 @@ class LargeArena(Arena):
     @override
     def nbytes(self) -> int:
         return self._common_bytes + self.codes.nbytes + self._masks.nbytes + 200 * len(self._moved)
+
+    @property
+    def is_worth_keeping(self) -> bool:
+        """Whether most records have one vector: those that have several, or none, would have to be read again."""
+        return self._several is None or len(self._several.slots) < self._used // 5
 
     @property
     def slots(self) -> int:
@@ -107,6 +111,8 @@ class LargeArena(Arena):
         self.codes.blank(np.flatnonzero(dead))
         self._postings.drop(dead)
         self._masks.forget()
+        if self._several is not None:
+            self._several.scrub(dead)
         for name in ("length", "asks"):
             self._column(name)[dead] = 0
 
@@ -122,17 +128,23 @@ class LargeArena(Arena):
         present = self._present(query)
         allowed = self._allowed(query, present)
         matches = None if not query.lexical else self._matches(query, present, statistics)
-        if matches is not None and query.search.mode == "keyword":
-            allowed &= matches.has_word
+        near = self._nearest(query)
+        self._restrict(allowed, query, matches, near)
         if query.vector is None:
             slots = np.flatnonzero(allowed)
             if matches is not None and not query.dates:
                 slots = slots[_worth(matches.keyword[slots], query.limit)]
             return self._best(query, self._score(query, present, slots, None, matches), matches)
-        return self._search_near(query, query.vector, present, allowed, matches)
+        return self._search_near(query, query.vector, present, allowed, matches, near)
 
     def _search_near(
-        self, query: Query, vector: Vector, present: Bools, allowed: Bools, matches: Matches | None
+        self,
+        query: Query,
+        vector: Vector,
+        present: Bools,
+        allowed: Bools,
+        matches: Matches | None,
+        beside: Nearest | None,
     ) -> list[Candidate]:
         """Propose, estimate what each scores, and read the vectors of those that may be among the best.
 
@@ -142,7 +154,10 @@ class LargeArena(Arena):
         near, most = max(PROPOSED, 10 * query.limit), max(PROPOSED if many else FINALISTS, 4 * query.limit)
         again = True
         while True:
-            slots, similar, unseen = self._proposals(query, vector, near, there, allowed, matches)
+            if beside is None:
+                slots, similar, unseen = self._proposals(query, vector, near, there, allowed, matches)
+            else:
+                slots, similar, unseen = self._proposals_beside(query, vector, near, there, allowed, matches, beside)
             if matches is not None and not query.dates and query.search.rank == "score":
                 base = matches.keyword[slots]
                 if query.search.mode == "hybrid":
@@ -156,10 +171,14 @@ class LargeArena(Arena):
                 order = np.argpartition(-estimated, most)
                 left_out = max(left_out, float(estimated[order[most]]))
                 slots, similar = slots[order[:most]], similar[order[:most]]
-            exact = self._similarity(slots, similar, vector)
+            first = exact = self._similarity(slots, similar, vector)
+            if beside is not None:
+                exact = np.maximum(first, beside.extra[slots])
+                exact[beside.bare[slots]] = 0
             if (floor := query.search.min_similarity) is not None:
-                slots, exact = slots[exact >= floor], exact[exact >= floor]
-            scored = self._score(query, present, slots, exact, matches)
+                passing = exact >= floor
+                slots, exact, first = slots[passing], exact[passing], first[passing]
+            scored = self._score(query, present, slots, exact, matches)._replace(near=beside, first=first)
             enough = len(slots) >= query.limit
             last = np.partition(scored.scores.score, -query.limit)[-query.limit] if enough else -np.inf
             if left_out < last or left_out == -np.inf or (enough and not again):
@@ -190,6 +209,32 @@ class LargeArena(Arena):
             chosen[numbers] = True
         slots = np.flatnonzero(chosen)
         return slots, estimate[slots], None if everything else rest
+
+    def _proposals_beside(
+        self,
+        query: Query,
+        vector: Vector,
+        near: int,
+        there: int,
+        allowed: Bools,
+        matches: Matches | None,
+        beside: Nearest,
+    ) -> tuple[NDArray[np.intp], Vector, float | None]:
+        """The same where records have further vectors, which are all compared, or none."""
+        if there <= FINALISTS:
+            return self._proposals(query, vector, near, there, allowed, matches)
+        coded = allowed & ~beside.bare
+        held = int(np.count_nonzero(coded))
+        slots, similar, unseen = self._proposals(query, vector, near, held, coded, matches)
+        others = float(similar.min(initial=1)) if unseen is None else unseen
+        estimate = np.full(self._used, others, np.float32)
+        estimate[slots] = similar
+        estimate = np.maximum(estimate, beside.extra)
+        estimate[beside.bare] = 0
+        chosen = allowed & (beside.bare | (beside.extra >= -1))
+        chosen[slots] = True
+        found = np.flatnonzero(chosen)
+        return found, estimate[found], unseen
 
     def _most_that(self, query: Query, similarity: float) -> float:
         """The most that a record can score that has none of the query's words and is no more similar than that."""
@@ -251,12 +296,8 @@ class LargeArena(Arena):
         return False  # masks rely on it that nothing in a slot changes
 
     @override
-    def _put(self, entries: Sequence[Entry], start: int) -> None:
-        size = 4 * self._dim
-        if any(len(entry.vector) != size for entry in entries):
-            raise NotOneVectorError
-        vectors = np.frombuffer(b"".join(entry.vector for entry in entries), np.float32)
-        self.codes.append(vectors.reshape(len(entries), self._dim))
+    def _put(self, entries: Sequence[Entry], vectors: Vector, start: int) -> None:
+        self.codes.append(vectors)
         self._count += len(entries)
         rows = np.array([entry.row for entry in entries], np.int64)
         if self._ordered == start and rows[0] > self._top and (np.diff(rows) > 0).all():
@@ -281,6 +322,8 @@ class LargeArena(Arena):
         arrays |= {"links before": self._links.before[: self._used], "links after": self._links.after[: self._used]}
         for name in ("column live", "links before", "links after"):
             arrays[name] = arrays[name].copy()
+        apart = np.empty(0, np.int64) if self._several is None else self._several.slots
+        arrays["incomplete"] = self._column("row")[apart[self._column("live")[apart]]]
         return {"labels": dict(self._labels), "ordered": self._ordered, "most": self._most}, arrays
 
     def restore(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -297,6 +340,7 @@ class LargeArena(Arena):
         live, rows = self._column("live"), self._column("row")
         self._top = int(rows[self._ordered - 1]) if self._ordered else 0
         self._count = int(np.count_nonzero(live))
+        self.incomplete = set(arrays["incomplete"].tolist())
         moved = self._ordered + np.flatnonzero(live[self._ordered :])
         self._moved = dict(zip(rows[moved].tolist(), moved.tolist(), strict=True))
         before, after = (np.asarray(arrays[f"links {name}"], np.int32) for name in ("before", "after"))

@@ -23,7 +23,7 @@ from typing_extensions import override
 from agentmem.indexes.feed import follow
 from agentmem.retrieval.arena import Arena
 from agentmem.retrieval.building import Builder, Building
-from agentmem.retrieval.largearena import LargeArena, NotOneVectorError
+from agentmem.retrieval.largearena import LargeArena
 from agentmem.retrieval.walls import Wall, walls_of
 from agentmem.stores.records import Records
 from agentmem.types.errors import NotFoundError
@@ -274,9 +274,13 @@ class Residents(FeedCopy):
         return self._usage(large=False)
 
     def usage_of_large(self) -> dict[str, int]:
-        """The same of arenas of codes, and how many are being built."""
+        """The same of arenas of codes, the bytes that they may take, and how many are being built."""
         building = [resident.building for resident in self._every()]
-        return {**self._usage(large=True), "building": sum(one is not None and not one.done for one in building)}
+        return {
+            **self._usage(large=True),
+            "budget": 0 if self._builder is None else self._builder.budget,
+            "building": sum(one is not None and not one.done for one in building),
+        }
 
     def _usage(self, *, large: bool) -> dict[str, int]:
         arenas = [
@@ -318,10 +322,6 @@ class Residents(FeedCopy):
             if resident.arena is not None:
                 self._apply(resident.arena, dirty)
                 self._keep_in_shape(wall, resident, resident.arena, seq)
-        except NotOneVectorError:
-            resident.arena = None
-            if self._builder is not None:
-                self._builder.refuse(wall)
         except BaseException:
             resident.arena = None  # changes are missing, or half made
             raise
@@ -353,7 +353,7 @@ class Residents(FeedCopy):
         elif self._builder is not None:
             if unclean:
                 arena.scrub()
-            if len(arena) <= self._limit // 2:
+            if arena.size <= self._limit // 2:
                 resident.arena, resident.too_large = self._load(wall), False
             elif arena.wasteful:
                 self._build(wall, resident)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from agentmem.retrieval.postings import grown
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from agentmem.types.ports import Bools, Ints, Vector
 
-    from agentmem.types.ports import Ints, Vector
+_NONE = np.float32(-2)
+"""Less than any cosine."""
 
 
 class Nearest(NamedTuple):
-    """What a query finds in the vectors of all slots: the similarity of each one's nearest, 0 where there is none, and
-    who has none. ``first`` are those of the first vectors, ``further`` those of the others."""
+    """What a query finds there: for each slot the similarity of its nearest further vector (-2 where it has none), and
+    whether it has no vector at all; and ``further``, the similarities of all further vectors."""
 
-    similarity: Vector
-    bare: NDArray[np.bool_]
-    first: Vector
+    extra: Vector
+    bare: Bools
     further: Vector
 
 
@@ -42,6 +42,11 @@ class Several:
     def nbytes(self) -> int:
         return self._vectors.nbytes + self._owners.nbytes + 8 * len(self._bare)
 
+    @property
+    def slots(self) -> Ints:
+        """Slots, dead ones included, that have several vectors, or none."""
+        return np.unique(np.append(self._owners[: self._used], np.array(self._bare, np.int64)))
+
     def add(self, slot: int, vectors: Vector) -> None:
         """Take the vectors of a new slot: all but the first; of one that has none, that it has none."""
         if not len(vectors):
@@ -57,26 +62,32 @@ class Several:
 
     def remove(self, slot: int) -> None:
         """Take note of a slot that was given up."""
-        start, end = np.searchsorted(self._owners[: self._used], [slot, slot + 1])
-        self.dead += int(end - start)
+        start, end = self._span(slot)
+        self.dead += end - start
 
-    def nearest(self, query: Vector, first: Vector) -> Nearest:
-        """Of each slot the vector that is nearest to the query; ``first`` are the similarities of the first ones."""
-        best, bare = first.copy(), np.zeros(len(first), np.bool_)
+    def scrub(self, dead: Bools) -> None:
+        """Overwrite the vectors of dead slots."""
+        self._vectors[: self._used][dead[self._owners[: self._used]]] = 0
+
+    def nearest(self, query: Vector, slots: int) -> Nearest:
+        """What a query finds for the first so many slots."""
+        extra, bare = np.full(slots, _NONE, np.float32), np.zeros(slots, np.bool_)
         bare[self._bare] = True
-        best[bare] = 0
         further: Vector = self._vectors[: self._used] @ query
         if self._used:
             owners = self._owners[: self._used]
             starts = np.flatnonzero(np.diff(owners, prepend=-1))
-            slots = owners[starts]
-            best[slots] = np.maximum(best[slots], np.maximum.reduceat(further, starts))
-        return Nearest(best, bare, first, further)
+            extra[owners[starts]] = np.maximum.reduceat(further, starts)
+        return Nearest(extra, bare, further)
 
-    def part(self, slot: int, found: Nearest) -> int | None:
-        """Which of its vectors is the nearest, from 0; None for a slot that has no choice."""
+    def part(self, slot: int, first: float, found: Nearest) -> int | None:
+        """Which of its vectors is the nearest, from 0; ``first`` is the similarity of its first one.
+
+        None for a slot that has no choice.
+        """
+        start, end = self._span(slot)
+        return None if start == end else int(np.append(np.float32(first), found.further[start:end]).argmax())
+
+    def _span(self, slot: int) -> tuple[int, int]:
         start, end = np.searchsorted(self._owners[: self._used], [slot, slot + 1])
-        if start == end:
-            return None
-        every: NDArray[Any] = np.append(found.first[slot], found.further[start:end])
-        return int(every.argmax())
+        return int(start), int(end)

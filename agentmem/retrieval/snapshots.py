@@ -25,7 +25,7 @@ from agentmem.types.errors import StoreError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_FORMAT = 1
+_FORMAT = 2
 
 log = logging.getLogger("agentmem")
 
@@ -66,9 +66,10 @@ class Snapshots:
     def prepare(self, wall: Wall, arena: LargeArena, seq: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
         """What ``save`` writes of an arena that has everything up to the event ``seq``.
 
-        None if that event is gone, or nothing may be written.
+        None if that event is gone, or nothing may be written, or it would not help.
         """
-        event = None if self._read_only else self._records.event_at(seq)
+        wanted = arena.is_worth_keeping and not self._read_only
+        event = self._records.event_at(seq) if wanted else None
         if event is None:
             return None
         values, arrays = arena.saved()

@@ -60,8 +60,10 @@ def walls_of(user: int, agent: int, run: int, space: int = 0, path: bytes | None
     several = list[Wall]()
     if path is not None:
         several = [Wall(one, path=each, below=True) for each in prefixes(path) for one in (user, None)]
+    if space and path is not None:
+        several.append(Wall(None, path=path))
     if space:
-        return [Wall(user, space=space), Wall(None, path=path), *several]
+        return [Wall(user, space=space), *several]
     walls = [EVERYBODY, Wall(user), *several]
     if not user:
         if agent:

@@ -207,7 +207,7 @@ class Stats(Plain):
     arenas: dict[str, int]
     """Scopes kept in memory: ``arenas``, their ``records`` and ``bytes``."""
     large: dict[str, int]
-    """The same of large scopes, which are kept as codes, and how many are ``building``."""
+    """The same of large scopes, which are kept as codes, their ``budget`` in bytes, and how many are ``building``."""
     query_cache: dict[str, int]
     """``entries``, ``hits``, ``misses``."""
     embedding_cache: dict[str, int]

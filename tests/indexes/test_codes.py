@@ -62,6 +62,32 @@ class TestRaBitQ(CodesContract):
                 self.new().restore({name: damaged})
 
 
+class TestRaBitQOfManySegments(TestRaBitQ):
+    """Two threads share them."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from agentmem.indexes import rabitq
+
+        monkeypatch.setattr(rabitq, "SEGMENT", 700)
+        monkeypatch.setattr(rabitq, "SHARED", 1_000)
+
+    def test_segments_say_what_one_would(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from agentmem.indexes import rabitq
+
+        codes, every = self.filled()
+        monkeypatch.setattr(rabitq, "SEGMENT", 10_000)
+        whole = self.new()
+        whole.append(every[:1_000])
+        whole.append(every[1_000:])
+        for share in (1.0, 0.5, 0.01):
+            allowed = np.random.default_rng(4).random(len(every)) < share
+            for query in vectors(3, seed=6):
+                one, other = (each.nearest(query, 50, allowed) for each in (codes, whole))
+                assert one[0].tolist() == other[0].tolist()
+                assert one[1] == pytest.approx(other[1], abs=1e-6)
+
+
 def test_without_faiss_there_are_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codes, "_has_faiss", lambda: False)
     assert (coding("auto"), coding("int8"), coding("lancedb")) == ("int8", "int8", None)

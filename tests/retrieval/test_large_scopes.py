@@ -18,12 +18,13 @@ from contracts.feed_copy import IDLE, FeedCopyContract
 
 from agentmem import ALL, Memory, SearchResults, Settings
 from agentmem.engine.engine import Engine
-from agentmem.retrieval import building, largearena, masks
+from agentmem.retrieval import building, columns, largearena, masks
 from agentmem.retrieval.postings import lasting
 from agentmem.retrieval.residents import Residents
 from agentmem.retrieval.walls import EVERYBODY
 from agentmem.stores import arrayfile
 from agentmem.stores.folder import ARENAS
+from agentmem.types.promise import Promise, keep
 
 Open = Callable[..., Memory]
 QUIET = {"lifecycle": {"sweep_interval_s": 0}, "query_cache_size": 0}
@@ -148,19 +149,26 @@ def test_as_many_hits_as_there_are_under_every_filter(open_memory: Open, engine:
         assert len(hits) == min(limit, len(wanted))
 
 
-@pytest.mark.parametrize("texts_kept", [50_000, 30])
+def at_once(call: Callable[[], Any]) -> Promise[Any]:
+    promise = Promise[Any]()
+    keep(promise, call)
+    return promise
+
+
+@pytest.mark.parametrize("classes", [20_000, 12])
 @pytest.mark.parametrize("dense", [True, False])
 def test_filters_are_the_same_however_they_are_tested(
     tmp_path: Path,
     clock: FakeClock,
     embedder: HashEmbedder,
     monkeypatch: pytest.MonkeyPatch,
-    texts_kept: int,
+    classes: int,
     dense: bool,
 ) -> None:
-    """On each record, on a part of the table, on texts that were interned, on what was added since."""
+    """On each record, on a part of the table, on classes of values, on what was added since."""
     monkeypatch.setattr(masks, "_FEW", 20)
-    monkeypatch.setattr(masks, "_MOST_TEXTS", texts_kept)
+    monkeypatch.setattr(columns, "MOST_CLASSES", classes)
+    monkeypatch.setattr(masks, "promised", at_once)
     monkeypatch.setattr(masks, "_DENSE", 4 if dense else 0.5)
     monkeypatch.setattr(masks, "WINDOW", 37)
     stores = [
@@ -228,19 +236,6 @@ def test_what_changes_is_seen_by_the_very_next_search(open_memory: Open, engine:
     assert memory.verify().ok
 
 
-@pytest.mark.parametrize("embed", [["a zeppelin", "a windmill"], False])
-def test_records_of_several_vectors_or_none_stay_on_the_disk(open_memory: Open, embed: Any) -> None:
-    memory = open_memory(settings=coded(large_engine="int8"))
-    memory.add_many(texts(150), user_id="ana", dedupe=False)
-    assert engines(memory.search("harbour", user_id="ana", explain=True)) == ("codes",)
-    id = memory.add("a story of an airship", user_id="ana", embed=embed).id
-    for _ in range(2):
-        hits = memory.search("a windmill" if embed else "airship", user_id="ana", limit=1, explain=True)
-        assert hits[0].id == id
-        assert "codes" not in engines(hits)
-    assert memory.verify().ok
-
-
 def test_misspelled_and_similar_words_are_found(open_memory: Open, engine: str) -> None:
     memory = open_memory(settings=coded(large_engine=engine))
     filled(memory, 300)
@@ -269,6 +264,7 @@ def test_a_scope_that_grows_goes_on_being_exact_until_its_codes_are_there(
     assert set(seen) == {("arena",), ("codes",)}
     usage = memory.stats().large
     assert (usage["arenas"], usage["building"]) == (1, 0)
+    assert usage["bytes"] <= usage["budget"] == Settings().performance.large_budget_mb * 1_048_576
     assert usage["records"] == 180 + len(seen)
     for record in memory.page(user_id="ana", limit=1_000).records[:-20]:
         memory.delete(record.id)
@@ -309,6 +305,24 @@ def test_what_would_take_too_much_memory_stays_on_the_disk(
     filled(memory, 300)
     for _ in range(3):
         assert "codes" not in engines(memory.search("harbour", user_id="ana", explain=True))
+    assert sum("large_budget_mb = 1" in record.message for record in caplog.records) == 1
+
+
+def test_memories_of_many_vectors_that_would_take_too_much_stay_on_the_disk(
+    open_memory: Open, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "MB", 200_000)
+    monkeypatch.setattr(building, "SAMPLE", 50)
+    memory = open_memory(settings=coded(large_engine="int8", large_budget_mb=1))
+    memory.add_many(texts(250), user_id="ana", dedupe=False)
+    assert engines(memory.search("harbour", user_id="ana", explain=True)) == ("codes",)
+    for n in range(5):
+        memory.add(f"a story {n}", user_id="ben", embed=[f"a zeppelin {n} {part}" for part in range(250)])
+    memory.add_many(texts(200), user_id="ben", dedupe=False)
+    for _ in range(2):
+        hits = memory.search("zeppelin 3", user_id="ben", explain=True)
+        assert hits[0].content == "a story 3"
+        assert "codes" not in engines(hits)
     assert sum("large_budget_mb = 1" in record.message for record in caplog.records) == 1
 
 
@@ -388,6 +402,43 @@ def test_the_next_process_goes_on_with_what_was_kept(
     assert seen == [False, True]
 
 
+def test_what_has_several_vectors_or_none_is_read_again_by_the_next_process(
+    open_memory: Open, store: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        filled(memory, 300)
+        for n in range(12):
+            embed = [f"a zeppelin {n}", f"a windmill {n}"] if n % 2 else False
+            memory.add(f"a story {n}", id=f"story-{n:02}", user_id="ana", run_id="monday", embed=embed)
+        memory.delete("story-09")
+        memory.update("story-07", embed=True)
+        found = search_all(memory)
+        wait_until_kept(store)
+    seen = from_scratch(monkeypatch)
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        assert search_all(memory) == found
+        assert memory.search("a windmill 5", user_id="ana", mode="vector")[0].id == "story-05"
+        bare = memory.search("story", user_id="ana", mode="vector", limit=1_000)
+        assert {hit.id for hit in bare if hit.id.startswith("story")} == {f"story-{n:02}" for n in (1, 3, 5, 7, 11)}
+        assert memory.search("story 4", user_id="ana", mode="keyword")[0].id == "story-04"
+        assert memory.verify().ok
+    assert seen == [False]
+
+
+def test_what_lies_in_a_namespace_does_not_come_out_of_it_with_what_was_kept(
+    built: Path, open_memory: Open, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built.unlink()
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        memory.search("harbour", user_id=ALL)
+        wait_until_kept(built.parent.parent)
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        memory.add("a zeppelin", user_id="ana", namespace=("notes",))
+        assert not memory.search("zeppelin", user_id=ALL, mode="keyword")
+        assert memory.stats().large["records"] == 420
+        assert memory.verify().ok
+
+
 @pytest.mark.parametrize("damage", ["cut", "one byte", "beginning", "emptied", "a folder", "another format"])
 def test_damaged_files_are_made_anew(
     built: Path, open_memory: Open, engine: str, monkeypatch: pytest.MonkeyPatch, damage: str
@@ -402,7 +453,7 @@ def test_damaged_files_are_made_anew(
             "one byte": data[: -len(data) // 3] + bytes([data[-len(data) // 3] ^ 1]) + data[-len(data) // 3 + 1 :],
             "beginning": data[:30] + b"\xff" * 20 + data[50:],
             "emptied": b"",
-            "another format": data.replace(b'"format": 1', b'"format": 0'),
+            "another format": data.replace(b'"format": 2', b'"format": 1'),
         }[damage]
         built.write_bytes(changed)
     seen = from_scratch(monkeypatch)
@@ -427,6 +478,26 @@ def test_what_is_of_other_rules_is_made_anew(
     with open_memory(settings=coded(large_engine=engine)) as memory:
         search_all(memory)
     assert seen[-1] is True
+
+
+def test_what_is_of_another_model_is_made_anew(
+    built: Path, open_memory: Open, embedder: HashEmbedder, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reversed(HashEmbedder):
+        name = "reversed-words-32"
+
+        def embed_query(self, text: str) -> Any:
+            return super().embed_query(text)[::-1].copy()
+
+    with open_memory() as memory:
+        memory.reembed(Reversed())
+    before, seen = built.read_bytes() if built.exists() else None, from_scratch(monkeypatch)
+    with open_memory(settings=coded(large_engine=engine), embedder=Reversed()) as memory:
+        search_all(memory)
+        assert memory.search("old harbour", user_id="ana", mode="vector")[0].similarity > 0.5
+        assert seen == [True]
+        assert memory.verify().ok
+        wait_until_kept(built.parent.parent, before)
 
 
 def test_what_is_of_another_history_is_made_anew(
@@ -474,8 +545,8 @@ def test_nothing_is_kept_of_what_was_erased(open_memory: Open, store: Path, engi
 def test_what_another_process_erased_is_not_kept_by_this_one(
     open_memory: Open, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(building, "_AGAIN", -1.0)
-    monkeypatch.setattr(building, "_CHANGES", 0)
+    monkeypatch.setattr(building, "AGAIN", -1.0)
+    monkeypatch.setattr(building, "CHANGES", 0)
     memory = open_memory(settings=coded(large_engine="int8"))
     memory.add_many([f"a lantern {n}" for n in range(150)], user_id="ana", dedupe=False)
     unheard = memory.add("an unheard of zeppelin", user_id="ana").id

@@ -78,9 +78,16 @@ def fill(memory: Memory, rng: random.Random, count: int) -> Oracle:
     return oracle
 
 
-@pytest.fixture(params=[50_000, 6], ids=["small", "large"])
+SCOPES = {
+    "small": Settings(),
+    "codes": Settings(arena_limit=6, large_engine="int8", large_wait_s=60),
+    "disk": Settings(arena_limit=6, large_engine="lancedb"),
+}
+
+
+@pytest.fixture(params=SCOPES)
 def filled(request: pytest.FixtureRequest, open_memory: Callable[..., Memory]) -> tuple[Memory, Oracle]:
-    memory = open_memory(settings=Settings(arena_limit=request.param))
+    memory = open_memory(settings=SCOPES[request.param])
     oracle = fill(memory, random.Random(7), 80)
     memory.flush()
     memory.add_many(
@@ -139,20 +146,25 @@ def test_a_floor_leaves_out_what_has_no_vector(filled: tuple[Memory, Oracle]) ->
 
 
 def test_small_and_large_scopes_agree(open_memory: Callable[..., Memory], tmp_path: Any) -> None:
-    memories = [open_memory(tmp_path / str(limit), settings=Settings(arena_limit=limit)) for limit in (50_000, 6)]
+    memories = [open_memory(tmp_path / name, settings=settings) for name, settings in SCOPES.items()]
     for memory in memories:
         fill(memory, random.Random(3), 60)
         memory.flush()
     for text in ("copper", "river market", "note7 lantern"):
         for mode in ("hybrid", "vector", "keyword"):
-            one, other = (memory.search(text, user_id="mia", mode=mode, limit=25, explain=True) for memory in memories)
-            assert [hit.id for hit in one] == [hit.id for hit in other]
-            assert [hit.score for hit in one] == pytest.approx([hit.score for hit in other], abs=1e-5)
-            assert [hit.details and hit.details.part for hit in one] == [h.details and h.details.part for h in other]
+            one, *others = (
+                memory.search(text, user_id="mia", mode=mode, limit=25, explain=True) for memory in memories
+            )
+            for other in others:
+                assert [hit.id for hit in one] == [hit.id for hit in other]
+                assert [hit.score for hit in one] == pytest.approx([hit.score for hit in other], abs=1e-5)
+                parts = [hit.details and hit.details.part for hit in other]
+                assert [hit.details and hit.details.part for hit in one] == parts
 
 
-def test_one_record_with_many_vectors_crowds_out_no_other(open_memory: Callable[..., Memory]) -> None:
-    memory = open_memory(settings=Settings(arena_limit=6))
+@pytest.mark.parametrize("scope", ["codes", "disk"])
+def test_one_record_with_many_vectors_crowds_out_no_other(open_memory: Callable[..., Memory], scope: str) -> None:
+    memory = open_memory(settings=SCOPES[scope])
     memory.add_many([f"meadow {n}" for n in range(300)], user_id="mia")
     for n in range(5):
         memory.add(f"a book about copper {n}", user_id="mia", embed=[f"copper {n} {part}" for part in range(256)])
@@ -163,15 +175,17 @@ def test_one_record_with_many_vectors_crowds_out_no_other(open_memory: Callable[
 
 
 def test_a_scope_is_large_when_its_vectors_are_many(open_memory: Callable[..., Memory]) -> None:
-    memory = open_memory(settings=Settings(arena_limit=40, large_engine="lancedb"))
+    settings = Settings(arena_limit=40, large_engine="int8", large_wait_s=60)
+    memory = open_memory(settings=settings)
     memory.add_many([f"meadow {n}" for n in range(30)], user_id="mia")
     trace = memory.search("meadow", user_id="mia", explain=True).trace
     assert trace is not None
     assert trace.engines == ("arena",)
     memory.add("a book", user_id="mia", embed=[f"copper {n}" for n in range(20)])
-    trace = memory.search("meadow", user_id="mia", explain=True).trace
+    memory.close()
+    trace = open_memory(settings=settings).search("meadow", user_id="mia", explain=True).trace
     assert trace is not None
-    assert "arena" not in trace.engines
+    assert trace.engines == ("codes",)
 
 
 def test_records_that_keep_changing_leave_no_vectors_behind(open_memory: Callable[..., Memory]) -> None:
@@ -206,12 +220,13 @@ def test_the_nearest_of_each(held: list[list[list[int]]], query: list[int]) -> N
         if len(found) != 1:
             several.add(slot, found)
         first[slot] = found[0] @ wanted if len(found) else 0
-    nearest = several.nearest(wanted, first)
+    nearest = several.nearest(wanted, len(held))
     for slot, each in enumerate(held):
         every = [float(np.array(one) @ wanted) for one in each]
         assert bool(nearest.bare[slot]) == (not every)
-        assert nearest.similarity[slot] == (max(every) if every else 0)
-        assert several.part(slot, nearest) == (every.index(max(every)) if len(every) > 1 else None)
+        assert nearest.extra[slot] == (max(every[1:]) if len(every) > 1 else -2)
+        part = several.part(slot, first[slot], nearest)
+        assert part == (every.index(max(every)) if len(every) > 1 else None)
 
 
 @pytest.mark.parametrize("arena_limit", [50_000, 3])
@@ -246,3 +261,30 @@ def test_searching_with_a_vector(open_memory: Callable[..., Memory], arena_limit
     refused("vector", "finite", vector=[float("nan")] * DIM)
     refused("query", "words of a query", vector=axes[0], mode="keyword")
     refused("vector", "compares no embeddings", query="axis", vector=axes[0], mode="keyword")
+
+
+def test_codes_follow_what_changes(open_memory: Callable[..., Memory]) -> None:
+    """More records than are scored at once, so that codes and further vectors propose."""
+    rng = random.Random(5)
+    memory = open_memory(settings=Settings(arena_limit=100, large_engine="int8", large_wait_s=60))
+    oracle = fill(memory, rng, 500)
+    assert memory.search("copper", user_id="mia")
+    for round in range(2):
+        for id in rng.sample(sorted(oracle.vectors), 25):
+            record, embed = memory.get(id), rng.choice([True, False, [sentence(rng) for _ in range(3)]])
+            assert record is not None
+            memory.update(id, embed=embed)
+            oracle.note(id, record.content, embed)
+        for text in ("copper river", "violin", f"note{round} paper"):
+            query = unit(HashEmbedder().embed_query(text))
+            truth = oracle.similar(query)
+            for limit in (5, 60, len(truth)):
+                found = memory.search(text, user_id="mia", rank="similarity", limit=limit, explain=True)
+                assert found.trace is not None
+                assert found.trace.engines == ("codes",)
+                best = sorted((similarity for similarity, _ in truth.values()), reverse=True)[:limit]
+                assert [hit.similarity for hit in found] == pytest.approx(best, abs=1e-4)
+            everything = {id for id, said in oracle.words.items() if set(text.split()) & said} | truth.keys()
+            assert {hit.id for hit in memory.search(text, user_id="mia", limit=2_000)} == everything
+            floor = memory.search(text, user_id="mia", min_similarity=0.4, limit=2_000)
+            assert {hit.id for hit in floor} == {id for id, (similarity, _) in truth.items() if similarity >= 0.4}
