@@ -100,6 +100,7 @@ def run_suite(name: str, suite: dict[str, Any], python: Path, cache: Path, folde
     print(f"== {name}: {result.suite}", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    (folder / "pytest.ini").write_text("[pytest]\n")  # or this checkout's settings would be theirs
     if sdist:
         take_tests(sdist, suite["tests"], cache / "sdists", folder)
     for test in [] if sdist else suite["tests"]:
