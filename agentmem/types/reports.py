@@ -57,7 +57,8 @@ class BackupInfo(Plain):
     id: str
     """What to call it: the beginning of its lineage, and its number in that."""
     kind: str
-    """``"full"``: it needs no other one."""
+    """``"full"``: it needs no other one. ``"snapshot"``: the same, made to be kept. ``"incremental"``: it needs those
+    before it, back to one of these."""
     seq: int
     """The last event of the store that it holds."""
     at: datetime
@@ -78,6 +79,15 @@ class RestoreReport(Plain):
     backup: BackupInfo
     records: int
     """How many it has, deleted and expired ones included: fewer than the backup where keys of users were deleted."""
+    seq: int
+    """The last event that is in it."""
+    embedded: int
+    """Records whose texts had been replaced, and were embedded again."""
+    without_data: int
+    """Records whose data of that moment is in no backup, since ten newer versions came before the next one: they have
+    none."""
+    dry_run: bool
+    """Whether no store was made."""
 
 
 @dataclass(frozen=True)
