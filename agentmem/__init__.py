@@ -43,6 +43,7 @@ from agentmem.types.records import (
     Vectors,
 )
 from agentmem.types.reports import (
+    BackupHealth,
     BackupInfo,
     EraseReport,
     Erasure,
@@ -97,6 +98,7 @@ __all__ = [
     "AddResults",
     "AgentMemError",
     "AsyncMemory",
+    "BackupHealth",
     "BackupInfo",
     "CapacityError",
     "ClosedError",

@@ -85,7 +85,7 @@ def create(
         # Killed between the two, the store knows its entry by the token.
         _note(engine, objects, replace(before, token=token))
         sha256 = lineage.add(objects, entry)
-        _note(engine, objects, Head(before.lineage, number, sha256))
+        _note(engine, objects, _after(entry, sha256, before))
     return entry
 
 
@@ -124,8 +124,14 @@ def _head(engine: Engine, objects: Objects, *, new_lineage: bool) -> Head:
         return known
     entry, sha256 = lineage.read(objects, known.lineage, newest)
     if newest == known.number + 1 and known.token == entry.token:
-        return Head(known.lineage, newest, sha256)
+        return _after(entry, sha256, known)
     raise lineage.overtaken(objects, known.lineage, newest)
+
+
+def _after(entry: Entry, sha256: str, before: Head) -> Head:
+    """What a store knows once a backup is there."""
+    full_at = entry.at if entry.after is None else before.full_at
+    return Head(entry.lineage, entry.number, sha256, None, entry.seq, entry.at, full_at)
 
 
 def _note(engine: Engine, objects: Objects, head: Head) -> None:

@@ -83,6 +83,11 @@ class Head:
     sha256: str | None = None
     token: str | None = None
     """Of an entry that this store was about to add."""
+    seq: int = 0
+    """The last event that it holds."""
+    at: Micros | None = None
+    full_at: Micros | None = None
+    """When the last one was made that stands by itself."""
 
 
 def head(db: Connection, url: str) -> Head:

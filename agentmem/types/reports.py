@@ -225,6 +225,22 @@ class Stats(Plain):
 
 
 @dataclass(frozen=True)
+class BackupHealth(Plain):
+    """How backups that are made by themselves (``backup.interval_s``) are doing."""
+
+    last_at: datetime | None
+    """When the last backup was made, whoever made it; None if there is none yet."""
+    age_s: float | None
+    """How long ago that was. It may be long where nothing has changed since."""
+    behind: int
+    """Changes that no backup has yet."""
+    errors: int
+    """Failures since the store was opened; each is tried again."""
+    last_error: str | None
+    """None once it has worked again."""
+
+
+@dataclass(frozen=True)
 class Health(Plain):
     """How the store is doing. ``vectors_behind`` counts changes that LanceDB has yet to receive.
 
@@ -245,6 +261,8 @@ class Health(Plain):
     """None once it has worked again."""
     store_error: str | None = None
     """Why nothing can be read or written any more: the store was deleted, moved or replaced. Open it again."""
+    backup: BackupHealth | None = None
+    """None where no backups are made by themselves. After an error of theirs ``ok`` is False."""
 
 
 @dataclass(frozen=True)
