@@ -14,9 +14,10 @@ from contextlib import suppress
 from agentmem.archive.opening import open_objects
 from agentmem.archive.retries import Retries
 from agentmem.backup import lineage
-from agentmem.backup.create import create
+from agentmem.backup.create import create, prune
 from agentmem.backup.lineage import Head
 from agentmem.backup.place import Place, open_place
+from agentmem.backup.pruning import Retention
 from agentmem.engine.engine import Engine
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.errors import AgentMemError, StoreGoneError, StoreLockedError
@@ -113,6 +114,9 @@ class Continuous:
         kind = "full" if is_due and not self._closing else "incremental"
         entry = create(self._engine, self._place.objects, self._place.keyring, kind=kind)
         self.last_at = entry.at
+        if self._chosen.prune and entry.after is None and not self._closing:
+            chosen = self._chosen
+            prune(self._engine, self._place.objects, Retention(chosen.keep_hours, chosen.keep_days, chosen.keep_weeks))
 
     def _head(self) -> Head:
         return lineage.head(self._engine.repository.db, self._url)

@@ -19,9 +19,11 @@ from dataclasses import replace
 from agentmem.archive.keyring import KeyRing
 from agentmem.archive.objects import Objects
 from agentmem.archive.writing import ArchiveWriter
-from agentmem.backup import lineage
+from agentmem.backup import lineage, pruning
 from agentmem.backup.copy import Copy, tables_of
 from agentmem.backup.lineage import Entry, Head, archive_name
+from agentmem.backup.moment import Places
+from agentmem.backup.pruning import Retention
 from agentmem.engine.engine import Engine
 from agentmem.stores import meta
 from agentmem.stores.copying import Source
@@ -87,6 +89,20 @@ def create(
         sha256 = lineage.add(objects, entry)
         _note(engine, objects, _after(entry, sha256, before))
     return entry
+
+
+def prune(engine: Engine, objects: Objects, retention: Retention, *, dry_run: bool = False) -> list[Entry]:
+    """Remove backups of this store that are kept no longer, and what killed writers have left; which backups, oldest
+    first. Raises ``StoreLockedError`` while a backup is being made, and ``ConflictError`` as ``create`` does."""
+    engine.check_process()
+    engine.check_writable()
+    with _alone(engine):
+        head = _head(engine, objects, new_lineage=False)
+        found = pruning.outdated(Places(objects), head.lineage, retention, engine.now())
+        if not dry_run:
+            pruning.remove(objects, found)
+            pruning.remove_leftovers(objects, head.lineage)
+        return found
 
 
 def forget(engine: Engine, keyring: KeyRing, user_id: str) -> bool:

@@ -170,3 +170,8 @@ def read(objects: Objects, lineage: str, number: int) -> tuple[Entry, str]:
 
 def _key(lineage: str, number: int) -> str:
     return f"{lineage}/chain/{number:010}"
+
+
+def key_of(entry: Entry) -> str:
+    """Of the object that makes a backup one."""
+    return _key(entry.lineage, entry.number)

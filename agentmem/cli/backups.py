@@ -61,6 +61,18 @@ def backup_verify(id: BackupId = None, path: StorePath = STORE, table: AsTable =
             raise typer.Exit(1)
 
 
+@backup.command("prune", help="Remove the backups that the settings keep no longer.")
+def backup_prune(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+    path: StorePath = STORE,
+    table: AsTable = None,
+) -> None:
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        output.backups(memory.backup.prune(dry_run=dry_run))
+
+
 @backup.command("restore", help="Make a store of a backup, in a folder that holds none.")
 def backup_restore(
     into: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the store is to be.")],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -98,6 +98,25 @@ class BackupClient:
         place = self._place(read_only=True)
         return look.verify(place.objects, _checked_id(id), place.keyring)
 
+    def prune(self, *, dry_run: bool = False) -> Sequence[BackupInfo]:
+        """Remove backups of this store that ``keep_hours``, ``keep_days`` and ``keep_weeks`` keep no longer.
+
+        Returns which, oldest first; with ``dry_run`` nothing is removed. The newest stays, and so do snapshots and
+        whatever a backup that stays goes on from, and backups of other stores and lineages. What killed processes have
+        left is removed, too. Raises ``ConflictError`` and ``StoreLockedError`` as ``create`` does.
+        """
+        from agentmem.backup import create, look
+        from agentmem.backup.pruning import Retention
+
+        check_flag(dry_run, "dry_run")
+        engine = self._handle.engine()
+        self._check_bound()
+        engine.check_writable()
+        chosen = self._handle.settings.backup
+        objects = self._place(read_only=False, sealed=False).objects
+        retention = Retention(chosen.keep_hours, chosen.keep_days, chosen.keep_weeks)
+        return [look.info(entry) for entry in create.prune(engine, objects, retention, dry_run=dry_run)]
+
     def forget(self, *, user_id: str) -> bool:
         """Delete a user's key: what sealed backups hold of him is unreadable from now on, in every copy of them.
 
@@ -159,6 +178,10 @@ class AsyncBackupClient:
     async def verify(self, id: str | None = None) -> VerifyReport:
         """See ``BackupClient.verify``."""
         return await self._wait(self._blocking.verify, id)
+
+    async def prune(self, *, dry_run: bool = False) -> Sequence[BackupInfo]:
+        """See ``BackupClient.prune``."""
+        return await self._wait(self._blocking.prune, dry_run=dry_run)
 
     async def forget(self, *, user_id: str) -> bool:
         """See ``BackupClient.forget``."""

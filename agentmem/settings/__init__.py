@@ -203,6 +203,14 @@ class Backup(_Section):
     choice. Closing the store backs up what is left."""
     full_every_hours: float = Field(default=24, gt=0)
     """After how long such a backup is a full one, which the next ones go on from."""
+    keep_hours: float = Field(default=48, ge=0)
+    """How long ``prune`` keeps every backup."""
+    keep_days: int = Field(default=14, ge=0)
+    """For how many days after that it keeps the last full one of each day."""
+    keep_weeks: int = Field(default=8, ge=0)
+    """And for how many weeks that of each week. Snapshots are kept until they are removed by hand."""
+    prune: bool = False
+    """Whether backups that are made by themselves are pruned by themselves, too, after each full one."""
 
     @field_validator("url", "keyring", mode="before")
     @classmethod
