@@ -19,7 +19,7 @@ from dataclasses import replace
 from agentmem.archive.keyring import KeyRing
 from agentmem.archive.objects import Objects
 from agentmem.archive.writing import ArchiveWriter
-from agentmem.backup import lineage, pruning
+from agentmem.backup import forgetting, lineage, pruning
 from agentmem.backup.copy import Copy, tables_of
 from agentmem.backup.lineage import Entry, Head, archive_name
 from agentmem.backup.moment import Places
@@ -58,6 +58,8 @@ def create(
     engine.check_process()
     engine.check_writable()
     with _alone(engine):
+        if keyring is not None:
+            forgetting.complete(engine, keyring)
         before = _head(engine, objects, new_lineage=new_lineage)
         last = _entry_of(objects, before)
         token, number = secrets.token_hex(8), before.number + 1
@@ -66,7 +68,7 @@ def create(
             source = Source(connection)
             if last is not None and source.last_seq() < last.seq:
                 raise lineage.overtaken(objects, last.lineage, last.number)
-            goes_on = kind == "incremental" and last is not None and _can_go_on(source, last)
+            goes_on = kind == "incremental" and not before.whole_next and last is not None and _can_go_on(source, last)
             kind = "full" if kind == "incremental" and not goes_on else kind
             writer = ArchiveWriter(objects, name, tables_of(source), keyring=keyring, model=source.model())
             with writer:
@@ -105,6 +107,13 @@ def prune(engine: Engine, objects: Objects, retention: Retention, *, dry_run: bo
         return found
 
 
+def complete_forgetting(engine: Engine, keyring: KeyRing) -> None:
+    """Delete the keys of users who were noted as erased. Raises ``StoreLockedError`` while a backup is being made:
+    the next one begins with that."""
+    with _alone(engine):
+        forgetting.complete(engine, keyring)
+
+
 def forget(engine: Engine, keyring: KeyRing, user_id: str) -> bool:
     """Delete a user's key for ever; whether there was one. Raises ``StoreLockedError`` while a backup is being made.
 
@@ -112,7 +121,7 @@ def forget(engine: Engine, keyring: KeyRing, user_id: str) -> bool:
     """
     engine.check_process()
     with _alone(engine):
-        return keyring.delete(user_id)
+        return forgetting.delete(engine, keyring, user_id)
 
 
 @contextmanager

@@ -88,6 +88,8 @@ class Head:
     at: Micros | None = None
     full_at: Micros | None = None
     """When the last one was made that stands by itself."""
+    whole_next: bool = False
+    """Whether the next one has to."""
 
 
 def head(db: Connection, url: str) -> Head:
@@ -101,6 +103,14 @@ def note_head(db: Connection, url: str, new: Head) -> None:
     noted = _noted(db)
     noted["lineage"] = new.lineage
     noted["places"][url] = {name: value for name, value in asdict(new).items() if name != "lineage"}
+    meta.put(db, meta.BACKUPS, json.dumps(noted))
+
+
+def want_whole(db: Connection) -> None:
+    """Have the next backup in each place be a full one. Only inside a transaction."""
+    noted = _noted(db)
+    for place in noted["places"].values():
+        place["whole_next"] = True
     meta.put(db, meta.BACKUPS, json.dumps(noted))
 
 

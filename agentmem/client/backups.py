@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from agentmem.client.checks import check_flag
 from agentmem.types.checks import check_instant
 from agentmem.types.enums import ALL, Instant, UserId
-from agentmem.types.errors import InvalidInputError, ScopeError, shown
+from agentmem.types.errors import ArchiveError, InvalidInputError, ScopeError, StoreLockedError, shown
 from agentmem.types.inputs import Scope
 from agentmem.types.ports import AnyEmbedder
-from agentmem.types.reports import BackupInfo, RestoreReport, VerifyReport
+from agentmem.types.reports import BackupInfo, EraseReport, RestoreReport, VerifyReport
 
 if TYPE_CHECKING:
     from agentmem.backup.place import Place
@@ -186,6 +187,25 @@ class AsyncBackupClient:
     async def forget(self, *, user_id: str) -> bool:
         """See ``BackupClient.forget``."""
         return await self._wait(self._blocking.forget, user_id=user_id)
+
+
+def erase_with_keys(handle: Handle, scope: Scope) -> EraseReport:
+    """Erase a user, and delete the key that backups hold the user's records under. See ``Memory.erase_all``."""
+    from agentmem import operations
+    from agentmem.backup import create, forgetting
+    from agentmem.backup.place import open_place
+
+    engine, chosen = handle.engine(), handle.settings.backup
+    engine.check_writable()
+    forgetting.note(engine, str(scope.user_id))
+    report = operations.erase.erase_all(engine, scope)
+    try:
+        keyring = open_place(chosen.url, chosen.encryption, chosen.keyring, read_only=False).keyring
+        if keyring is not None:
+            create.complete_forgetting(engine, keyring)
+    except (ArchiveError, StoreLockedError):
+        return replace(report, pending=(*report.pending, "backups"))
+    return report
 
 
 def restore(

@@ -210,7 +210,8 @@ class Target:
     def finish(self, sequences: Sequence[tuple[str, int]]) -> None:
         """Make the accounts anew, and see to it that no number is given out twice.
 
-        An erased record that was removed while it was being read, half of which came along, goes for good.
+        An erased record that was removed while it was being read, half of which came along, goes for good, and so does
+        one whose first events cannot be read any more.
         """
         known = {row[0] for row in self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         kept = [(name, number) for name, number in sequences if name in known]
@@ -219,6 +220,10 @@ class Target:
         self.db.execute(
             f"DELETE FROM records WHERE state = {ERASED} AND version != "
             "coalesce((SELECT max(version) FROM history h WHERE h.row = records.row), -1)"
+        )
+        self.db.execute(
+            f"DELETE FROM records WHERE state = {ERASED} AND "
+            "coalesce((SELECT event FROM history h WHERE h.row = records.row ORDER BY seq LIMIT 1), '') != 'ADD'"
         )
         for table in (*_BY_ROW[1:], *(f"{name}_1" for name in _OF_MODEL)):
             self.db.execute(f"DELETE FROM {table} WHERE row != 0 AND row NOT IN (SELECT row FROM records)")

@@ -39,7 +39,8 @@ class EraseReport(Plain):
     """How many records."""
     pending: tuple[str, ...]
     """``lancedb``: its copy of the vectors; ``write-ahead log``: somebody was reading for too long; ``ids``: what is
-    left of the records and of their user. All of it goes in the background, or with ``compact()``."""
+    left of the records and of their user. All of it goes in the background, or with ``compact()``. ``backups``: the
+    user's key, which sealed backups, is deleted before the next backup."""
 
 
 @dataclass(frozen=True)
