@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from agentmem.types.changes import Add, Delete, Put, Touch, Update
     from agentmem.types.newmemory import NewMemory
     from agentmem.types.reports import (
+        BackupHealth,
         BackupInfo,
         EraseReport,
         Erasure,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _REPORTS = (
+    "BackupHealth",
     "BackupInfo",
     "EraseReport",
     "Erasure",
@@ -115,6 +117,7 @@ __all__ = [
     "AddResults",
     "AgentMemError",
     "AsyncMemory",
+    "BackupHealth",
     "BackupInfo",
     "CapacityError",
     "ClosedError",

@@ -17,7 +17,9 @@ import json
 import re
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from typing import Any
 
 from agentmem.archive.envelope import packed, unpacked, unwrapped, wrapped
@@ -25,8 +27,9 @@ from agentmem.archive.objects import Objects
 from agentmem.stores import meta
 from agentmem.stores.connection import Connection
 from agentmem.types.clock import Micros
-from agentmem.types.errors import ArchiveCorruptError, ConflictError, ObjectExistsError
+from agentmem.types.errors import ArchiveCorruptError, ConflictError, ObjectExistsError, ObjectNotFoundError
 
+_AT_ONCE = 16
 _ENTRY = re.compile(r"([0-9a-f]{32})/chain/(\d{10})")
 
 
@@ -34,7 +37,7 @@ _ENTRY = re.compile(r"([0-9a-f]{32})/chain/(\d{10})")
 class Entry:
     """A backup: ``archive`` is the name of its archive, ``manifest`` the SHA-256 of that one's manifest, ``previous``
     that of the entry before. ``seq`` is the last event that it holds, ``at`` when that was read, ``records`` how many
-    there are in whatever state, ``size`` the archive's bytes. ``token`` is its writer's."""
+    there were in whatever state, ``size`` the archive's bytes. ``token`` is its writer's."""
 
     lineage: str
     number: int
@@ -48,6 +51,22 @@ class Entry:
     size: int
     description: str | None
     token: str
+    after: int | None = None
+    """What it goes on from: the last event of the backup before. None: it stands by itself, as a full one does."""
+    first_at: Micros | None = None
+    """The earliest time of an event after the backup before; None if there was none."""
+    purged: int = 0
+    """The last event that had been removed with its record."""
+    generation: int = 0
+    """The number of the model whose vectors it has; 0 of backups that nothing can go on from."""
+    migrations: int = 0
+    """How many the store had gone through."""
+    began: Micros | None = None
+    """When the lineage began."""
+    parent: str | None = None
+    """The lineage of the backup that the store was made of, if it was."""
+    parent_row: int = 0
+    """The last row that it had from there."""
 
     @property
     def id(self) -> str:
@@ -64,6 +83,13 @@ class Head:
     sha256: str | None = None
     token: str | None = None
     """Of an entry that this store was about to add."""
+    seq: int = 0
+    """The last event that it holds."""
+    at: Micros | None = None
+    full_at: Micros | None = None
+    """When the last one was made that stands by itself."""
+    whole_next: bool = False
+    """Whether the next one has to."""
 
 
 def head(db: Connection, url: str) -> Head:
@@ -77,6 +103,14 @@ def note_head(db: Connection, url: str, new: Head) -> None:
     noted = _noted(db)
     noted["lineage"] = new.lineage
     noted["places"][url] = {name: value for name, value in asdict(new).items() if name != "lineage"}
+    meta.put(db, meta.BACKUPS, json.dumps(noted))
+
+
+def want_whole(db: Connection) -> None:
+    """Have the next backup in each place be a full one. Only inside a transaction."""
+    noted = _noted(db)
+    for place in noted["places"].values():
+        place["whole_next"] = True
     meta.put(db, meta.BACKUPS, json.dumps(noted))
 
 
@@ -118,8 +152,17 @@ def numbers(objects: Objects, lineage: str) -> list[int]:
 def entries(objects: Objects) -> Iterator[tuple[Entry, str]]:
     """Every entry of every lineage, with the SHA-256 of its object, by lineage and number."""
     found = (_ENTRY.fullmatch(info.key) for info in objects.list())
-    for lineage, number in sorted((match[1], int(match[2])) for match in found if match):
-        yield read(objects, lineage, number)
+    places = sorted((match[1], int(match[2])) for match in found if match)
+    with ThreadPoolExecutor(_AT_ONCE, "agentmem-backups") as threads:
+        numbers, names = [number for _, number in places], [name for name, _ in places]
+        yield from filter(None, threads.map(_if_there, repeat(objects), names, numbers))
+
+
+def _if_there(objects: Objects, lineage: str, number: int) -> tuple[Entry, str] | None:
+    try:
+        return read(objects, lineage, number)
+    except ObjectNotFoundError:
+        return None  # removed since it was listed
 
 
 def read(objects: Objects, lineage: str, number: int) -> tuple[Entry, str]:
@@ -137,3 +180,8 @@ def read(objects: Objects, lineage: str, number: int) -> tuple[Entry, str]:
 
 def _key(lineage: str, number: int) -> str:
     return f"{lineage}/chain/{number:010}"
+
+
+def key_of(entry: Entry) -> str:
+    """Of the object that makes a backup one."""
+    return _key(entry.lineage, entry.number)

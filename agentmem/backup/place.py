@@ -9,6 +9,7 @@ from agentmem.archive.keyring import KeyRing
 from agentmem.archive.masterkey import load_master_key
 from agentmem.archive.objects import Objects
 from agentmem.archive.opening import open_objects
+from agentmem.archive.retries import Retries
 from agentmem.archive.writing import refuse_together
 from agentmem.types.errors import InvalidInputError
 
@@ -27,6 +28,7 @@ def open_place(
     *,
     options: Mapping[str, str] | None = None,
     read_only: bool,
+    retries: Retries | None = None,
 ) -> Place:
     """Open it; with ``read_only`` nothing is written, and a keyring that is not there is an error.
 
@@ -43,9 +45,9 @@ def open_place(
             "the users' keys (keyring='...'); there is only one of them",
             field="keyring" if keyring is None else "encryption",
         )
-    objects = open_objects(url, options)
+    objects = open_objects(url, options, retries=retries)
     if encryption is None or keyring is None:
         return Place(objects, None)
-    keys = open_objects(keyring, options)
+    keys = open_objects(keyring, options, retries=retries)
     refuse_together(keys.url, objects.url)
     return Place(objects, KeyRing.open(keys, load_master_key(encryption), read_only=read_only))

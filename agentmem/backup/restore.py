@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from agentmem.archive.keyring import KeyRing
-from agentmem.archive.manifest import Manifest
 from agentmem.archive.objects import Objects
-from agentmem.archive.reading import ArchiveReader
+from agentmem.backup.filling import Filled, Filling, Wanted
 from agentmem.backup.lineage import Entry
-from agentmem.backup.tables import NOTED, SEQUENCES, TOUCHED, FromArchive
-from agentmem.stores import meta
+from agentmem.backup.moment import Moment, Places
+from agentmem.embedding import fingerprint_of, open_embedder, settle
+from agentmem.embedding.batcher import embed_documents
+from agentmem.stores import embeddings, meta
 from agentmem.stores.connection import Connection
-from agentmem.stores.copying import Target
 from agentmem.stores.folder import DATABASE, is_store, sync
 from agentmem.stores.integrity import check_accounts, check_records
 from agentmem.stores.names import Names
 from agentmem.stores.records import Records
-from agentmem.stores.schema import configure, migrate
-from agentmem.types.errors import ArchiveCorruptError, StoreCorruptError, StoreError
+from agentmem.stores.rows import Stored
+from agentmem.stores.schema import configure
+from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError
+from agentmem.types.ports import AnyEmbedder, Embedder
 from agentmem.types.problems import Problems
 
-_OWN = frozenset({NOTED.name, SEQUENCES.name, TOUCHED.name})
-_CHUNK = 2_000
+_GROUP = 200
+"""Records whose embeddings are made at a time."""
+
+
+class Restored(NamedTuple):
+    """What a store has that was made of a backup: records in whatever state, the last event; how many records were
+    embedded anew, and how many have lost their data."""
+
+    records: int
+    seq: int
+    embedded: int
+    without_data: int
 
 
 def restore(
@@ -37,21 +49,36 @@ def restore(
     *,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> int:
-    """Make the store of a backup in a folder that has none; how many records it has, in whatever state.
+    """Make the store of a backup in a folder that has none; how many records it has. See ``restore_moment``."""
+    return restore_moment(objects, Places(objects).choose(entry.id), into, keyring, progress=progress).records
+
+
+def restore_moment(
+    objects: Objects,
+    moment: Moment,
+    into: Path,
+    keyring: KeyRing | None = None,
+    *,
+    wanted: Wanted = Wanted(),  # noqa: B008
+    embedder: AnyEmbedder = None,
+    dry_run: bool = False,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Restored:
+    """Make a store as it was at a moment, in a folder that has none.
 
     It becomes a store in the last step, after every record, embedding and event was compared with the others. What
-    belongs to users whose key was deleted is left out. LanceDB and the keyword index are made anew when it is opened,
-    and its backups begin a lineage of their own. ``progress`` is called with the records so far and their number.
+    belongs to users whose key was deleted is left out, and so is what was erased since. LanceDB and the keyword index
+    are made anew when it is opened, and its backups begin a lineage of their own. Texts that were replaced between two
+    backups are embedded again, by ``embedder``, None: by the model that the store names. ``progress`` is called with
+    the records so far and their number. With ``dry_run`` all of this is done, and the store not kept.
 
-    Raises ``StoreError`` where there is a store already, ``StoreCorruptError`` where what comes out is not whole, and
-    what ``ArchiveReader`` raises; the folder is left without a store then.
+    Raises ``StoreError`` where there is a store already, ``StoreCorruptError`` where what comes out is not whole,
+    ``ModelMismatchError`` where texts are to be embedded and the model is another one, and what ``ArchiveReader``
+    raises; the folder is left without a store then.
     """
     if is_store(into):
         raise StoreError(f"there is a store in {into} already; restore into another folder")
-    reader = ArchiveReader(objects, entry.archive, keyring=keyring)
-    if reader.sha256 != entry.manifest:
-        raise ArchiveCorruptError(f"{objects.url}/{entry.archive} is not the archive that the backup {entry.id} names")
-    made = not into.exists()
+    name, made = moment.chain[-1].id, not into.exists()
     into.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = into / f"{DATABASE}.restoring"
     try:
@@ -62,84 +89,75 @@ def restore(
             db.execute("PRAGMA journal_mode=OFF")
             db.execute("PRAGMA synchronous=OFF")
             db.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            count = _Filling(reader, db, into, progress).run()
+            filled = Filling(objects, keyring, db, into, wanted, progress).run(moment)
+            _embed(db, filled.unembedded, embedder)
+            _note_origin(db, moment.chain[-1], filled)
         with closing(Connection(fresh)) as db:
             configure(db)
-            _check(db, into, entry)
+            _check(db, into, name)
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         for end in ("-wal", "-shm"):
             fresh.with_name(fresh.name + end).unlink(missing_ok=True)
-        sync(fresh)
-        os.rename(fresh, into / DATABASE)
-        sync(into)
+        if dry_run:
+            _leave(fresh, into, made=made)
+        else:
+            sync(fresh)
+            os.rename(fresh, into / DATABASE)
+            sync(into)
     except BaseException:
-        _discard(fresh)
-        if made and not any(into.iterdir()):
-            into.rmdir()
+        _leave(fresh, into, made=made)
         raise
-    return count
+    return Restored(filled.records, filled.seq, len(filled.unembedded), filled.without_data)
 
 
-class _Filling:
-    def __init__(
-        self, reader: ArchiveReader, db: Connection, into: Path, progress: Callable[[int, int], object]
-    ) -> None:
-        self._reader, self._db, self._into, self._progress = reader, db, into, progress
-        self._manifest: Manifest = reader.manifest
-        self._target = Target(db)
-
-    def run(self) -> int:
-        """Fill the database; how many records it has."""
-        migrations = self._manifest.about.get("migrations")
-        if not isinstance(migrations, list):
-            raise ArchiveCorruptError("the archive is not one of a whole store: its manifest names no migrations")
-        migrate(self._db, self._into, migrations)  # pyright: ignore[reportUnknownArgumentType]
-        touched = dict(row for rows in self._rows(TOUCHED.name) for row in rows)
-        total, done = self._manifest.content("records").rows, 0
-        for content in self._manifest.tables:
-            name = content.table.name
-            if name in _OWN:
-                continue
-            found, belongs = FromArchive(content.table), "round" in content.table.names
-            for rows in self._rows(name):
-                kept = [row for row in rows if not belongs or _is_last(found.place(row), touched)]
-                self._write(name, found.columns, [found.row(row) for row in kept])
-                if name == "records":
-                    done += len(rows)
-                    self._progress(done, total)
-        self._finish(migrations)  # pyright: ignore[reportUnknownArgumentType]
-        return int(self._db.execute("SELECT count(*) FROM records")[0][0])
-
-    def _rows(self, table: str) -> Iterator[list[tuple[Any, ...]]]:
-        for read in self._reader.read(table):
-            yield read.rows
-
-    def _write(self, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
-        for start in range(0, len(rows), _CHUNK):
-            self._db.execute("BEGIN")
-            self._target.insert(table, columns, rows[start : start + _CHUNK])
-            self._db.execute("COMMIT")
-
-    def _finish(self, migrations: list[str]) -> None:
-        noted = FromArchive(self._manifest.content(NOTED.name).table)
-        rows = [noted.row(row) for rows in self._rows(NOTED.name) for row in rows]
-        sequences = [(name, seq) for rows in self._rows(SEQUENCES.name) for name, seq in rows]
-        self._db.execute("BEGIN")
-        self._target.note((key, value if number is None else number) for key, number, value in rows)
-        self._db.execute("COMMIT")
-        migrate(self._db, self._into)
-        self._db.execute("BEGIN")
-        self._target.finish(sequences)
-        self._db.execute("COMMIT")
+def _note_origin(db: Connection, last: Entry, filled: Filled) -> None:
+    db.execute("BEGIN")
+    meta.put(db, meta.RESTORED, f"{last.lineage} {filled.last_row}")
+    db.execute("COMMIT")
 
 
-def _is_last(place: tuple[int, int], touched: dict[int, int]) -> bool:
-    """Whether a row was read in the last round in which its record was."""
-    row, number = place
-    return touched.get(row, 0) == number
+def _embed(db: Connection, rows: Sequence[int], given: AnyEmbedder) -> None:
+    """Make the embeddings of records whose text of that time has none in any backup."""
+    if not rows:
+        return
+    embedder, records = _model(db, len(rows), given), Records(db, Names())
+    for start in range(0, len(rows), _GROUP):
+        found = list(records.find_rows(rows[start : start + _GROUP]))
+        several = records.texts((stored.row, stored.vectors, stored.body) for stored in found)
+        texts = [_texts_of(stored, several) for stored in found]
+        made = iter(embed_documents(embedder, [text for each in texts for text in each]))
+        held = [b"".join(next(made) for _ in each) for each in texts]
+        db.execute("BEGIN")
+        embeddings.insert(
+            db, records.embeddings, [(s.row, s.vectors, parts) for s, parts in zip(found, held, strict=True)]
+        )
+        db.execute("COMMIT")
 
 
-def _check(db: Connection, into: Path, entry: Entry) -> None:
+def _texts_of(stored: Stored, several: dict[int, list[str]]) -> list[str]:
+    return several.get(stored.row, []) if stored.has_texts else [stored.content]
+
+
+def _model(db: Connection, count: int, given: AnyEmbedder) -> Embedder:
+    name, dim = meta.get(db, meta.MODEL), int(meta.get(db, meta.DIM))
+    embedder = open_embedder((meta.get(db, meta.MODEL_SPEC) or None) if given is None else given, cache_size=0)
+    settle(embedder, name, dim)
+    if embedder.name != name or (embedder.dim, fingerprint_of(embedder)) != (dim, meta.get(db, meta.MODEL_FINGERPRINT)):
+        raise ModelMismatchError(
+            f"{count:,} records had texts at that moment that have to be embedded again by the model {name!r} ({dim} "
+            f"dimensions), and {embedder.name!r} is another one; give that model as embedder="
+        )
+    return embedder
+
+
+def _leave(fresh: Path, into: Path, *, made: bool) -> None:
+    """Leave nothing behind."""
+    _discard(fresh)
+    if made and not any(into.iterdir()):
+        into.rmdir()
+
+
+def _check(db: Connection, into: Path, name: str) -> None:
     """Raise ``StoreCorruptError`` unless the database is whole in itself."""
     problems, records = Problems(), Records(db, Names())
     problems.extend(f"libsql: {row[0]}" for row in db.execute("PRAGMA quick_check(20)") if row[0] != "ok")
@@ -148,9 +166,7 @@ def _check(db: Connection, into: Path, entry: Entry) -> None:
     problems.extend(check_accounts(records))
     if problems:
         listed = "; ".join(problems.listed())
-        raise StoreCorruptError(
-            f"what the backup {entry.id} has is no whole store, so none was made in {into}: {listed}"
-        )
+        raise StoreCorruptError(f"what the backup {name} has is no whole store, so none was made in {into}: {listed}")
 
 
 def _discard(fresh: Path) -> None:

@@ -3,6 +3,9 @@
 Three things are added to what the store has. A column that holds text or bytes becomes two, the second called
 ``NAME_bytes``. Rows that belong to records have a ``round``: what was read later of a record takes the place of what
 was read before. And names stand with each user who has them, under that user's key.
+
+Of what is gone two tables tell: ``erased`` has the rows of records that were erased since the backup before, and
+``present``, where any were removed altogether, the ranges of all rows that there are.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ NAMES = Columns("names", "names", ("n", "value"), ("INTEGER", "TEXT"))
 NOTED = Columns("meta", "meta", ("key", "number", "value"), ("TEXT", "INTEGER", "TEXT"))
 SEQUENCES = Columns("sequences", "", ("name", "seq"), ("TEXT", "INTEGER"))
 TOUCHED = Columns("touched", "", ("row", "round"), ("INTEGER", "INTEGER"))
+ERASED = Columns("erased", "", ("row",), ("INTEGER",))
+PRESENT = Columns("present", "", ("first", "last"), ("INTEGER", "INTEGER"))
 
 _TYPES: dict[str, ColumnType] = {"INTEGER": "int", "REAL": "float", "TEXT": "text", "BLOB": "bytes"}
 _ZONES = ("row", "seq", "at", "created_at")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,6 +25,10 @@ BackupId = Annotated[
 @backup.command("create", help="Back up the store as it is now; others may go on using it.")
 def backup_create(
     *,
+    kind: Annotated[
+        Literal["full", "incremental", "snapshot"],
+        typer.Option("--kind", help="All of it, what happened since the backup before, or all of it to be kept."),
+    ] = "full",
     description: Annotated[str | None, typer.Option("--description", help="A note that `list` shows.")] = None,
     new_lineage: Annotated[
         bool,
@@ -36,7 +40,7 @@ def backup_create(
     output = Output(table)
     with reporting(), opened(path) as memory:
         with output.progress("records") as progress:
-            made = memory.backup.create(description=description, new_lineage=new_lineage, progress=progress)
+            made = memory.backup.create(kind, description=description, new_lineage=new_lineage, progress=progress)
         output.figures(made.to_dict())
 
 
@@ -57,11 +61,29 @@ def backup_verify(id: BackupId = None, path: StorePath = STORE, table: AsTable =
             raise typer.Exit(1)
 
 
+@backup.command("prune", help="Remove the backups that the settings keep no longer.")
+def backup_prune(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+    path: StorePath = STORE,
+    table: AsTable = None,
+) -> None:
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        output.backups(memory.backup.prune(dry_run=dry_run))
+
+
 @backup.command("restore", help="Make a store of a backup, in a folder that holds none.")
 def backup_restore(
     into: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the store is to be.")],
     id: BackupId = None,
     *,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="As it was at that time, 2025-03-01T12:00+01:00.")
+    ] = None,
+    seq: Annotated[int | None, typer.Option("--seq", metavar="NUMBER", help="As it was after that event.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="This user's records alone.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do all of it, and make no store.")] = False,
     url: Annotated[
         str | None, typer.Option("--url", help="Where the backups are; left out, the setting backup.url.")
     ] = None,
@@ -74,7 +96,7 @@ def backup_restore(
 ) -> None:
     output = Output(table)
     with reporting():
-        from agentmem import restore
+        from agentmem import ALL, restore
         from agentmem.settings import Settings
 
         chosen = Settings().backup
@@ -83,6 +105,10 @@ def backup_restore(
                 url or chosen.url or "",
                 into,
                 id=id,
+                at=at,
+                seq=seq,
+                user_id=ALL if user is None else user,
+                dry_run=dry_run,
                 encryption=encryption or chosen.encryption,
                 keyring=keyring or chosen.keyring,
                 progress=progress,

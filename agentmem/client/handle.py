@@ -149,6 +149,14 @@ class Handle:
                 if self._lease is None:
                     raise
             else:
+                if self.settings.backup.interval_s:
+                    from agentmem.backup.continuous import attend
+
+                    try:
+                        attend(lease.engine)
+                    except BaseException:
+                        lease.release()
+                        raise
                 # Other threads may have been here meanwhile, and a signal handler on top of this: one lease is kept.
                 if self._lease is None and not self._closed:
                     self._lease = lease

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentmem import operations
 from agentmem.client.arguments import feedback_data, patch_of
-from agentmem.client.backups import BackupClient
+from agentmem.client.backups import BackupClient, erase_with_keys
 from agentmem.client.border import ITERATED, Border
 from agentmem.client.checks import (
     check_batch,
@@ -971,11 +971,17 @@ class Memory:
         Texts are gone when this returns. What is left of the records, and the ids that nobody else has (of the user, of
         agents and runs), go as soon as every copy has seen it, in the background; after ``compact`` nothing on disk
         tells of the user but one line that says when and how many, for those who know the id (``erasures``).
+
+        Where backups are sealed, the user's key is deleted, too, so that nothing of what they hold of the user can be
+        read any more. If that cannot be done now, ``pending`` has ``"backups"``, and the next backup begins with it.
+        Backups that are not sealed keep the user until they are removed.
         """
         scope = self._border.scope(user_id, None, None, write=True)
         if scope.user_id is None:
             raise ScopeError("erase_all() needs the user_id whose records are to be erased")
-        return operations.erase.erase_all(self.handle.engine(), scope)
+        if not self.handle.settings.backup.encryption:
+            return operations.erase.erase_all(self.handle.engine(), scope)
+        return erase_with_keys(self.handle, scope)
 
     def erasures(self, *, user_id: Id) -> list[Erasure]:
         """What the store still says of a user for whom ``erase_all`` was called: when, and how many records went.

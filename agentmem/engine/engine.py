@@ -12,8 +12,8 @@ from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import get_ident
-from typing import Any, TypeVar
+from threading import RLock, get_ident
+from typing import Any, Protocol, TypeVar
 
 from agentmem.embedding import open_embedder, settle
 from agentmem.engine.adding import Adding
@@ -58,6 +58,7 @@ from agentmem.types.once import once
 from agentmem.types.ports import Embedder
 from agentmem.types.promise import Promise
 from agentmem.types.records import MemoryRecord
+from agentmem.types.reports import BackupHealth
 
 T = TypeVar("T")
 READERS = 1
@@ -84,10 +85,24 @@ class Model:
         return replace(self, retriever=self.retriever.apart(), cache=None)
 
 
+class Companion(Protocol):
+    """What works beside an engine, for a layer above it."""
+
+    def close(self, patience: float | None) -> None:
+        """End; wait no longer than ``patience`` seconds."""
+        ...
+
+    def health(self) -> BackupHealth:
+        """How it is going."""
+        ...
+
+
 class Engine:
     """One store, opened once per process and shared by its clients: see ``sharing``."""
 
     read_only = False
+    companion: Companion | None = None
+    _leaving = False
     folder: HeldFolder | None = None
     """Where what LanceDB writes is to lie, whatever takes the path's place."""
 
@@ -97,6 +112,7 @@ class Engine:
         self.path = path
         self.settings = settings
         self.pid = os.getpid()
+        self._accompanying = RLock()
         self.searching = set[int]()
         """The threads that are in the middle of a search."""
         self._patience: float | None = None
@@ -176,12 +192,22 @@ class Engine:
             stack.callback(self.follower.stop)
             self._stack = stack.pop_all()
 
+    def accompany(self, make: Callable[[], Companion]) -> None:
+        """Have something work beside this engine, made now unless there is one, and closed before it."""
+        with self._accompanying:
+            if self.companion is None and not self._leaving:
+                self.companion = make()
+
     def close(self, patience: float | None, durable: Promise[None]) -> None:
         """Finish what is queued and stop; ``durable`` is kept as soon as everything is.
 
         With ``patience``, wait no longer than so many seconds for each of the threads that may have to wait for the
         thread that wants it closed.
         """
+        with self._accompanying:
+            self._leaving = True
+        if self.companion is not None:
+            self.companion.close(patience)
         self._patience, self._durable = patience, durable
         self._stack.close()
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from threading import get_ident
+from threading import RLock, get_ident
 
 from typing_extensions import override
 
@@ -44,6 +44,7 @@ class ReadingEngine(Engine):
         self.path = path
         self.settings = settings
         self.pid = os.getpid()
+        self._accompanying = RLock()
         self.searching = set[int]()
         self._patience, self._durable = None, None
         self._given = embedder

@@ -11,6 +11,7 @@ from agentmem.lifecycle.promotion import Criterion, judge
 from agentmem.lifecycle.rules import NEXT, PREVIOUS, Rules
 from agentmem.operations.read import must_find
 from agentmem.stores import accounting, transitions
+from agentmem.stores.past import WAS
 from agentmem.stores.rows import Stored, Subject, Transition, not_found, visible
 from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE
 from agentmem.stores.writes import Repository
@@ -145,6 +146,7 @@ def _move(engine: Engine, id: str, scope: Scope | None, event: EventType) -> Mem
         data: dict[str, Any] = {"from": subject.layer, "to": target, **verdict.data()}
         if kind != subject.kind:
             data |= {"kind": subject.kind, "new_kind": kind}
+        data |= {WAS: {"aged_from": subject.aged_from}}
         transitions.apply(repository, [Transition(subject, event, "by hand", data, target, kind)], now)
         transitions.renew(repository.db, subject.row, now)
 
@@ -156,6 +158,7 @@ def _pin(repository: Repository, subject: Subject, now: Micros, rules: Rules, *,
         return
     event = EventType.PIN if pinned else EventType.UNPIN
     data = {"rule": "by hand", "layer": subject.layer, "components": judge(subject, now, rules).score.to_dict()}
+    data |= {WAS: {"aged_from": subject.aged_from}}
     transitions.renew(repository.db, subject.row, now, pinned=pinned)
     transitions.note(repository, subject, event, now, data)
     accounting.touch(repository.db, [subject.row])

@@ -70,8 +70,10 @@ def health(engine: Engine, database: str | None = None) -> Health:
         behind = follower.behind()
     except StoreGoneError as exc:
         gone = str(exc)
+    backup = None if gone is not None or engine.companion is None else engine.companion.health()
+    errors = (gone, follower.last_error, lifecycle.last_error, None if backup is None else backup.last_error)
     return Health(
-        ok=gone is None and follower.last_error is None and lifecycle.last_error is None,
+        ok=not any(error is not None for error in errors),
         vectors_behind=behind,
         vector_errors=follower.errors,
         vector_rebuilds=follower.rebuilds,
@@ -79,6 +81,7 @@ def health(engine: Engine, database: str | None = None) -> Health:
         sweep_errors=lifecycle.errors,
         last_sweep_error=lifecycle.last_error,
         store_error=gone,
+        backup=backup,
     )
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agentmem.settings import sources
 from agentmem.settings.sources import Values
@@ -198,11 +198,30 @@ class Backup(_Section):
     sealed."""
     keyring: str | None = None
     """Where the users' keys lie, neither inside of ``url`` nor around it; needed with ``encryption``."""
+    interval_s: float = Field(default=0, ge=0, le=86_400)
+    """Seconds after which what has changed is backed up by itself, while the store is open; 0: it is not. 10 is a good
+    choice. Closing the store backs up what is left."""
+    full_every_hours: float = Field(default=24, gt=0)
+    """After how long such a backup is a full one, which the next ones go on from."""
+    keep_hours: float = Field(default=48, ge=0)
+    """How long ``prune`` keeps every backup."""
+    keep_days: int = Field(default=14, ge=0)
+    """For how many days after that it keeps the last full one of each day."""
+    keep_weeks: int = Field(default=8, ge=0)
+    """And for how many weeks that of each week. Snapshots are kept until they are removed by hand."""
+    prune: bool = False
+    """Whether backups that are made by themselves are pruned by themselves, too, after each full one."""
 
     @field_validator("url", "keyring", mode="before")
     @classmethod
     def _text_of_path(cls, value: object) -> object:
         return os.fspath(value) if isinstance(value, os.PathLike) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if self.interval_s and not self.url:
+            raise ValueError("backup.interval_s is set, and backup.url is not: say where backups go")
+        return self
 
 
 class Settings(_Section):

@@ -35,11 +35,15 @@ def write(db: Connection, brought: Iterable[tuple[int, int, Mapping[int, str]]])
     ]
     for group in groups(rows, lambda row: len(row[3])):
         db.insert("INSERT OR REPLACE INTO bodies (row, version, part, body, checksum) VALUES {}", group)
-    changed = dict.fromkeys(row[0] for row in rows if row[1] > KEPT)
+    keep_last(db, dict.fromkeys(row[0] for row in rows if row[1] > KEPT))
+
+
+def keep_last(db: Connection, rows: Iterable[int]) -> None:
+    """Remove what these records have beyond the last versions."""
     db.executemany(
         "DELETE FROM bodies WHERE row = ? AND version < (SELECT min(version) FROM "
         f"(SELECT DISTINCT version FROM bodies WHERE row = ? ORDER BY version DESC LIMIT {KEPT}))",
-        [(row, row) for row in changed],
+        [(row, row) for row in rows],
     )
 
 

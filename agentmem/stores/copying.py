@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from agentmem.stores import accounting, meta
 from agentmem.stores.connection import CHUNK, Connection, Row, Value
 from agentmem.stores.schema import ERASED
+from agentmem.types.clock import now_micros
 
 NAMED = ("user", "agent", "run", "space")
 """The columns of ``records`` that hold numbers of names."""
@@ -23,7 +24,19 @@ _OF_MODEL = ("embeddings", "more_embeddings")
 _WHOLE = ("erasures",)
 _META = frozenset({*meta.MODEL_KEYS, meta.ERASURE_KEY, meta.FIRST_KEYS, meta.PURGED, meta.FORMER_KEYS})
 """What is kept of ``meta``: the model, and what is known of erased records. The rest is about copies of this store."""
-_MOST_ROWS, _MOST_BYTES = 500, 4 * 2**20
+_MOST_ROWS, _MOST_BYTES, _MOST_EVENTS = 500, 4 * 2**20, 5_000
+_REPLACING = ("ADD", "UPDATE", "RESTORE", "ERASE")
+"""Events after which a record may have other embeddings."""
+_EMBEDDED = (
+    " AND EXISTS (SELECT 1 FROM history h WHERE h.row = t.row AND h.seq > {after} AND h.event IN "
+    f"({', '.join(map(repr, _REPLACING))}))"
+)
+_CHANGED = {
+    "history": " AND t.seq > {after}",
+    "bodies": " AND t.version >= (SELECT min(h.version) FROM history h WHERE h.row = t.row AND h.seq > {after})",
+    "embeddings": _EMBEDDED,
+    "more_embeddings": _EMBEDDED,
+}
 
 
 class Columns(NamedTuple):
@@ -79,16 +92,42 @@ class Source:
             most = max(1, most // 2) if size > _MOST_BYTES else min(_MOST_ROWS, most * 2)
             pause()
 
-    def of_rows(self, table: Columns, rows: Sequence[int]) -> Iterator[list[tuple[int, Row]]]:
-        """What the table has of these records now; row 0 is the store itself."""
+    def of_rows(self, table: Columns, rows: Sequence[int], after: int | None = None) -> Iterator[list[tuple[int, Row]]]:
+        """What the table has of these records now; row 0 is the store itself.
+
+        With ``after``, what events after that one may have changed: those events, the bodies that they brought,
+        embeddings where there was an event that may have replaced them.
+        """
+        also = "" if after is None else _CHANGED.get(table.name, "").format(after=after)
         for start in range(0, len(rows), CHUNK):
-            sql = f"{self._select(table)} WHERE t.row IN ({{}}) ORDER BY t.rowid"
+            sql = f"{self._select(table)} WHERE t.row IN ({{}}){also} ORDER BY t.rowid"
             yield [(row[0], row[2:]) for row in self.db.select_in(sql, rows[start : start + CHUNK])]
 
-    def touched(self, after: int, last: int) -> list[int]:
+    def touched(self, after: int, last: int, pause: Callable[[], object] = lambda: None) -> list[int]:
         """Records, by row, that anything happened to after an event and up to another; 0 is the store itself."""
-        sql = "SELECT DISTINCT row FROM history WHERE seq > ? AND seq <= ? ORDER BY row"
-        return [row[0] for row in self.db.execute(sql, (after, last))]
+        found, sql = set[int](), "SELECT row FROM history WHERE seq > ? AND seq <= ?"
+        for low in range(after, last, _MOST_EVENTS):
+            found.update(row for (row,) in self.db.execute(sql, (low, min(last, low + _MOST_EVENTS))))
+            pause()
+        return sorted(found)
+
+    def present(self) -> Iterator[tuple[int, int]]:
+        """The rows that there are, as ranges with both ends, ascending."""
+        first, last = 0, -1
+        sql = "SELECT row FROM records WHERE row > ? ORDER BY row LIMIT ?"
+        while found := self.db.execute(sql, (max(last, 0), _MOST_EVENTS)):
+            for (row,) in found:
+                if row != last + 1:
+                    if last > 0:
+                        yield first, last
+                    first = row
+                last = row
+        if last > 0:
+            yield first, last
+
+    def purged(self) -> int:
+        """The last event that was removed with its record; 0 for none."""
+        return int(meta.get(self.db, meta.PURGED) or 0)
 
     def names(self, numbers: Iterable[int]) -> dict[int, str | bytes]:
         """Names by their numbers, those that there are."""
@@ -101,6 +140,11 @@ class Source:
     def noted(self) -> list[Row]:
         """``(key, value)`` of what is kept of the store's bookkeeping."""
         return [row for row in self.db.execute("SELECT key, value FROM meta") if row[0] in _META]
+
+    def restored_from(self) -> tuple[str | None, int]:
+        """The lineage of the backup that the store was made of, and the last row that it had from there."""
+        lineage, _, row = str(meta.get(self.db, meta.RESTORED) or "").partition(" ")
+        return lineage or None, int(row or 0)
 
     def sequences(self) -> list[Row]:
         """``(table, number)``: the last number that each table has given out."""
@@ -125,9 +169,37 @@ class Target:
         self.db = db
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
-        """Add rows; those of ``names`` that are there already are the same."""
+        """Add rows, in the place of what has their numbers, or their names."""
         table = f"{table}_1" if table in _OF_MODEL else table
-        self.db.insert(f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES {{}}", rows)
+        self.db.insert(f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES {{}}", rows)
+
+    def make_room(self, events: Iterable[tuple[int, str]]) -> None:
+        """Remove what records have that is replaced by what comes next, as their events ``(row, event)`` tell."""
+        rows = dict[int, bool]()
+        for row, event in events:
+            rows[row] = rows.get(row, False) or event in _REPLACING
+        changed = [row for row, replaced in rows.items() if replaced]
+        for table in _OF_MODEL:
+            self.db.executemany(f"DELETE FROM {table}_1 WHERE row = ?", [(row,) for row in changed])
+
+    def erase(self, rows: Iterable[int]) -> None:
+        """Remove what records say beside what stands in the records themselves."""
+        bound = [(row,) for row in rows]
+        for table in ("bodies", "accesses", *(f"{name}_1" for name in _OF_MODEL)):
+            self.db.executemany(f"DELETE FROM {table} WHERE row = ?", bound)
+        self.db.executemany("UPDATE history SET data = NULL WHERE row = ?", bound)
+
+    def keep(self, present: Iterable[tuple[int, int]], limit: int | None = None) -> None:
+        """Remove records whose rows are in none of these ranges, which ascend; with ``limit``, up to that row."""
+        before, sql = 0, "DELETE FROM records WHERE row > ? AND row < ?"
+        gaps = list[tuple[int, int]]()
+        for first, last in present:
+            if first > before + 1:
+                gaps.append((before, first))
+            before = last
+        gaps.append((before, 2**62))
+        most = 2**62 if limit is None else limit + 1
+        self.db.executemany(sql, [(low, min(high, most)) for low, high in gaps])
 
     def note(self, rows: Iterable[tuple[str, Any]]) -> None:
         """Put back what was kept of the bookkeeping."""
@@ -138,7 +210,8 @@ class Target:
     def finish(self, sequences: Sequence[tuple[str, int]]) -> None:
         """Make the accounts anew, and see to it that no number is given out twice.
 
-        An erased record that was removed while it was being read, half of which came along, goes for good.
+        An erased record that was removed while it was being read, half of which came along, goes for good, and so does
+        one whose first events cannot be read any more.
         """
         known = {row[0] for row in self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         kept = [(name, number) for name, number in sequences if name in known]
@@ -148,9 +221,27 @@ class Target:
             f"DELETE FROM records WHERE state = {ERASED} AND version != "
             "coalesce((SELECT max(version) FROM history h WHERE h.row = records.row), -1)"
         )
+        self.db.execute(
+            f"DELETE FROM records WHERE state = {ERASED} AND "
+            "coalesce((SELECT event FROM history h WHERE h.row = records.row ORDER BY seq LIMIT 1), '') != 'ADD'"
+        )
         for table in (*_BY_ROW[1:], *(f"{name}_1" for name in _OF_MODEL)):
             self.db.execute(f"DELETE FROM {table} WHERE row != 0 AND row NOT IN (SELECT row FROM records)")
+        used = " UNION ".join(f"SELECT {column} FROM records" for column in NAMED)
+        self.db.execute(f"DELETE FROM names WHERE n NOT IN ({used})")
         self.db.execute("UPDATE accesses SET touched = 1")
+        self._mark_the_end(dict(kept).get("history", 0))
         last = self.db.execute("SELECT coalesce(max(row), 0) FROM records")[0][0]
         meta.put(self.db, meta.SETTLED, last)
         accounting.recount(self.db)
+
+    def _mark_the_end(self, number: int) -> None:
+        """Where the last events that were given a number are not there, put one of the store's own after them: what
+        follows the history waits for the last one, and who knows of those that are missing is to start anew."""
+        [(last,)] = self.db.execute("SELECT coalesce(max(seq), 0) FROM history")
+        if number > last:
+            self.db.execute(
+                "INSERT INTO history (seq, row, event, at, version) VALUES (?, 0, 'ERASE', ?, 0)",
+                (number + 1, now_micros()),
+            )
+            meta.put(self.db, meta.PURGED, number)

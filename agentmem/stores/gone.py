@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from agentmem.stores import accounting, keys
+from agentmem.stores import accounting, keys, past
 from agentmem.stores.connection import Connection, Value
 from agentmem.stores.records import UNEXPIRED
 from agentmem.stores.rows import Place, ScopeKey, Stored
@@ -66,7 +67,9 @@ def bring_back(repository: Repository, found: Sequence[Stored], now: Micros) -> 
         "version = version + 1, updated_at = ? WHERE row = ?",
         [(now, now, stored.row) for stored in back],
     )
-    repository.note_events((stored.row, EventType.RESTORE, now, stored.version + 1, None) for stored in back)
+    repository.note_events(
+        (stored.row, EventType.RESTORE, now, stored.version + 1, past.with_past({}, _was(stored))) for stored in back
+    )
     accounting.resize(db, ((stored.row, stored.layer, 1, stored.size) for stored in back))
     for layer in {stored.layer for stored in back}:
         sizes = [stored.size for stored in back if stored.layer == layer]
@@ -74,3 +77,7 @@ def bring_back(repository: Repository, found: Sequence[Stored], now: Micros) -> 
     accounting.queue(db, [stored.row for stored in back])
     accounting.touch(db, [stored.row for stored in back])
     return len(back)
+
+
+def _was(stored: Stored) -> dict[str, Any]:
+    return {"aged_from": stored.aged_from} if stored.state == EXPIRED else {}

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from agentmem.stores import accounting, bodies, documents, embeddings, forms, keyed, meta
+from agentmem.stores import accounting, bodies, documents, embeddings, forms, keyed, meta, past
 from agentmem.stores.connection import CHUNK, Row, Value
 from agentmem.stores.facts import checksum
 from agentmem.stores.records import USED, Records
@@ -293,10 +293,15 @@ def _replace(repository: Repository, changed: Sequence[tuple[Stored, Stored, byt
             if old.content != new.content and old.vectors == new.vectors == OF_CONTENT
         ],
     )
+    given = dict[int, bytes]()
     if not like_most:
+        given = repository.vectors([old for old, _, _ in changed if old.vectors < 0])
         other = [(new.row, new.vectors, held) for old, new, held in changed if (old.vectors, new.vectors) != (1, 1)]
         embeddings.replace(db, repository.embeddings, other)
-    repository.note_events((new.row, EventType.UPDATE, now, new.version, _before(old, new)) for old, new, _ in changed)
+    repository.note_events(
+        (new.row, EventType.UPDATE, now, new.version, _before(old, new, given.get(new.row, b"")))
+        for old, new, _ in changed
+    )
     accounting.resize(
         db,
         ((one.row, one.layer, sign, sign * one.size) for old, new, _ in changed for one, sign in ((old, -1), (new, 1))),
@@ -318,11 +323,11 @@ def _replace(repository: Repository, changed: Sequence[tuple[Stored, Stored, byt
     )
 
 
-def _before(old: Stored, new: Stored) -> str | None:
+def _before(old: Stored, new: Stored, given: bytes) -> str | None:
     """What an event tells: the values that were replaced."""
     columns = _PUT if old.vectors == new.vectors and old.body == new.body else (*_PUT, *_FORM)
     replaced = {column: getattr(old, column) for column in columns if getattr(old, column) != getattr(new, column)}
-    return json.dumps(replaced, ensure_ascii=False) if replaced else None
+    return past.with_past(replaced, past.replaced(old, new, given))
 
 
 def _exact(when: Micros | None) -> Value:

@@ -46,6 +46,10 @@ KEYWORDS_TERMS = "keywords_terms"
 """The version of the terms that the keyword index holds, absent for 1; with another one it is made anew."""
 BACKUPS = "backups"
 """The lineage of the store's backups, and the last of each place, as JSON (``backup.lineage``)."""
+FORGOTTEN = "forgotten"
+"""Users who were erased and whose keys, which sealed backups, are yet to be deleted, as JSON."""
+RESTORED = "restored_from"
+"""The lineage of the backup that the store was made of, and the last row that it had from there, ``lineage row``."""
 
 
 def get(db: Connection, key: str) -> Any:

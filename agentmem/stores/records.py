@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import starmap
 from typing import Any, TypeAlias
 
-from agentmem.stores import bodies, documents, embeddings, meta
+from agentmem.stores import bodies, documents, embeddings, meta, past
 from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
 from agentmem.stores.rows import COLUMN_NAMES, ScopeKey, Stored, not_found, visible
@@ -526,7 +526,7 @@ class Records:
                 (row, last),
             )
             found += [
-                HistoryEvent(seq, id, EventType(event), to_datetime(at), version, json.loads(data) if data else {})
+                HistoryEvent(seq, id, EventType(event), to_datetime(at), version, past.shown(data))
                 for seq, event, at, version, data in rows
             ]
             if len(rows) < _EVENTS:

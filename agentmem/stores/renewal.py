@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from agentmem.stores import past
 from agentmem.stores.facts import checksum
 from agentmem.stores.rows import Stored
 from agentmem.stores.schema import LIVE
@@ -43,29 +44,47 @@ def renew(repository: Repository, reads: Iterable[tuple[int, Renewal]]) -> None:
         "AND sliding IS NOT NULL"
     )
     changed = [
-        (row, version, noted[row].at + span, noted[row].at)
+        (row, version, noted[row].at + span, noted[row].at, end, span)
         for row, span, end, version in repository.db.select_in(sql, noted)
         if span == noted[row].span and is_due(span, end, noted[row].at)
     ]
     repository.db.executemany(
-        "UPDATE records SET expires_at = ? WHERE row = ?", [(end, row) for row, _, end, _ in changed]
+        "UPDATE records SET expires_at = ? WHERE row = ?", [(end, row) for row, _, end, *_ in changed]
     )
-    note(repository, [(row, version, at) for row, version, _, at in changed])
+    note(repository, [Touched(row, version, at, end, span) for row, version, _, at, end, span in changed])
 
 
 def set_ends(
     repository: Repository, changes: Iterable[tuple[Stored, Micros | None, Micros | None]], now: Micros
 ) -> None:
     """Have live records be over at another time (None: never), and slide by another span (None: not)."""
-    changed = [new for old, end, span in changes if (new := old._replace(expires_at=end, sliding=span)) != old]
+    pairs = [(old, old._replace(expires_at=end, sliding=span)) for old, end, span in changes]
+    changed = [(old, new) for old, new in pairs if new != old]
     repository.db.executemany(
         "UPDATE records SET expires_at = ?, sliding = ?, checksum = ? WHERE row = ?",
-        [(new.expires_at, new.sliding, checksum(new), new.row) for new in changed],
+        [(new.expires_at, new.sliding, checksum(new), new.row) for _, new in changed],
     )
-    note(repository, [(new.row, new.version, now) for new in changed])
+    note(repository, [Touched(new.row, new.version, now, old.expires_at, old.sliding) for old, new in changed])
 
 
-def note(repository: Repository, touched: Sequence[tuple[int, int, Micros]]) -> None:
-    """Append the TOUCH events of ``(row, version, at)``, in place of those before."""
-    repository.db.executemany("DELETE FROM history WHERE event = 'TOUCH' AND row = ?", [each[:1] for each in touched])
-    repository.note_events((row, EventType.TOUCH, at, version, None) for row, version, at in touched)
+class Touched(NamedTuple):
+    """A record whose end was set, at its version and when, and what it was: the end and the span of before."""
+
+    row: int
+    version: int
+    at: Micros
+    end: Micros | None
+    span: Micros | None
+
+
+def note(repository: Repository, touched: Sequence[Touched]) -> None:
+    """Append TOUCH events, in place of those before."""
+    db, rows = repository.db, [each.row for each in touched]
+    # Without the index, SQLite would look through the events of all.
+    sql = "SELECT seq, row, data FROM history INDEXED BY history_by_row WHERE row IN ({}) AND event = 'TOUCH'"
+    before = {row: (seq, data) for seq, row, data in db.select_in(sql, rows)}
+    db.executemany("DELETE FROM history WHERE seq = ?", [(seq,) for seq, _ in before.values()])
+    repository.note_events(
+        (one.row, EventType.TOUCH, one.at, one.version, past.touched(one.end, one.span, before.get(one.row)))
+        for one in touched
+    )

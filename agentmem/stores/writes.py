@@ -5,14 +5,13 @@ Every method expects to be inside a transaction (see ``stores.commit``), and rea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 from typing_extensions import override
 
-from agentmem.stores import accounting, bodies, documents, embeddings, forms, meta, spaces
+from agentmem.stores import accounting, bodies, documents, embeddings, forms, meta, past, spaces
 from agentmem.stores.connection import Connection, Value
 from agentmem.stores.facts import checksum, fact_key, key_of
 from agentmem.stores.known import known_facts
@@ -259,7 +258,8 @@ class Repository(Records):
             new = _keyed(stored._replace(rating=rating))
             self.db.execute(sql, (rating, new.fingerprint, checksum(new), stored.row))
         accounting.note_accesses(self.db, [(stored.row, 0, None, None, *verdict)])
-        self._event(stored.row, EventType.FEEDBACK, now, stored.version, data)
+        was = {} if rating in (None, stored.rating) else {"rating": stored.rating}
+        self.note_events([(stored.row, EventType.FEEDBACK, now, stored.version, past.with_past(data, was))])
 
     def new_generation(self) -> int:
         """Make a table for another model's vectors; returns its number."""
@@ -362,8 +362,11 @@ class Repository(Records):
     def _change(self, current: Stored, values: dict[str, Value], patch: Patch, event: EventType, now: Micros) -> Stored:
         old = current._asdict()
         changed = {column: value for column, value in values.items() if old[column] != value}
+        given = b""
         if patch.form is not None or ("content" in changed and current.vectors == OF_CONTENT):
+            held = self.vectors([current]).get(current.row, b"") if current.vectors < 0 else b""
             changed.update(forms.embed(self, current, str(changed.get("content", current.content)), patch))
+            given = held if "vectors" in changed else b""
         if patch.data is not UNSET:
             documents.change(self.db, current, changed, patch.data)
         if not changed:
@@ -375,7 +378,9 @@ class Repository(Records):
         sets = ", ".join(f"{column} = ?" for column in columns)
         sql = f"UPDATE records SET {sets}, checksum = ? WHERE row = ?"
         self.db.execute(sql, (*columns.values(), checksum(new), current.row))
-        self._event(current.row, event, now, new.version, {c: old[c] for c in changed if c not in _SILENT})
+        told = {c: old[c] for c in changed if c not in _SILENT}
+        text = past.with_past(told, past.replaced(current, new, given))
+        self.note_events([(current.row, event, now, new.version, text)])
         self._account(current, new)
         return new
 
@@ -396,10 +401,6 @@ class Repository(Records):
             accounting.queue(self.db, [new.row])
         if moved or old.importance != new.importance:
             accounting.touch(self.db, [new.row])
-
-    def _event(self, row: int, event: EventType, now: Micros, version: int, data: dict[str, Any]) -> None:
-        text = json.dumps(data, ensure_ascii=False) if data else None
-        self.note_events([(row, event, now, version, text)])
 
     def _current(self, id: str, scope: ScopeKey | None, now: Micros, if_version: int | None) -> Stored:
         stored = self.find_by_id(id, scope, now)

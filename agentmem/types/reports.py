@@ -39,7 +39,8 @@ class EraseReport(Plain):
     """How many records."""
     pending: tuple[str, ...]
     """``lancedb``: its copy of the vectors; ``write-ahead log``: somebody was reading for too long; ``ids``: what is
-    left of the records and of their user. All of it goes in the background, or with ``compact()``."""
+    left of the records and of their user. All of it goes in the background, or with ``compact()``. ``backups``: the
+    user's key, which sealed backups, is deleted before the next backup."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class BackupInfo(Plain):
     id: str
     """What to call it: the beginning of its lineage, and its number in that."""
     kind: str
-    """``"full"``: it needs no other one."""
+    """``"full"``: it needs no other one. ``"snapshot"``: the same, made to be kept. ``"incremental"``: it needs those
+    before it, back to one of these."""
     seq: int
     """The last event of the store that it holds."""
     at: datetime
@@ -78,6 +80,15 @@ class RestoreReport(Plain):
     backup: BackupInfo
     records: int
     """How many it has, deleted and expired ones included: fewer than the backup where keys of users were deleted."""
+    seq: int
+    """The last event that is in it."""
+    embedded: int
+    """Records whose texts had been replaced, and were embedded again."""
+    without_data: int
+    """Records whose data of that moment is in no backup, since ten newer versions came before the next one: they have
+    none."""
+    dry_run: bool
+    """Whether no store was made."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +226,22 @@ class Stats(Plain):
 
 
 @dataclass(frozen=True)
+class BackupHealth(Plain):
+    """How backups that are made by themselves (``backup.interval_s``) are doing."""
+
+    last_at: datetime | None
+    """When the last backup was made, whoever made it; None if there is none yet."""
+    age_s: float | None
+    """How long ago that was. It may be long where nothing has changed since."""
+    behind: int
+    """Changes that no backup has yet."""
+    errors: int
+    """Failures since the store was opened; each is tried again."""
+    last_error: str | None
+    """None once it has worked again."""
+
+
+@dataclass(frozen=True)
 class Health(Plain):
     """How the store is doing. ``vectors_behind`` counts changes that LanceDB has yet to receive.
 
@@ -235,6 +262,8 @@ class Health(Plain):
     """None once it has worked again."""
     store_error: str | None = None
     """Why nothing can be read or written any more: the store was deleted, moved or replaced. Open it again."""
+    backup: BackupHealth | None = None
+    """None where no backups are made by themselves. After an error of theirs ``ok`` is False."""
 
 
 @dataclass(frozen=True)

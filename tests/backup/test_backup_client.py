@@ -72,8 +72,7 @@ def test_a_user_is_forgotten(open_memory: Callable[..., Memory], tmp_path: Path,
     memory.add("what ben says", user_id="ben")
     made = memory.backup.create()
     memory.erase_all(user_id="ana")
-    assert memory.backup.forget(user_id="ana")
-    assert not memory.backup.forget(user_id="ana")
+    assert not memory.backup.forget(user_id="ana")  # erasing has
     assert memory.backup.verify().ok
     report = agentmem.restore(tmp_path / "backups", tmp_path / "again", **sealed)
     assert (report.records, report.backup.records) == (1, made.records) == (1, 2)
@@ -164,3 +163,46 @@ def test_a_bucket_that_the_environment_describes(
         assert memory.backup.verify().ok
         assert agentmem.restore("s3://backups/agentmem", tmp_path / "again", **sealed).records == 50
         assert open_memory(tmp_path / "again").verify().ok
+
+
+def test_a_key_that_could_not_be_deleted_goes_before_the_next_backup(
+    open_memory: Callable[..., Memory], tmp_path: Path, sealed: dict[str, str]
+) -> None:
+    memory = open_memory(settings=with_backup(tmp_path, **sealed))
+    memory.add("what ana says", user_id="ana")
+    memory.add("what ben says", user_id="ben")
+    memory.backup.create()
+    keys, away = Path(sealed["keyring"]), tmp_path / "away"
+    keys.rename(away)
+    keys.write_text("in the way")
+    assert "backups" in memory.erase_all(user_id="ana").pending
+    memory.close()
+    keys.unlink()
+    away.rename(keys)
+    memory = open_memory(settings=with_backup(tmp_path, **sealed))
+    memory.add("ana is back", user_id="ana")
+    memory.backup.create("incremental")
+    everybody: list[tuple[str, dict[str, Any], list[str]]] = [
+        ("first", {"seq": 2}, ["what ben says"]),
+        ("last", {}, ["ana is back", "what ben says"]),
+    ]
+    for folder, moment, contents in everybody:
+        agentmem.restore(tmp_path / "backups", tmp_path / folder, **sealed, **moment)
+        again = open_memory(tmp_path / folder)
+        assert sorted(record.content for record in again.iterate(user_id=agentmem.ALL)) == contents
+        assert again.verify().problems == []
+    assert "backups" not in memory.erase_all(user_id="ana").pending
+
+
+def test_who_is_forgotten_and_goes_on_is_backed_up_anew(
+    open_memory: Callable[..., Memory], tmp_path: Path, sealed: dict[str, str]
+) -> None:
+    memory = open_memory(settings=with_backup(tmp_path, **sealed))
+    id = memory.add("what ana says", user_id="ana").id
+    memory.backup.create()
+    assert memory.backup.forget(user_id="ana")
+    memory.update(id, importance=0.5)
+    assert memory.backup.create("incremental").kind == "full"
+    report = agentmem.restore(tmp_path / "backups", tmp_path / "again", **sealed)
+    assert report.records == 1
+    assert memory.backup.create("incremental").kind == "incremental"

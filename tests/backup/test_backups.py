@@ -192,7 +192,7 @@ def test_what_happens_meanwhile_is_there_or_not_but_whole(
     monkeypatch.setattr("agentmem.archive.writing.ROWS", 20)
     monkeypatch.setattr("agentmem.archive.writing._PACK_BYTES", 6_000)
     monkeypatch.setattr("agentmem.stores.copying._MOST_ROWS", 40)
-    monkeypatch.setattr(creating, "_FEW", few)
+    monkeypatch.setattr("agentmem.backup.copy._FEW", few)
     memory = open_memory(settings=QUIET)
     lived(memory, clock)
     memory.add_many([f"light number {n}" for n in range(200)], user_id="ana")

@@ -65,7 +65,8 @@ def results(memory: Memory) -> dict[str, Any]:
     backup = agentmem.BackupInfo("harbour-1", "full", 9, START, 4_096, 3, None)
     return {
         "BackupInfo": backup,
-        "RestoreReport": agentmem.RestoreReport("/tmp/again", backup, 3),
+        "BackupHealth": agentmem.BackupHealth(START, 4.5, 0, 0, None),
+        "RestoreReport": agentmem.RestoreReport("/tmp/again", backup, 3, 7, 0, 0, False),
         "Vectors": memory.vectors(["ferry"])[0],
         "AddResult": added,
         "AddResults": many,

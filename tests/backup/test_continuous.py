@@ -1,0 +1,127 @@
+"""Backups by themselves: what was acknowledged an interval ago comes back, and a failure is seen."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import HashEmbedder
+
+import agentmem
+from agentmem import InvalidInputError, Memory, Settings
+
+
+def with_interval(tmp_path: Path, seconds: float = 0.05) -> Settings:
+    return Settings(backup={"url": str(tmp_path / "backups"), "interval_s": seconds}, lifecycle={"sweep_interval_s": 0})
+
+
+def until(what: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_what_changes_is_backed_up(open_memory: Callable[..., Memory], tmp_path: Path) -> None:
+    memory = open_memory(settings=with_interval(tmp_path))
+    memory.add("one", user_id="ana")
+    until(lambda: memory.health().backup.behind == 0)  # pyright: ignore[reportOptionalMemberAccess]
+    memory.add("two", user_id="ana")
+    until(lambda: memory.health().backup.behind == 0)  # pyright: ignore[reportOptionalMemberAccess]
+    health = memory.health()
+    assert health.ok
+    assert health.backup is not None
+    assert (health.backup.age_s, health.backup.errors, health.backup.last_error) == (0, 0, None)
+    made = memory.backup.list()
+    assert [backup.kind for backup in made] == ["full", "incremental"]
+    time.sleep(0.3)
+    assert memory.backup.list() == made
+    memory.add("three", user_id="ana")
+    memory.close()
+    assert agentmem.restore(tmp_path / "backups", tmp_path / "again").records == 3
+
+
+def test_a_failure_is_seen_and_passes(open_memory: Callable[..., Memory], tmp_path: Path) -> None:
+    (tmp_path / "backups").write_text("in the way")
+    memory = open_memory(settings=with_interval(tmp_path))
+    memory.add("one", user_id="ana")
+    until(lambda: not memory.health().ok)
+    health = memory.health().backup
+    assert health is not None
+    assert health.behind == 1
+    assert "backups" in str(health.last_error)
+    assert health.errors >= 1
+    (tmp_path / "backups").unlink()
+    until(lambda: memory.health().ok)
+    assert agentmem.restore(tmp_path / "backups", tmp_path / "again").records == 1
+
+
+def test_a_copy_of_the_store_is_told(open_memory: Callable[..., Memory], tmp_path: Path, store: Path) -> None:
+    with open_memory(settings=with_interval(tmp_path)) as memory:
+        memory.add("one", user_id="ana")
+    shutil.copytree(store, tmp_path / "copy")
+    with open_memory(settings=with_interval(tmp_path)) as memory:
+        memory.add("two", user_id="ana")
+    copy = open_memory(tmp_path / "copy", settings=with_interval(tmp_path))
+    copy.add("another two", user_id="ana")
+    until(lambda: not copy.health().ok)
+    assert "an older state of it" in str(copy.health().backup)
+    copy.close()
+    assert agentmem.restore(tmp_path / "backups", tmp_path / "again").records == 2
+
+
+def test_a_thread_that_stopped_in_silence_is_seen(open_memory: Callable[..., Memory], tmp_path: Path) -> None:
+    memory = open_memory(settings=with_interval(tmp_path))
+    memory.add("one", user_id="ana")
+    memory.handle.engine().companion.close(None)  # pyright: ignore[reportOptionalMemberAccess]
+    memory.add("two", user_id="ana")
+    health = memory.health()
+    assert not health.ok
+    assert health.backup is not None
+    assert health.backup.behind == 1
+    assert "no backup was tried" in str(health.backup.last_error)
+
+
+CODE = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from conftest import HashEmbedder
+from agentmem import Memory, Settings
+memory = Memory({store!r}, settings=Settings(backup={{"url": {url!r}, "interval_s": 0.2}}), embedder=HashEmbedder())
+while True:
+    print(memory.add(f"memory {{time.time()}}", user_id="ana").id, time.time(), flush=True)
+    time.sleep(0.01)
+"""
+
+
+def test_killed_and_the_disk_lost(tmp_path: Path) -> None:
+    url, store = str(tmp_path / "backups"), str(tmp_path / "store")
+    code = CODE.format(tests=str(Path(__file__).parent.parent), store=store, url=url)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines, began = list[str](), time.monotonic()
+    while time.monotonic() - began < 4:
+        lines.append(process.stdout.readline())
+    process.kill()
+    killed = time.time()
+    process.wait()
+    lines += [line for line in process.stdout if line.endswith("\n")]
+    process.stdout.close()
+    shutil.rmtree(store)
+    agentmem.restore(url, tmp_path / "again")
+    with Memory(tmp_path / "again", embedder=HashEmbedder()) as again:
+        added = [line.split() for line in lines]
+        lost = [float(at) for id, at in added if again.get(id) is None]
+        assert again.verify().problems == []
+    assert len(lost) < len(added)
+    assert all(killed - at <= 0.2 + 2 for at in lost)
+
+
+def test_somewhere_to_go() -> None:
+    with pytest.raises(InvalidInputError, match=r"backup\.url is not"):
+        Settings(backup={"interval_s": 10})
