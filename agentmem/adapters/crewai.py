@@ -23,7 +23,7 @@ import anyio.to_thread
 from agentmem import Delete, InvalidInputError, Settings, Touch
 from agentmem import MemoryRecord as Stored
 from agentmem.adapters.clients import AnyMemory, Client
-from agentmem.adapters.fitting import fitting
+from agentmem.adapters.texts import fitting
 from agentmem.adapters.versions import require
 
 require("crewai", at_least="1.14.7", below="2", extra="crewai")

@@ -15,7 +15,6 @@ import anyio.to_thread
 
 from agentmem import ALL, ConflictError, InvalidInputError, MemoryRecord, NotFoundError, ScopeError, Settings
 from agentmem.adapters.clients import AnyMemory, Client
-from agentmem.adapters.fitting import fitting
 from agentmem.adapters.mem0_values import (
     IDS,
     Payload,
@@ -31,6 +30,7 @@ from agentmem.adapters.mem0_values import (
     shown,
     where,
 )
+from agentmem.adapters.texts import fitting
 
 __all__ = ["AsyncMemory", "Memory"]
 

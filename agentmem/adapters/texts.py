@@ -7,6 +7,8 @@ from unicodedata import category
 
 LONGEST = 16_384
 """Characters of a text that are embedded, where it is not the content."""
+MOST = 262_144
+"""Characters that a content holds by the default settings, whatever they are."""
 BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Characters of nothing but space that count as printable."""
 _UNFIT = re.compile(r"[\x00\ud800-\udfff]")
@@ -18,9 +20,15 @@ def embeddable(text: str) -> str:
     return fit if any(map(_shows, fit)) else ""
 
 
+def fitting(text: str) -> str | None:
+    """The beginning of a text as a content, U+FFFD in place of what none can hold; None if none of it shows."""
+    fit = _UNFIT.sub("\ufffd", text[:MOST])
+    return fit if any(map(_shows, fit)) else None
+
+
 def is_content(text: str) -> bool:
     """Whether a text may be a content as it is, however many bytes its characters take."""
-    return len(text) < 262_144 and _UNFIT.search(text) is None and any(map(_shows, text))
+    return len(text) < MOST and _UNFIT.search(text) is None and any(map(_shows, text))
 
 
 def _shows(character: str) -> bool:
