@@ -76,7 +76,7 @@ POINTS: dict[str, Point] = {
     "apply: made, not released": Point(_EXECUTE, before=True, sql="RELEASE apply", most=20),
     "apply: released, not committed": Point(_EXECUTE, sql="RELEASE apply", most=20),
     "touch: end set, event not": Point(_MANY, sql="UPDATE records SET expires_at = ?, sliding", most=20),
-    "touch: last event gone, this one not in": Point(_MANY, sql="DELETE FROM history WHERE event = 'TOUCH'", most=20),
+    "touch: last event gone, this one not in": Point(_MANY, sql="DELETE FROM history WHERE seq = ? AND event", most=20),
     # LanceDB
     "lancedb: deleted, not appended": Point(_DRIVER + "delete", most=8),
     "lancedb: applied, before watermark": Point(_LANCE + "LanceIndex.apply", most=15),

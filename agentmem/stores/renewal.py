@@ -83,7 +83,7 @@ def note(repository: Repository, touched: Sequence[Touched]) -> None:
     # Without the index, SQLite would look through the events of all.
     sql = "SELECT seq, row, data FROM history INDEXED BY history_by_row WHERE row IN ({}) AND event = 'TOUCH'"
     before = {row: (seq, data) for seq, row, data in db.select_in(sql, rows)}
-    db.executemany("DELETE FROM history WHERE seq = ?", [(seq,) for seq, _ in before.values()])
+    db.executemany("DELETE FROM history WHERE seq = ? AND event = 'TOUCH'", [(seq,) for seq, _ in before.values()])
     repository.note_events(
         (one.row, EventType.TOUCH, one.at, one.version, past.touched(one.end, one.span, before.get(one.row)))
         for one in touched

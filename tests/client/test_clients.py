@@ -47,7 +47,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "reembed": {"model": HashEmbedder()},
     "lifecycle.sweep": {}, "lifecycle.explain": {"id": "x"}, "lifecycle.promote": {"id": "x"},
     "lifecycle.demote": {"id": "x"}, "lifecycle.pin": {"id": "x"}, "lifecycle.unpin": {"id": "x"},
-    "backup.create": {}, "backup.list": {}, "backup.verify": {}, "backup.forget": {"user_id": "u"},
+    "backup.create": {}, "backup.list": {}, "backup.verify": {}, "backup.prune": {}, "backup.forget": {"user_id": "u"},
 }  # fmt: skip
 
 
