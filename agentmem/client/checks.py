@@ -51,21 +51,7 @@ def check_content(value: object, settings: Settings, field: str = "content") -> 
 
 def check_contents(value: object, settings: Settings) -> list[str]:
     """A list of up to 10,000 texts; a bad one raises with its position."""
-    kind = type(value).__name__
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
-        raise InvalidInputError(f"embed takes a list of texts, not {kind}; write [text] for one", field="texts")
-    texts = cast("Sequence[object]", value)
-    if len(texts) > MAX_BATCH:
-        raise InvalidInputError(
-            f"embed takes at most {MAX_BATCH:,} texts at once, got {len(texts):,}; give them in parts", field="texts"
-        )
-    checked = list[str]()
-    for index, text in enumerate(texts):
-        try:
-            checked.append(check_content(text, settings))
-        except InvalidInputError as exc:
-            raise InvalidInputError(f"texts[{index}]: {exc}", field="texts", index=index) from exc
-    return checked
+    return _check_each(value, "embed", "texts", "write [text] for one", lambda text: check_content(text, settings))
 
 
 def is_nothing(content: object) -> bool:
@@ -170,20 +156,24 @@ def check_given(value: object) -> Given:
 
 def check_ids(value: object, call: str, instead: str) -> list[str]:
     """A list of up to 10,000 ids; one that is none raises with its position."""
+    return _check_each(value, call, "ids", instead, check_id)
+
+
+def _check_each(value: object, call: str, field: str, instead: str, check: Callable[[object], str]) -> list[str]:
     kind = type(value).__name__
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
-        raise InvalidInputError(f"{call} takes a list of ids, not {kind}; {instead}", field="ids")
-    ids = cast("Sequence[object]", value)
-    if len(ids) > MAX_BATCH:
+        raise InvalidInputError(f"{call} takes a list of {field}, not {kind}; {instead}", field=field)
+    given = cast("Sequence[object]", value)
+    if len(given) > MAX_BATCH:
         raise InvalidInputError(
-            f"{call} takes at most {MAX_BATCH:,} ids at once, got {len(ids):,}; give them in parts", field="ids"
+            f"{call} takes at most {MAX_BATCH:,} {field} at once, got {len(given):,}; give them in parts", field=field
         )
     checked = list[str]()
-    for index, id in enumerate(ids):
+    for index, one in enumerate(given):
         try:
-            checked.append(check_id(id))
+            checked.append(check(one))
         except InvalidInputError as exc:
-            raise InvalidInputError(f"ids[{index}]: {exc}", field="ids", index=index) from exc
+            raise InvalidInputError(f"{field}[{index}]: {exc}", field=field, index=index) from exc
     return checked
 
 
