@@ -170,7 +170,7 @@ class Arena:
         allowed = self._allowed(query, present)
         first = None if query.vector is None else self._vectors[: self._used] @ query.vector
         near = self._nearest(query)
-        matches = None if not query.lexical else self._matches(query, present, statistics)
+        matches = None if not query.lexical else self._matches(query, self._matcher(query, present), statistics)
         self._restrict(allowed, query, matches, near)
         similarity = first
         if first is not None and near is not None:
@@ -332,8 +332,8 @@ class Arena:
         steps = self._links.steps(self._used, query.neighbours)
         return DenseMatcher(self._postings, self._column("live"), present, self._column("length"), steps)
 
-    def _matches(self, query: Query, present: Bools, statistics: Statistics | None) -> Matches:
-        matcher = self._matcher(query, present)
+    @staticmethod
+    def _matches(query: Query, matcher: Matcher, statistics: Statistics | None) -> Matches:
         if statistics is None:
             statistics = matcher.statistics(query.words)
         return matcher.match(query.words, statistics, mend_typos=query.tuning.mend_typos)

@@ -125,10 +125,28 @@ class LargeArena(Arena):
 
     @override
     def search(self, query: Query, statistics: Statistics | None = None) -> list[Candidate]:
+        # Where every slot is scored, or a word alone makes a hit of one, all words are wanted at once.
+        puts_off = query.search.rank == "score" and not query.dates and self._several is None
+        if query.search.mode == "keyword":
+            puts_off &= query.vector is None
+        found = self._search(query, statistics, puts_off=True) if puts_off else None
+        if found is None:
+            found = self._search(query, statistics, puts_off=False)
+        return found or []
+
+    def _search(self, query: Query, statistics: Statistics | None, *, puts_off: bool) -> list[Candidate] | None:
+        """The hits; None if the words that are put off may decide which they are."""
         present = self._present(query)
         allowed = self._allowed(query, present)
-        matches = None if not query.lexical else self._matches(query, present, statistics)
+        matches = None
+        if query.lexical:
+            matches = self._matches(query, self._matcher(query, present, puts_off=puts_off), statistics)
         near = self._nearest(query)
+        if query.vector is None and matches is not None and matches.slack:
+            slots = self._worth_completing(allowed, query, matches)
+            return (
+                None if slots is None else self._best(query, self._score(query, present, slots, None, matches), matches)
+            )
         self._restrict(allowed, query, matches, near)
         if query.vector is None:
             slots = np.flatnonzero(allowed)
@@ -136,6 +154,20 @@ class LargeArena(Arena):
                 slots = slots[_worth(matches.keyword[slots], query.limit)]
             return self._best(query, self._score(query, present, slots, None, matches), matches)
         return self._search_near(query, query.vector, present, allowed, matches, near)
+
+    @staticmethod
+    def _worth_completing(allowed: Bools, query: Query, matches: Matches) -> NDArray[np.intp] | None:
+        """Slots that may be among the best by words alone, completed; None if what was put off may decide."""
+        keyword, sure = matches.keyword, allowed & matches.has_word
+        if np.count_nonzero(sure) < query.limit:
+            return None
+        least = _last(keyword[sure], query.limit) * _LEAST
+        if matches.slack >= least:
+            return None
+        # A word that neighbours lend makes no hit of a slot; one that was put off may.
+        slots = np.flatnonzero(allowed & (keyword + np.float32(matches.slack) >= np.float32(least)))
+        matches.complete(slots)
+        return slots[matches.has_word[slots]]
 
     def _search_near(
         self,
@@ -159,14 +191,18 @@ class LargeArena(Arena):
             else:
                 slots, similar, unseen = self._proposals_beside(query, vector, near, there, allowed, matches, beside)
             if matches is not None and not query.dates and query.search.rank == "score":
-                base = matches.keyword[slots]
+                base, slack = matches.keyword[slots], matches.slack
                 if query.search.mode == "hybrid":
                     weight = query.tuning.vector_weight
                     base = (weight * np.maximum(similar, 0) + (1 - weight) * base).astype(np.float32)
-                worth = _worth(base, most)
+                    slack *= 1 - weight
+                worth = _worth(base, most, slack)
                 slots, similar = slots[worth], similar[worth]
+                matches.complete(slots)
             estimated = self._score(query, present, slots, similar, matches).scores.score
-            left_out = -np.inf if unseen is None else self._most_that(query, unseen)
+            left_out = (
+                -np.inf if unseen is None else self._most_that(query, unseen, 0 if matches is None else matches.slack)
+            )
             if len(slots) > most:
                 order = np.argpartition(-estimated, most)
                 left_out = max(left_out, float(estimated[order[most]]))
@@ -236,13 +272,13 @@ class LargeArena(Arena):
         found = np.flatnonzero(chosen)
         return found, estimate[found], unseen
 
-    def _most_that(self, query: Query, similarity: float) -> float:
-        """The most that a record can score that has none of the query's words and is no more similar than that."""
+    def _most_that(self, query: Query, similarity: float, keyword: float) -> float:
+        """The most that a record can score that is no more similar than that, and whose keyword part is no more."""
         when, importance, rating = self._most
         found = scoring.score(
             query.search.mode,
             similarity=np.array([similarity], np.float32),
-            keyword=None,
+            keyword=np.array([keyword], np.float32),
             date=None,
             telling=None,
             when=np.array([when], np.int64),
@@ -276,9 +312,9 @@ class LargeArena(Arena):
         return allowed
 
     @override
-    def _matcher(self, query: Query, present: Bools) -> Matcher:
+    def _matcher(self, query: Query, present: Bools, *, puts_off: bool = False) -> Matcher:
         live, length = self._column("live"), self._column("length")
-        return SparseMatcher(self._postings, live, present, length, self._links, query.neighbours)
+        return SparseMatcher(self._postings, live, present, length, self._links, query.neighbours, puts_off=puts_off)
 
     @override
     def _pop(self, row: int) -> int | None:
@@ -348,15 +384,21 @@ class LargeArena(Arena):
         self._links.restore(before, after, {self._run_of(int(slot)): int(slot) for slot in last})
 
 
-def _worth(base: Vector, wanted: int) -> NDArray[np.intp]:
-    """Positions of whatever can be among the best ``wanted``, by what scores are made of before they are weighed.
+_LEAST = (1 - scoring.ASKING - scoring.UNASKED) * (1 - scoring.BONUS)
+"""What is left at least of what scores are made of when they are weighed; at most all of it."""
 
-    That leaves at least this part of it, and at most all of it.
-    """
+
+def _worth(base: Vector, wanted: int, slack: float = 0.0) -> NDArray[np.intp]:
+    """Positions of whatever can be among the best ``wanted``, by what scores are made of before they are weighed, of
+    which up to ``slack`` is still missing."""
     if len(base) <= wanted:
         return np.arange(len(base))
-    least = (1 - scoring.ASKING - scoring.UNASKED) * (1 - scoring.BONUS)
-    return np.flatnonzero(base >= np.partition(base, len(base) - wanted)[len(base) - wanted] * np.float32(least))
+    return np.flatnonzero(base + np.float32(slack) >= _last(base, wanted) * np.float32(_LEAST))
+
+
+def _last(base: Vector, wanted: int) -> float:
+    """The least of the greatest ``wanted``."""
+    return float(np.partition(base, len(base) - wanted)[len(base) - wanted])
 
 
 def _greatest(most: tuple[int, float, float], new: Mapping[str, NDArray[Any]]) -> tuple[int, float, float]:

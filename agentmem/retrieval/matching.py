@@ -58,36 +58,57 @@ class Matches:
     """How well each slot matches a query. ``keyword``: float32 in [0, 1]; ``has_word``: whether a word is in the memory
     itself, as it is or under another spelling."""
 
-    def __init__(self, own_length: Vector, weighed: Weighed, keyword: Vector) -> None:
+    def __init__(self, own_length: Vector, weights: Vector, mean_length: float, keyword: Vector) -> None:
         """``own_length``: of each slot in words, without its neighbours; ``keyword`` is what comes of it all."""
         self.keyword = keyword
+        self.has_word: Bools = np.zeros(len(own_length), np.bool_)
+        self.slack = 0.0
+        """The most that ``keyword`` lacks for slots that were not completed."""
         self._own_length = own_length
-        self._found, self._weights, _, self._mean_length = weighed
-        self.has_word = np.zeros(len(own_length), np.bool_)
-        self.has_word[self._found.slot[self._found.exact]] = True
+        self._weights = weights
+        self._mean_length = mean_length
+
+    def complete(self, slots: NDArray[np.intp]) -> None:
+        """Have ``keyword`` and ``has_word`` be whole for these slots."""
 
     def shares(self, slots: NDArray[np.intp]) -> list[tuple[float, float, float]]:
         """Of some slots' ``keyword``: what the words themselves contribute, similar ones, and the neighbours."""
+        exact, both = (self._alone(counts, slots) for counts in self._counts(slots))
+        parts = np.stack([exact, both - exact, self.keyword[slots] - both], axis=1)
+        return [(float(words), float(similar), float(context)) for words, similar, context in parts]
+
+    def _counts(self, slots: NDArray[np.intp]) -> tuple[Vector, Vector]:
+        """How often these slots have each word, a row for each: itself, and similar ones too."""
+        raise NotImplementedError
+
+    def _alone(self, counts: Vector, slots: NDArray[np.intp]) -> Vector:
+        """The keyword part of these slots from these occurrences, without neighbours."""
+        matched = scoring.saturation(counts, self._own_length[slots], self._mean_length)
+        return self._weights @ matched / np.float32(float(self._weights.sum()) or 1.0)
+
+
+class DenseMatches(Matches):
+    """Matches whose occurrences are at hand."""
+
+    def __init__(self, own_length: Vector, weighed: Weighed, keyword: Vector) -> None:
+        super().__init__(own_length, weighed.weights, weighed.mean_length, keyword)
+        self._found = weighed.found
+        self.has_word[self._found.slot[self._found.exact]] = True
+
+    @override
+    def _counts(self, slots: NDArray[np.intp]) -> tuple[Vector, Vector]:
         place_of = np.full(len(self._own_length), -1, np.int32)
         place_of[slots] = np.arange(len(slots))
         place = place_of[self._found.slot]
         inside = place >= 0
         own, place = self._found.take(inside), place[inside]
-        exact = self._alone(own.word[own.exact], place[own.exact], own.frequency[own.exact], slots)
-        both = self._alone(own.word, place, own.frequency, slots)
-        parts = np.stack([exact, both - exact, self.keyword[slots] - both], axis=1)
-        return [(float(words), float(similar), float(context)) for words, similar, context in parts]
 
-    def _alone(self, word: Ints, place: NDArray[np.int32], frequency: Vector, slots: NDArray[np.intp]) -> Vector:
-        """The keyword part of these slots from these occurrences, without neighbours."""
-        bound = float(self._weights.sum())
-        counts = np.bincount(word * len(slots) + place, frequency, len(self._weights) * len(slots))
-        matched = scoring.saturation(
-            counts.astype(np.float32).reshape(len(self._weights), len(slots)),
-            self._own_length[slots],
-            self._mean_length,
-        )
-        return self._weights @ matched / np.float32(bound or 1.0)
+        def counted(chosen: Any) -> Vector:
+            cells = own.word[chosen] * len(slots) + place[chosen]
+            counts = np.bincount(cells, own.frequency[chosen], len(self._weights) * len(slots))
+            return counts.astype(np.float32).reshape(len(self._weights), len(slots))
+
+        return counted(own.exact), counted(slice(None))
 
 
 class Matcher:
@@ -105,55 +126,80 @@ class Matcher:
     def statistics(self, words: Sequence[Word]) -> Statistics:
         """Those of the arena itself."""
         documents = int(np.count_nonzero(self._live))
-        mean = float(self._raw_length[self._live].mean()) if documents else 0.0
+        lengths = self._raw_length if documents == len(self._live) else self._raw_length[self._live]
+        mean = float(lengths.mean()) if documents else 0.0
         return Statistics(documents, mean, {})
 
     def match(self, words: Sequence[Word], given: Statistics, *, mend_typos: bool) -> Matches:
         """Match every slot; with ``mend_typos`` a word that no memory has is also looked for under other spellings."""
         own = not given.containing
-        found, documents, alike = self._occurrences(words)
+        documents, alike = self._find(words)
         if not own:
             documents = [given.containing.get(word.term, 0) for word in words]
             alike = [word.term in given.similar for word in words]
         elif mend_typos:
             unknown = [n for n in range(len(words)) if not documents[n] and not alike[n]]
-            mended = [n for n in unknown if may_be_misspelled(words[n])]
-            if mended:
-                more = self._typos(words, mended)
-                found = found.joined(more)
-                for n in set(more.word.tolist()):
-                    alike[n] = True
+            for n in self._mend(words, [n for n in unknown if may_be_misspelled(words[n])]):
+                alike[n] = True
         weights = np.array(_weights(words, given.documents, documents, alike), np.float32)
-        present = self._present[found.slot]
-        found = found if present.all() else found.take(present)
-        echoed = np.array([word.weight == 1 for word in words], np.bool_)
-        weighed = Weighed(found, weights, echoed, given.mean_length or 1.0)
-        return Matches(self.own_length, weighed, self.score(weighed))
+        return self._matches(words, weights, given.mean_length or 1.0)
 
-    def score(self, weighed: Weighed) -> Vector:
-        """The keyword part of each slot, its neighbours' words included."""
+    def _find(self, words: Sequence[Word]) -> tuple[list[int], list[bool]]:
+        """Look the words up, and similar ones: how many live slots have each word; which of the words are there in
+        another spelling, or in a similar word."""
         raise NotImplementedError
 
-    def _occurrences(self, words: Sequence[Word]) -> tuple[Occurrences, list[int], list[bool]]:
-        """Occurrences of the words and of similar ones in live slots; how many slots have each word; which of the words
-        are there in another spelling, or in a similar word."""
+    def _mend(self, words: Sequence[Word], mended: Sequence[int]) -> set[int]:
+        """Look some words up as if they were misspelled; those that are there then."""
+        raise NotImplementedError
+
+    def _matches(self, words: Sequence[Word], weights: Vector, mean_length: float) -> Matches:
+        """How all that was found matches."""
+        raise NotImplementedError
+
+
+class DenseMatcher(Matcher):
+    """Scores every slot for every word: the quickest way up to some ten thousand slots."""
+
+    def __init__(self, postings: Postings, live: Bools, present: Bools, length: Vector, steps: list[Step]) -> None:
+        """``steps``: the neighbours of each slot as ``Links.steps`` gives them."""
+        super().__init__(postings, live, present, length)
+        self._steps = steps
+        padded = np.append(self.own_length, np.float32(0))
+        self._length = self.own_length.copy()
+        for step in steps:
+            self._length += np.float32(step.weight) * padded[step.slots[:-1]]
+
+    @override
+    def _find(self, words: Sequence[Word]) -> tuple[list[int], list[bool]]:
         number = self._postings.number
         pairs = [(number(word.term), n, 1.0) for n, word in enumerate(words)]
         pairs += [(number(term), n, factor) for n, word in enumerate(words) for term, factor in word.variants]
         exact = len(pairs)
         pairs += [(number(term), n, factor) for n, word in enumerate(words) for term, factor in word.similar]
-        found, which = self._look_up(pairs, exact)
+        self._found, which = self._look_up(pairs, exact)
         counts = np.bincount(which, minlength=len(pairs))
         alike = np.zeros(len(words), np.int64)
         owner = np.array([pair[1] for pair in pairs], np.int64)
         np.add.at(alike, owner[len(words) :], counts[len(words) :])
-        return found, counts[: len(words)].tolist(), (alike > 0).tolist()
+        return counts[: len(words)].tolist(), (alike > 0).tolist()
 
-    def _typos(self, words: Sequence[Word], mended: Sequence[int]) -> Occurrences:
+    @override
+    def _mend(self, words: Sequence[Word], mended: Sequence[int]) -> set[int]:
         number = self._postings.number
         pairs = [(number(term), n, TYPO_WEIGHT) for n in mended for term in respellings(words[n].spelling)]
-        found, _ = self._look_up(pairs, len(pairs))
-        return found
+        if not pairs:
+            return set()
+        more, _ = self._look_up(pairs, len(pairs))
+        self._found = self._found.joined(more)
+        return set(more.word.tolist())
+
+    @override
+    def _matches(self, words: Sequence[Word], weights: Vector, mean_length: float) -> Matches:
+        found, present = self._found, self._present[self._found.slot]
+        echoed = np.array([word.weight == 1 for word in words], np.bool_)
+        weighed = Weighed(found if present.all() else found.take(present), weights, echoed, mean_length)
+        return DenseMatches(self.own_length, weighed, self._score(weighed))
 
     def _look_up(self, pairs: list[tuple[int, int, float]], exact: int) -> tuple[Occurrences, Ints]:
         """Live occurrences of (hash, word, factor) pairs, and of which pair each is; the first ``exact`` are exact."""
@@ -179,21 +225,7 @@ class Matcher:
         factor = np.array([pair[2] for pair in pairs], np.float32)
         return Occurrences(owner[which], slot, frequency * factor[which], which < exact), which
 
-
-class DenseMatcher(Matcher):
-    """Scores every slot for every word: the quickest way up to some ten thousand slots."""
-
-    def __init__(self, postings: Postings, live: Bools, present: Bools, length: Vector, steps: list[Step]) -> None:
-        """``steps``: the neighbours of each slot as ``Links.steps`` gives them."""
-        super().__init__(postings, live, present, length)
-        self._steps = steps
-        padded = np.append(self.own_length, np.float32(0))
-        self._length = self.own_length.copy()
-        for step in steps:
-            self._length += np.float32(step.weight) * padded[step.slots[:-1]]
-
-    @override
-    def score(self, weighed: Weighed) -> Vector:
+    def _score(self, weighed: Weighed) -> Vector:
         """The keyword part of each slot, its neighbours' words included."""
         found, weights, spread, mean_length = weighed
         total = np.zeros(self.slots, np.float32)

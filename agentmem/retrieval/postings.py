@@ -79,7 +79,7 @@ class Postings:
 
     def find(self, wanted: Ints) -> tuple[Ints, Ints, Vector]:
         """Where ``wanted`` terms (ascending, all different) occur: which of them it is, slots, frequencies."""
-        self.sort(min(_MOST_UNSORTED, max(_UNSORTED, len(self._slot) // 8)))
+        self.tidy()
         term, slot, frequency = (array[: self._unsorted] for array in self._tail)
         at = np.searchsorted(wanted, term)
         at[at == len(wanted)] = 0
@@ -96,6 +96,50 @@ class Postings:
             slots = np.concatenate([*(self._slot[span] for span in spans), slots])
             frequencies = np.concatenate([*(self._frequency[span] for span in spans), frequencies])
         return which, slots.astype(np.int64), frequencies.astype(np.float32)
+
+    def known(self, terms: Sequence[int]) -> list[int]:
+        """Those of the terms that ever occurred."""
+        wanted = np.array(terms, np.int64)
+        there = np.isin(wanted, self._tail[0][: self._unsorted])
+        if len(self._terms):
+            at = np.searchsorted(self._terms, wanted)
+            at[at == len(self._terms)] = 0
+            there |= self._terms[at] == wanted
+        return wanted[there].tolist()
+
+    def count(self, term: int, dead: NDArray[np.intp]) -> int:
+        """How many slots have a term, without ``dead`` ones."""
+        parts = self.occurrences(term)
+        count = sum(len(slots) for slots, _ in parts)
+        return count - int(np.count_nonzero(self.look_up(term, dead))) if count and len(dead) else count
+
+    def look_up(self, term: int, slots: NDArray[np.intp]) -> Vector:
+        """How often each of some slots has a term, by binary search, since a term's slots ascend."""
+        frequencies, wanted = np.zeros(len(slots), np.float32), slots.astype(np.int32)
+        for there, often in self.occurrences(term):
+            if len(there):
+                at = np.searchsorted(there, wanted)
+                at[at == len(there)] = 0
+                hit = np.flatnonzero(there[at] == wanted)
+                frequencies[hit] = often[at[hit]]
+        return frequencies
+
+    def occurrences(self, term: int) -> tuple[tuple[NDArray[np.int32], NDArray[np.uint16]], ...]:
+        """The slots of a term, ascending, and how often each has it: the sorted ones, which are a view, and then those
+        of the tail."""
+        span, late = self._span(term), np.flatnonzero(self._tail[0][: self._unsorted] == term)
+        return (self._slot[span], self._frequency[span]), (self._tail[1][late], self._tail[2][late])
+
+    def _span(self, term: int) -> slice:
+        """Where a term lies among what is sorted."""
+        at = int(np.searchsorted(self._terms, term))
+        if at == len(self._terms) or self._terms[at] != term:
+            return slice(0, 0)
+        return slice(int(self._starts[at]), int(self._starts[at + 1]))
+
+    def tidy(self) -> None:
+        """Sort the tail in among the rest where scanning it for every term takes longer."""
+        self.sort(min(_MOST_UNSORTED, max(_UNSORTED, len(self._slot) // 8)))
 
     def sort(self, longest: int = 0) -> None:
         """Sort the tail in among the rest if it has become longer than that."""

@@ -18,7 +18,7 @@ from contracts.feed_copy import IDLE, FeedCopyContract
 
 from agentmem import ALL, Memory, SearchResults, Settings
 from agentmem.engine.engine import Engine
-from agentmem.retrieval import building, columns, largearena, masks
+from agentmem.retrieval import building, columns, largearena, masks, sparse
 from agentmem.retrieval.postings import lasting
 from agentmem.retrieval.residents import Residents
 from agentmem.retrieval.walls import EVERYBODY
@@ -78,7 +78,9 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So few are proposed and read that what is found depends on the codes, even in a small test."""
+    """So few are proposed and read that what is found depends on the codes, even in a small test; and function words
+    are put off."""
+    monkeypatch.setattr(sparse, "FREQUENT", 10)
     monkeypatch.setattr(largearena, "PROPOSED", 60)
     monkeypatch.setattr(largearena, "FINALISTS", 40)
 
