@@ -9,11 +9,12 @@ from typing import Annotated, cast
 
 import typer
 
-from agentmem import AddResults, ConflictError, InvalidInputError, Layer, Memory, ScopeError
+from agentmem import AddResult, AddResults, ConflictError, InvalidInputError, Layer, Memory, ScopeError
 from agentmem.cli import source, values
 from agentmem.cli.base import (
     INTERRUPTED,
     STORE,
+    TAKEN,
     AsTable,
     InNamespace,
     OnError,
@@ -155,11 +156,14 @@ def add(
                 **options.arguments(),
             )
             try:
-                output.added_stream(_marked(memory, _told_by_line(added, items), items), items)
+                taken = output.added_stream(_marked(memory, _told_by_line(added, items), items), items)
             except Interrupted as exc:
                 rest = "" if origin is None else "; the same command adds the rest"
                 note(f"interrupted; what is listed is stored{rest}")
                 raise typer.Exit(INTERRUPTED) from exc
+        # What an import itself remembers as deleted since has no id of its own, and is as it should be.
+        if taken and items.has_ids:
+            raise typer.Exit(TAKEN)
 
 
 _SKIP = "--on-error skip leaves such lines out"
@@ -180,14 +184,22 @@ def _told_by_line(added: Iterator[AddResults], items: source.Source) -> Iterator
 
 
 def _marked(memory: Memory, added: Iterator[AddResults], items: source.Source) -> Iterator[AddResults]:
-    """The same; exported records that are new here get their ratings and pins back."""
+    """The same; exported records that are new here get their ratings and pins back.
+
+    So do those that were new to an import which was interrupted before they had.
+    """
     for results in added:
         for result in results:
             mark = items.marks.pop(result.id, None)
-            if mark is None or result.status != "added":
+            if mark is None or not (result.status == "added" or _is_as_added(memory, result)):
                 continue
             if mark.rating is not None:
                 memory.feedback(result.id, rating=mark.rating)
             if mark.pinned:
                 memory.lifecycle.pin(result.id)
         yield results
+
+
+def _is_as_added(memory: Memory, result: AddResult) -> bool:
+    """Whether nothing has happened to a record since it was added."""
+    return len(memory.history(result.id)) == 1 and memory.get(result.id, touch=False) is not None

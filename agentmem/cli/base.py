@@ -20,6 +20,8 @@ from agentmem.client import is_store, is_writable
 
 INTERRUPTED = 130
 """Exit code of a command that was stopped with Ctrl-C, as shells report it."""
+TAKEN = 3
+"""Exit code of an import that left lines out whose id or key is another memory's."""
 
 # Help is given to each command as it is, not by a docstring: `python -OO` has none.
 app = typer.Typer(

@@ -53,12 +53,13 @@ class Output:
         else:
             self.json(_added(result))
 
-    def added_stream(self, chunks: Iterator[AddResults], source: Source) -> None:
+    def added_stream(self, chunks: Iterator[AddResults], source: Source) -> bool:
         """The same for any number, written while it happens; what was stored before an error is reported.
 
-        What was left out is among the results, and said in a line on standard error.
+        What was left out is among the results, and said in a line on standard error. Returns whether something was
+        because of its id or key.
         """
-        counts, left_out, opening = Counter[str](), list[tuple[int, str]](), "["
+        counts, left_out, opening, taken = Counter[str](), list[tuple[int, str]](), "[", False
 
         def tell(entry: dict[str, Any]) -> None:
             nonlocal opening
@@ -77,6 +78,7 @@ class Output:
                     counts.update(result.status for result in results)
                     for result in results:
                         tell(_added(result))
+                    taken |= any(one.field in ("id", "key") for one in results.skipped)
                     found, source.left_out = source.left_out, []
                     tell_left_out(found + [(source.line(one.index), one.reason) for one in results.skipped])
                     progress(counts.total() + len(left_out), None)
@@ -90,6 +92,7 @@ class Output:
             line, reason = left_out[0]
             total = counts.total() + len(left_out)
             note(f"left out {len(left_out):,} of {total:,}; the first, line {line}: {reason}")
+        return taken
 
     def _sum_up(self, counts: Counter[str], left_out: list[tuple[int, str]]) -> None:
         parts = [f"Added {counts['added']:,}."]

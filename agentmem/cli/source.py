@@ -36,13 +36,14 @@ class Source:
     """The items of a file.
 
     ``left_out`` are lines that hold none, with the reasons, where those are to be skipped; ``marks`` are those of
-    exported records, by id.
+    exported records, by id. ``has_ids``: whether any item so far had an id of its own.
     """
 
     def __init__(self, text: TextIO, name: str, *, plain: bool, skip: bool) -> None:
         self.name = name
         self.left_out = list[tuple[int, str]]()
         self.marks = dict[str, Mark]()
+        self.has_ids = False
         self._text = text
         self._plain = plain
         self._skip = skip
@@ -62,6 +63,7 @@ class Source:
                 yield value
 
     def _mark(self, item: dict[str, Any]) -> None:
+        self.has_ids |= item.get("id") is not None
         rating, pinned = item.get("rating"), item.get("pinned") is True
         if "version" in item and (rating is not None or pinned):
             self.marks[str(item.get("id"))] = Mark(rating, pinned)

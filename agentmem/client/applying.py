@@ -41,7 +41,7 @@ def _step(border: Border, engine: Engine, change: object) -> Step:
             [draft] = border.draft(change.item, border.defaults(AddOptions()))
             return Storing(draft)
         case Put():
-            return Storing(_put(border, change))
+            return Storing(_put(border, change), put=True)
         case Update():
             target, given = _target(border, change), _values(change, "id", "key", "namespace", "user_id")
             return Changing(target, patch_of(engine.settings, engine.now(), **given))

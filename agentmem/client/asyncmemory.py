@@ -77,6 +77,20 @@ if TYPE_CHECKING:
         Stats,
         VerifyReport,
     )
+else:
+    from agentmem.types.named import (
+        Applied,
+        EraseReport,
+        Erasure,
+        Group,
+        Health,
+        NamespaceCount,
+        Operation,
+        ReembedReport,
+        Settings,
+        Stats,
+        VerifyReport,
+    )
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -312,6 +326,7 @@ class AsyncMemory:
         occurred_at: Instant | None = None,
         embed: Embed | None = None,
         vector: VectorLike | None = None,
+        id: Id | None = None,
         data: Any = None,
         if_version: int | None = None,
     ) -> AddResult:
@@ -320,7 +335,7 @@ class AsyncMemory:
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
             metadata=metadata, importance=importance, ttl=ttl, sliding=sliding, occurred_at=occurred_at,
-            embed=embed, vector=vector, data=data,
+            embed=embed, vector=vector, id=id, data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
         check = partial(self._border.keyed, key, content, defaults, if_version)
@@ -330,7 +345,7 @@ class AsyncMemory:
 
     async def put_many(
         self,
-        items: Sequence[Mapping[str, Any]],
+        items: Sequence[Mapping[str, Any] | MemoryRecord],
         *,
         namespace: Namespace | None = None,
         user_id: Id | None = None,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from agentmem.backup.place import Place
     from agentmem.client.handle import Handle
     from agentmem.types.reports import BackupInfo, EraseReport, RestoreReport, VerifyReport
+else:
+    from agentmem.types.named import BackupInfo, EraseReport, RestoreReport, VerifyReport
 
 Progress = Callable[[int, int], object]
 BackupKind: TypeAlias = Literal["full", "incremental", "snapshot"]

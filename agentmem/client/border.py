@@ -24,7 +24,7 @@ from agentmem.client.checks import (
     refuse_reserved,
     token_counter,
 )
-from agentmem.client.drafts import draft
+from agentmem.client.drafts import draft, fields_of
 from agentmem.client.filterhints import FieldHints
 from agentmem.client.importing import Importing
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
@@ -131,31 +131,33 @@ class Border:
             )
         given: object = dict[str, object]() if is_nothing(item) else item
         made = self.admit(draft(given, defaults, self.handle.settings))
-        if made.id is not None:
-            raise InvalidInputError("what is put by a key has no id of yours; use add() for that", field="id")
         return replace(made, key=check_key(key), if_version=wanted, dedupe=False)
 
     def keyed_batch(self, items: object, defaults: AddOptions) -> list[Draft]:
         """Check items that are put by their keys."""
         batch = check_batch(items, "put_many")
-        made, places = list[Draft](), set[object]()
+        made, names = list[Draft](), set[object]()
         for index, item in enumerate(batch):
             try:
-                if not isinstance(item, Mapping):
+                if isinstance(item, MemoryRecord):
+                    given = fields_of(item)
+                elif isinstance(item, Mapping):
+                    given = dict(item)
+                else:
                     raise InvalidInputError(
-                        "an item must be a mapping with 'key' and 'content' or 'data'", field="item"
+                        "an item must be a mapping with 'key' and 'content' or 'data', or a record", field="item"
                     )
-                given = dict(item)
                 key, if_version = given.pop("key", None), given.pop("if_version", None)
                 one = self.keyed(key, given, defaults, if_version)
-                user = one.scope.user_id
-                place = (None if user is None else composed(str(user)), one.scope.namespace or (), one.key)
-                if place in places:
+                place, id = one.place, None if one.id is None else composed(one.id)
+                if place in names:
                     raise InvalidInputError(f"the key {one.key!r} occurs twice; put it once", field="key")
+                if id is not None and id in names:
+                    raise InvalidInputError(f"the id {one.id!r} occurs twice; each record has its own", field="id")
             except InvalidInputError as exc:
                 exc.index = index
                 raise
-            places.add(place)
+            names |= {place, id}
             made.append(one)
         return made
 

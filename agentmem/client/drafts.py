@@ -12,6 +12,7 @@ from agentmem.client.checks import (
     check_content,
     check_flag,
     check_id,
+    check_key,
     check_layer,
     check_namespace,
     check_scope,
@@ -79,7 +80,7 @@ def draft(item: object, defaults: AddOptions, settings: Settings, *, returned: b
     if isinstance(item, str):
         return _draft(item, defaults, settings)
     if isinstance(item, MemoryRecord):
-        return _returned({each.name: getattr(item, each.name) for each in fields(item)}, defaults, settings)
+        return _returned(fields_of(item), defaults, settings)
     if is_new_memory(item):
         given: dict[str, object] = {name: value for name, value in item if value is not None}
     elif isinstance(item, Mapping):
@@ -114,6 +115,11 @@ def draft(item: object, defaults: AddOptions, settings: Settings, *, returned: b
     return _draft(content, _options(given, defaults), settings)
 
 
+def fields_of(record: MemoryRecord) -> dict[str, Any]:
+    """A record as a mapping of its fields, whose values are as they are."""
+    return {each.name: getattr(record, each.name) for each in fields(record)}
+
+
 def _of_message(message: Message, given: Mapping[str, object], defaults: AddOptions, settings: Settings) -> Draft:
     """A message, and what is said of it besides."""
     said = {**given, "role": message.role}
@@ -143,8 +149,11 @@ def _is_reserved(namespace: Namespace | None) -> bool:
 
 
 def _returned(record: Mapping[str, Any], defaults: AddOptions, settings: Settings) -> Draft:
-    """A record as it came out of a store."""
+    """A record as it came out of a store, with the key that it has there and the end that it has."""
     made, end = draft(as_item(record), defaults, settings, returned=True), end_of(record)
+    key = record.get("key")
+    if key is not None:
+        made = replace(made, key=check_key(key), dedupe=False)
     return made if end is None else replace(made, expires_at=end)
 
 

@@ -16,6 +16,8 @@ from agentmem.types.records import MemoryRecord
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
     from agentmem.types.reports import Explanation, SweepReport
+else:
+    from agentmem.types.named import Explanation, SweepReport
 
 
 class LifecycleClient:

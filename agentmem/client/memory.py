@@ -88,6 +88,21 @@ if TYPE_CHECKING:
         Stats,
         VerifyReport,
     )
+else:
+    from agentmem.types.named import (
+        Applied,
+        AsyncMemory,
+        EraseReport,
+        Erasure,
+        Group,
+        Health,
+        NamespaceCount,
+        Operation,
+        ReembedReport,
+        Settings,
+        Stats,
+        VerifyReport,
+    )
 
 
 class Memory:
@@ -367,6 +382,7 @@ class Memory:
         occurred_at: Instant | None = None,
         embed: Embed | None = None,
         vector: VectorLike | None = None,
+        id: Id | None = None,
         data: Any = None,
         if_version: int | None = None,
     ) -> AddResult:
@@ -378,14 +394,16 @@ class Memory:
 
         ``if_version`` makes it conditional on the version that was read; 0 means that there must be none. A key that
         was deleted, has expired or was erased is free again, and goes on with its version: who still knows one of
-        before cannot succeed with it. Otherwise the arguments are those of ``add``.
+        before cannot succeed with it. ``id`` is for a new record; one that is there must have it. Otherwise the
+        arguments are those of ``add``.
 
-        Raises ``ConflictError`` (another version, or the record is that of another agent or run) and what ``add`` does.
+        Raises ``ConflictError`` (another version, the record is that of another agent or run or has another id, or the
+        id is taken) and what ``add`` does.
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
             metadata=metadata, importance=importance, ttl=ttl, sliding=sliding, occurred_at=occurred_at,
-            embed=embed, vector=vector, data=data,
+            embed=embed, vector=vector, id=id, data=data,
         )  # fmt: skip
         defaults = self._border.defaults(options)
         engine = self.handle.engine(to_commit=True)
@@ -394,7 +412,7 @@ class Memory:
 
     def put_many(
         self,
-        items: Sequence[Mapping[str, Any]],
+        items: Sequence[Mapping[str, Any] | MemoryRecord],
         *,
         namespace: Namespace | None = None,
         user_id: Id | None = None,
@@ -413,8 +431,9 @@ class Memory:
     ) -> AddResults:
         """Store up to 10,000 things by their keys in one transaction: all of them or, if anything is wrong, none.
 
-        Each item is a mapping with ``key``, ``content`` and what it says besides, ``if_version`` too; the arguments
-        serve as defaults. A key may occur once in a namespace. A bad item raises with its position as ``.index``.
+        Each item is a mapping with ``key``, ``content`` and what it says besides, ``id`` and ``if_version`` too, or a
+        record that has a key; the arguments serve as defaults. A key may occur once in a namespace. A bad item raises
+        with its position as ``.index``.
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,

@@ -64,9 +64,9 @@ class AddOptions(_Options):
     occurred_at: Instant | None = None
     embed: Embed | None = None
     vector: VectorLike | None = None
-    """For ``add`` and ``put`` alone, as the ``id``."""
+    """For ``add`` and ``put`` alone."""
     id: Id | None = None
-    """For ``add`` alone; a batch has an id for each item, in the item."""
+    """For ``add`` and ``put`` alone; a batch has an id for each item, in the item."""
     dedupe: bool | None = None
     data: Any = None
 

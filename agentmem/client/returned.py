@@ -1,10 +1,10 @@
 """Records that come back in: what ``to_dict()`` of a record says, as an item to add.
 
-Taken are the words and what the caller once said of them: content, scope, role, kind, layer, metadata, importance, the
-id, the date, and the end of its life; where there is no ``occurred_at``, ``created_at`` becomes it, since that is what
-the record's time was until now. What it was embedded by comes along where that is said beside it, as an export does
-(``embed``, ``vector``). The store that it comes to counts versions, times of change, ratings and pins by itself: those
-are left behind.
+Taken are the words and what the caller once said of them: content, scope, role, kind, layer, metadata, importance,
+data, id, key, date, and the end of its life; where there is no ``occurred_at``, ``created_at`` becomes it, since
+that is what the record's time was until now. What it was embedded by comes along where that is said beside it, as an
+export does (``embed``, ``vector``). The store that it comes to counts versions, times of change, ratings and pins by
+itself: those are left behind.
 """
 
 from __future__ import annotations

@@ -77,11 +77,12 @@ class Adding:
         return future
 
     def check_given(self, form: Form | None, index: int | None = None) -> None:
-        """Refuse vectors of a caller's that are not as long as the model's."""
+        """Refuse vectors of a caller's if any is not as long as the model's."""
         if form is None or not form.given:
             return
         embedder = self._model()[1]
-        found, dim = len(form.given[0]) // 4, embedder.dim
+        dim = embedder.dim
+        found = next((length for one in form.given if (length := len(one) // 4) != dim), dim)
         if found != dim:
             raise InvalidInputError(
                 f"vector has {found:,} numbers; those of this store's model, {embedder.name!r}, have {dim:,}",

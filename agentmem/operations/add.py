@@ -12,6 +12,7 @@ from agentmem.stores import erasure
 from agentmem.stores.commit import Put
 from agentmem.stores.facts import canonical
 from agentmem.stores.records import public
+from agentmem.stores.repetition import is_over
 from agentmem.stores.rows import Created, Numbers, Stored, expired, visible
 from agentmem.stores.schema import EXPIRED, LIVE
 from agentmem.types.clock import Micros
@@ -75,7 +76,8 @@ def taken_ids(engine: Engine, drafts: Sequence[Draft], imported: Collection[int]
             continue
         scope = (draft.scope.user_id, draft.scope.agent_id, draft.scope.run_id, draft.scope.namespace or ())
         same = there.content == draft.content or canonical(there.content) == canonical(draft.content)
-        if same and visible(there, now) and engine.repository.owner(there) == scope:
+        there_or_over = visible(there, now) or (is_over(draft, now) and expired(there, now))
+        if same and there_or_over and engine.repository.owner(there) == scope:
             continue
         if at not in imported:
             reasons[at] = f"the id {draft.id!r} is already in use; choose another one, or update the record"
@@ -112,9 +114,9 @@ def results(
     builders: dict[Numbers, Callable[[Stored], MemoryRecord]] = {}
     found: list[AddResult] = []
     late: list[Skipped] = []
-    for at, (status, stored, reason, data) in enumerate(created):
+    for at, (status, stored, reason, data, field) in enumerate(created):
         if status == "taken":
-            late.append(Skipped(indexes[at], "id", reason))
+            late.append(Skipped(indexes[at], field, reason))
             continue
         build = builders.get(stored.scope)
         if build is None:

@@ -16,9 +16,8 @@ from typing import NamedTuple
 from agentmem.engine.engine import Engine
 from agentmem.operations import add, touch
 from agentmem.operations.change import for_record, to_embed, with_embeddings
-from agentmem.stores import documents, keys
+from agentmem.stores import documents, keys, returning
 from agentmem.stores.commit import UNMET, UnembeddedError, rows_of
-from agentmem.stores.keys import place_of
 from agentmem.stores.records import Records
 from agentmem.stores.rows import Created, Patch, ScopeKey, Stored, version_conflict, visible
 from agentmem.stores.writes import Repository
@@ -27,6 +26,7 @@ from agentmem.types.clock import Micros
 from agentmem.types.enums import UNSET, Unset
 from agentmem.types.errors import AgentMemError, ConflictError, NotFoundError
 from agentmem.types.inputs import Draft, Scope
+from agentmem.types.spelling import composed
 from agentmem.types.toembed import embeddings_of, texts_of
 
 
@@ -41,9 +41,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Storing:
-    """A checked item, to be added or, with a key, put."""
+    """A checked item, to be added or to be put by its key."""
 
     draft: Draft
+    put: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +128,11 @@ def _run(steps: Sequence[Step], repository: Repository, vectors: Mapping[str, by
     for start, group in _groups(steps):
         with _placed(start, len(group)):
             match group[0]:
-                case Storing():
+                case Storing(_, put):
                     drafts = [step.draft for step in group if isinstance(step, Storing)]
-                    store = repository.batch_create if drafts[0].key is None else partial(keys.put, repository)
+                    store = keys.put if put else returning.add
                     made = [vectors[text] for text in texts_of(drafts)]
-                    done += store(drafts, embeddings_of(drafts, made), now)
+                    done += store(repository, drafts, embeddings_of(drafts, made), now)
                 case Changing(target, patch):
                     stored = _must_find(repository, target, now)
                     ready = for_record(patch, stored)
@@ -169,22 +170,23 @@ def _changed(repository: Repository, stored: Stored, patch: Patch) -> Changed:
 
 
 def _groups(steps: Sequence[Step]) -> Iterator[tuple[int, Sequence[Step]]]:
-    """Steps that can be made together, with the position of the first: puts of different keys."""
+    """Steps that can be made together, with the position of the first: puts of different keys and ids."""
     start = 0
     while start < len(steps):
-        end, places = start + 1, {_place(steps[start]), None}
-        while len(places) > 1 and end < len(steps) and (place := _place(steps[end])) not in places:
-            places.add(place)
+        end, names = start + 1, _names(steps[start])
+        while names and end < len(steps) and (more := _names(steps[end])) and not more & names:
+            names |= more
             end += 1
         yield start, steps[start:end]
         start = end
 
 
-def _place(step: Step) -> object:
-    """Where something is put; None for what is not."""
-    if not isinstance(step, Storing) or step.draft.key is None:
-        return None
-    return place_of(step.draft)
+def _names(step: Step) -> set[object]:
+    """The key of something that is put, and the id that was chosen for it; nothing of what is not."""
+    if not isinstance(step, Storing) or not step.put:
+        return set()
+    draft = step.draft
+    return {draft.place} if draft.id is None else {draft.place, composed(draft.id)}
 
 
 @contextmanager

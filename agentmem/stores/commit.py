@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from threading import get_ident
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from agentmem.stores import keys
+from agentmem.stores import keys, returning
 from agentmem.stores.connection import BusyError, Connection, GaveWayError, locked_out
 from agentmem.stores.custody import Custody
 from agentmem.stores.files import LogGoneError, OpenFiles
@@ -478,7 +478,8 @@ class GroupCommit:
             adds = [work]
             while at + len(adds) < len(group) and type(following := group[at + len(adds)]) is Add:
                 adds.append(following)
-            created = self._repository.batch_create(
+            created = returning.add(
+                self._repository,
                 [draft for add in adds for draft in add.drafts],
                 [vector for add in adds for vector in add.current_vectors(self._repository.generation)],
                 self._now(),

@@ -16,7 +16,8 @@ from agentmem.stores import accounting, bodies, documents, embeddings, forms, ke
 from agentmem.stores.connection import CHUNK, Row, Value
 from agentmem.stores.facts import checksum
 from agentmem.stores.records import USED, Records
-from agentmem.stores.rows import Created, ScopeKey, Stored, expired
+from agentmem.stores.repetition import id_in_use
+from agentmem.stores.rows import Created, Numbers, ScopeKey, Stored, expired
 from agentmem.stores.schema import ARCHIVED, EXPIRED, LIVE
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros, to_datetime
@@ -25,7 +26,7 @@ from agentmem.types.errors import ConflictError
 from agentmem.types.forms import OF_CONTENT
 from agentmem.types.ids import uuid7s
 from agentmem.types.inputs import Draft
-from agentmem.types.spelling import composed
+from agentmem.types.spelling import composed, spellings
 
 _KEPT = f"r.key IS NOT NULL AND r.state IN ({LIVE}, {ARCHIVED})"
 _FORMER = f"r.key IS NOT NULL AND r.state NOT IN ({LIVE}, {ARCHIVED})"
@@ -43,12 +44,6 @@ class Place(NamedTuple):
     user: int
     space: int
     key: str
-
-
-def place_of(draft: Draft) -> tuple[object, ...]:
-    """Where a draft is put, by names: equal for what is the same place, whatever its user is spelled like."""
-    user = draft.scope.user_id
-    return None if user is None else composed(str(user)), draft.scope.namespace or (), draft.key
 
 
 def find(records: Records, key: str, scope: ScopeKey | None) -> Stored | None:
@@ -101,7 +96,8 @@ def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes
     """Store drafts by their keys, each of which occurs once: what is there is replaced as a whole, and keeps its id.
 
     Raises ``ConflictError`` with the ``index`` of the draft, before anything has changed, if a record is not at the
-    draft's ``if_version``, or if it is one of another agent or run.
+    draft's ``if_version``, if it is one of another agent or run or has another id than the draft, or if a new one's
+    id is taken.
     """
     numbers = [repository.numbers_of(draft.scope) for draft in drafts]
     places = [Place(one[0], one[3], str(draft.key)) for one, draft in zip(numbers, drafts, strict=True)]
@@ -112,11 +108,13 @@ def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes
     absent = former_versions(repository, (place for place in places if place not in there))
     for stored in lapsed:
         absent[_place(stored)] = max(absent[_place(stored)], stored.version + 1)
+    by_id = _with_ids(repository, drafts)
     for at, (draft, place) in enumerate(zip(drafts, places, strict=True)):
         try:
             check_version(place.key, there.get(place), draft.if_version)
             if (current := there.get(place)) is not None:
                 _check_owner(current, draft, *numbers[at][1:3])
+            _check_id(draft, current, by_id, numbers[at], now)
         except ConflictError as exc:
             exc.index = at
             raise
@@ -128,8 +126,9 @@ def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes
         current = there.get(place)
         if current is None:
             stored = Stored(
-                row, next(ids), *scope[:3], draft.role, draft.kind, draft.layer.value, draft.content, draft.metadata,
-                draft.importance, None, now, now, draft.occurred_at, draft.end(now), absent[place] + 1, LIVE, 0, None,
+                row, next(ids) if draft.id is None else composed(draft.id), *scope[:3], draft.role, draft.kind,
+                draft.layer.value, draft.content, draft.metadata, draft.importance, None, now, now, draft.occurred_at,
+                draft.end(now), absent[place] + 1, LIVE, 0, None,
                 None, place.space, place.key, sliding=draft.sliding,
             )  # fmt: skip
             row += 1
@@ -256,6 +255,27 @@ def _check_owner(current: Stored, draft: Draft, agent: int, run: int) -> None:
             f"the record with the key {draft.key!r} is that of another {what}; leave {what}_id out to replace it, or "
             "delete it first"
         )
+
+
+def _with_ids(records: Records, drafts: Sequence[Draft]) -> dict[str, Stored]:
+    """The records that have ids of drafts, by the ids."""
+    chosen = [spelling for draft in drafts if draft.id is not None for spelling in spellings(draft.id)]
+    return {stored.id: stored for stored in records.find_ids(chosen)} if chosen else {}
+
+
+def _check_id(draft: Draft, current: Stored | None, by_id: dict[str, Stored], scope: Numbers, now: Micros) -> None:
+    """Raise ``ConflictError`` if the id that was chosen for a record is not the key's or, of a new one, not free."""
+    if draft.id is None:
+        return
+    if current is not None and current.id not in spellings(draft.id):
+        whose = f"{current.id!r}" if current.scope == scope else "another"
+        raise ConflictError(
+            f"the record with the key {draft.key!r} has the id {whose}, not {draft.id!r}; leave id out to replace it, "
+            "or delete it first"
+        )
+    taken = next((by_id[spelling] for spelling in spellings(draft.id) if spelling in by_id), None)
+    if current is None and taken is not None:
+        raise id_in_use(draft, scope, taken, now)
 
 
 def _replaced(current: Stored, draft: Draft, now: Micros) -> Stored:

@@ -34,8 +34,7 @@ COLUMNS = f"{_COLUMNS}, NULL"
 """What makes a ``Stored``."""
 USED = f"{_COLUMNS}, (SELECT a.last_at FROM accesses a WHERE a.row = r.row)"
 """The same with its last access, for what is to be shown."""
-_FIND = f"SELECT {COLUMNS} FROM records r WHERE r.row IN ({{}})"
-_FIND_USED = f"SELECT {_COLUMNS}, a.last_at FROM records r LEFT JOIN accesses a ON a.row = r.row WHERE r.row IN ({{}})"
+_FIND, _FIND_USED = (f"SELECT {columns} FROM records r WHERE r.row IN ({{}})" for columns in (COLUMNS, USED))
 WINDOW = 2_000
 """Records whose filter is tested by one statement."""
 UNEXPIRED = "(r.expires_at IS NULL OR r.expires_at > ?)"

@@ -25,14 +25,22 @@ _RANK = {layer: rank for rank, layer in enumerate((Layer.INTERACT, Layer.INSIGHT
 def repeats(draft: Draft, scope: Numbers, stored: Stored, now: Micros) -> bool:
     """Whether a draft that names a record's id says the same again, for the same scope.
 
-    A draft without a time of its event does not contradict the one that is known.
+    A draft without a key or a time of its event does not contradict what is known; nor does one whose time is that at
+    which the record was added, since that is what a record without one comes back with.
     """
+    happened = stored.created_at if stored.occurred_at is None else stored.occurred_at
     return (
         visible(stored, now)
         and stored.scope == scope
-        and draft.occurred_at in (None, stored.occurred_at)
+        and draft.key in (None, stored.key)
+        and draft.occurred_at in (None, happened)
         and (stored.content == draft.content or canonical(stored.content) == canonical(draft.content))
     )
+
+
+def is_over(draft: Draft, now: Micros) -> bool:
+    """Whether a record that comes back has ended meanwhile, by the end that it brings with it."""
+    return draft.expires_at is not None and draft.expires_at <= now
 
 
 def news(current: Stored, draft: Draft, now: Micros) -> dict[str, Value]:
@@ -80,6 +88,9 @@ def id_in_use(draft: Draft, scope: Numbers, stored: Stored, now: Micros) -> Conf
         how = "by a record whose ttl has passed"
     elif stored.state == EXPIRED:
         how = f"by a record that has expired; restore({draft.id!r}) may still bring that back"
+    elif draft.key not in (None, stored.key):
+        other = "without a key" if stored.key is None else f"with the key {stored.key!r}"
+        return ConflictError(f"{taken} for a record {other}; choose another one, or leave it out")
     elif canonical(stored.content) == canonical(draft.content):
         other = "another occurred_at" if draft.occurred_at not in (None, stored.occurred_at) else "other data"
         return ConflictError(f"{taken} for the same content with {other}; choose another one")

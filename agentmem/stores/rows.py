@@ -215,11 +215,13 @@ class Created(NamedTuple):
 
     status: Literal["added", "duplicate", "refreshed", "replaced", "taken"]
     stored: Stored
-    """The record; of ``"taken"``, whose draft was left out, the one that has the id."""
+    """The record; of ``"taken"``, whose draft was left out, the one that has its id or key."""
     reason: str = ""
     """Why the draft was left out."""
     data: str | None = None
     """What the draft said, where that is the record's data now."""
+    field: str = "id"
+    """What is taken, for a draft that was left out: ``"id"`` or ``"key"``."""
 
 
 @dataclass(frozen=True, slots=True)

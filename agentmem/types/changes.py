@@ -39,6 +39,7 @@ class Put:
     occurred_at: Instant | None = None
     embed: Embed | None = None
     vector: VectorLike | None = None
+    id: Id | None = None
     data: Any = None
     if_version: int | None = None
 

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
 from agentmem.types.clock import Micros
 from agentmem.types.enums import AllUsers, Layer
 from agentmem.types.forms import Form
+from agentmem.types.spelling import composed
 
 if TYPE_CHECKING:
     from agentmem.types.newmemory import NewMemory
     from agentmem.types.records import MemoryRecord
+else:
+    from agentmem.types.named import MemoryRecord, NewMemory
 
 
 class Dumpable(Protocol):
@@ -22,7 +25,7 @@ class Dumpable(Protocol):
     def model_dump(self) -> dict[str, Any]: ...
 
 
-Item: TypeAlias = "str | Mapping[str, Any] | NewMemory | MemoryRecord | Dumpable"
+Item: TypeAlias = str | Mapping[str, Any] | NewMemory | MemoryRecord | Dumpable
 """What can be added: a text, a mapping with the fields of ``NewMemory``, one of those, a chat message, as a mapping or
 as the object of a library, or a record of another store, also as its ``to_dict()``."""
 
@@ -75,6 +78,12 @@ class Draft:
     """As JSON text, see ``types.data``."""
     sliding: Micros | None = None
     """By how much from then on a read puts off its end; None: it does not."""
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """Where its key is, by names: equal for what is the same place, however its user is spelled."""
+        user = self.scope.user_id
+        return None if user is None else composed(str(user)), self.scope.namespace or (), self.key
 
     def end(self, now: Micros) -> Micros | None:
         """When it is over if it is added now. What was over before stays so: it is stored and at once invisible."""

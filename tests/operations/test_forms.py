@@ -253,6 +253,7 @@ def test_a_vector_in_any_form(memory: Memory, vector: Any) -> None:
         ("vector", "shape", {"vector": ["x", 1]}),
         ("vector", "shape", {"vector": [1 + 2j] * DIM}),
         ("vector", "shape", {"vector": [[1] * DIM, [1]]}),
+        ("vector", "8 numbers.*32", {"vector": [b64encode(b"\1" * 4 * n).decode() for n in (DIM, 8, 2 * DIM - 8)]}),
         ("vector", "257 vectors, more than 256", {"vector": np.ones((257, DIM))}),
         ("vector", "exclude", {"vector": [1] * DIM, "embed": False}),
         ("vector", "exclude", {"vector": [1] * DIM, "embed": ["a"]}),

@@ -447,7 +447,10 @@ def test_one_bad_item_stores_none(memory: Memory) -> None:
         (lambda m: m.get("id", namespace=("shelf",)), InvalidInputError),
         (lambda m: m.search("x", namespace=(), under=()), ScopeError),
         (lambda m: m.put_many([{"content": "x"}]), InvalidInputError),
-        (lambda m: m.put_many([{"key": "k", "content": "x", "id": "mine"}]), InvalidInputError),
+        (
+            lambda m: m.put_many([{"key": k, "content": "x", "id": "mine"} for k in "kl"]),
+            InvalidInputError,
+        ),
     ],
 )  # fmt: skip
 def test_bad_arguments(memory: Memory, call: Callable[[Memory], object], error: type[Exception]) -> None:

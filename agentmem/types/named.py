@@ -1,0 +1,35 @@
+"""What signatures name and nothing imports before it is used: reports, changes of ``apply``, models of pydantic.
+
+``typing.get_type_hints`` evaluates a signature with the globals of its module, past any ``__getattr__`` of that. There
+these names stand for forward references that import what they name.
+"""
+
+from __future__ import annotations
+
+from typing import ForwardRef
+
+
+def _later(module: str, name: str) -> ForwardRef:
+    return ForwardRef(f"__import__({module!r}, fromlist=[{name!r}]).{name}")
+
+
+AsyncMemory = _later("agentmem.client.asyncmemory", "AsyncMemory")
+MemoryRecord = _later("agentmem.types.records", "MemoryRecord")
+NewMemory = _later("agentmem.types.newmemory", "NewMemory")
+Settings = _later("agentmem.settings", "Settings")
+
+Applied = _later("agentmem.types.changes", "Applied")
+Operation = _later("agentmem.types.changes", "Operation")
+
+BackupInfo = _later("agentmem.types.reports", "BackupInfo")
+EraseReport = _later("agentmem.types.reports", "EraseReport")
+Erasure = _later("agentmem.types.reports", "Erasure")
+Explanation = _later("agentmem.types.reports", "Explanation")
+Group = _later("agentmem.types.reports", "Group")
+Health = _later("agentmem.types.reports", "Health")
+NamespaceCount = _later("agentmem.types.reports", "NamespaceCount")
+ReembedReport = _later("agentmem.types.reports", "ReembedReport")
+RestoreReport = _later("agentmem.types.reports", "RestoreReport")
+Stats = _later("agentmem.types.reports", "Stats")
+SweepReport = _later("agentmem.types.reports", "SweepReport")
+VerifyReport = _later("agentmem.types.reports", "VerifyReport")
