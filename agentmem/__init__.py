@@ -62,9 +62,11 @@ if TYPE_CHECKING:
         NamespaceCount,
         ReembedReport,
         Requirement,
+        Residence,
         RestoreReport,
         Stats,
         SweepReport,
+        TierStats,
         VerifyReport,
     )
 
@@ -82,9 +84,11 @@ _REPORTS = (
     "NamespaceCount",
     "ReembedReport",
     "Requirement",
+    "Residence",
     "RestoreReport",
     "Stats",
     "SweepReport",
+    "TierStats",
     "VerifyReport",
 )
 _LAZY = {
@@ -153,6 +157,7 @@ __all__ = [
     "ReadOnlyError",
     "ReembedReport",
     "Requirement",
+    "Residence",
     "RestoreReport",
     "ScopeError",
     "SearchHit",
@@ -168,6 +173,7 @@ __all__ = [
     "StoreLockedError",
     "StoreVersionError",
     "SweepReport",
+    "TierStats",
     "Touch",
     "Update",
     "Vectors",

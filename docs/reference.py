@@ -19,6 +19,7 @@ import agentmem
 from agentmem import settings
 from agentmem.client.backups import BackupClient
 from agentmem.client.lifecycle import LifecycleClient
+from agentmem.client.tiers import TiersClient
 from agentmem.types import clock, enums, errors, inputs, ports
 
 GROUPS = {
@@ -43,7 +44,7 @@ GROUPS = {
     "agentmem.settings.origins",
 }
 """What is documented, by the heading of ``reference.md`` that it stands under. A name without a path is agentmem's."""
-FACES = {"memory.lifecycle": LifecycleClient, "memory.backup": BackupClient}
+FACES = {"memory.lifecycle": LifecycleClient, "memory.backup": BackupClient, "memory.tiers": TiersClient}
 """What is reached through a client, by the name that it has there."""
 OPENINGS = {"Errors": errors, "Configuration": settings}
 """Groups that begin with the docstring of a module."""

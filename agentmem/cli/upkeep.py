@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agentmem import VerifyReport
+from agentmem import InvalidInputError, VerifyReport
 from agentmem.cli.base import (
     STORE,
     Agent,
@@ -24,6 +25,16 @@ from agentmem.cli.base import (
 )
 from agentmem.cli.output import Output
 from agentmem.cli.streams import say
+
+
+class Placement(StrEnum):
+    """What ``agentmem tiers --place`` takes."""
+
+    HOT = "hot"
+    WARM = "warm"
+    COLD = "cold"
+    RULES = "rules"
+
 
 config = typer.Typer(
     help="Show or check the settings, from file and environment.", no_args_is_help=True, rich_markup_mode=None
@@ -71,6 +82,28 @@ def sweep(
         report = memory.lifecycle.sweep(dry_run=dry_run).to_dict()
         moves = report.pop("moves")
         output.figures(report | {"moves": moves} if dry_run else report)
+
+
+@app.command(help="Show which tier a memory of a large scope is in, and why; without an id, what the tiers hold.")
+def tiers(
+    id: Annotated[str | None, typer.Argument(metavar="[ID]", help="A memory's id.")] = None,
+    place: Annotated[
+        Placement | None,
+        typer.Option(metavar="hot|warm|cold|rules", help="Place the memory there, or let the rules have it again."),
+    ] = None,
+    path: StorePath = STORE,
+    table: AsTable = None,
+) -> None:
+    output = Output(table)
+    with reporting(), opened(path, reading=place is None) as memory:
+        if id is None:
+            if place is not None:
+                raise InvalidInputError("--place needs the id of a memory", field="id")
+            output.figures({tier: found.to_dict() for tier, found in memory.tiers.stats().items()})
+            return
+        if place is not None:
+            memory.tiers.place(id, None if place is Placement.RULES else place.value)
+        output.figures(memory.tiers.explain(id).to_dict())
 
 
 @config.command("show", help="Show every setting with its value and where that comes from.")

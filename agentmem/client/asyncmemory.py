@@ -26,6 +26,7 @@ from agentmem.client.lifecycle import AsyncLifecycleClient
 from agentmem.client.memory import Memory, applying, client_on
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.client.streaming import AddStream, Unread, batches
+from agentmem.client.tiers import AsyncTiersClient
 from agentmem.client.waiting import in_thread, wait_for
 from agentmem.types.clock import Clock
 from agentmem.types.enums import (
@@ -417,6 +418,41 @@ class AsyncMemory:
             min_similarity=min_similarity, vector=vector, explain=explain, data=data, touch=touch,
         )  # fmt: skip
         return await self._search(options, partial(self._border.search, query, options))
+
+    async def search_many(
+        self,
+        queries: Sequence[str],
+        *,
+        user_id: UserId = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
+        limit: int = 10,
+        offset: int = 0,
+        filters: Mapping[str, object] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[Layer | str] | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        as_of: When | None = None,
+        time_zone: TimeZone | None = None,
+        mode: Mode = "hybrid",
+        rank: Rank = "score",
+        min_similarity: float | None = None,
+        explain: bool = False,
+        data: bool = True,
+        touch: bool = True,
+    ) -> list[SearchResults]:
+        """See ``Memory.search_many``; others get their turn between two queries."""
+        options = SearchOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            limit=limit, offset=offset, filters=filters, kinds=kinds,
+            layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
+            min_similarity=min_similarity, explain=explain, data=data, touch=touch,
+        )  # fmt: skip
+        calls = await self._run(self._border.searches, queries, options)
+        return [await self._search(options, call) for call in calls]
 
     async def context(
         self,
@@ -841,6 +877,11 @@ class AsyncMemory:
     def lifecycle(self) -> AsyncLifecycleClient:
         """See ``Memory.lifecycle``."""
         return AsyncLifecycleClient(self._blocking.lifecycle, self._wait)
+
+    @property
+    def tiers(self) -> AsyncTiersClient:
+        """See ``Memory.tiers``."""
+        return AsyncTiersClient(self._blocking.tiers, self._wait)
 
     @property
     def backup(self) -> AsyncBackupClient:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from agentmem import operations
@@ -16,6 +17,7 @@ from agentmem.client.checks import (
     check_flag,
     check_key,
     check_limit,
+    check_queries,
     check_scope,
     check_tokens,
     check_turns,
@@ -197,6 +199,20 @@ class Border:
         found = operations.search.search(engine, request, explain=options.explain, data=options.data, touch=used)
         if not found and not options.offset:
             self.hint(scope, options.filters)
+        return found
+
+    def searches(self, queries: object, options: SearchOptions) -> list[Callable[[], SearchResults]]:
+        """See ``Memory.search_many``: one call for each query, all of them checked by now."""
+        scope, found = self._scope_of(options), list[Callable[[], SearchResults]]()
+        explain, data = check_flag(options.explain, "explain"), check_flag(options.data, "data")
+        used, zone = check_flag(options.touch, "touch"), self._zone(options)
+        for index, query in enumerate(check_queries(queries)):
+            try:
+                request = search_request(query, scope, options, zone)
+            except InvalidInputError as exc:
+                raise InvalidInputError(f"queries[{index}]: {exc}", field=exc.field, index=index) from exc
+            run = partial(operations.search.search, request=request, explain=explain, data=data, touch=used)
+            found.append(lambda run=run: run(self.handle.engine()))
         return found
 
     def context(self, query: object, options: SearchOptions, *, max_tokens: int, count_tokens: object) -> str:

@@ -54,6 +54,20 @@ def check_contents(value: object, settings: Settings) -> list[str]:
     return _check_each(value, "embed", "texts", "write [text] for one", lambda text: check_content(text, settings))
 
 
+def check_queries(value: object) -> list[object]:
+    """A list of up to 10,000 queries; each is checked where it is searched for."""
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
+        kind = type(value).__name__
+        raise InvalidInputError(f"search_many takes a list of queries, not {kind}; use search for one", field="queries")
+    given = cast("Sequence[object]", value)
+    if len(given) > MAX_BATCH:
+        raise InvalidInputError(
+            f"search_many takes at most {MAX_BATCH:,} queries at once, got {len(given):,}; give them in parts",
+            field="queries",
+        )
+    return list(given)
+
+
 def is_nothing(content: object) -> bool:
     """Whether a content says that there is none."""
     return content is None or (isinstance(content, str) and not content)

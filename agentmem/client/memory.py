@@ -35,6 +35,7 @@ from agentmem.client.importing import Importing
 from agentmem.client.lifecycle import LifecycleClient
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.client.streaming import AddStream, Unread
+from agentmem.client.tiers import TiersClient
 from agentmem.types.checks import check_number
 from agentmem.types.clock import Clock
 from agentmem.types.enums import (
@@ -522,6 +523,47 @@ class Memory:
             min_similarity=min_similarity, vector=vector, explain=explain, data=data, touch=touch,
         )  # fmt: skip
         return self._border.search(query, options)
+
+    def search_many(
+        self,
+        queries: Sequence[str],
+        *,
+        user_id: UserId = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
+        limit: int = 10,
+        offset: int = 0,
+        filters: Mapping[str, object] | None = None,
+        kinds: Sequence[str] | None = None,
+        layers: Sequence[Layer | str] | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        as_of: When | None = None,
+        time_zone: TimeZone | None = None,
+        mode: Mode = "hybrid",
+        rank: Rank = "score",
+        min_similarity: float | None = None,
+        explain: bool = False,
+        data: bool = True,
+        touch: bool = True,
+    ) -> list[SearchResults]:
+        """The same as ``search`` for each of up to 10,000 queries of one scope, in their order: for evaluations, for
+        texts that are looked for one by one, for finding what is there already.
+
+        All of them are checked before the first is searched for; a bad one raises with its ``index``. What is written
+        meanwhile is seen by those that come after it.
+
+        Raises what ``search`` raises.
+        """
+        options = SearchOptions(
+            user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
+            limit=limit, offset=offset, filters=filters, kinds=kinds,
+            layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
+            min_similarity=min_similarity, explain=explain, data=data, touch=touch,
+        )  # fmt: skip
+        return [call() for call in self._border.searches(queries, options)]
 
     def context(
         self,
@@ -1101,6 +1143,11 @@ class Memory:
     def lifecycle(self) -> LifecycleClient:
         """Layers: ``sweep``, ``explain``, ``promote``, ``demote``, ``pin``, ``unpin``."""
         return LifecycleClient(self.handle, self._border.bound)
+
+    @property
+    def tiers(self) -> TiersClient:
+        """Which memories of large scopes are searched exactly: ``stats``, ``explain``, ``place``."""
+        return TiersClient(self.handle, self._border.bound)
 
     @property
     def backup(self) -> BackupClient:

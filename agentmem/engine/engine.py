@@ -19,11 +19,13 @@ from agentmem.embedding import open_embedder, settle
 from agentmem.engine.adding import Adding
 from agentmem.engine.follower import Follower
 from agentmem.engine.opening import Spec, learned, mismatch, open_store
+from agentmem.engine.tiering import Tiering
 from agentmem.engine.workers import Workers
 from agentmem.indexes.codes import coding
 from agentmem.indexes.keywords import KeywordIndex
 from agentmem.indexes.lance import LanceIndex
 from agentmem.indexes.vectors import LanceCopy
+from agentmem.lifecycle.residency import Residency
 from agentmem.lifecycle.rules import Rules
 from agentmem.lifecycle.worker import LifecycleWorker
 from agentmem.retrieval.building import Builder
@@ -186,6 +188,8 @@ class Engine:
             self.reads = self._workers(stack, READERS, "agentmem-read")
             self.searches = self._workers(stack, READERS, "agentmem-search")
             self.waits = self._workers(stack, WAITERS, "agentmem-wait")
+            self.tiering = self._tiering(self.lifecycle.rules)
+            stack.callback(self.tiering.close)
             self.lifecycle.start()
             stack.callback(lambda: self.lifecycle.close(self._patience))
             stack.callback(self.lifecycle.stop)
@@ -230,19 +234,31 @@ class Engine:
     def _model(self, number: int, embedder: Embedder) -> Model:
         performance = self.settings.performance
         records = Records(self._connection, self._names, number)
-        table = LanceIndex(self.path / LANCE, dim=embedder.dim, table=f"vectors_{number}", within=self.folder)
+        builder = self._builder(records, embedder)
+        table = LanceIndex(
+            self.path / LANCE,
+            dim=embedder.dim,
+            table=f"vectors_{number}",
+            within=self.folder,
+            indexed=lambda: self._indexed(builder),
+        )
         vectors = LanceCopy(records, self.commits, table, embedder.dim)
         residents = Residents(
             records,
             dim=embedder.dim,
             limit=performance.arena_limit,
             budget_mb=performance.arena_budget_mb,
-            builder=self._builder(records, embedder),
+            builder=builder,
         )
         residents.changed.subscribe(self.cache.drop)
         large = LargeScopes(records, vectors, self.keywords, embedder.dim)
         retriever = Retriever(residents, large, self.settings.retrieval)
         return Model(number, embedder, records, vectors, retriever, self.cache)
+
+    def _indexed(self, builder: Builder | None) -> bool:
+        """Whether LanceDB is to find vectors by an index: where large scopes are searched there."""
+        index = self.settings.tiers.cold.index
+        return index == "ivf_rq" or (index == "auto" and (builder is None or builder.refused))
 
     def _builder(self, records: Records, embedder: Embedder) -> Builder | None:
         """What holds large scopes as codes, if they are to be held so."""
@@ -260,6 +276,18 @@ class Engine:
             activity=lambda: self.commits.requests,
         )
 
+    def _tiering(self, rules: Rules) -> Tiering:
+        tiers = self.settings.tiers
+        found = Tiering(
+            rules,
+            Residency.of(tiers),
+            interval=tiers.interval_s,
+            now=self.now,
+            activity=lambda: (self.lifecycle.accesses.searches, self.commits.requests),
+        )
+        found.switch(self.repository, self.retriever.residents, self.embedder.dim)
+        return found
+
     def _serve(self, model: Model) -> None:
         """Have everything that works in the background work with this model."""
         model.vectors.suspected.subscribe(self.follower.wake)
@@ -271,6 +299,7 @@ class Engine:
         new, old = self._model(number, embedder), self.retriever.residents
         self.commits.use_generation(number)
         self._serve(new)
+        self.tiering.switch(new.records, new.retriever.residents, embedder.dim)
         self.model, self._given = new, given
         self.cache.drop(None)
         old.abandon()

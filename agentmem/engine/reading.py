@@ -82,6 +82,8 @@ class ReadingEngine(Engine):
             )
             self._serve(self.model)
             stack.callback(self._tell_durable)
+            self.tiering = self._tiering(self.lifecycle.rules)
+            stack.callback(self.tiering.close)
             self.reads = self._workers(stack, READERS, "agentmem-read")
             self.searches = self._workers(stack, READERS, "agentmem-search")
             self.waits = self._workers(stack, WAITERS, "agentmem-wait")

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
 from agentmem.types.errors import MissingExtraError
-from agentmem.types.ports import Codes
+from agentmem.types.ports import VectorEngine
 
 Engine: TypeAlias = Literal["auto", "rabitq", "int8", "lancedb"]
 """As the setting ``performance.large_engine`` has it."""
@@ -26,7 +26,7 @@ def coding(engine: Engine) -> Literal["rabitq", "int8"] | None:
     return None if engine == "lancedb" else engine
 
 
-def new_codes(coded: Literal["rabitq", "int8"], dim: int) -> Codes:
+def new_codes(coded: Literal["rabitq", "int8"], dim: int) -> VectorEngine:
     """No vectors yet, of ``dim`` numbers each."""
     if coded == "rabitq":
         from agentmem.indexes.rabitq import RaBitQ

@@ -29,6 +29,12 @@ _CHUNK = 5_000
 # Below this many rows a scan of the scope columns is as fast as the index.
 _INDEX_FROM = 20_000
 
+# Below this many, all vectors are read in some 100 ms.
+NEAR_FROM = 100_000
+_PARTITIONS, _REFINED = 64, 10
+# The index is not asked for more than one in so many rows, nor where a predicate leaves less than this share of them.
+_RARE, _SHARE = 50, 0.2
+
 # LanceDB's own limits are 6 GB and 1 GB.
 _INDEX_CACHE_BYTES = 256 * 2**20
 _METADATA_CACHE_BYTES = 64 * 2**20
@@ -49,14 +55,14 @@ class Table(Protocol):
 
     @property
     def version(self) -> int: ...
-    def count_rows(self) -> int: ...
+    def count_rows(self, filter: str | None = None) -> int: ...
     def add(self, data: Any) -> object: ...
     def delete(self, where: str) -> object: ...
     def update(self, *, where: str, values_sql: dict[str, str]) -> object: ...
     def optimize(self, *, cleanup_older_than: timedelta, delete_unverified: bool) -> object: ...
     def search(self, query: Vector | None = None, vector_column_name: str | None = None) -> Any: ...
     def list_indices(self) -> Iterable[Any]: ...
-    def create_index(self, column: str, *, config: Any) -> object: ...
+    def create_index(self, column: str, *, config: Any, replace: bool = True) -> object: ...
 
 
 class TableCorruptError(StoreCorruptError):
@@ -141,6 +147,43 @@ def nearest(table: Table, vector: Vector, limit: int, where: str) -> tuple[Ints,
     query = query.distance_type("dot").bypass_vector_index().select(["row", "_distance"]).limit(limit)
     found = (query.where(where, prefilter=True) if where else query).to_arrow()
     return found.column("row").to_numpy(), found.column("_distance").to_numpy()
+
+
+def near(table: Table, vector: Vector, limit: int, where: str) -> tuple[Ints, Vector] | None:
+    """The same by the index of vectors, which may miss some; None where there is none, or it is not to be used.
+
+    It is not where a predicate leaves few rows: those are read, which finds all of them, and takes no longer.
+    """
+    if not has_near_index(table):
+        return None
+    rows = table.count_rows()
+    if limit * _RARE > rows or (where and table.count_rows(where) < _SHARE * rows):
+        return None
+    query = table.search(vector, "vector").distance_type("dot").select(["row", "_distance"]).limit(limit)
+    query = query.minimum_nprobes(_PARTITIONS).maximum_nprobes(0).refine_factor(_REFINED)
+    found = (query.where(where, prefilter=True) if where else query).to_arrow()
+    if len(found) < limit:
+        return None
+    return found.column("row").to_numpy(), found.column("_distance").to_numpy()
+
+
+def has_near_index(table: Table) -> bool:
+    return any("vector" in index.columns for index in table.list_indices())
+
+
+def index_vectors(table: Table, *, anew: bool) -> bool:
+    """Index the vectors, once that pays, or ``anew`` if they are indexed; whether that was done.
+
+    RaBitQ codes of a bit a number in 64 lists, all of which a search reads: of dialogue, the ten nearest are among the
+    2,000 that it then compares as they are, but for two of a thousand. Fewer lists read, or codes of products, miss
+    more.
+    """
+    there = has_near_index(table)
+    if (there and not anew) or table.count_rows() < NEAR_FROM:
+        return False
+    config = _lancedb().index.IvfRq(distance_type="dot", num_partitions=_PARTITIONS, num_bits=1)
+    table.create_index("vector", config=config, replace=True)
+    return True
 
 
 def on_loop() -> bool:

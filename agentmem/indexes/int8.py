@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
-from agentmem.types.ports import Codes
+from agentmem.types.ports import VectorEngine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ _QUERY = 63
 _THREADS = 2
 
 
-class Int8(Codes):
+class Int8(VectorEngine):
     """Codes of one length, each with a factor of its own."""
 
     def __init__(self, dim: int) -> None:
@@ -96,6 +96,10 @@ class Int8(Codes):
         if codes is None or factor is None or codes.shape != (len(factor), self._dim) or codes.dtype != np.int8:
             raise ValueError(f"the codes are not of {self._dim} numbers of a byte each")
         self._codes, self._factor, self._used = codes, np.asarray(factor, np.float32), len(factor)
+
+    @override
+    def close(self) -> None:
+        self._codes, self._factor, self._used = np.empty((0, self._dim), np.int8), np.empty(0, np.float32), 0
 
 
 def _coded(vectors: Vector, most: int) -> tuple[NDArray[np.int8], Vector]:

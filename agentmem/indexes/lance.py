@@ -56,11 +56,21 @@ class LanceIndex:
     and only ``apply`` creates it. The first call imports lancedb (1-3 s).
     """
 
-    def __init__(self, folder: Path, *, dim: int, table: str = "vectors", within: HeldFolder | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dim: int,
+        table: str = "vectors",
+        within: HeldFolder | None = None,
+        indexed: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Remember where the table is. Imports nothing and touches no disk.
 
-        With ``within``, the folder that ``folder`` lies in, it stays there wherever that is moved.
+        With ``within``, the folder that ``folder`` lies in, it stays there wherever that is moved. ``indexed`` says
+        whether :meth:`optimize` is to index the vectors of a large table, for searches that may miss some.
         """
+        self._indexed = indexed
         self._within = within
         self._named = folder
         self._folder = folder if within is None else within.path / folder.name
@@ -144,12 +154,13 @@ class LanceIndex:
         agent: int | None = None,
         run: int | None = None,
         rows: Ints | None = None,
+        exact: bool = True,
     ) -> tuple[Ints, Vector]:
         """The ``limit`` rows nearest to ``vector`` among those whose columns equal the ids given, and among ``rows``.
 
         ``vector`` is float32 of shape ``(dim,)`` and of length one. Returns row numbers (int64) and cosine similarities
-        (float32, in [-1, 1]), best first, ties by row number; those of further parts have the part in them. Exact:
-        every row of the scope is compared.
+        (float32, in [-1, 1]), best first, ties by row number; those of further parts have the part in them. Every row
+        of the scope is compared; unless it has to be ``exact``, an index is asked where there is one, without ``rows``.
         """
         if vector.shape != (self._dim,):
             raise InvalidInputError(f"vector has shape {vector.shape}, expected ({self._dim},)", field="vector")
@@ -159,12 +170,16 @@ class LanceIndex:
         scope = _scope(user, agent, run)
 
         def work(table: Table) -> tuple[Ints, Vector]:
+            if not exact and rows is None and (found := driver.near(table, vector, limit, scope)) is not None:
+                return ordered(*found)
             several = rows is not None and self._known_top(table)[1]
             chunks = [""] if rows is None else driver.chunks_of(rows, ROW + 1 if several else None)
             predicates = [" AND ".join(part for part in (scope, chunk) if part) for chunk in chunks]
             parts = [nothing, *(driver.nearest(table, vector, limit, where) for where in predicates)]
-            near = np.concatenate([part[0] for part in parts])
-            similarity: Vector = np.clip(np.float32(1) - np.concatenate([part[1] for part in parts]), -1, 1)
+            return ordered(np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]))
+
+        def ordered(near: Ints, distances: Vector) -> tuple[Ints, Vector]:
+            similarity: Vector = np.clip(np.float32(1) - distances, -1, 1)
             order = np.lexsort((near, -similarity))[:limit]
             return near[order], similarity[order]
 
@@ -206,8 +221,8 @@ class LanceIndex:
 
         With ``purge``, fragments in which a few rows are marked as deleted are rewritten too, so that no vector
         of a deleted row is left in any file; LanceDB by itself leaves them where they are less than a tenth of a
-        fragment. The cost is up to one rewrite of the table. Searches go on meanwhile. There is no approximate
-        index: a flat search is exact, and scopes that are searched here fit it.
+        fragment. The cost is up to one rewrite of the table. Searches go on meanwhile. An index of the vectors takes in
+        what was added, and is made anew where something was purged, whose codes it would keep.
         """
 
         def work(table: Table) -> None:
@@ -216,7 +231,10 @@ class LanceIndex:
             marked = self._marked_fragments() if purge else []
             if marked:
                 driver.rewrite(table, marked)
-            if driver.ensure_indices(table) or marked:
+            created = driver.ensure_indices(table)
+            if self._indexed() or (marked and driver.has_near_index(table)):
+                created |= driver.index_vectors(table, anew=bool(marked))
+            if created or marked:
                 driver.compact(table)
 
         self._run("optimize", work, None)

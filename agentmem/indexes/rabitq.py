@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from typing_extensions import override
 
-from agentmem.types.ports import Codes
+from agentmem.types.ports import VectorEngine
 from agentmem.types.promise import promised
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SHARED = 1_000_000
 """Vectors beyond which two threads share the segments: below that, waking the other one is not worth it."""
 
 
-class RaBitQ(Codes):
+class RaBitQ(VectorEngine):
     """Codes of one length, in segments. The first vectors that are appended are the sample that the centre is taken
     from."""
 
@@ -113,6 +113,10 @@ class RaBitQ(Codes):
             if type(index) is not type(self._segments[0]) or index.d != self._dim:
                 raise ValueError(f"the codes are those of a {type(index).__name__} of {index.d} numbers")
         self._segments = segments
+
+    @override
+    def close(self) -> None:
+        self._segments = []
 
     def _add(self, vectors: Vector) -> None:
         self._alone(lambda: self._segments[-1].add(vectors))

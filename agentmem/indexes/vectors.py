@@ -191,7 +191,7 @@ class LanceCopy(VectorIndex):
         try:
             intact = self._intact or not self.table.damaged(json.loads(files or "{}"), noted or "")
             keys, similarities = self.table.search(
-                vector, k, user=mask.user, agent=mask.agent, run=mask.run, rows=mask.rows
+                vector, k, user=mask.user, agent=mask.agent, run=mask.run, rows=mask.rows, exact=False
             )
             went = noted is not None and went_back(noted, self.table.state())
         except StoreError as exc:

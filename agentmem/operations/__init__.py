@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         salvage,
         search,
         stats,
+        tiers,
         touch,
         verify,
     )
@@ -57,6 +58,7 @@ __all__ = [
     "salvage",
     "search",
     "stats",
+    "tiers",
     "touch",
     "verify",
 ]

@@ -258,7 +258,7 @@ class Arena:
         return Scored(slots, similarity, scores, date, telling)
 
     def _best(self, query: Query, scored: Scored, matches: Matches | None) -> list[Candidate]:
-        chosen = _top(scored.scores.score, query.limit)
+        chosen = top(scored.scores.score, query.limit)
         slots = scored.slots[chosen]
         shares = None if matches is None else matches.shares(slots)
         date, telling = scored.date, scored.telling
@@ -357,7 +357,7 @@ class Arena:
         self._links.reserve(size)
 
 
-def _top(scores: Vector, limit: int) -> NDArray[np.intp]:
+def top(scores: Vector, limit: int) -> NDArray[np.intp]:
     """Positions of the best ``limit`` scores in no order, with everything that ties with the last of them."""
     if len(scores) <= limit:
         return np.arange(len(scores))

@@ -137,6 +137,11 @@ class Builder:
         )  # fmt: skip
         self._refused[wall] = time.monotonic() + seconds
 
+    @property
+    def refused(self) -> bool:
+        """Whether a wall was too large for the budget."""
+        return bool(self._refused)
+
     def forget(self) -> None:
         """Remove what was kept, since it is from before something was erased."""
         self._snapshots.remove()

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -43,6 +43,8 @@ SCANNED = 5_000
 MOST = 100_000
 """Proposals beyond which the scope is scanned instead."""
 
+Near: TypeAlias = Callable[[Query, Statistics | None], list[Candidate] | None]
+
 log = logging.getLogger("agentmem")
 
 
@@ -68,8 +70,11 @@ class LargeScopes:
         self._dim = dim
         self._stuck = False
 
-    def search(self, query: Query, seq: int) -> Found:
-        """The best candidates of the query's scope as of the event ``seq``."""
+    def search(self, query: Query, seq: int, near: Near | None = None) -> Found:
+        """The best candidates of the query's scope as of the event ``seq``.
+
+        ``near`` searches what of the scope is at hand, and has a say whatever the others propose.
+        """
         if query.lexical:
             self._help_keywords(seq)
         statistics = self._statistics(query, seq)
@@ -87,6 +92,8 @@ class LargeScopes:
                 break  # derived stores are far behind
             scored = _Best(self._records, query, statistics, self._dim)
             scored.add(self._records.entries_of(proposed.rows, where, params), proposed.for_neighbours)
+            if near is not None:
+                scored.add_best(near(scored.alone, statistics) or [])
             found = scored.found(proposed.engines, len(proposed.rows))
             if len(found.candidates) >= query.limit or (proposed.complete and not restricted):
                 return found
@@ -198,9 +205,21 @@ class _Best:
         self._best = list[Candidate]()
         self._for_neighbours = set[int]()
 
+    @property
+    def alone(self) -> Query:
+        """What is asked of each record by itself."""
+        return self._query.each_alone(max(FINALISTS, 5 * self._query.limit))
+
+    def add_best(self, candidates: list[Candidate]) -> None:
+        """Consider what was found of ``alone``, the best of some records by somebody who has them at hand."""
+        known = {candidate.row for candidate in self._best}
+        new = {candidate.row for candidate in candidates} - known
+        entries = self._records.entries_of(new)
+        self.add(entries)
+
     def add(self, entries: list[Entry], for_neighbours: Iterable[int] = ()) -> None:
         """Consider records; those that are ``for_neighbours`` are scored in context whatever they are alone."""
-        alone = self._query.each_alone(max(FINALISTS, 5 * self._query.limit))
+        alone = self.alone
         for piece in self._records.whole(entries):
             arena = Arena(self._dim)
             arena.upsert(piece)

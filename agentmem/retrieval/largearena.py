@@ -15,7 +15,9 @@ from typing_extensions import override
 
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
-from agentmem.retrieval.arena import Arena
+from agentmem.retrieval.arena import Arena, top
+from agentmem.retrieval.estimates import LEAST, above, last_of, worth_of
+from agentmem.retrieval.held import Held
 from agentmem.retrieval.masks import Masks
 from agentmem.retrieval.matching import Matcher, Matches
 from agentmem.retrieval.postings import Postings, lasting
@@ -25,7 +27,8 @@ from agentmem.retrieval.sparse import SparseMatcher
 from agentmem.stores.records import Records
 from agentmem.stores.rows import ScopeKey
 from agentmem.types.clock import Micros
-from agentmem.types.ports import Codes, Entry
+from agentmem.types.enums import Tier
+from agentmem.types.ports import Entry, VectorEngine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +45,8 @@ _WIDER = 4
 """How many times as many are looked at where the first ones may not have been enough."""
 _MARGIN = 0.1
 """How far a cosine told from codes may be from its own, where there is a floor for it."""
+_ROUNDING = 1e-5
+"""How far a cosine may be from itself, computed in another way."""
 _ROOM = 1.02
 """Room left for what comes, where the number of records is known."""
 
@@ -53,7 +58,7 @@ class LargeArena(Arena):
     _GROWTH = 1.2
 
     def __init__(
-        self, dim: int, codes: Codes, records: Records, key: Callable[[], ScopeKey | None], expected: int = 0
+        self, dim: int, codes: VectorEngine, records: Records, key: Callable[[], ScopeKey | None], expected: int = 0
     ) -> None:
         """``key``: the wall as a scope, for SQL, as of now; ``expected``: about how many records there will be."""
         super().__init__(dim)
@@ -71,6 +76,8 @@ class LargeArena(Arena):
         self._most = (0, 0.5, 3.0)
         """The greatest time, importance and rating that any record has had."""
         self._masks = Masks(records, key)
+        self.held: Held | None = None
+        """While any record is hot or warm."""
         if expected:
             self._reserve(int(expected * _ROOM))
 
@@ -80,7 +87,8 @@ class LargeArena(Arena):
     @property
     @override
     def nbytes(self) -> int:
-        return self._common_bytes + self.codes.nbytes + self._masks.nbytes + 200 * len(self._moved)
+        held = 0 if self.held is None else self.held.nbytes
+        return self._common_bytes + self.codes.nbytes + self._masks.nbytes + 200 * len(self._moved) + held
 
     @property
     def is_worth_keeping(self) -> bool:
@@ -111,10 +119,34 @@ class LargeArena(Arena):
         self.codes.blank(np.flatnonzero(dead))
         self._postings.drop(dead)
         self._masks.forget()
+        if self.held is not None:
+            self.held.scrub(dead)
         if self._several is not None:
             self._several.scrub(dead)
         for name in ("length", "asks"):
             self._column(name)[dead] = 0
+
+    def hold(self, tiers: Mapping[int, Tier], most: int) -> bool:
+        """Hold the vectors of these records, by row, as they are, and of no others; False if some are yet to come.
+
+        ``most``: how many are read by one call.
+        """
+        if not tiers:
+            self.held = None
+            return True
+        if self.held is None or self.held.wasteful:
+            self.held = Held(self._dim)
+        held = self.held
+        held.want(tiers)
+        missing = held.missing(tiers)
+        rows = [row for row, slot in zip(missing[:most], map(self._slot, missing[:most]), strict=True) if slot >= 0]
+        found = self._records.vectors_of(rows)
+        there = [row for row in rows if row in found]
+        held.seen(missing[:most])  # what has no slot yet is put when it comes
+        if there:
+            vectors = np.frombuffer(b"".join(found[row] for row in there), np.float32).reshape(-1, self._dim)
+            held.put(there, np.array([self._slot(row) for row in there], np.int64), vectors)
+        return len(missing) <= most
 
     @override
     def next_expiry(self, now: Micros) -> Micros:
@@ -151,7 +183,7 @@ class LargeArena(Arena):
         if query.vector is None:
             slots = np.flatnonzero(allowed)
             if matches is not None and not query.dates:
-                slots = slots[_worth(matches.keyword[slots], query.limit)]
+                slots = slots[above(matches.keyword[slots], query.limit)]
             return self._best(query, self._score(query, present, slots, None, matches), matches)
         return self._search_near(query, query.vector, present, allowed, matches, near)
 
@@ -161,7 +193,7 @@ class LargeArena(Arena):
         keyword, sure = matches.keyword, allowed & matches.has_word
         if np.count_nonzero(sure) < query.limit:
             return None
-        least = _last(keyword[sure], query.limit) * _LEAST
+        least = last_of(keyword[sure], query.limit) * LEAST
         if matches.slack >= least:
             return None
         # A word that neighbours lend makes no hit of a slot; one that was put off may.
@@ -184,6 +216,7 @@ class LargeArena(Arena):
         """
         there, many = int(np.count_nonzero(allowed)), self._used > _MANY
         near, most = max(PROPOSED, 10 * query.limit), max(PROPOSED if many else FINALISTS, 4 * query.limit)
+        held = self._held_best(query, vector, allowed, matches, beside) if there > FINALISTS else None
         again = True
         while True:
             if beside is None:
@@ -191,14 +224,14 @@ class LargeArena(Arena):
             else:
                 slots, similar, unseen = self._proposals_beside(query, vector, near, there, allowed, matches, beside)
             if matches is not None and not query.dates and query.search.rank == "score":
-                base, slack = matches.keyword[slots], matches.slack
-                if query.search.mode == "hybrid":
-                    weight = query.tuning.vector_weight
-                    base = (weight * np.maximum(similar, 0) + (1 - weight) * base).astype(np.float32)
-                    slack *= 1 - weight
-                worth = _worth(base, most, slack)
+                worth = worth_of(query, slots, similar, matches, most)
                 slots, similar = slots[worth], similar[worth]
-                matches.complete(slots)
+            sure = 0
+            if held is not None:
+                others = ~np.isin(slots, held[0])
+                sure = len(held[0])
+                slots = np.concatenate([held[0], slots[others]])
+                similar = np.concatenate([held[1], similar[others]])
             estimated = self._score(query, present, slots, similar, matches).scores.score
             left_out = (
                 -np.inf if unseen is None else self._most_that(query, unseen, 0 if matches is None else matches.slack)
@@ -206,7 +239,10 @@ class LargeArena(Arena):
             if len(slots) > most:
                 order = np.argpartition(-estimated, most)
                 left_out = max(left_out, float(estimated[order[most]]))
-                slots, similar = slots[order[:most]], similar[order[:most]]
+                kept = order[:most]
+                if sure:
+                    kept = np.union1d(kept, top(estimated[:sure], query.limit))
+                slots, similar = slots[kept], similar[kept]
             first = exact = self._similarity(slots, similar, vector)
             if beside is not None:
                 exact = np.maximum(first, beside.extra[slots])
@@ -221,6 +257,27 @@ class LargeArena(Arena):
                 return self._best(query, scored, matches)
             again = False
             near, most = _WIDER * near, _WIDER * most
+
+    def _held_best(
+        self, query: Query, vector: Vector, allowed: Bools, matches: Matches | None, beside: Nearest | None
+    ) -> tuple[NDArray[np.intp], Vector] | None:
+        """Of what is held exactly, whatever may be a hit, with its cosine."""
+        if self.held is None:
+            return None
+        slots, similar = self.held.nearest(vector, allowed)
+        if beside is not None:
+            similar = np.maximum(similar, beside.extra[slots])
+            similar[beside.bare[slots]] = 0
+        if (floor := query.search.min_similarity) is not None:
+            passing = similar >= floor - _ROUNDING
+            slots, similar = slots[passing], similar[passing]
+        if query.search.rank == "similarity":
+            worth = top(similar, query.limit)
+        elif query.dates:
+            return slots, similar
+        else:
+            worth = worth_of(query, slots, similar, matches, query.limit)
+        return slots[worth], similar[worth]
 
     def _proposals(
         self, query: Query, vector: Vector, near: int, there: int, allowed: Bools, matches: Matches | None
@@ -299,7 +356,8 @@ class LargeArena(Arena):
             at = np.argsort(rows)
             held = np.fromiter(found, np.int64, len(found))
             vectors = np.frombuffer(b"".join(found.values()), np.float32).reshape(len(found), self._dim)
-            exact[at[np.searchsorted(rows, held, sorter=at)]] = vectors @ vector
+            # Not a product of matrices, whose rounding depends on what else is in it.
+            exact[at[np.searchsorted(rows, held, sorter=at)]] = np.einsum("ij,j->i", vectors, vector)
         return exact
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -318,14 +376,22 @@ class LargeArena(Arena):
 
     @override
     def _pop(self, row: int) -> int | None:
-        slot = self._moved.pop(row, None)
+        slot = self._slot(row)
+        if slot < 0:
+            return None
+        self._moved.pop(row, None)
+        self._count -= 1
+        return slot
+
+    def _slot(self, row: int) -> int:
+        """The slot of a record, -1 if it has none."""
+        slot = self._moved.get(row)
         if slot is None and row <= self._top:
             rows = self._columns["row"][: self._ordered]
             at = int(np.searchsorted(rows, row))
             if rows[at] == row and self._columns["live"][at]:
                 slot = at
-        self._count -= slot is not None
-        return slot
+        return -1 if slot is None else slot
 
     @override
     def _renew(self, entry: Entry) -> bool:
@@ -336,6 +402,8 @@ class LargeArena(Arena):
         self.codes.append(vectors)
         self._count += len(entries)
         rows = np.array([entry.row for entry in entries], np.int64)
+        if self.held is not None:
+            self.held.put(rows.tolist(), np.arange(start, start + len(rows)), vectors)
         if self._ordered == start and rows[0] > self._top and (np.diff(rows) > 0).all():
             self._ordered += len(rows)
             self._top = int(rows[-1])
@@ -382,23 +450,6 @@ class LargeArena(Arena):
         before, after = (np.asarray(arrays[f"links {name}"], np.int32) for name in ("before", "after"))
         last = np.flatnonzero(live & (self._column("run") != 0) & (after < 0))
         self._links.restore(before, after, {self._run_of(int(slot)): int(slot) for slot in last})
-
-
-_LEAST = (1 - scoring.ASKING - scoring.UNASKED) * (1 - scoring.BONUS)
-"""What is left at least of what scores are made of when they are weighed; at most all of it."""
-
-
-def _worth(base: Vector, wanted: int, slack: float = 0.0) -> NDArray[np.intp]:
-    """Positions of whatever can be among the best ``wanted``, by what scores are made of before they are weighed, of
-    which up to ``slack`` is still missing."""
-    if len(base) <= wanted:
-        return np.arange(len(base))
-    return np.flatnonzero(base + np.float32(slack) >= _last(base, wanted) * np.float32(_LEAST))
-
-
-def _last(base: Vector, wanted: int) -> float:
-    """The least of the greatest ``wanted``."""
-    return float(np.partition(base, len(base) - wanted)[len(base) - wanted])
 
 
 def _greatest(most: tuple[int, float, float], new: Mapping[str, NDArray[Any]]) -> tuple[int, float, float]:

@@ -12,9 +12,7 @@ left in the middle of a change is dropped, and a search on top of another one ha
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from threading import RLock
 from typing import TypeVar
 
@@ -22,68 +20,28 @@ from typing_extensions import override
 
 from agentmem.indexes.feed import follow
 from agentmem.retrieval.arena import Arena
-from agentmem.retrieval.building import Builder, Building
+from agentmem.retrieval.building import Builder
 from agentmem.retrieval.largearena import LargeArena
+from agentmem.retrieval.near import Near
+from agentmem.retrieval.resident import Held, Resident
 from agentmem.retrieval.walls import Wall, walls_of
 from agentmem.stores.records import Records
+from agentmem.types.enums import Tier
 from agentmem.types.errors import NotFoundError
 from agentmem.types.events import Event
 from agentmem.types.ports import FeedCopy, FeedEvent
-from agentmem.types.reentry import Lock, held_here
+from agentmem.types.reentry import held_here
 
 T = TypeVar("T")
 READ = 500
 """Rows per read: a few milliseconds, during which libSQL lets no other thread run."""
 BACKLOG = 20_000
 """Unseen events beyond which loading arenas afresh is cheaper than bringing them up to date."""
+HOLD = 2_000
+"""Vectors that are read at once to be held."""
 _LONG_BACKLOG = 200_000
 """The same where an arena of codes is held."""
 MB = 1_048_576
-
-
-@dataclass(slots=True)
-class _Resident:
-    """A wall's arena with its lock, and the rows that changed since it was last brought up to date.
-
-    ``too_large``: no exact arena can hold the wall. ``building`` is that of an arena of codes, ``missed`` the rows that
-    changed since it began, None where none is being built. ``unclean``: something that is in the arena was erased.
-    """
-
-    lock: Lock = field(default_factory=RLock)
-    arena: Arena | None = None
-    dirty: set[int] = field(default_factory=set[int])
-    nbytes: int = 0
-    large: bool = False
-    too_large: bool = False
-    building: Building | None = None
-    missed: set[int] | None = None
-    unclean: bool = False
-
-
-@dataclass(slots=True)
-class _Held:
-    """Every resident, least recently used first, and the bytes of exact arenas and of those of codes."""
-
-    by_wall: OrderedDict[Wall, _Resident] = field(default_factory=OrderedDict[Wall, _Resident])
-    exact: int = 0
-    large: int = 0
-
-    def account(self, resident: _Resident, nbytes: int, large: bool) -> None:
-        """Take note of what an arena holds."""
-        self.exact += (0 if large else nbytes) - (0 if resident.large else resident.nbytes)
-        self.large += (nbytes if large else 0) - (resident.nbytes if resident.large else 0)
-        resident.nbytes, resident.large = nbytes, large
-
-    def drop_oldest(self, large: bool, budget: int, used: Wall) -> None:
-        """Drop the least recently used arenas of a kind, but not the one in use, until they fit into a budget."""
-        if (self.large if large else self.exact) <= budget:
-            return
-        for wall in list(self.by_wall):
-            resident = self.by_wall[wall]
-            if wall != used and resident.large == large and resident.building is None:
-                self.account(self.by_wall.pop(wall), 0, large)
-            if (self.large if large else self.exact) <= budget:
-                return
 
 
 class Residents(FeedCopy):
@@ -96,6 +54,8 @@ class Residents(FeedCopy):
         together. Larger walls are held as codes by a ``builder``, else not at all."""
         self.changed = Event[[frozenset[Wall] | None]]()
         """Records behind these walls have changed; None: anybody's. Told before a search can see it."""
+        self.enlarged = Event[[]]()
+        """A wall is too large for an exact arena: what of it is hot or warm is to be held."""
         self._records = records
         self._dim = dim
         self._limit = limit
@@ -103,7 +63,7 @@ class Residents(FeedCopy):
         self._budget_mb = budget_mb
         self._builder = builder
         self._feed = RLock()
-        self._held = _Held()
+        self._held = Held()
         self._seq: int | None = None
         self._several = False
         """Whether anybody has searched several namespaces at once, so that there may be walls around those."""
@@ -208,6 +168,7 @@ class Residents(FeedCopy):
             if held_here(resident.lock):
                 continue  # this thread is in the middle of using it, and whoever uses it next sees to it
             with resident.lock:
+                resident.near = None
                 if isinstance(resident.arena, LargeArena):
                     self._current(wall, resident)
                 else:
@@ -243,7 +204,7 @@ class Residents(FeedCopy):
 
     def _drop_all(self) -> None:
         # New ones, so that whoever is in the middle of the old ones goes on with those.
-        old, self._held = self._held, _Held()
+        old, self._held = self._held, Held()
         for resident in old.by_wall.values():
             if resident.building is not None:
                 resident.building.stop()
@@ -268,6 +229,70 @@ class Residents(FeedCopy):
             except BaseException:
                 resident.arena = None  # it may have been putting itself in order
                 raise
+
+    def use_near(self, wall: Wall, call: Callable[[Arena], T]) -> T | None:
+        """What ``call`` returns for the hot and warm records behind a wall without an arena; None if there are none."""
+        resident = self._resident(wall)
+        with resident.lock:
+            near = resident.near
+            try:
+                return None if near is None or not len(near) else call(near)
+            except BaseException:
+                resident.near = None
+                raise
+
+    def walls(self) -> list[Wall]:
+        """Those in use that are too large for an exact arena."""
+        with self._feed:
+            return [wall for wall, resident in self._held.by_wall.items() if resident.too_large]
+
+    def has_codes(self, wall: Wall) -> bool:
+        """Whether the wall has an arena of codes, so that of what is hot or warm only a vector is held."""
+        with self._feed:
+            resident = self._held.by_wall.get(wall)
+        return resident is not None and isinstance(resident.arena, LargeArena)
+
+    def tiers(self, wall: Wall) -> Mapping[int, Tier]:
+        """The tier of what is hot or warm behind a wall, by row."""
+        with self._feed:
+            resident = self._held.by_wall.get(wall)
+        arena = None if resident is None else resident.arena
+        if isinstance(arena, LargeArena):
+            return {} if arena.held is None else arena.held.tiers
+        near = None if resident is None else resident.near
+        return {} if near is None else near.tiers
+
+    def hold(self, wall: Wall, tiers: Mapping[int, Tier]) -> bool:
+        """Search these records exactly, by row, and no others behind the wall; False if some are yet to come."""
+        with self._feed:
+            resident = self._held.by_wall.get(wall)
+        if resident is None or not resident.too_large or held_here(resident.lock):
+            return True
+        with resident.lock:
+            arena = resident.arena
+            if isinstance(arena, LargeArena):
+                resident.near = None
+                return arena.hold(tiers, HOLD)
+            if not tiers or arena is not None:
+                resident.near = None
+                return True
+            if resident.near is None or resident.near.wasteful:
+                resident.near = Near(self._dim)
+            missing = resident.near.want(tiers)
+            self._apply(resident.near, set(missing[:READ]))
+            resident.near.seen(missing[:READ])
+            return len(missing) <= READ
+
+    def held(self) -> list[tuple[Mapping[int, Tier], int, list[float]]]:
+        """For each wall with hot or warm records: their tiers by row, the bytes that they take, and the milliseconds
+        that the last searches took there."""
+        found = list[tuple[Mapping[int, Tier], int, list[float]]]()
+        for resident in self._every():
+            arena = resident.arena
+            one = arena.held if isinstance(arena, LargeArena) else resident.near
+            if one is not None and one.tiers:
+                found.append((one.tiers, one.nbytes, list(one.spent)))
+        return found
 
     def usage(self) -> dict[str, int]:
         """Exact arenas in memory, the records in them and their bytes."""
@@ -294,20 +319,20 @@ class Residents(FeedCopy):
             "bytes": sum(arena.nbytes for arena in arenas),
         }
 
-    def _every(self) -> list[_Resident]:
+    def _every(self) -> list[Resident]:
         with self._feed:
             return list(self._held.by_wall.values())
 
-    def _resident(self, wall: Wall) -> _Resident:
+    def _resident(self, wall: Wall) -> Resident:
         with self._feed:
             by_wall = self._held.by_wall
             resident = by_wall.get(wall)
             if resident is None:
-                resident = by_wall[wall] = _Resident()
+                resident = by_wall[wall] = Resident()
             by_wall.move_to_end(wall)
             return resident
 
-    def _current(self, wall: Wall, resident: _Resident) -> Arena | None:
+    def _current(self, wall: Wall, resident: Resident) -> Arena | None:
         """The arena, loaded and up to date; None if the wall holds too many records."""
         try:
             self._take_built(resident)
@@ -315,6 +340,8 @@ class Residents(FeedCopy):
                 # Changes noted while loading are applied again below: that is harmless, missing one would not be.
                 resident.arena = self._load(wall)
                 resident.too_large = resident.arena is None
+                if resident.too_large:
+                    self.enlarged()
             if resident.too_large and resident.arena is None:
                 self._build(wall, resident)
                 self._take_built(resident)
@@ -322,13 +349,15 @@ class Residents(FeedCopy):
             if resident.arena is not None:
                 self._apply(resident.arena, dirty)
                 self._keep_in_shape(wall, resident, resident.arena, seq)
+            elif resident.near is not None:
+                self._apply(resident.near, dirty & resident.near.tiers.keys())
         except BaseException:
-            resident.arena = None  # changes are missing, or half made
+            resident.arena = resident.near = None  # changes are missing, or half made
             raise
         self._keep_within_budget(wall, resident)
         return resident.arena
 
-    def _changes(self, resident: _Resident) -> tuple[int, set[int]]:
+    def _changes(self, resident: Resident) -> tuple[int, set[int]]:
         """The rows that are known to have changed by now, and the event up to which that is so."""
         with self._feed:
             dirty, resident.dirty = resident.dirty, set[int]()
@@ -342,7 +371,7 @@ class Residents(FeedCopy):
             for piece in self._records.whole(sorted(entries.values())):
                 arena.upsert(piece)
 
-    def _keep_in_shape(self, wall: Wall, resident: _Resident, arena: Arena, seq: int) -> None:
+    def _keep_in_shape(self, wall: Wall, resident: Resident, arena: Arena, seq: int) -> None:
         """See to it that the arena is one of the kind that the wall should have."""
         unclean, resident.unclean = resident.unclean, False
         if not isinstance(arena, LargeArena):
@@ -360,7 +389,7 @@ class Residents(FeedCopy):
             else:
                 self._builder.keep(wall, arena, seq)
 
-    def _build(self, wall: Wall, resident: _Resident) -> bool:
+    def _build(self, wall: Wall, resident: Resident) -> bool:
         """Have an arena of codes built, if that is not under way; False if there can be none."""
         if resident.building is None:
             key = None if self._builder is None else wall.key(self._records)
@@ -376,7 +405,7 @@ class Residents(FeedCopy):
             resident.building.wait()
         return True
 
-    def _take_built(self, resident: _Resident) -> None:
+    def _take_built(self, resident: Resident) -> None:
         """Go on with the arena of codes that was being built, if it is done."""
         building = resident.building
         if building is None or not building.done:
@@ -387,7 +416,8 @@ class Residents(FeedCopy):
             if arena is not None:
                 resident.dirty |= missed or set()
         if arena is not None:
-            resident.arena, resident.too_large = arena, True
+            resident.arena, resident.too_large, resident.near = arena, True, None
+            self.enlarged()
 
     def _load(self, wall: Wall) -> Arena | None:
         key = wall.key(self._records)
@@ -408,7 +438,7 @@ class Residents(FeedCopy):
                 break
         return arena
 
-    def _keep_within_budget(self, wall: Wall, resident: _Resident) -> None:
+    def _keep_within_budget(self, wall: Wall, resident: Resident) -> None:
         """Account for what this arena holds now; if all of its kind hold too much, drop the least recently used."""
         nbytes, large = 0 if resident.arena is None else resident.arena.nbytes, isinstance(resident.arena, LargeArena)
         with self._feed:

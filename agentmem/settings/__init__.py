@@ -185,6 +185,55 @@ class Performance(_Section):
     """Seconds after which LanceDB is brought up to date however few the changes."""
 
 
+class Hot(_Section):
+    """``[memory.tiers.hot]``: what is used now and has proved its worth."""
+
+    size_gb: float = Field(default=0.016, ge=0)
+    """Memory for vectors of hot memories, in GB: of 256 numbers, 1,000 to the megabyte."""
+    score: float = Field(default=0.8, ge=0, le=1)
+    """The lifecycle's score from which a memory is hot; it stays so until it has a tenth less."""
+    idle_hours: float = Field(default=24, gt=0)
+    """Hours without use after which a memory is hot no more."""
+
+
+class Warm(_Section):
+    """``[memory.tiers.warm]``: what was used lately."""
+
+    size_gb: float = Field(default=0.032, ge=0)
+    """Memory for vectors of warm memories, in GB. A search compares all of them: 7 ms for 50,000 of 256 numbers."""
+    idle_hours: float = Field(default=72, gt=0)
+    """Hours without use after which a memory is warm no more."""
+
+
+class Cold(_Section):
+    """``[memory.tiers.cold]``: the rest."""
+
+    index: Literal["auto", "ivf_rq", "none"] = "auto"
+    """How what has no codes in memory is found on the disk: by an index of LanceDB's, which may miss some ("ivf_rq"),
+    or by reading all of it ("none"); "auto" makes the index where large scopes are searched there."""
+
+
+class Tiers(_Section):
+    """``[memory.tiers]``: which memories of large scopes are searched exactly; docs/tiers.md says more."""
+
+    interval_s: float = Field(default=60, ge=0, le=86_400)
+    """Seconds between two looks at what has been used; 0: one is taken only when something is placed."""
+    hot: Hot = Hot()
+    """What is searched exactly first of all."""
+    warm: Warm = Warm()
+    """What is searched exactly as far as there is room."""
+    cold: Cold = Cold()
+    """What is found by codes, or on the disk."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.hot.idle_hours > self.warm.idle_hours:
+            raise ValueError(
+                f"hot.idle_hours = {self.hot.idle_hours:g} is more than warm.idle_hours = {self.warm.idle_hours:g}"
+            )
+        return self
+
+
 class Backup(_Section):
     """``[memory.backup]``: where backups go, and what seals them; docs/backup.md says more.
 
@@ -250,6 +299,8 @@ class Settings(_Section):
     """What search looks at beside vectors and words."""
     performance: Performance = Performance()
     """Batches, caches, locks."""
+    tiers: Tiers = Tiers()
+    """Which memories of large scopes are searched exactly."""
     backup: Backup = Backup()
     """Where backups go."""
 

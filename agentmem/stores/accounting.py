@@ -71,8 +71,10 @@ def seen(db: Connection, rows: Iterable[int]) -> None:
 
 
 def forget_use(db: Connection, rows: Iterable[int]) -> None:
-    """Remove what is known of these records' use."""
-    db.executemany("DELETE FROM accesses WHERE row = ?", [(row,) for row in rows])
+    """Remove what is known of these records' use, and where they were placed because of it."""
+    gone = [(row,) for row in rows]
+    for table in ("accesses", "placements"):
+        db.executemany(f"DELETE FROM {table} WHERE row = ?", gone)
 
 
 # -- the queues --------------------------------------------------------------------------------------------------------

@@ -217,11 +217,17 @@ def _bury(db: Connection) -> None:
         after = erased[-1][0]
 
 
+def _placements(db: Connection) -> None:
+    """Where callers want vectors to be at hand, whatever becomes of the records' scores."""
+    db.execute("CREATE TABLE placements (row INTEGER PRIMARY KEY, tier TEXT NOT NULL)")
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_first", _first),
     ("0002_lifecycle", _lifecycle),
     ("0003_facts_by_user", _facts_by_user),
     ("0004_keys", _keys),
+    ("0005_placements", _placements),
 )
 
 

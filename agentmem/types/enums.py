@@ -32,6 +32,8 @@ UserId: TypeAlias = Id | AllUsers | None
 """Whose memories: a user's, those of no user (None), or everybody's (``ALL``)."""
 Mode: TypeAlias = Literal["hybrid", "vector", "keyword"]
 """How to search: by meaning and words, by meaning, or by words."""
+Tier: TypeAlias = Literal["hot", "warm", "cold"]
+"""Where the vector of a record of a large scope is at hand: see docs/tiers.md."""
 Rank: TypeAlias = Literal["score", "similarity"]
 """What hits are ordered by: the score of docs/design.md, or the plain cosine between query and memory."""
 Order: TypeAlias = Literal["newest", "oldest"]

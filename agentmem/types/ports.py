@@ -254,17 +254,26 @@ class VectorIndex(FeedCopy, Protocol):
         ...
 
 
-class Codes(Protocol):
-    """Vectors in memory as codes of a few bits a number: they tell cheaply, and nearly, which are near to another one.
+class EngineError(Exception):
+    """A ``VectorEngine`` cannot go on. Never leaves the package: another engine answers."""
 
-    Whoever holds them rescores what they propose, from the vectors themselves. A vector is known by its number, which
-    is how many were appended before it; numbers are never moved. A vector that is replaced gets a new number, and that
-    of one that is gone is not allowed in searches any more. Called by one thread at a time.
+
+class VectorEngine(Protocol):
+    """Vectors in memory, this process's or a graphics card's, and which of them are the nearest to another one.
+
+    Some engines keep vectors as they are, others codes of a few bits a number, or a graph: whatever they propose is
+    scored from the records' own vectors, so that the engine never changes a score. A vector is known by its number,
+    which is how many were appended before it; numbers are never moved. A vector that is replaced gets a new number, and
+    that of one that is gone is not allowed in searches any more. It follows nothing by itself: that is the business of
+    whoever holds it. Called by one thread at a time.
+
+    Raises ``EngineError`` where it cannot go on, a graphics card for one that is out of memory or lost: then it is
+    closed, and another one takes its place.
     """
 
     @property
     def kind(self) -> str:
-        """What the codes are of, parameters included: saved ones fit only where this is the same."""
+        """What it is, parameters included: saved vectors fit only where this is the same."""
         ...
 
     @property
@@ -281,7 +290,7 @@ class Codes(Protocol):
         ...
 
     def blank(self, numbers: Ints) -> None:
-        """Overwrite codes, so that nothing is left of their vectors; searches may not allow these any more."""
+        """Overwrite vectors, so that nothing is left of them; searches may not allow these any more."""
         ...
 
     def nearest(self, vector: Vector, k: int, allowed: Bools) -> tuple[Ints, Vector]:
@@ -301,4 +310,8 @@ class Codes(Protocol):
 
         Raises ``ValueError`` if they do not fit.
         """
+        ...
+
+    def close(self) -> None:
+        """Give the memory back. Nothing else may be called after that, but this again."""
         ...

@@ -183,6 +183,43 @@ class Explanation(Plain):
 
 
 @dataclass(frozen=True)
+class TierStats(Plain):
+    """What a tier of large scopes holds in this process, and what it is good for."""
+
+    records: int
+    bytes: int
+    """Memory for their vectors; of cold ones, for codes, words and columns of the whole scopes."""
+    budget: int
+    """How many bytes it may take."""
+    hits: int
+    """How many of the hits in large scopes were in this tier, since the store was opened."""
+    hit_rate: float | None
+    """That as a share of all; None before the first."""
+    p50_ms: float | None
+    """Median time that the last searches took in it; None where none did, and for cold ones."""
+
+
+@dataclass(frozen=True)
+class Residence(Plain):
+    """Where a record's vector is at hand in this process, and why."""
+
+    id: str
+    tier: str | None
+    """``hot`` or ``warm``: its vector is compared exactly; ``cold``: found by codes or on the disk. None where
+    its scope is searched exactly as a whole, or was not searched yet."""
+    belongs: str
+    """The tier that the rules have for it."""
+    placed: str | None
+    """The tier that it was placed in."""
+    score: float
+    """What it is worth, as ``lifecycle.explain`` has it."""
+    accesses: int
+    last_access: datetime | None
+    because: str
+    """The same in words."""
+
+
+@dataclass(frozen=True)
 class LayerStats(Plain):
     """Live records of a layer, the bytes of their text, metadata and vectors, and the layer's limit in bytes."""
 

@@ -266,3 +266,16 @@ def test_export_replaces_a_file_and_nothing_else(shell: Shell, tmp_path: Path) -
     shell.json("export", os.devnull, "--user", "pau")
     assert os.stat(os.devnull).st_rdev == device.st_rdev
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dump.jsonl", "link", "store"]
+
+
+# -- tiers -------------------------------------------------------------------------------------------------------------
+
+
+def test_tiers(shell: Shell) -> None:
+    assert shell.json("tiers").keys() == {"hot", "warm", "cold"}
+    assert shell.json("tiers", "oboe")["placed"] is None
+    assert shell.json("tiers", "oboe", "--place", "hot")["placed"] == "hot"
+    assert shell.json("tiers", "oboe")["belongs"] == "hot"
+    assert shell.json("tiers", "oboe", "--place", "rules")["placed"] is None
+    assert "'nobody'" in shell.error("tiers", "nobody")
+    assert "needs the id" in shell.error("tiers", "--place", "hot")

@@ -23,6 +23,7 @@ from conftest import ROOT, START, FakeClock, HashEmbedder
 from agentmem import AgentMemError, AsyncMemory, ClosedError, InvalidInputError, Memory, ScopeError, Settings
 from agentmem.client.backups import AsyncBackupClient, BackupClient
 from agentmem.client.lifecycle import AsyncLifecycleClient, LifecycleClient
+from agentmem.client.tiers import AsyncTiersClient, TiersClient
 from agentmem.types import changes, reports
 
 Open = Callable[..., Memory]
@@ -32,7 +33,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "add": {"item": "x"}, "add_many": {"items": ["x"]}, "add_stream": {"items": ["x"]},
     "vectors": {"ids": ["a"]}, "embed": {"texts": ["x"]},
     "put": {"key": "k", "content": "x"}, "put_many": {"items": [{"key": "k", "content": "x"}]},
-    "search": {"query": "x"},
+    "search": {"query": "x"}, "search_many": {"queries": ["x"]},
     "context": {"query": "x", "max_tokens": 9}, "recent": {"run_id": "r"}, "get": {"id": "x"}, "page": {},
     "iterate": {}, "count": {}, "distinct": {"field": "$kind"},
     "users": {}, "runs": {}, "agents": {}, "kinds": {}, "namespaces": {}, "deleted": {},
@@ -47,6 +48,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "reembed": {"model": HashEmbedder()},
     "lifecycle.sweep": {}, "lifecycle.explain": {"id": "x"}, "lifecycle.promote": {"id": "x"},
     "lifecycle.demote": {"id": "x"}, "lifecycle.pin": {"id": "x"}, "lifecycle.unpin": {"id": "x"},
+    "tiers.stats": {}, "tiers.explain": {"id": "x"}, "tiers.place": {"scope_or_ids": "x", "tier": "hot"},
     "backup.create": {}, "backup.list": {}, "backup.verify": {}, "backup.prune": {}, "backup.forget": {"user_id": "u"},
 }  # fmt: skip
 
@@ -152,9 +154,12 @@ def test_both_clients_have_the_same_names() -> None:
     assert public(AsyncMemory) - {"aclose", "blocking"} == public(Memory) - {"aio"}
     assert public(AsyncLifecycleClient) == public(LifecycleClient)
     assert public(AsyncBackupClient) == public(BackupClient)
+    assert public(AsyncTiersClient) == public(TiersClient)
     ours = {f"lifecycle.{name}" for name in public(LifecycleClient)}
-    ours |= {f"backup.{name}" for name in public(BackupClient)}
-    assert CALLS.keys() == public(Memory) - {"close", "scoped", "userless", "aio", "lifecycle", "backup"} | ours
+    ours |= {f"backup.{name}" for name in public(BackupClient)} | {f"tiers.{name}" for name in public(TiersClient)}
+    assert (
+        CALLS.keys() == public(Memory) - {"close", "scoped", "userless", "aio", "lifecycle", "backup", "tiers"} | ours
+    )
     assert {"__aenter__", "__aexit__"} <= vars(AsyncMemory).keys()
     assert {"__enter__", "__exit__"} <= vars(Memory).keys()
 
@@ -168,7 +173,11 @@ def signature(function: Any) -> inspect.Signature:
 @pytest.mark.parametrize("name", [*sorted(CALLS), "scoped", "userless", "__init__"])
 def test_both_clients_take_and_return_the_same(name: str) -> None:
     face, _, method = name.rpartition(".")
-    faces = {"lifecycle": (LifecycleClient, AsyncLifecycleClient), "backup": (BackupClient, AsyncBackupClient)}
+    faces = {
+        "lifecycle": (LifecycleClient, AsyncLifecycleClient),
+        "backup": (BackupClient, AsyncBackupClient),
+        "tiers": (TiersClient, AsyncTiersClient),
+    }
     blocking, waiting = (getattr(owner, method) for owner in faces.get(face, (Memory, AsyncMemory)))
     ours, theirs = signature(blocking), signature(waiting)
     for one, other in zip(ours.parameters.values(), theirs.parameters.values(), strict=True):

@@ -1,4 +1,4 @@
-"""The engines that hold vectors as codes, and which one is taken."""
+"""The engines that hold vectors in memory, and which codes are taken."""
 
 from __future__ import annotations
 
@@ -7,15 +7,35 @@ import sys
 
 import numpy as np
 import pytest
-from contracts.codes import DIM, CodesContract, vectors
+from contracts.vector_engine import DIM, VectorEngineContract, vectors
 
 from agentmem import MissingExtraError
 from agentmem.indexes import codes
 from agentmem.indexes.codes import bytes_of, coding, new_codes
+from agentmem.indexes.exact import Exact
 from agentmem.indexes.int8 import Int8
+from agentmem.types.ports import VectorEngine
 
 
-class TestInt8(CodesContract):
+class TestExact(VectorEngineContract):
+    CANDIDATES = 10
+    ERROR = 1e-5
+    BYTES = 1.3
+
+    def new(self, dim: int = DIM) -> Exact:
+        return Exact(dim)
+
+    def test_it_is_exact(self) -> None:
+        held, every = self.filled()
+        query = vectors(1, seed=2)[0]
+        assert held.similarities(query) == pytest.approx(every @ query, abs=1e-6)
+        assert (
+            held.nearest(query, 10, np.ones(len(held), np.bool_))[0].tolist()
+            == np.argsort(-(every @ query))[:10].tolist()
+        )
+
+
+class TestInt8(VectorEngineContract):
     CANDIDATES = 20
     ERROR = 0.02
 
@@ -38,12 +58,12 @@ class TestInt8(CodesContract):
         assert held.nearest(vectors(1)[0], 1, np.ones(1, np.bool_))[1].tolist() == [0.0]
 
 
-class TestRaBitQ(CodesContract):
+class TestRaBitQ(VectorEngineContract):
     @pytest.fixture(autouse=True)
     def faiss(self) -> None:
         pytest.importorskip("faiss", reason="the extra faiss is not installed")
 
-    def new(self, dim: int = DIM) -> codes.Codes:
+    def new(self, dim: int = DIM) -> VectorEngine:
         return new_codes("rabitq", dim)
 
     def test_the_program_keeps_its_threads(self) -> None:

@@ -1,11 +1,11 @@
-"""What every engine of codes must do: the nearest under a mask, compared with numpy; saved and restored."""
+"""What every engine that finds near vectors must do: the nearest under a mask, as numpy has them; save and restore."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from agentmem.types.ports import Codes
+from agentmem.types.ports import VectorEngine
 
 DIM = 64
 
@@ -17,17 +17,18 @@ def vectors(count: int, seed: int = 0) -> np.ndarray:
     return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
 
 
-class CodesContract:
+class VectorEngineContract:
     """Inherit it, with ``new``. ``CANDIDATES`` proposals hold the ten nearest; ``ERROR`` is how far a cosine may be
-    from its own."""
+    from its own, ``BYTES`` how many it takes for one of a vector."""
 
     CANDIDATES = 100
     ERROR = 0.25
+    BYTES = 1.0
 
-    def new(self, dim: int = DIM) -> Codes:
+    def new(self, dim: int = DIM) -> VectorEngine:
         raise NotImplementedError
 
-    def filled(self, count: int = 3_000) -> tuple[Codes, np.ndarray]:
+    def filled(self, count: int = 3_000) -> tuple[VectorEngine, np.ndarray]:
         codes, every = self.new(), vectors(count)
         for start in range(0, count, 1_000):
             codes.append(every[start : start + 1_000])
@@ -36,7 +37,7 @@ class CodesContract:
     def test_the_nearest_are_among_the_proposals(self) -> None:
         codes, every = self.filled()
         assert len(codes) == len(every)
-        assert 0 < codes.nbytes < every.nbytes
+        assert 0 < codes.nbytes <= self.BYTES * every.nbytes
         found = 0
         for query in vectors(20, seed=5):
             numbers, similar = codes.nearest(query, self.CANDIDATES, np.ones(len(codes), np.bool_))
@@ -121,3 +122,9 @@ class CodesContract:
         with pytest.raises(ValueError):  # noqa: PT011, the message is the engine's
             other.restore({})
         assert len(other) == 0
+
+    def test_closing_gives_the_memory_back(self) -> None:
+        codes, _ = self.filled(500)
+        codes.close()
+        codes.close()
+        assert codes.nbytes == 0
