@@ -7,6 +7,7 @@ from agentmem.client.memory import Memory
 from agentmem.types.enums import ALL, UNSET, EventType, Layer, Pressure
 from agentmem.types.errors import (
     AgentMemError,
+    BlockFullError,
     CapacityError,
     ClosedError,
     ConflictError,
@@ -20,6 +21,7 @@ from agentmem.types.errors import (
     NotFoundError,
     ReadOnlyError,
     ScopeError,
+    SessionClosedError,
     StoreCorruptError,
     StoreError,
     StoreGoneError,
@@ -44,6 +46,9 @@ from agentmem.types.records import (
 )
 
 if TYPE_CHECKING:
+    from agentmem.agent.sessions import Session, SessionInfo
+    from agentmem.agent.turns import Turn
+    from agentmem.agent.working import WorkingMemory
     from agentmem.client.asyncmemory import AsyncMemory
     from agentmem.client.backups import restore
     from agentmem.settings import Settings
@@ -93,9 +98,13 @@ _LAZY = {
     "Delete": "agentmem.types.changes",
     "NewMemory": "agentmem.types.newmemory",
     "Put": "agentmem.types.changes",
+    "Session": "agentmem.agent.sessions",
+    "SessionInfo": "agentmem.agent.sessions",
     "Settings": "agentmem.settings",
     "Touch": "agentmem.types.changes",
+    "Turn": "agentmem.agent.turns",
     "Update": "agentmem.types.changes",
+    "WorkingMemory": "agentmem.agent.working",
     "restore": "agentmem.client.backups",
     **dict.fromkeys(_REPORTS, "agentmem.types.reports"),
 }
@@ -119,6 +128,7 @@ __all__ = [
     "AsyncMemory",
     "BackupHealth",
     "BackupInfo",
+    "BlockFullError",
     "CapacityError",
     "ClosedError",
     "ConflictError",
@@ -158,6 +168,9 @@ __all__ = [
     "SearchHit",
     "SearchResults",
     "SearchTrace",
+    "Session",
+    "SessionClosedError",
+    "SessionInfo",
     "Settings",
     "Skipped",
     "Stats",
@@ -169,8 +182,10 @@ __all__ = [
     "StoreVersionError",
     "SweepReport",
     "Touch",
+    "Turn",
     "Update",
     "Vectors",
     "VerifyReport",
+    "WorkingMemory",
     "restore",
 ]

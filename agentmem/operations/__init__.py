@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         search,
         stats,
         touch,
+        turns,
         verify,
     )
 
@@ -58,6 +59,7 @@ __all__ = [
     "search",
     "stats",
     "touch",
+    "turns",
     "verify",
 ]
 
