@@ -7,6 +7,7 @@ from agentmem.client.memory import Memory
 from agentmem.types.enums import ALL, UNSET, EventType, Layer, Pressure
 from agentmem.types.errors import (
     AgentMemError,
+    BlockFullError,
     CapacityError,
     ClosedError,
     ConflictError,
@@ -20,6 +21,7 @@ from agentmem.types.errors import (
     NotFoundError,
     ReadOnlyError,
     ScopeError,
+    SessionClosedError,
     StoreCorruptError,
     StoreError,
     StoreGoneError,
@@ -44,6 +46,9 @@ from agentmem.types.records import (
 )
 
 if TYPE_CHECKING:
+    from agentmem.agent.sessions import Session, SessionInfo
+    from agentmem.agent.turns import Turn
+    from agentmem.agent.working import WorkingMemory
     from agentmem.client.asyncmemory import AsyncMemory
     from agentmem.client.backups import restore
     from agentmem.settings import Settings
@@ -97,9 +102,13 @@ _LAZY = {
     "Delete": "agentmem.types.changes",
     "NewMemory": "agentmem.types.newmemory",
     "Put": "agentmem.types.changes",
+    "Session": "agentmem.agent.sessions",
+    "SessionInfo": "agentmem.agent.sessions",
     "Settings": "agentmem.settings",
     "Touch": "agentmem.types.changes",
+    "Turn": "agentmem.agent.turns",
     "Update": "agentmem.types.changes",
+    "WorkingMemory": "agentmem.agent.working",
     "restore": "agentmem.client.backups",
     **dict.fromkeys(_REPORTS, "agentmem.types.reports"),
 }
@@ -123,6 +132,7 @@ __all__ = [
     "AsyncMemory",
     "BackupHealth",
     "BackupInfo",
+    "BlockFullError",
     "CapacityError",
     "ClosedError",
     "ConflictError",
@@ -163,6 +173,9 @@ __all__ = [
     "SearchHit",
     "SearchResults",
     "SearchTrace",
+    "Session",
+    "SessionClosedError",
+    "SessionInfo",
     "Settings",
     "Skipped",
     "Stats",
@@ -175,8 +188,10 @@ __all__ = [
     "SweepReport",
     "TierStats",
     "Touch",
+    "Turn",
     "Update",
     "Vectors",
     "VerifyReport",
+    "WorkingMemory",
     "restore",
 ]

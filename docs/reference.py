@@ -24,14 +24,16 @@ from agentmem.types import clock, enums, errors, inputs, ports
 
 GROUPS = {
     "Clients": "Memory memory.lifecycle memory.backup AsyncMemory restore",
+    "Agents": "Session SessionInfo Turn WorkingMemory",
     "Input": "NewMemory Add Put Update Delete Touch Layer ALL UNSET",
     "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Vectors Page "
     "HistoryEvent StoreEvent EventType",
     "Reports": "Group NamespaceCount Stats LayerStats Pressure Health VerifyReport EraseReport Erasure ReembedReport "
     "SweepReport Move Explanation Requirement BackupInfo BackupHealth RestoreReport",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
-    "ModelMismatchError EmbeddingError CapacityError ClosedError MissingExtraError StoreError StoreLockedError "
-    "StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError DiskFullError "
+    "SessionClosedError ModelMismatchError EmbeddingError CapacityError BlockFullError ClosedError "
+    "MissingExtraError StoreError StoreLockedError StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError "
+    "DiskFullError "
     "agentmem.errors.ArchiveError agentmem.errors.ObjectNotFoundError agentmem.errors.ObjectExistsError "
     "agentmem.errors.ObjectChangedError agentmem.errors.ArchiveUnavailableError "
     "agentmem.errors.ArchiveAccessError agentmem.errors.ArchiveCorruptError "

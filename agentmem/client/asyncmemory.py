@@ -65,6 +65,8 @@ from agentmem.types.records import (
 )
 
 if TYPE_CHECKING:
+    from agentmem.agent.sessions import SessionInfo
+    from agentmem.client.asyncagents import AsyncSession
     from agentmem.engine.workers import Workers
     from agentmem.settings import Settings
     from agentmem.types.changes import Applied, Operation
@@ -870,6 +872,45 @@ class AsyncMemory:
     ) -> None:
         """See ``Memory.feedback``."""
         await self._wait(self._blocking.feedback, id, rating=rating, accepted=accepted, query=query)
+
+    # -- agents ------------------------------------------------------------------------------------------------------
+
+    def session(
+        self,
+        run_id: Id | None = None,
+        *,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        namespace: Namespace | None = None,
+        ttl: Ttl | Unset | None = UNSET,
+        embed: bool = True,
+    ) -> AsyncSession:
+        """See ``Memory.session``; not awaited itself."""
+        from agentmem.client.asyncagents import AsyncSession
+
+        blocking = self._blocking.session(
+            run_id, user_id=user_id, agent_id=agent_id, namespace=namespace, ttl=ttl, embed=embed
+        )
+        return AsyncSession(blocking, self._wait)
+
+    async def sessions(
+        self,
+        *,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        namespace: Namespace | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[SessionInfo]:
+        """See ``Memory.sessions``."""
+        return await self._run(
+            self._blocking.sessions,
+            user_id=user_id,
+            agent_id=agent_id,
+            namespace=namespace,
+            limit=limit,
+            offset=offset,
+        )
 
     # -- the store -----------------------------------------------------------------------------------------------------
 

@@ -51,9 +51,11 @@ class Border:
     What reads runs to its end here; what adds is checked here and submitted by the client, which waits in its own way.
     """
 
-    def __init__(self, handle: Handle, bound: Scope | None = None) -> None:
+    def __init__(self, handle: Handle, bound: Scope | None = None, *, ours: bool = False) -> None:
+        """``ours``: for the package itself, which may name the namespaces that are its own."""
         self.handle = handle
         self.bound = bound
+        self._ours = ours
         self._hints = FieldHints()
 
     def scoped(
@@ -93,9 +95,9 @@ class Border:
 
     @property
     def _is_ours(self) -> bool:
-        """Whether this is a view that the package made of a namespace of its own."""
+        """Whether this is a view that the package made for itself, or of a namespace of its own."""
         path = None if self.bound is None else self.bound.namespace or self.bound.under
-        return bool(path) and path[0].startswith(RESERVED)
+        return self._ours or (bool(path) and path[0].startswith(RESERVED))
 
     def _scope_of(self, options: SearchOptions | PageOptions, *, write: bool = False) -> Scope:
         return self.scope(

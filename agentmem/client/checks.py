@@ -7,6 +7,8 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast, get_args
 
+from agentmem.types.checks import check_count as check_count
+from agentmem.types.checks import check_flag as check_flag
 from agentmem.types.checks import check_label, check_name, check_text
 from agentmem.types.clock import Micros
 from agentmem.types.enums import ALL, Given, Layer
@@ -313,25 +315,11 @@ def check_chunk(chunk: object) -> None:
         raise InvalidInputError(f"chunk must be an int from 1 to {MAX_CHUNK:,}, not {shown(chunk)}", field="chunk")
 
 
-def check_count(value: object, field: str, least: int) -> int:
-    """A whole number that is not too small."""
-    number = as_number(value)
-    if isinstance(number, bool) or not isinstance(number, int) or not least <= number < 2**53:
-        raise InvalidInputError(f"{field} must be an int of at least {least}, not {shown(value)}", field=field)
-    return number
-
-
 def check_tokens(max_tokens: object) -> None:
     number = as_number(max_tokens)
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         message = f"max_tokens must be an int of at least 1, not {shown(max_tokens)}"
         raise InvalidInputError(message, field="max_tokens")
-
-
-def check_flag(value: object, field: str) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidInputError(f"{field} must be True or False, not {shown(value)}", field=field)
-    return value
 
 
 def check_version(value: object, field: str) -> int | None:

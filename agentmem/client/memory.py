@@ -77,6 +77,7 @@ from agentmem.types.records import (
 
 if TYPE_CHECKING:
     from agentmem import AsyncMemory
+    from agentmem.agent.sessions import Session, SessionInfo
     from agentmem.settings import Settings
     from agentmem.types.changes import Applied, Operation
     from agentmem.types.reports import (
@@ -1137,6 +1138,39 @@ class Memory:
         value = None if rating is None else check_number(rating, "rating", 1, 5)
         operations.change.rate(engine, check_id(id), value, data, self._border.bound)
 
+    # -- agents ------------------------------------------------------------------------------------------------------
+
+    def session(
+        self,
+        run_id: Id | None = None,
+        *,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        namespace: Namespace | None = None,
+        ttl: Ttl | Unset | None = UNSET,
+        embed: bool = True,
+    ) -> Session:
+        """The conversation ``run_id`` of a user: its turns, working memory and prompts; see docs/agents.md.
+
+        Nothing is stored or read yet: the first append begins it, and one that is there already goes on. It lives for
+        ``ttl`` after each append (left out: the setting ``lifecycle.session_ttl_days``; None: for good), and its turns
+        with it; what it began with holds. With ``embed=False`` turns are found by their words only, and appending is
+        faster. In a view with a bound ``run_id`` that may be left out.
+        """
+        return agents().session(self._border, run_id, user_id, agent_id, namespace, ttl, embed)
+
+    def sessions(
+        self,
+        *,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        namespace: Namespace | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[SessionInfo]:
+        """The sessions of a user that are not over, or of an agent of theirs; the one begun last comes first."""
+        return agents().listed(self._border, user_id, agent_id, namespace, limit, offset)
+
     # -- the store ---------------------------------------------------------------------------------------------------
 
     @property
@@ -1248,6 +1282,12 @@ class Memory:
 def applying() -> Any:
     """What checks the changes of ``apply``; with them comes the module that makes them."""
     return aside(lambda: import_module("agentmem.client.applying"))
+
+
+@cache
+def agents() -> Any:
+    """What makes sessions and blocks of a client, for those who have agents."""
+    return aside(lambda: import_module("agentmem.client.agents"))
 
 
 @cache

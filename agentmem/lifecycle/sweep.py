@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from agentmem.lifecycle.expiry import promise, review, worth
 from agentmem.lifecycle.pressure import EASED, HIGH, pressure
 from agentmem.lifecycle.promotion import Verdict, judge
-from agentmem.lifecycle.rules import Rules
+from agentmem.lifecycle.rules import DAY, Rules
+from agentmem.lifecycle.sessions import Sessions
 from agentmem.stores import accounting, erasure, meta, transitions
 from agentmem.stores.records import Records
 from agentmem.stores.rows import Place, Subject, Transition
@@ -36,13 +37,24 @@ SHOWN = 10_000
 _DOWNWARDS = (Layer.ASSETS, Layer.INSIGHTS, Layer.INTERACT)
 
 
+_FOREVER = 2**52
+"""After every time."""
+
+
+class _Postponed(NamedTuple):
+    """In place of a transition: the record belongs to a session that goes on, so its time in its layer begins anew."""
+
+    subject: Subject
+    begun: Micros
+
+
 class _Wait(Enum):
     """In place of a transition: the record has moved in this sweep; the next one looks at it again."""
 
     LATER = "later"
 
 
-Decision: TypeAlias = "Transition | Literal[_Wait.LATER] | None"
+Decision: TypeAlias = "Transition | _Postponed | Literal[_Wait.LATER] | None"
 
 
 class Sweep:
@@ -136,14 +148,15 @@ class Sweep:
         """
 
         def run(repository: Repository) -> tuple[list[Transition], set[int]]:
-            chosen, blocked, later = self._decide(repository, rows, decide)
+            chosen, blocked, later, postponed = self._decide(repository, rows, decide)
             transitions.apply(repository, chosen, self._now)
             if also is not None:
                 also(repository, {one.subject.row for one in chosen}, blocked | later)
+            transitions.postpone(repository.db, [(one.subject.row, one.begun) for one in postponed])
             return chosen, blocked
 
         if self._dry_run:
-            chosen, blocked, _ = self._decide(self._records, rows, decide)
+            chosen, blocked, *_ = self._decide(self._records, rows, decide)
         else:
             chosen, blocked = self._write(run, len(rows))
         self._examined += len(rows)
@@ -157,19 +170,23 @@ class Sweep:
 
     def _decide(
         self, records: Records, rows: Sequence[int], decide: Callable[[Records, Subject], Decision]
-    ) -> tuple[list[Transition], set[int], set[int]]:
-        """What is to happen to the rows; which of them find no room, and which have to wait for the next sweep."""
+    ) -> tuple[list[Transition], set[int], set[int], list[_Postponed]]:
+        """What is to happen to the rows; which of them find no room, which have to wait for the next sweep, and which
+        are looked at again when their session is over."""
         room = _Room(records, self._rules, self._vector)
         chosen, blocked, later = list[Transition](), set[int](), set[int]()
+        postponed = list[_Postponed]()
         for subject in transitions.subjects(records.db, rows):
             decision = decide(records, subject) if subject.state == LIVE else None
             if decision is _Wait.LATER:
                 later.add(subject.row)
+            elif isinstance(decision, _Postponed):
+                postponed.append(decision)
             elif decision is not None and decision.layer is not None and not room.take(decision):
                 blocked.add(subject.row)
             elif decision is not None:
                 chosen.append(decision)
-        return chosen, blocked, later
+        return chosen, blocked, later, postponed
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 
@@ -207,6 +224,11 @@ class Sweep:
         # Promoted in this very sweep, maybe by another process.
         if subject.updated_at >= self._now and transitions.promoted_since(records.db, subject.row, self._now):
             return _Wait.LATER
+        session = Sessions(records, self._now).of([subject.row]).get(subject.row)
+        if session is not None:
+            # It comes up again when the session is over as of now; one that never is is looked at once a day.
+            again = self._now + max(DAY, self._rules.ttl[layer]) if session.end is None else session.end
+            return _Postponed(subject, again - self._rules.ttl[layer])
         return Transition(subject, EventType.EXPIRE, at.rule, self._because(subject, at.at))
 
     def _because(self, subject: Subject, due_at: Micros) -> dict[str, Any]:
@@ -254,13 +276,16 @@ class Sweep:
         return sorted((-value, -row) for value, row, _ in kept)
 
     def _all_of(self, layer: Layer) -> Iterator[Subject]:
-        at = transitions.START
-        while found := accounting.aged(self._records.db, layer, self._now, at, SCAN):
+        at, sessions = transitions.START, Sessions(self._records, self._now)
+        # What belongs to a session may be queued for a time to come.
+        while found := accounting.aged(self._records.db, layer, _FOREVER, at, SCAN):
             for start in range(0, len(found), BATCH):
                 part = {row: begun for begun, row in found[start : start + BATCH]}
+                taken = {row for row, session in sessions.of(part).items() if session.open}
                 for subject in transitions.subjects(self._records.db, part):
                     here = subject.state == LIVE and not subject.pinned and subject.layer == layer
-                    if here and subject.aged_from == part[subject.row] and subject.row not in self._moved:
+                    here = here and subject.aged_from == part[subject.row] and subject.row not in taken
+                    if here and subject.row not in self._moved:
                         yield subject
             self._examined += len(found)
             at = found[-1]
@@ -270,6 +295,9 @@ class Sweep:
         self, records: Records, subject: Subject, layer: Layer, worths: dict[int, float], share: float
     ) -> Decision:
         if subject.layer != layer or subject.pinned:
+            return None
+        session = Sessions(records, self._now).of([subject.row]).get(subject.row)
+        if session is not None and session.open:
             return None
         data = {
             "from": layer,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         stats,
         tiers,
         touch,
+        turns,
         verify,
     )
 
@@ -60,6 +61,7 @@ __all__ = [
     "stats",
     "tiers",
     "touch",
+    "turns",
     "verify",
 ]
 

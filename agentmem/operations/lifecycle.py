@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agentmem.lifecycle.expiry import due
+from agentmem.lifecycle.expiry import Due, due
 from agentmem.lifecycle.promotion import Criterion, judge
 from agentmem.lifecycle.rules import NEXT, PREVIOUS, Rules
+from agentmem.lifecycle.sessions import Sessions
 from agentmem.operations.read import must_find
 from agentmem.stores import accounting, transitions
 from agentmem.stores.past import WAS
@@ -43,7 +44,7 @@ def explain(engine: Engine, id: str, scope: Scope | None) -> Explanation:
     verdict = judge(subject, now, rules)
     criteria = (*verdict.criteria, *verdict.required)
     missing = verdict.required if rules.gate == "any" and any(c.met for c in verdict.criteria) else criteria
-    coming = due(subject, rules) if subject.state == LIVE else None
+    coming = _due(engine, subject, now) if subject.state == LIVE else None
     restorable = subject.state == EXPIRED and (subject.expires_at is None or subject.expires_at > now)
     return Explanation(
         id=id,
@@ -68,6 +69,17 @@ def explain(engine: Engine, id: str, scope: Scope | None) -> Explanation:
         due_rule=None if coming is None else coming.rule,
         restorable_until=to_datetime(subject.updated_at + rules.grace) if restorable else None,
     )
+
+
+def _due(engine: Engine, subject: Subject, now: Micros) -> Due | None:
+    """When a record's time is over, that of its session included."""
+    coming = due(subject, engine.lifecycle.rules)
+    if coming is None or coming.rule == "ttl":
+        return coming
+    session = Sessions(engine.repository, now).of([subject.row]).get(subject.row)
+    if session is None or (session.end is not None and session.end <= coming.at):
+        return coming
+    return None if session.end is None else Due(session.end, "session")
 
 
 def _lacks(subject: Subject, criteria: tuple[Criterion, ...]) -> tuple[str, ...]:

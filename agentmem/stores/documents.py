@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Protocol
 
 from agentmem.stores import bodies
 from agentmem.stores.connection import CHUNK, Connection, Value
@@ -29,6 +30,19 @@ _ESCAPE = re.compile(r"\\u0000|\\.")
 _NO_KEY = "\\ud800"
 _NO_VALUE = f'"{_NO_KEY}"'
 """Of a text that is too long itself."""
+
+
+class Held(Protocol):
+    """What tells where the data of a record is; a ``Stored`` does."""
+
+    @property
+    def row(self) -> int: ...
+
+    @property
+    def body(self) -> int | None: ...
+
+    @property
+    def body_size(self) -> int: ...
 
 
 def parts_of(text: str) -> dict[int, str]:
@@ -127,7 +141,7 @@ def is_same(db: Connection, stored: Stored, parts: Mapping[int, str]) -> bool:
     return found == {part: bodies.checksum(stored.row, part, text) for part, text in parts.items()}
 
 
-def read(db: Connection, found: Iterable[Stored]) -> dict[int, str]:
+def read(db: Connection, found: Iterable[Held]) -> dict[int, str]:
     """The data of records, by row; what is not there is left out."""
     texts = dict[int, str]()
     wanted = {stored.row: stored for stored in found if stored.body is not None}
@@ -147,7 +161,7 @@ def read(db: Connection, found: Iterable[Stored]) -> dict[int, str]:
     return texts
 
 
-def _read_large(db: Connection, stored: Stored) -> str | None:
+def _read_large(db: Connection, stored: Held) -> str | None:
     numbers = db.execute(
         "SELECT part FROM bodies WHERE row = ? AND version = ? AND part >= 0 ORDER BY part", (stored.row, stored.body)
     )

@@ -19,7 +19,18 @@ from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
 from agentmem.types.enums import EventType
 
-__all__ = ["START", "apply", "note", "past_grace", "promised", "promoted_since", "renew", "renew_all", "subjects"]
+__all__ = [
+    "START",
+    "apply",
+    "note",
+    "past_grace",
+    "postpone",
+    "promised",
+    "promoted_since",
+    "renew",
+    "renew_all",
+    "subjects",
+]
 
 _SUBJECT = (
     "SELECT r.row, r.id, r.kind, r.layer, r.importance, r.rating, r.created_at, coalesce(r.aged_from, r.created_at), "
@@ -97,6 +108,12 @@ def renew(db: Connection, row: int, now: Micros, *, pinned: bool | None = None) 
     if pinned is not None:
         db.execute("UPDATE records SET pinned = ? WHERE row = ?", (int(pinned), row))
     accounting.queue(db, [row])
+
+
+def postpone(db: Connection, begun: Sequence[tuple[int, Micros]]) -> None:
+    """Let the time of records in their layers begin at other instants, without an event: only sweeps look at it."""
+    db.executemany("UPDATE records SET aged_from = ? WHERE row = ?", [(at, row) for row, at in begun])
+    accounting.queue(db, [row for row, _ in begun])
 
 
 def renew_all(db: Connection, found: Iterable[Stored], now: Micros) -> None:

@@ -70,6 +70,21 @@ def check_number(value: object, field: str, low: float, high: float) -> float:
     return float(number)
 
 
+def check_count(value: object, field: str, least: int) -> int:
+    """A whole number that is not too small."""
+    number = as_number(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number < 2**53:
+        raise InvalidInputError(f"{field} must be an int of at least {least}, not {shown(value)}", field=field)
+    return number
+
+
+def check_flag(value: object, field: str) -> bool:
+    """True or False, and nothing that is like it."""
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{field} must be True or False, not {shown(value)}", field=field)
+    return value
+
+
 def check_instant(value: object, field: str) -> Micros:
     """An aware datetime, or ISO 8601 text with an offset, as microseconds; a date is its first instant in UTC."""
     if isinstance(value, str):

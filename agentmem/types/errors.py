@@ -8,9 +8,11 @@
     │   └── FilterError                         a filter is malformed or names an unknown operator
     ├── NotFoundError         also LookupError  no record with this id (in this scope)
     ├── ConflictError                           the id is taken, or the version moved on
+    │   └── SessionClosedError                  the session was closed; nothing can be appended to it
     ├── ModelMismatchError                      the store was written with another embedding model
     ├── EmbeddingError                          the model failed or returned something unusable
     ├── CapacityError                           a limit is reached
+    │   └── BlockFullError                      what a block would hold has more tokens than its limit
     ├── ClosedError                             the client was closed
     ├── MissingExtraError     also ImportError  an optional dependency is not installed
     ├── ArchiveError                            what lies outside of the store: backups, archives, their objects
@@ -113,6 +115,10 @@ class ConflictError(AgentMemError):
         self.index = index
 
 
+class SessionClosedError(ConflictError):
+    """The session was closed: its turns can be read, and ``reopen`` lets it go on."""
+
+
 class ModelMismatchError(AgentMemError):
     """The store was written with another embedding model than the one it is opened with."""
 
@@ -130,6 +136,19 @@ class CapacityError(AgentMemError):
     def __init__(self, message: str, *, index: int | None = None) -> None:
         super().__init__(message)
         self.index = index
+
+
+class BlockFullError(CapacityError):
+    """A block has no room for what is to be written into it; nothing was changed.
+
+    ``label`` is the block's, ``tokens`` what it would have, ``limit`` what it may have.
+    """
+
+    def __init__(self, message: str, *, label: str, tokens: int, limit: int) -> None:
+        super().__init__(message)
+        self.label = label
+        self.tokens = tokens
+        self.limit = limit
 
 
 class ClosedError(AgentMemError):

@@ -21,6 +21,7 @@ import trio
 from conftest import ROOT, START, FakeClock, HashEmbedder
 
 from agentmem import AgentMemError, AsyncMemory, ClosedError, InvalidInputError, Memory, ScopeError, Settings
+from agentmem.agent import sessions
 from agentmem.client.backups import AsyncBackupClient, BackupClient
 from agentmem.client.lifecycle import AsyncLifecycleClient, LifecycleClient
 from agentmem.client.tiers import AsyncTiersClient, TiersClient
@@ -43,6 +44,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "pop": {"run_id": "r"},
     "erase": {"id": "x"},
     "erase_all": {"user_id": "u"}, "erasures": {"user_id": "u"}, "history": {"id": "x"}, "restore": {"id": "x"},
+    "sessions": {},
     "feedback": {"id": "x", "rating": 3}, "touch": {"ids": ["x"]}, "events": {}, "apply": {"changes": []},
     "flush": {}, "warm_up": {}, "stats": {}, "health": {}, "verify": {}, "repair": {}, "compact": {},
     "reembed": {"model": HashEmbedder()},
@@ -157,16 +159,21 @@ def test_both_clients_have_the_same_names() -> None:
     assert public(AsyncTiersClient) == public(TiersClient)
     ours = {f"lifecycle.{name}" for name in public(LifecycleClient)}
     ours |= {f"backup.{name}" for name in public(BackupClient)} | {f"tiers.{name}" for name in public(TiersClient)}
-    assert (
-        CALLS.keys() == public(Memory) - {"close", "scoped", "userless", "aio", "lifecycle", "backup", "tiers"} | ours
-    )
+    apart = {"close", "scoped", "userless", "aio", "lifecycle", "backup", "tiers", "session"}
+    assert CALLS.keys() == public(Memory) - apart | ours
     assert {"__aenter__", "__aexit__"} <= vars(AsyncMemory).keys()
     assert {"__enter__", "__exit__"} <= vars(Memory).keys()
 
 
 def signature(function: Any) -> inspect.Signature:
     """With the annotations' meaning; what is imported on first use only is not there at run time."""
-    names = {**inspect.unwrap(function).__globals__, "Settings": Settings, **vars(changes), **vars(reports)}
+    names = {
+        **inspect.unwrap(function).__globals__,
+        "Settings": Settings,
+        **vars(changes),
+        **vars(reports),
+        **vars(sessions),
+    }
     return inspect.signature(function, eval_str=True, globals=names)
 
 

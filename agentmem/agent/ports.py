@@ -1,0 +1,99 @@
+"""What the agent's memory needs of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from agentmem.agent.turns import Turn
+from agentmem.types.changes import Applied, Operation
+from agentmem.types.inputs import Item
+from agentmem.types.records import HistoryEvent, MemoryRecord, SearchResults
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlace:
+    """Which session: its ids, its key, and what its record says when an append begins it.
+
+    ``ttl`` is in microseconds, None for good. ``embed`` is whether the texts of its turns are found by meaning.
+    """
+
+    run_id: str
+    agent_id: str | None
+    key: str
+    ttl: int | None
+    embed: bool = True
+    said: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class AgentStore(Protocol):
+    """A store as one user's agents see it, or nobody's, in one namespace of the caller's.
+
+    Records by key lie in *rooms*, namespaces of the package's own that belong to that namespace. All calls block, are
+    durable when they return, and raise what ``Memory``'s calls of these names raise. Nothing here counts as a use.
+    """
+
+    def now(self) -> datetime:
+        """The present by the store's clock, aware."""
+        ...
+
+    def place(self, room: str) -> Mapping[str, Any]:
+        """Where a room's records are, as arguments of ``Put``, ``Update`` and ``Delete``."""
+        ...
+
+    def get(self, room: str, key: str) -> MemoryRecord | None:
+        """The live record of a key."""
+        ...
+
+    def list(
+        self, room: str, *, agent_id: str | None, run_id: str | None, limit: int, offset: int
+    ) -> list[MemoryRecord]:
+        """Records of a room, the newest first; those said of an agent or a run, if given."""
+        ...
+
+    def apply(self, changes: Sequence[Operation]) -> list[Applied]:
+        """Changes in one transaction, all or none."""
+        ...
+
+    def history(self, id: str) -> list[HistoryEvent]:
+        """The events of a record, oldest first."""
+        ...
+
+    def restore(self, id: str, version: int) -> MemoryRecord:
+        """A record as it was at a version, as a new version."""
+        ...
+
+    def append(self, session: SessionPlace, messages: Sequence[Item], *, only_new: bool) -> list[Turn]:
+        """Append messages in one transaction, which begins the session if there is none and puts off its end.
+
+        Strictly after every turn that was acknowledged before, in whatever process. With ``only_new``,
+        ``ConflictError`` if there is the session already. Raises ``SessionClosedError``.
+        """
+        ...
+
+    def turns(self, session: SessionPlace, limit: int, before: str | None) -> list[Turn]:
+        """The last turns, oldest first, as of now in every process; ``before`` the turn with that id, if given."""
+        ...
+
+    def count(self, session: SessionPlace) -> int:
+        """How many turns there are."""
+        ...
+
+    def last_at(self, session: SessionPlace) -> datetime | None:
+        """When the last turn was."""
+        ...
+
+    def take(self, session: SessionPlace, n: int, *, exchange: bool) -> list[Turn]:
+        """Delete and return the last turns, or with ``exchange`` those from the ``n``-th last one of the user on; in
+        one transaction, oldest first. Raises ``SessionClosedError``."""
+        ...
+
+    def clear(self, session: SessionPlace) -> int:
+        """Delete the turns that there are; returns how many."""
+        ...
+
+    def recall(self, query: str, *, agent_id: str | None, limit: int, options: Mapping[str, Any]) -> SearchResults:
+        """The best memories of the user for a query, best first."""
+        ...
