@@ -34,7 +34,9 @@ from agentmem.client import AddOptions
 @app.command(help="Store one memory under a key; what has the key is replaced.")
 def put(
     key: Annotated[str, typer.Argument(metavar="KEY", help="What it is found by, in its user's namespace.")],
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to remember.")],
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="What to remember; may be left out with --data.")
+    ] = None,
     *,
     path: StorePath = STORE,
     user: User = None,
@@ -45,11 +47,16 @@ def put(
     kind: Annotated[str | None, typer.Option(metavar="NAME", help="What it is.")] = None,
     layer: Annotated[Layer | None, typer.Option(metavar="LAYER", help="interact, insights or assets.")] = None,
     metadata: Annotated[str | None, typer.Option(help="A JSON object to filter by.", metavar="JSON")] = None,
+    data: Annotated[str | None, typer.Option(help="Any JSON to keep with it.", metavar="JSON")] = None,
     importance: Annotated[float | None, typer.Option(metavar="NUMBER", help="From 0 to 1.")] = None,
     ttl: Annotated[
         str | None, typer.Option(help="Invisible after this long: 90s, 30m, 24h, 7d.", metavar="DURATION")
     ] = None,
     sliding: Sliding = False,
+    occurred_at: Annotated[
+        str | None, typer.Option(help="When it happened, if not now; ISO 8601.", metavar="TIME")
+    ] = None,
+    id: Annotated[str | None, typer.Option("--id", metavar="ID", help="An id of your own, for a new one.")] = None,
     if_version: Annotated[
         int | None, typer.Option(metavar="NUMBER", help="Only if the key is at this version; 0: if there is none.")
     ] = None,
@@ -58,8 +65,11 @@ def put(
     options = AddOptions(
         user_id=user, agent_id=agent, run_id=run, namespace=namespace, role=role, kind=kind, layer=layer,
         metadata=values.json_object(metadata, "--metadata"), importance=importance, ttl=values.duration(ttl),
-        sliding=sliding or None,
+        sliding=sliding or None, occurred_at=values.instant(occurred_at, "--occurred-at"), id=id,
+        data=values.any_json(data, "--data"),
     )  # fmt: skip
+    if text is None and options.data is None:
+        raise typer.BadParameter("give TEXT, or --data, or both")
     output = Output(table)
     with reporting(), opened(path, create=True) as memory:
         output.added(memory.put(key, text, if_version=if_version, **options.arguments()))

@@ -373,8 +373,9 @@ def _written(file: Path | None) -> Generator[Callable[[str], object]]:
     target = Path(os.path.realpath(file))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
-    if target.exists() and not target.is_file():  # a device, or a pipe that somebody reads: not for us to replace
-        with target.open("w", encoding="utf-8", newline="\n") as lines:
+    # A device, or a pipe that somebody reads: not for us to replace. One in /dev/fd has no path but that.
+    if file.exists() and not file.is_file():
+        with file.open("w", encoding="utf-8", newline="\n") as lines:
             yield lambda line: lines.write(f"{line}\n")
         return
     partial = target.with_name(f"{target.name}.partial")

@@ -157,9 +157,17 @@ def _returned(record: Mapping[str, Any], defaults: AddOptions, settings: Setting
     return made if end is None else replace(made, expires_at=end)
 
 
+_HINTS = {
+    "record": "; pass the 'record' of a result alone.",
+    "key": "; put() and put_many() store by a key, and a whole record keeps the one that it had.",
+    "if_version": "; put() and put_many() take it, beside a key.",
+}
+
+
 def _unknown(name: object) -> InvalidInputError:
     """The error for a field that no item has."""
-    hint = "; pass the 'record' of a result alone." if name == "record" else did_you_mean(name, _FIELDS)
+    hint = _HINTS.get(name) if isinstance(name, str) else None
+    hint = did_you_mean(name, _FIELDS) if hint is None else hint
     return InvalidInputError(
         f"an item has no field {shown(name)}{hint} It may have {', '.join(sorted(_FIELDS))}; "
         "put anything else into metadata",

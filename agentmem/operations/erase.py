@@ -14,6 +14,7 @@ from agentmem.stores.rows import Stored, not_found
 from agentmem.stores.schema import ERASED
 from agentmem.stores.upkeep import empty_wal
 from agentmem.stores.writes import Repository
+from agentmem.text import similar, words
 from agentmem.types.clock import Micros
 from agentmem.types.inputs import Scope
 from agentmem.types.reports import EraseReport, Erasure
@@ -88,6 +89,8 @@ def _hasten_and_note(
 def _forget(engine: Engine) -> None:
     """Have what was erased leave the memory of this process."""
     engine.retriever.residents.forget()
+    words.stem.cache_clear()
+    similar.similar_terms.cache_clear()
     if isinstance(engine.embedder, CachedEmbedder):
         engine.embedder.clear()
 

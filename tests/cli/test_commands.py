@@ -266,6 +266,11 @@ def test_export_replaces_a_file_and_nothing_else(shell: Shell, tmp_path: Path) -
     shell.json("export", os.devnull, "--user", "pau")
     assert os.stat(os.devnull).st_rdev == device.st_rdev
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dump.jsonl", "link", "store"]
+    reading, writing = os.pipe()
+    shell.json("export", f"/dev/fd/{writing}", "--user", "pau")
+    os.close(writing)
+    with os.fdopen(reading) as read:
+        assert json.loads(read.read())["id"] == "tomato"
 
 
 # -- tiers -------------------------------------------------------------------------------------------------------------

@@ -31,6 +31,17 @@ def test_put_get_and_delete_by_key(shell: Shell) -> None:
     assert "no record with the key 'tone'" in shell.error("delete", "--key", "tone", *where)
 
 
+def test_put_takes_data_and_an_id(shell: Shell) -> None:
+    made = shell.json("put", "cart", "--data", '{"items": ["tea"]}', "--id", "cart-1", "--occurred-at", "2020-05-06")
+    assert (made["id"], made["status"]) == ("cart-1", "added")
+    record = shell.json("get", "--key", "cart")
+    assert (record["content"], record["data"], record["occurred_at"][:4]) == ("", {"items": ["tea"]}, "2020")
+    assert "has the id 'cart-1', not 'cart-2'" in shell.error("put", "cart", "x", "--id", "cart-2")
+    assert "give TEXT, or --data" in shell("put", "cart").output
+    line = json.dumps({"content": "x", "key": "k"})
+    assert "`agentmem put` and put_many() store by a key" in shell.error("add", "--file", "-", stdin=line)
+
+
 def test_lists_of_a_namespace(shell: Shell) -> None:
     assert shell.texts("--user", "ida") == ["In the root."]
     assert shell.texts("--user", "ida", "--namespace", '["a/b"]') == ["In a place with a slash."]

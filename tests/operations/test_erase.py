@@ -17,6 +17,8 @@ from agentmem.stores import erasure, meta
 from agentmem.stores.folder import FOLLOWER_LOCK
 from agentmem.stores.locks import FileLock
 from agentmem.stores.writes import Repository
+from agentmem.text.similar import similar_terms
+from agentmem.text.words import stem
 
 QUIET = {"lifecycle": {"sweep_interval_s": 0}}
 SMALL, LARGE = Settings(**QUIET), Settings(arena_limit=0, follower_delay_s=0.02, large_wait_s=60, **QUIET)
@@ -345,3 +347,17 @@ def test_what_a_sweep_erases_goes_as_well(open_memory: Open, clock: FakeClock) -
     for table in ("records", "names", "due", "accesses"):
         assert sql(memory, f"SELECT count(*) FROM {table}") == [(0,)], table
     assert memory.verify().problems == []
+
+
+def test_no_cache_of_words_keeps_an_erased_one(memory: Memory) -> None:
+    id = memory.add("the password is qwyzzlefrax", user_id="ana").id
+    assert memory.search("qwyzzlefrax", user_id="ana", mode="keyword")
+    for cached in (stem, similar_terms):
+        before = cached.cache_info().hits
+        cached("qwyzzlefrax")
+        assert cached.cache_info().hits == before + 1
+    memory.erase(id)
+    for cached in (stem, similar_terms):
+        before = cached.cache_info().misses
+        cached("qwyzzlefrax")
+        assert cached.cache_info().misses == before + 1
