@@ -11,7 +11,7 @@ from archive.servers import moto, s3_bucket
 
 import agentmem
 from agentmem import Memory, Settings
-from agentmem.errors import ArchiveAccessError, ArchiveUnavailableError
+from agentmem.errors import ArchiveAccessError, ArchiveCorruptError, ArchiveUnavailableError
 
 pytest.importorskip("obstore", reason="obstore is not installed")
 ATTEMPTS = 10
@@ -105,7 +105,11 @@ def test_reading_that_breaks(memory: Memory, place: Faulty, tmp_path: Path) -> N
     reads = requests(place, "GET") - before
     for step, fault in zip(range(0, reads, 3), ["cut", "short", "503", "unsent", "unanswered"] * reads, strict=False):
         place.faults["GET"] = ["pass"] * step + [fault]
-        assert agentmem.restore(url_of(memory), tmp_path / f"again {step}", dry_run=True).records == 31
+        try:
+            assert agentmem.restore(url_of(memory), tmp_path / f"again {step}", dry_run=True).records == 31
+        except ArchiveCorruptError:
+            assert fault == "short"  # whose length says that it is all there
+        place.faults.clear()
     place.faults["GET"] = ["503"] * 500
     with pytest.raises(ArchiveUnavailableError):
         agentmem.restore(url_of(memory), tmp_path / "never")
@@ -126,7 +130,8 @@ def test_removing_that_breaks(memory: Memory, place: Faulty) -> None:
         for step in (0, 2, 5):
             memory.backup.create()
             memory.backup.create()
-            place.faults["DELETE"] = ["pass"] * step + ["unsent"] * 200
+            # S3's library removes single objects by POST, too.
+            place.faults["DELETE"] = place.faults["POST"] = ["pass"] * step + ["unsent"] * 200
             with pytest.raises(ArchiveUnavailableError):
                 memory.backup.prune()
             place.faults.clear()
