@@ -29,7 +29,7 @@ GROUPS = {
     "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Vectors Page "
     "HistoryEvent StoreEvent EventType",
     "Reports": "Group NamespaceCount Stats LayerStats Pressure Health VerifyReport EraseReport Erasure ReembedReport "
-    "SweepReport Move Explanation Requirement BackupInfo BackupHealth RestoreReport",
+    "SweepReport Move Explanation Requirement BackupInfo BackupHealth HoldingBackup RestoreReport ImportReport",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "SessionClosedError ModelMismatchError EmbeddingError CapacityError BlockFullError ClosedError "
     "MissingExtraError StoreError StoreLockedError StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError "

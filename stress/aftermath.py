@@ -80,6 +80,8 @@ class Aftermath:
         self.keyed: dict[str, tuple[int, int, int]] = {}
         """Of each key the operation that last put it, which item of that it is, and its version."""
         self.begun: dict[int, dict[str, Any]] = {}
+        self.backed_up = 0
+        """The last event that an acknowledged backup has."""
         self.found = Found()
 
     def hear(self, line: dict[str, Any]) -> None:
@@ -108,6 +110,8 @@ class Aftermath:
                 self.found.wrong("altered", f"{op} led to {ack}, expected versions {versions}")
         elif op["do"] == "erase_all":
             self._leave(op["user"])
+        elif op["do"] == "backup":
+            self.backed_up = max(self.backed_up, ack["seq"])
         elif op["do"] != "reembed":
             if ack.get("status", "refreshed") != "refreshed":
                 self.found.wrong("altered", f"{op} was acknowledged with {ack}")
@@ -225,7 +229,7 @@ class Aftermath:
                     )
                 if not ids & seen.keys():
                     self._leave(op["user"])
-            elif op["do"] != "reembed":
+            elif op["do"] not in ("reembed", "backup"):
                 events = memory.history(op["id"])
                 if events[-1].version == self.records[op["id"]].version + 1:
                     self._change(op)

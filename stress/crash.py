@@ -28,6 +28,7 @@ from agentmem import Memory, ModelMismatchError
 from stress.aftermath import Aftermath, Found, Known
 from stress.options import Json, Seed
 from stress.points import POINTS
+from stress.recovery import check_backups
 from stress.store import progress
 from stress.victim import RUN, HashedWords, Task, other_dim, settings_of, text_of
 
@@ -92,7 +93,7 @@ class Store:
     def opened(self, arena_limit: int, engine: str = "auto") -> Iterator[Memory]:
         """A client with the model that the store has now: the child may have moved it to the other one."""
         for dim in (self.dim, other_dim(self.dim)):
-            memory = Memory(self.path, settings=settings_of(arena_limit, engine), embedder=HashedWords(dim))
+            memory = Memory(self.path, settings=settings_of(arena_limit, engine, self.path), embedder=HashedWords(dim))
             try:
                 memory.warm_up()
             except ModelMismatchError:
@@ -139,7 +140,8 @@ def crash(
         while plan:
             point = plan.popleft()
             if store is None or store.full or (point and POINTS[point].needs == "fresh"):
-                shutil.rmtree(folder / "store", ignore_errors=True)
+                for left in folder.glob("store*"):
+                    shutil.rmtree(left, ignore_errors=True)
                 fresh = point is not None and POINTS[point].needs == "fresh"
                 store = Store(folder, None if fresh else template, {} if fresh else preloaded)
             tally = tallies.setdefault(point or "random", Tally())
@@ -172,7 +174,7 @@ def _preload(folder: Path, records: int) -> tuple[Path | None, dict[str, Known]]
 
 def trial(store: Store, point: str | None, duration: float, pick: random.Random, tally: Tally) -> bool:
     """Kill a child and look at what it left; whether it died where it was meant to."""
-    needs = POINTS[point].needs if point else pick.choice(["", "", "compact", "sweep", "leave", "codes"])
+    needs = POINTS[point].needs if point else pick.choice(["", "", "compact", "sweep", "leave", "codes", "backup"])
     store.after.found = found = Found()
     store.after.touched = set()
     store.trial += 1
@@ -202,6 +204,8 @@ def trial(store: Store, point: str | None, duration: float, pick: random.Random,
         store.after.check_search(memory, pick)
         store.after.check_nothing_left(memory, store.path)
         store.after.check_stores(memory)
+        if needs in ("backup", "alone"):
+            check_backups(store.after, memory, store.path, HashedWords(store.dim))
     with store.opened(SMALL if task.arena_limit == LARGE else LARGE) as memory:
         store.after.check_search(memory, pick)
     tally.trials += 1

@@ -21,7 +21,8 @@ class Point(NamedTuple):
 
     ``most``: which of the first so many calls kills is random. ``needs``: a ``fresh`` store, one with ``damaged``
     vectors, one with ``keywords``; or a child that also calls ``compact``, ``reembed`` or ``sweep``, one whose users
-    ``leave``, one that keeps large scopes as ``codes``, or one that leaves nothing but ``marks`` of deleted rows for
+    ``leave``, one that keeps large scopes as ``codes``, one that makes, prunes and restores a ``backup`` all the time,
+    one that is ``alone`` and restores its store in place, or one that leaves nothing but ``marks`` of deleted rows for
     LanceDB to clean up.
     """
 
@@ -43,6 +44,11 @@ _MOVES = "agentmem.stores.transitions:"
 _LANCE = "agentmem.indexes.lance:"
 _DRIVER = "agentmem.indexes.driver:"
 _RETRIEVAL = "agentmem.retrieval."
+_WRITING = "agentmem.archive.writing:ArchiveWriter."
+_FOLDER = "agentmem.archive.folder:"
+_PRUNING = "agentmem.backup.pruning:"
+_RESTORE = "agentmem.backup.restore:"
+_IN_PLACE = "agentmem.backup.inplace:"
 _MERGE = "INSERT INTO keywords (keywords, rank) VALUES ('merge', "
 
 POINTS: dict[str, Point] = {
@@ -129,6 +135,27 @@ POINTS: dict[str, Point] = {
     "reembed: flipped, not adopted": Point("agentmem.engine.engine:Engine.adopt", before=True, most=1, needs="reembed"),
     "reembed: adopted": Point("agentmem.engine.engine:Engine.adopt", most=1, needs="reembed"),
     "reembed: old vectors half removed": Point(_MANY, sql="DELETE FROM embeddings_", most=2, needs="reembed"),
+    # backups
+    "backup: an object aside, not in place": Point(_FOLDER + "_sync", most=60, needs="backup"),
+    "backup: an object in place, folder not synced": Point(_FOLDER + "_sync_folder", True, most=60, needs="backup"),
+    "backup: packs in, catalogues in part": Point(_WRITING + "_send_catalogue", most=30, needs="backup"),
+    "backup: all in but the manifest": Point("agentmem.archive.manifest:Manifest.to_bytes", most=4, needs="backup"),
+    "backup: whole, store not told": Point(_WRITING + "finish", most=4, needs="backup"),
+    "backup: announced, no entry": Point("agentmem.backup.lineage:add", before=True, most=4, needs="backup"),
+    "backup: entry in, store not told": Point("agentmem.backup.lineage:add", most=4, needs="backup"),
+    "prune: one entry gone": Point(_FOLDER + "FolderObjects.delete", most=20, needs="backup"),
+    "prune: entries gone, archives not": Point(_PRUNING + "_remove_archive", before=True, most=4, needs="backup"),
+    "prune: backups gone, leftovers not": Point(_PRUNING + "remove", most=2, needs="backup"),
+    "restore: filled in part": Point("agentmem.stores.copying:Target.insert", most=20, needs="backup"),
+    "restore: filled, not checked": Point(_RESTORE + "_check", before=True, most=2, needs="backup"),
+    "restore: checked, no store": Point(_RESTORE + "_put_in_place", before=True, most=2, needs="backup"),
+    "restore: a store, not told": Point(_RESTORE + "_put_in_place", most=2, needs="backup"),
+    "restore in place: backed up, nothing made": Point(_IN_PLACE + "check_unchanged", most=2, needs="alone"),
+    "restore in place: made, log not empty": Point(_IN_PLACE + "_close_the_log", before=True, most=2, needs="alone"),
+    "restore in place: log gone, database not": Point(
+        _IN_PLACE + "_take_its_place", before=True, most=2, needs="alone"
+    ),
+    "restore in place: replaced, copies not": Point(_IN_PLACE + "_take_its_place", most=2, needs="alone"),
 }
 
 

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import sys
 import threading
 import traceback
@@ -19,11 +20,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from agentmem import ALL, AddResult, AgentMemError, AsyncMemory, Memory, Put, Settings, Touch
+from agentmem import ALL, AddResult, AgentMemError, AsyncMemory, Memory, Put, Settings, Touch, restore
 from agentmem.retrieval import building
 from stress.points import arm
 
@@ -97,10 +99,21 @@ class Task:
         return json.dumps(asdict(self))
 
 
-def settings_of(arena_limit: int, engine: Any = "auto") -> Settings:
+def backups_of(path: str | Path) -> Path:
+    """Where the backups of a store go that is attacked."""
+    return Path(f"{path}-backups")
+
+
+def restored_of(path: str | Path) -> Path:
+    """Where they are restored to."""
+    return Path(f"{path}-restored")
+
+
+def settings_of(arena_limit: int, engine: Any = "auto", path: str | Path | None = None) -> Settings:
     """LanceDB is written all the time: every few hundred changes, at the latest after 20 ms.
 
-    ``engine`` has the scopes beyond the limit; whoever searches those waits for codes that are being made.
+    ``engine`` has the scopes beyond the limit; whoever searches those waits for codes that are being made. With the
+    ``path`` of the store there are backups, of which nothing is kept but what the newest goes on from.
 
     ``sweep`` moves records by what they are, however often they were found.
     """
@@ -115,6 +128,7 @@ def settings_of(arena_limit: int, engine: Any = "auto") -> Settings:
         # A sweep two days later promotes messages of importance 1, and lets the others expire.
         layers={"interact": never | {"promotion_threshold": 0.25}, "insights": never | {"promotion_threshold": 1}},
         lifecycle={"promotion_gate": "any"},
+        backup={} if path is None else {"url": str(backups_of(path)), "keep_hours": 0, "keep_days": 0, "keep_weeks": 0},
     )
 
 
@@ -123,7 +137,7 @@ class Victim:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        settings, embedder = settings_of(task.arena_limit, task.engine), HashedWords(task.dim)
+        settings, embedder = settings_of(task.arena_limit, task.engine, task.path), HashedWords(task.dim)
         self.memory = Memory(task.path, settings=settings, embedder=embedder)
         self.async_memory = AsyncMemory(task.path, settings=settings, embedder=embedder)
         self._numbers = itertools.count(task.trial * RUN)
@@ -281,6 +295,26 @@ class Victim:
         if pick.random() < 0.3:
             self.memory.compact()
 
+    def backup(self, pick: random.Random) -> None:
+        """Back up what the others do meanwhile, remove what is older, and make a store of it."""
+        n = self.begin("backup")
+        kind = pick.choice(["full", "incremental", "incremental"])
+        self.attempt(n, lambda: {"seq": self.memory.backup.create(kind).seq})  # type: ignore[arg-type]
+        if pick.random() < 0.5:
+            self.memory.backup.prune()
+        if pick.random() < 0.5:
+            shutil.rmtree(restored_of(self.task.path), ignore_errors=True)
+            restore(backups_of(self.task.path), restored_of(self.task.path), embedder=HashedWords(self.task.dim))
+
+    def in_place(self, pick: random.Random) -> None:
+        """Add, and make the store what it is already, of a backup."""
+        n = self.begin("add", user="batch", size=BATCH)
+        items = [_item(n, i, BATCH) for i in range(BATCH)]
+        self.attempt(n, lambda: {"ids": [one.id for one in self.memory.add_many(items, user_id="batch")]})
+        n = self.begin("backup")
+        self.attempt(n, lambda: {"seq": self.memory.backup.create("incremental").seq})
+        self.memory.backup.restore()
+
     def by_key(self, pick: random.Random) -> None:
         """Replace what a few keys have, one alone, or several in one transaction."""
         several = pick.random() < 0.6
@@ -332,9 +366,10 @@ class Victim:
             "sweep": self.sweep,
             "leave": self.leave,
             "codes": self.codes,
+            "backup": self.backup,
         }
         work += [also[self.task.also]] if self.task.also in also else []
-        work = [self.marks] if self.task.also == "marks" else work
+        work = {"marks": [self.marks], "alone": [self.in_place]}.get(self.task.also, work)
         threads = [
             threading.Thread(target=self._forever, args=(one, random.Random(f"{self.task.seed} {one.__name__}")))
             for one in work

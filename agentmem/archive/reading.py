@@ -192,7 +192,8 @@ class ArchiveReader:
     def _need_keyring(self) -> KeyRing:
         if self._keyring is None:
             raise ArchiveKeyError(
-                f"{self._objects.url}/{self._name} is sealed; open it with the keyring {self.manifest.keyring}"
+                f"{self._objects.url}/{self._name} is sealed; give the master key (encryption=) and the place of the "
+                f"users' keys (keyring=), the keyring {self.manifest.keyring}"
             )
         return self._keyring
 

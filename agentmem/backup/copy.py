@@ -9,8 +9,10 @@ from agentmem.archive.tables import Table
 from agentmem.archive.writing import ArchiveWriter
 from agentmem.backup.lineage import Entry
 from agentmem.backup.tables import ERASED, NAMES, NOTED, PRESENT, SEQUENCES, TOUCHED, table_of, to_archive
+from agentmem.stores import meta
 from agentmem.stores.connection import Row
 from agentmem.stores.copying import NAMED, Columns, Source
+from agentmem.stores.past import came_at
 from agentmem.types.clock import Micros
 from agentmem.types.errors import StoreError
 
@@ -32,6 +34,8 @@ def tables_of(source: Source) -> list[Table]:
 class Copy:
     """Reads a store into an archive: all of it, or else what has changed since the ``last`` backup.
 
+    ``only`` is the number of a user, 0 of nobody, whose records alone are read, without what is the store's own.
+
     Afterwards ``seq`` is the event that the copy is the state at, ``after`` the one that it goes on from (None: it is
     whole), ``records`` how many records the store has, ``first_at`` the earliest time of an event since the last
     backup, ``purged`` the last event that was removed with its record.
@@ -46,7 +50,9 @@ class Copy:
         progress: Callable[[int, int], object],
         *,
         whole: bool,
+        only: int | None = None,
     ) -> None:
+        self._only = only
         self._source, self._writer, self._pause, self._progress = source, writer, pause, progress
         self._last = last
         self._users: dict[int, str | None] = {0: None}
@@ -89,6 +95,10 @@ class Copy:
         try:
             self.seq = source.last_seq()
             self._read_again(seq, self.seq, _ROUNDS)
+            if self._only is not None:
+                self._add_all(NOTED, [_noted(key, value) for key, value in source.noted() if key in meta.MODEL_KEYS])
+                self.records = len(source.rows_of_user(self._only))
+                return
             self._add_all(ERASED, [(row,) for row in sorted(self._erased)])
             self.purged = source.purged()
             if self.after is None or self._last is None or self.purged != self._last.purged:
@@ -102,6 +112,9 @@ class Copy:
             db.execute("COMMIT")
 
     def _read_whole(self) -> None:
+        if self._only is not None:
+            self._read_parts(self._source.rows_of_user(self._only))
+            return
         done, total = 0, self._source.count()
         for table in self._source.by_row:
             for rows in self._source.walk(table, self._pause):
@@ -111,13 +124,17 @@ class Copy:
                     self._progress(done, max(done, total))
 
     def _read_changed(self, after: int, last: int) -> None:
-        rows = self._source.touched(after, last, self._pause)
+        self._read_parts(self._source.touched(after, last, self._pause))
+
+    def _read_parts(self, rows: Sequence[int]) -> None:
         for start in range(0, len(rows), _PART):
             self._read_rows(rows[start : start + _PART], 0, self._pause)
             self._progress(min(start + _PART, len(rows)), len(rows))
 
     def _read_again(self, after: int, last: int, number: int) -> None:
         rows = self._source.touched(after, last)
+        if self._only is not None:
+            rows = self._source.those_of(self._only, rows)
         self._add_all(TOUCHED, [(row, number) for row in rows])
         self._read_rows(rows, number)
 
@@ -161,12 +178,13 @@ class Copy:
 
     def _look_at_events(self, table: Columns, found: Sequence[tuple[int, Row]]) -> None:
         """Note what the events since the last backup say of it: who was erased, and when they began."""
-        seq, row, event, at = (table.columns.index(column) for column in ("seq", "row", "event", "at"))
+        seq, row, event, at, data = (table.columns.index(name) for name in ("seq", "row", "event", "at", "data"))
         for _, values in found:
             if values[event] == "ERASE" and values[row]:
                 self._erased.add(values[row])
-            if values[seq] > self._since and (self.first_at is None or values[at] < self.first_at):
-                self.first_at = values[at]
+            if values[seq] > self._since:
+                came = came_at(values[at], values[data])
+                self.first_at = came if self.first_at is None else min(came, self.first_at)
 
     def _add_all(self, table: Columns, rows: Sequence[Row]) -> None:
         self._writer.add(table.name, None, [to_archive(table, row) for row in rows])

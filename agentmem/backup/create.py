@@ -12,14 +12,14 @@ before, so the backup is the state at the event that this transaction saw.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
 from agentmem.archive.keyring import KeyRing
 from agentmem.archive.objects import Objects
 from agentmem.archive.writing import ArchiveWriter
-from agentmem.backup import forgetting, lineage, pruning
+from agentmem.backup import forgetting, holding, lineage, pruning
 from agentmem.backup.copy import Copy, tables_of
 from agentmem.backup.lineage import Entry, Head, archive_name
 from agentmem.backup.moment import Places
@@ -30,7 +30,13 @@ from agentmem.stores.copying import Source
 from agentmem.stores.folder import BACKUP_LOCK
 from agentmem.stores.locks import FileLock
 from agentmem.stores.writes import Repository
-from agentmem.types.errors import ObjectNotFoundError, StoreLockedError
+from agentmem.types.errors import (
+    ArchiveCorruptError,
+    InvalidInputError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StoreLockedError,
+)
 from agentmem.types.patience import Pace
 
 _REST = 0.5
@@ -84,7 +90,7 @@ def create(
                 before.lineage, number, before.sha256, name, written.sha256, kind, copy.seq, at,
                 copy.records, written.size, description, token, copy.after, copy.first_at, copy.purged,
                 source.generation, len(source.migrations()), at if last is None or last.began is None else last.began,
-                *source.restored_from(),
+                *source.restored_from(), keyring is not None,
             )  # fmt: skip
         # Killed between the two, the store knows its entry by the token.
         _note(engine, objects, replace(before, token=token))
@@ -100,11 +106,64 @@ def prune(engine: Engine, objects: Objects, retention: Retention, *, dry_run: bo
     engine.check_writable()
     with _alone(engine):
         head = _head(engine, objects, new_lineage=False)
-        found = pruning.outdated(Places(objects), head.lineage, retention, engine.now())
+        dropped = lineage.dropped(objects, head.lineage)
+        found = pruning.outdated(Places(objects), head.lineage, retention, engine.now(), dropped)
         if not dry_run:
             pruning.remove(objects, found)
             pruning.remove_leftovers(objects, head.lineage)
         return found
+
+
+def drop_snapshot(engine: Engine, objects: Objects, id: str) -> Entry:
+    """Keep a snapshot no longer: it is removed now, or by ``prune`` once nothing goes on from it any more.
+
+    Raises ``NotFoundError``, ``InvalidInputError`` for another kind of backup, ``StoreLockedError``.
+    """
+    engine.check_process()
+    engine.check_writable()
+    with _alone(engine):
+        places = Places(objects)
+        entry = places.find(id)
+        if entry.kind != "snapshot":
+            raise InvalidInputError(f"the backup {id} is no snapshot, but {entry.kind}; prune() removes it", field="id")
+        with suppress(ObjectExistsError):
+            objects.create(lineage.dropped_key(entry), b"to be kept no longer")
+        later = [each for each in places.all() if each.lineage == entry.lineage and each.number > entry.number]
+        if later and all(each.after is None for each in later if each.number == entry.number + 1):
+            pruning.remove(objects, [entry])
+    return entry
+
+
+def snapshots(objects: Objects) -> list[Entry]:
+    """The snapshots in a place that are to be kept, oldest first."""
+    found = [entry for entry in Places(objects).all() if entry.kind == "snapshot"]
+    gone = {name: lineage.dropped(objects, name) for name in {entry.lineage for entry in found}}
+    return [entry for entry in found if entry.number not in gone[entry.lineage]]
+
+
+def rewrite(
+    engine: Engine, objects: Objects, keyring: KeyRing | None, events: Sequence[int], erased: int
+) -> list[Entry]:
+    """Make a full backup, and remove those before it that hold any of these events, with what goes on from them;
+    which. Those of other lineages stay. Raises as ``create`` does; before the new one is there, nothing is removed."""
+    made = create(engine, objects, keyring)
+    with _alone(engine):
+        places = Places(objects)
+        held = holding.holders(places, made.lineage, events, erased)
+        found = [each for each in holding.with_followers(places, made.lineage, held) if each.number < made.number]
+        pruning.remove(objects, found)
+        pruning.remove_leftovers(objects, made.lineage)
+    return found
+
+
+def lineage_of(engine: Engine, objects: Objects) -> str:
+    """The lineage that the store's backups in a place are of."""
+    return lineage.head(engine.repository.db, objects.url).lineage
+
+
+def newest_event(engine: Engine, objects: Objects) -> int:
+    """The last event that the store's newest backup in a place has, as far as the store knows; 0 for none."""
+    return lineage.head(engine.repository.db, objects.url).seq
 
 
 def complete_forgetting(engine: Engine, keyring: KeyRing) -> None:
@@ -164,13 +223,13 @@ def _note(engine: Engine, objects: Objects, head: Head) -> None:
 
 
 def _entry_of(objects: Objects, head: Head) -> Entry | None:
-    """The backup before the next one; None if there is none, or none any more."""
+    """The backup before the next one; None if there is none, or none any more that can be read."""
     if not head.number:
         return None
     try:
         return lineage.read(objects, head.lineage, head.number)[0]
-    except ObjectNotFoundError:
-        return None  # removed
+    except (ObjectNotFoundError, ArchiveCorruptError):
+        return None
 
 
 def _can_go_on(source: Source, last: Entry) -> bool:

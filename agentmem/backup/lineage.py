@@ -4,6 +4,7 @@
 
     LINEAGE/chain/0000000001      a backup: its archive, the SHA-256 of that's manifest, and of the entry before
     LINEAGE/backups/0000000001-…  its archive
+    LINEAGE/dropped/0000000001    a snapshot that is to be kept no longer, where it cannot be removed yet
 
 An entry is created once, under the next number, by a store that knows the one before. So of two stores with one past,
 a copy beside its original or an old disk that comes back, one adds the next entry, and the other one is refused from
@@ -67,6 +68,8 @@ class Entry:
     """The lineage of the backup that the store was made of, if it was."""
     parent_row: int = 0
     """The last row that it had from there."""
+    sealed: bool = False
+    """Whether users' records are sealed; False of backups that do not say so."""
 
     @property
     def id(self) -> str:
@@ -91,11 +94,21 @@ class Head:
     whole_next: bool = False
     """Whether the next one has to."""
 
+    @property
+    def id(self) -> str:
+        """What users call the backup."""
+        return f"{self.lineage[:8]}-{self.number}"
+
 
 def head(db: Connection, url: str) -> Head:
     """What the store knows of its backups in a place."""
     noted = _noted(db)
     return Head(noted["lineage"], **noted["places"].get(url, {}))
+
+
+def newest_event(db: Connection) -> int:
+    """The last event that any backup of the store has, as far as the store knows; 0 if it has none."""
+    return max((place["seq"] for place in _noted(db)["places"].values()), default=0)
 
 
 def note_head(db: Connection, url: str, new: Head) -> None:
@@ -151,18 +164,32 @@ def numbers(objects: Objects, lineage: str) -> list[int]:
 
 def entries(objects: Objects) -> Iterator[tuple[Entry, str]]:
     """Every entry of every lineage, with the SHA-256 of its object, by lineage and number."""
+    for _, _, found in every(objects):
+        if isinstance(found, ArchiveCorruptError):
+            raise found
+        yield found
+
+
+def every(objects: Objects) -> Iterator[tuple[str, int, tuple[Entry, str] | ArchiveCorruptError]]:
+    """The same, each after its lineage and number; what is damaged is its error."""
     found = (_ENTRY.fullmatch(info.key) for info in objects.list())
     places = sorted((match[1], int(match[2])) for match in found if match)
     with ThreadPoolExecutor(_AT_ONCE, "agentmem-backups") as threads:
         numbers, names = [number for _, number in places], [name for name, _ in places]
-        yield from filter(None, threads.map(_if_there, repeat(objects), names, numbers))
+        for name, number, entry in zip(
+            names, numbers, threads.map(_if_there, repeat(objects), names, numbers), strict=True
+        ):
+            if entry is not None:
+                yield name, number, entry
 
 
-def _if_there(objects: Objects, lineage: str, number: int) -> tuple[Entry, str] | None:
+def _if_there(objects: Objects, lineage: str, number: int) -> tuple[Entry, str] | ArchiveCorruptError | None:
     try:
         return read(objects, lineage, number)
     except ObjectNotFoundError:
         return None  # removed since it was listed
+    except ArchiveCorruptError as exc:
+        return exc
 
 
 def read(objects: Objects, lineage: str, number: int) -> tuple[Entry, str]:
@@ -185,3 +212,13 @@ def _key(lineage: str, number: int) -> str:
 def key_of(entry: Entry) -> str:
     """Of the object that makes a backup one."""
     return _key(entry.lineage, entry.number)
+
+
+def dropped_key(entry: Entry) -> str:
+    """Of the object that says that a snapshot is wanted no more."""
+    return f"{entry.lineage}/dropped/{entry.number:010}"
+
+
+def dropped(objects: Objects, lineage: str) -> set[int]:
+    """The numbers of a lineage's snapshots that are wanted no more."""
+    return {int(info.key.rpartition("/")[2]) for info in objects.list(f"{lineage}/dropped")}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from agentmem.archive.keyring import KeyRing
 from agentmem.archive.objects import Objects
 from agentmem.archive.reading import ArchiveReader
 from agentmem.backup.lineage import Entry
 from agentmem.backup.moment import Places
+from agentmem.backup.proof import prove as prove_restoring
+from agentmem.engine.engine import Engine
 from agentmem.types.clock import to_datetime
 from agentmem.types.errors import ArchiveCorruptError, ArchiveVersionError, ObjectNotFoundError
 from agentmem.types.problems import Problems
@@ -47,3 +51,19 @@ def verify(objects: Objects, id: str | None, keyring: KeyRing | None) -> VerifyR
         except (ArchiveCorruptError, ArchiveVersionError, ObjectNotFoundError) as exc:
             problems.add(f"archive: {exc}")
     return VerifyReport(not problems, counts, problems.listed())
+
+
+def prove(
+    engine: Engine,
+    objects: Objects,
+    id: str | None,
+    keyring: KeyRing | None,
+    *,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> VerifyReport:
+    """The same, and make a store of it that is compared with the manifest, and with the store that is open if it is the
+    one that was backed up; ``counts`` has how many records were ``restored`` and ``compared``. See ``proof.prove``."""
+    report = verify(objects, id, keyring)
+    problems = Problems(report.problems)
+    restored, compared = prove_restoring(engine, objects, id, keyring, problems, progress=progress)
+    return VerifyReport(not problems, report.counts | {"restored": restored, "compared": compared}, problems.listed())

@@ -27,18 +27,28 @@ class Moment(NamedTuple):
 
 
 class Places:
-    """All backups of a place."""
+    """All backups of a place. One whose entry is damaged keeps nobody from what does not depend on it."""
 
     def __init__(self, objects: Objects) -> None:
         self._url = objects.url
         self._entries = dict[str, dict[int, Entry]]()
         self._hashes = dict[tuple[str, int], str]()
-        for entry, sha256 in lineage.entries(objects):
+        self._damaged = dict[tuple[str, int], ArchiveCorruptError]()
+        for name, number, read in lineage.every(objects):
+            if isinstance(read, ArchiveCorruptError):
+                self._damaged[name, number] = read
+                continue
+            entry, sha256 = read
             self._entries.setdefault(entry.lineage, {})[entry.number] = entry
             self._hashes[entry.lineage, entry.number] = sha256
 
+    def check_all(self) -> None:
+        """Raise the error of an entry that is damaged."""
+        for error in self._damaged.values():
+            raise error
+
     def all(self) -> list[Entry]:
-        """Every backup, oldest first."""
+        """Every backup that can be read, oldest first."""
         found = [entry for numbers in self._entries.values() for entry in numbers.values()]
         return sorted(found, key=lambda entry: (entry.at, entry.number))
 
@@ -145,7 +155,10 @@ class Places:
         return self._entries[max(current, key=lambda name: began[name]) if current else first]
 
     def _later(self, last: Entry) -> list[tuple[Entry, int | None]]:
-        """Backups made after one: of its lineage, and of stores that were restored from that."""
+        """Backups made after one: of its lineage, and of stores that were restored from that.
+
+        Raises the error of one that is damaged, if what it says of erasures is in none that can be read.
+        """
         own = sorted((n, entry) for n, entry in self._entries[last.lineage].items() if n > last.number)
         found: list[tuple[Entry, int | None]] = [(entry, None) for _, entry in own]
         limits, todo = {last.lineage: 2**62}, [last.lineage]
@@ -157,6 +170,15 @@ class Places:
                     limits[name] = min(limits[parent], newest.parent_row)
                     todo.append(name)
                     found += [(entries[number], limits[name]) for number in sorted(entries)]
+        for (name, number), error in self._damaged.items():
+            entries = self._entries.get(name, {})
+            whole = any(each.after is None and each.number > number for each in entries.values())
+            concerned = number > last.number if name == last.lineage else name in limits or not entries
+            if concerned and not whole:
+                raise ArchiveCorruptError(
+                    f"{error}; it may say what was erased since. To restore without it, remove it from {self._url}, or "
+                    "have the store make a full backup"
+                )
         return found
 
 

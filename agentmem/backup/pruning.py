@@ -7,7 +7,7 @@ can be taken back to a moment, fewer of them mean that more is taken back, not t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from agentmem.archive.objects import Objects
@@ -28,13 +28,17 @@ class Retention(NamedTuple):
     weeks: int
 
 
-def outdated(places: Places, lineage: str, retention: Retention, now: Micros) -> list[Entry]:
-    """The backups of a lineage that are kept no longer, oldest first."""
+def outdated(
+    places: Places, lineage: str, retention: Retention, now: Micros, dropped: Collection[int] = ()
+) -> list[Entry]:
+    """The backups of a lineage that are kept no longer, oldest first; ``dropped`` are numbers of snapshots that are
+    like any full backup by now."""
     entries = [entry for entry in places.all() if entry.lineage == lineage]
     if not entries:
         return []
     newest = max(entries, key=lambda entry: entry.number)
-    kept = {newest.number, *(entry.number for entry in entries if entry.kind == "snapshot")}
+    kept = {newest.number}
+    kept.update(entry.number for entry in entries if entry.kind == "snapshot" and entry.number not in dropped)
     kept.update(entry.number for entry in entries if now - entry.at < retention.hours * _HOUR)
     whole = [entry for entry in entries if entry.after is None]
     kept |= _last_of_each(whole, _DAY, now - retention.days * _DAY)
@@ -60,6 +64,8 @@ def remove(objects: Objects, entries: Sequence[Entry]) -> None:
         objects.delete(lineage.key_of(entry))
     for entry in entries:
         _remove_archive(objects, entry.archive)
+        if entry.kind == "snapshot":
+            objects.delete(lineage.dropped_key(entry))
 
 
 def remove_leftovers(objects: Objects, name: str) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from agentmem.embedding import fingerprint_of, open_embedder, settle
 from agentmem.embedding.batcher import embed_documents
 from agentmem.stores import embeddings, meta
 from agentmem.stores.connection import Connection
-from agentmem.stores.folder import DATABASE, is_store, sync
+from agentmem.stores.folder import DATABASE, RESTORING, is_store, sync
 from agentmem.stores.integrity import check_accounts, check_records
 from agentmem.stores.names import Names
 from agentmem.stores.records import Records
@@ -78,9 +78,35 @@ def restore_moment(
     """
     if is_store(into):
         raise StoreError(f"there is a store in {into} already; restore into another folder")
-    name, made = moment.chain[-1].id, not into.exists()
+    made = not into.exists()
     into.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = into / f"{DATABASE}.restoring"
+    try:
+        with made_aside(objects, moment, into, keyring, wanted=wanted, embedder=embedder, progress=progress) as (
+            fresh,
+            restored,
+        ):
+            if not dry_run:
+                _put_in_place(fresh, into)
+    finally:
+        if made and not any(into.iterdir()):
+            into.rmdir()
+    return restored
+
+
+@contextmanager
+def made_aside(
+    objects: Objects,
+    moment: Moment,
+    into: Path,
+    keyring: KeyRing | None = None,
+    *,
+    wanted: Wanted = Wanted(),  # noqa: B008
+    embedder: AnyEmbedder = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Generator[tuple[Path, Restored]]:
+    """A database as it was at a moment, checked, in a folder, under a name that makes no store of it; removed at the
+    end unless it was moved. See ``restore_moment``."""
+    name, fresh = moment.chain[-1].id, into / RESTORING
     try:
         _discard(fresh)
         os.close(os.open(fresh, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -98,16 +124,15 @@ def restore_moment(
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         for end in ("-wal", "-shm"):
             fresh.with_name(fresh.name + end).unlink(missing_ok=True)
-        if dry_run:
-            _leave(fresh, into, made=made)
-        else:
-            sync(fresh)
-            os.rename(fresh, into / DATABASE)
-            sync(into)
-    except BaseException:
-        _leave(fresh, into, made=made)
-        raise
-    return Restored(filled.records, filled.seq, len(filled.unembedded), filled.without_data)
+        yield fresh, Restored(filled.records, filled.seq, len(filled.unembedded), filled.without_data)
+    finally:
+        _discard(fresh)
+
+
+def _put_in_place(fresh: Path, into: Path) -> None:
+    sync(fresh)
+    os.rename(fresh, into / DATABASE)
+    sync(into)
 
 
 def _note_origin(db: Connection, last: Entry, filled: Filled) -> None:
@@ -148,13 +173,6 @@ def _model(db: Connection, count: int, given: AnyEmbedder) -> Embedder:
             f"dimensions), and {embedder.name!r} is another one; give that model as embedder="
         )
     return embedder
-
-
-def _leave(fresh: Path, into: Path, *, made: bool) -> None:
-    """Leave nothing behind."""
-    _discard(fresh)
-    if made and not any(into.iterdir()):
-        into.rmdir()
 
 
 def _check(db: Connection, into: Path, name: str) -> None:

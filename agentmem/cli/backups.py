@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from agentmem import ALL
 from agentmem.cli.base import STORE, AsTable, StorePath, app, opened, reporting
 from agentmem.cli.output import Output
 
@@ -16,6 +17,12 @@ backup = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(backup, name="backup")
+snapshot = typer.Typer(
+    help="Keep the store as it is under a name; look at what was kept; go back to it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(snapshot, name="snapshot")
 
 BackupId = Annotated[
     str | None, typer.Argument(metavar="ID", help="As `agentmem backup list` shows it; left out, the newest.")
@@ -51,11 +58,18 @@ def backup_list(path: StorePath = STORE, table: AsTable = None) -> None:
         output.backups(memory.backup.list())
 
 
-@backup.command("verify", help="Look at every byte of a backup; exit code 1 if it is not whole.")
-def backup_verify(id: BackupId = None, path: StorePath = STORE, table: AsTable = None) -> None:
+@backup.command("verify", help="Restore a backup aside and compare it with the store; exit code 1 if it is not whole.")
+def backup_verify(
+    id: BackupId = None,
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="Only look at every byte of it.")] = False,
+    path: StorePath = STORE,
+    table: AsTable = None,
+) -> None:
     output = Output(table)
     with reporting(), opened(path, reading=True) as memory:
-        report = memory.backup.verify(id)
+        with output.progress("records") as progress:
+            report = memory.backup.verify(id, quick=quick, progress=progress)
         output.figures(report.to_dict())
         if not report.ok:
             raise typer.Exit(1)
@@ -73,11 +87,17 @@ def backup_prune(
         output.backups(memory.backup.prune(dry_run=dry_run))
 
 
-@backup.command("restore", help="Make a store of a backup, in a folder that holds none.")
+@backup.command("restore", help="Make a store of a backup, in a folder that holds none, or make this one what it was.")
 def backup_restore(
-    into: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the store is to be.")],
+    into: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="Where the store is to be; left out with --in-place.")
+    ] = None,
     id: BackupId = None,
     *,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Make the store at --path what it was; what it is now is kept first.")
+    ] = False,
+    backup_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="The same as ID.")] = None,
     at: Annotated[
         str | None, typer.Option("--at", metavar="TIME", help="As it was at that time, 2025-03-01T12:00+01:00.")
     ] = None,
@@ -92,11 +112,22 @@ def backup_restore(
         typer.Option("--encryption", metavar="SOURCE", help="The master key: file:PATH, env:NAME or command:PROGRAM."),
     ] = None,
     keyring: Annotated[str | None, typer.Option("--keyring", metavar="URL", help="Where the users' keys are.")] = None,
+    path: StorePath = STORE,
     table: AsTable = None,
 ) -> None:
-    output = Output(table)
+    output, wanted = Output(table), id or backup_id
+    if in_place:
+        if into is not None or user is not None or url or encryption or keyring:
+            raise typer.BadParameter("--in-place takes --id, --at, --seq and --dry-run alone; all else is the store's")
+        with reporting(), opened(path) as memory:
+            with output.progress("records") as progress:
+                report = memory.backup.restore(wanted, at=at, seq=seq, dry_run=dry_run, progress=progress)
+            output.figures(report.to_dict())
+        return
+    if into is None:
+        raise typer.BadParameter("give the FOLDER where the store is to be, or --in-place")
     with reporting():
-        from agentmem import ALL, restore
+        from agentmem import restore
         from agentmem.settings import Settings
 
         chosen = Settings().backup
@@ -104,7 +135,7 @@ def backup_restore(
             report = restore(
                 url or chosen.url or "",
                 into,
-                id=id,
+                id=wanted,
                 at=at,
                 seq=seq,
                 user_id=ALL if user is None else user,
@@ -114,3 +145,118 @@ def backup_restore(
                 progress=progress,
             )
         output.figures(report.to_dict())
+
+
+Encryption = Annotated[
+    str | None,
+    typer.Option("--encryption", metavar="SOURCE", help="The master key that seals it: file:PATH, env:NAME, ..."),
+]
+Keyring = Annotated[str | None, typer.Option("--keyring", metavar="URL", help="Where the users' keys are.")]
+Place = Annotated[str, typer.Argument(metavar="URL", help="A folder, or s3://, gs://, az:// with bucket and prefix.")]
+
+
+@backup.command("restore-user", help="Bring back what one user had; of everybody else nothing changes.")
+def backup_restore_user(
+    user: Annotated[str, typer.Argument(metavar="USER", help="Whose memories.")],
+    *,
+    id: Annotated[str | None, typer.Option("--id", metavar="ID", help="As in that backup; else the newest.")] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="As at that time.")] = None,
+    seq: Annotated[int | None, typer.Option("--seq", metavar="NUMBER", help="As after that event.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Set back what was changed since, too; else it is only listed.")
+    ] = False,
+    path: StorePath = STORE,
+    table: AsTable = None,
+) -> None:
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        with output.progress("records") as progress:
+            report = memory.backup.restore_user(user, id=id, at=at, seq=seq, overwrite=overwrite, progress=progress)
+        output.figures(report.to_dict())
+
+
+@backup.command("export", help="Write a user, or everybody, with history and embeddings, for another store.")
+def backup_export(
+    url: Place,
+    *,
+    user: Annotated[str | None, typer.Option("--user", help="This user alone; left out, everybody.")] = None,
+    description: Annotated[str | None, typer.Option("--description", help="A note that stays with it.")] = None,
+    encryption: Encryption = None,
+    keyring: Keyring = None,
+    path: StorePath = STORE,
+    table: AsTable = None,
+) -> None:
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        with output.progress("records") as progress:
+            made = memory.export(
+                url,
+                user_id=ALL if user is None else user,
+                description=description,
+                encryption=encryption,
+                keyring=keyring,
+                progress=progress,
+            )
+        output.figures(made.to_dict())
+
+
+@backup.command("import", help="Take over what was exported, or is in a backup; what is there already stays as it is.")
+def backup_import(
+    url: Place,
+    *,
+    id: Annotated[str | None, typer.Option("--id", metavar="ID", help="That backup; else the newest there.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="This user alone; left out, everybody.")] = None,
+    encryption: Encryption = None,
+    keyring: Keyring = None,
+    path: StorePath = STORE,
+    table: AsTable = None,
+) -> None:
+    output = Output(table)
+    with reporting(), opened(path, create=True) as memory:
+        with output.progress("records") as progress:
+            report = memory.import_(
+                url,
+                id=id,
+                user_id=ALL if user is None else user,
+                encryption=encryption,
+                keyring=keyring,
+                progress=progress,
+            )
+        output.figures(report.to_dict())
+
+
+SnapshotId = Annotated[str, typer.Argument(metavar="ID", help="As `agentmem snapshot list` shows it.")]
+
+
+@snapshot.command("create", help="Keep the store as it is now, until it is dropped.")
+def snapshot_create(
+    description: Annotated[str | None, typer.Argument(metavar="DESCRIPTION", help="A note that `list` shows.")] = None,
+    path: StorePath = STORE,
+    table: AsTable = None,
+) -> None:
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        with output.progress("records") as progress:
+            made = memory.backup.create("snapshot", description=description, progress=progress)
+        output.figures(made.to_dict())
+
+
+@snapshot.command("list", help="List what was kept, oldest first.")
+def snapshot_list(path: StorePath = STORE, table: AsTable = None) -> None:
+    output = Output(table)
+    with reporting(), opened(path, reading=True) as memory:
+        output.backups(memory.snapshots())
+
+
+@snapshot.command("restore", help="Make the store what it was then; what it is now is kept first.")
+def snapshot_restore(id: SnapshotId, path: StorePath = STORE, table: AsTable = None) -> None:
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        output.figures(memory.restore_snapshot(id).to_dict())
+
+
+@snapshot.command("drop", help="Keep it no longer.")
+def snapshot_drop(id: SnapshotId, path: StorePath = STORE, table: AsTable = None) -> None:
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        output.figures(memory.drop_snapshot(id).to_dict())

@@ -30,6 +30,7 @@ from agentmem.client.tiers import AsyncTiersClient
 from agentmem.client.waiting import in_thread, wait_for
 from agentmem.types.clock import Clock
 from agentmem.types.enums import (
+    ALL,
     UNSET,
     By,
     Embed,
@@ -71,12 +72,15 @@ if TYPE_CHECKING:
     from agentmem.settings import Settings
     from agentmem.types.changes import Applied, Operation
     from agentmem.types.reports import (
+        BackupInfo,
         EraseReport,
         Erasure,
         Group,
         Health,
+        ImportReport,
         NamespaceCount,
         ReembedReport,
+        RestoreReport,
         Stats,
         VerifyReport,
     )
@@ -815,9 +819,9 @@ class AsyncMemory:
         """See ``Memory.erase``."""
         return await self._wait(self._blocking.erase, id)
 
-    async def erase_all(self, *, user_id: Id) -> EraseReport:
+    async def erase_all(self, *, user_id: Id, rewrite_backups: bool = False) -> EraseReport:
         """See ``Memory.erase_all``."""
-        return await self._wait(self._blocking.erase_all, user_id=user_id)
+        return await self._wait(self._blocking.erase_all, user_id=user_id, rewrite_backups=rewrite_backups)
 
     async def erasures(self, *, user_id: Id) -> list[Erasure]:
         """See ``Memory.erasures``."""
@@ -928,6 +932,54 @@ class AsyncMemory:
     def backup(self) -> AsyncBackupClient:
         """See ``Memory.backup``."""
         return AsyncBackupClient(self._blocking.backup, self._wait)
+
+    async def export(
+        self,
+        url: str | os.PathLike[str],
+        *,
+        user_id: UserId = ALL,
+        description: str | None = None,
+        encryption: str | None = None,
+        keyring: str | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> BackupInfo:
+        """See ``Memory.export``."""
+        return await self._wait(
+            self._blocking.export, url, user_id=user_id, description=description, encryption=encryption,
+            keyring=keyring, progress=progress,
+        )  # fmt: skip
+
+    async def import_(
+        self,
+        url: str | os.PathLike[str],
+        *,
+        id: str | None = None,
+        user_id: UserId = ALL,
+        encryption: str | None = None,
+        keyring: str | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> ImportReport:
+        """See ``Memory.import_``."""
+        return await self._wait(
+            self._blocking.import_, url, id=id, user_id=user_id, encryption=encryption, keyring=keyring,
+            progress=progress,
+        )  # fmt: skip
+
+    async def create_snapshot(self, description: str | None = None) -> str:
+        """See ``Memory.create_snapshot``."""
+        return (await self.backup.create("snapshot", description=description)).id
+
+    async def snapshots(self) -> Sequence[BackupInfo]:
+        """See ``Memory.snapshots``."""
+        return await self.backup.snapshots()
+
+    async def restore_snapshot(self, id: str) -> RestoreReport:
+        """See ``Memory.restore_snapshot``."""
+        return await self.backup.restore(id)
+
+    async def drop_snapshot(self, id: str) -> BackupInfo:
+        """See ``Memory.drop_snapshot``."""
+        return await self.backup.drop_snapshot(id)
 
     async def events(self, *, after: int = 0, limit: int = 100) -> list[StoreEvent]:
         """See ``Memory.events``."""

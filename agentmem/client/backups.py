@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from agentmem.client.backupchecks import (
+    check_unbound,
+    checked_id,
+    checked_ids,
+    checked_seq,
+    checked_user,
+    open_place_of,
+    retention,
+)
 from agentmem.client.checks import check_flag
 from agentmem.types.checks import check_instant
 from agentmem.types.enums import ALL, Instant, UserId
-from agentmem.types.errors import ArchiveError, InvalidInputError, ScopeError, StoreLockedError, shown
+from agentmem.types.errors import (
+    ArchiveKeyError,
+    InvalidInputError,
+    shown,
+)
 from agentmem.types.inputs import Scope
 from agentmem.types.ports import AnyEmbedder
 
 if TYPE_CHECKING:
     from agentmem.backup.place import Place
     from agentmem.client.handle import Handle
-    from agentmem.types.reports import BackupInfo, EraseReport, RestoreReport, VerifyReport
+    from agentmem.types.reports import BackupInfo, ImportReport, RestoreReport, VerifyReport
 else:
-    from agentmem.types.named import BackupInfo, EraseReport, RestoreReport, VerifyReport
+    from agentmem.types.named import BackupInfo, ImportReport, RestoreReport, VerifyReport
 
 Progress = Callable[[int, int], object]
 BackupKind: TypeAlias = Literal["full", "incremental", "snapshot"]
@@ -86,20 +99,147 @@ class BackupClient:
 
         self._handle.engine()
         self._check_bound()
-        return [look.info(entry) for entry in Places(self._place(read_only=True, sealed=False).objects).all()]
+        places = Places(self._place(read_only=True, sealed=False).objects)
+        places.check_all()
+        return [look.info(entry) for entry in places.all()]
 
-    def verify(self, id: str | None = None) -> VerifyReport:
-        """Look at every byte of a backup, default the newest, and of those that it goes on from; open what is sealed.
+    def verify(self, id: str | None = None, *, quick: bool = False, progress: Progress | None = None) -> VerifyReport:
+        """Look at every byte of a backup, default the newest, and of those that it goes on from, and restore it.
 
-        ``counts`` has the rows of ``records``, ``embeddings`` and ``history``. Raises ``NotFoundError`` for a backup
-        that is not there. To prove that it can be restored, restore it (``agentmem.restore``).
+        The store that is made of it lies in a folder ``proof`` of this one and is removed at the end. It is compared
+        with what the backup says of itself and, if it is one of this store, with every record, embedding and event that
+        nothing has happened to since. ``quick`` restores nothing, which takes a tenth of the time.
+
+        ``counts`` has the rows of ``records``, ``embeddings`` and ``history`` in the archives, and how many records
+        were ``restored`` and ``compared``; where backups are sealed and no keys are set, only hashes are compared.
+        ``progress`` is called with the records restored so far and their number. Raises ``NotFoundError`` for a backup
+        that is not there, ``StoreLockedError`` while another one is verified.
         """
         from agentmem.backup import look
 
-        self._handle.engine()
+        check_flag(quick, "quick")
+        engine = self._handle.engine()
         self._check_bound()
         place = self._place(read_only=True)
-        return look.verify(place.objects, _checked_id(id), place.keyring)
+        if not quick:
+            more = {} if progress is None else {"progress": progress}
+            try:
+                return look.prove(engine, place.objects, checked_id(id), place.keyring, **more)
+            except ArchiveKeyError:
+                if place.keyring is not None:
+                    raise
+        return look.verify(place.objects, checked_id(id), place.keyring)
+
+    def restore(
+        self,
+        id: str | None = None,
+        *,
+        at: Instant | None = None,
+        seq: int | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> RestoreReport:
+        """Make this store what it was, in its place: as in a backup (``id``, default the newest), at an instant, or
+        after an event, as ``agentmem.restore`` says.
+
+        What there is now is backed up first, as a snapshot: ``RestoreReport.restore_point`` names it; restoring that
+        undoes this. Nobody else may have the store open. It is the old one or the new one whenever the process is
+        killed; what was erased since stays erased. Its backups go on as another lineage. With ``dry_run`` nothing is
+        changed.
+
+        Raises ``StoreLockedError`` while another client or process has the store open, ``ConflictError`` if it was
+        changed meanwhile, ``ModelMismatchError`` where it had another model then, and what ``agentmem.restore`` and
+        ``create`` raise; the store is what it was then.
+        """
+        from agentmem.backup import create, look
+        from agentmem.backup.inplace import replace_store
+        from agentmem.backup.moment import Places
+        from agentmem.backup.restore import restore_moment
+        from agentmem.types.reports import RestoreReport
+
+        check_flag(dry_run, "dry_run")
+        handle, wanted = self._handle, checked_id(id)
+        engine = handle.engine()
+        self._check_bound()
+        engine.check_writable()
+        place = self._place(read_only=False)
+        instant, number = None if at is None else check_instant(at, "at"), checked_seq(seq)
+        more: Any = {"embedder": handle.embedder} | ({} if progress is None else {"progress": progress})
+        moment = Places(place.objects).choose(wanted, at=instant, seq=number)
+        chosen, point = moment.chain[-1], None
+        if dry_run:
+            made = restore_moment(place.objects, moment, engine.path / "restoring", place.keyring, dry_run=True, **more)
+        else:
+            point = create.create(
+                engine, place.objects, place.keyring, kind="snapshot", description=f"before restoring {chosen.id}"
+            )
+            if number is None and instant is None:
+                moment = Places(place.objects).choose(chosen.id)
+            else:
+                moment = Places(place.objects).choose(wanted, at=instant, seq=number)
+            path, seq_now, timeout = engine.path, point.seq, handle.settings.performance.lock_timeout_s
+            del engine
+            made = handle.apart(
+                lambda: replace_store(path, place.objects, moment, place.keyring, seq=seq_now, timeout=timeout, **more)
+            )
+        return RestoreReport(
+            str(handle.path), look.info(moment.chain[-1]), made.records, made.seq, made.embedded, made.without_data,
+            dry_run, None if point is None else point.id,
+        )  # fmt: skip
+
+    def restore_user(
+        self,
+        user_id: str | None,
+        *,
+        id: str | None = None,
+        at: Instant | None = None,
+        seq: int | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> ImportReport:
+        """Bring back what a user (None: nobody) had, in a backup, at an instant or after an event.
+
+        The store is in use meanwhile, and of everybody else nothing changes.
+
+        What the user has now is backed up first, as an increment. Records that were deleted or have expired since are
+        again what they were, with a RESTORE event; so are, with ``overwrite``, those that were changed. What came since
+        stays. What was erased stays erased. A record whose key another one has by now is left out and reported. Some
+        records at a time are brought back in a transaction; broken off, it can be called again.
+
+        Raises what ``restore`` and ``create`` raise, ``StoreLockedError`` while a backup is verified.
+        """
+        from agentmem.backup import create, moving
+        from agentmem.backup.moment import Places
+
+        user = checked_user(user_id)
+        check_flag(overwrite, "overwrite")
+        engine = self._handle.engine()
+        self._check_bound()
+        place = self._place(read_only=False)
+        instant, number = None if at is None else check_instant(at, "at"), checked_seq(seq)
+        wanted = Places(place.objects).choose(checked_id(id), at=instant, seq=number).chain[-1].id
+        create.create(engine, place.objects, place.keyring, kind="incremental")
+        named = wanted if instant is number is None else checked_id(id)
+        moment = Places(place.objects).choose(named, at=instant, seq=number)
+        more: Any = {} if progress is None else {"progress": progress}
+        return moving.bring(engine, place.objects, moment, user, place.keyring, back=True, overwrite=overwrite, **more)
+
+    def snapshots(self) -> Sequence[BackupInfo]:
+        """See ``Memory.snapshots``."""
+        from agentmem.backup import create, look
+
+        self._handle.engine()
+        self._check_bound()
+        return [look.info(entry) for entry in create.snapshots(self._place(read_only=True, sealed=False).objects)]
+
+    def drop_snapshot(self, id: str) -> BackupInfo:
+        """See ``Memory.drop_snapshot``."""
+        from agentmem.backup import create, look
+
+        engine = self._handle.engine()
+        self._check_bound()
+        objects = self._place(read_only=False, sealed=False).objects
+        return look.info(create.drop_snapshot(engine, objects, str(checked_id(id))))
 
     def prune(self, *, dry_run: bool = False) -> Sequence[BackupInfo]:
         """Remove backups of this store that ``keep_hours``, ``keep_days`` and ``keep_weeks`` keep no longer.
@@ -109,16 +249,13 @@ class BackupClient:
         left is removed, too. Raises ``ConflictError`` and ``StoreLockedError`` as ``create`` does.
         """
         from agentmem.backup import create, look
-        from agentmem.backup.pruning import Retention
 
         check_flag(dry_run, "dry_run")
         engine = self._handle.engine()
         self._check_bound()
         engine.check_writable()
-        chosen = self._handle.settings.backup
-        objects = self._place(read_only=False, sealed=False).objects
-        retention = Retention(chosen.keep_hours, chosen.keep_days, chosen.keep_weeks)
-        return [look.info(entry) for entry in create.prune(engine, objects, retention, dry_run=dry_run)]
+        objects, kept = self._place(read_only=False, sealed=False).objects, retention(self._handle)
+        return [look.info(entry) for entry in create.prune(engine, objects, kept, dry_run=dry_run)]
 
     def forget(self, *, user_id: str) -> bool:
         """Delete a user's key: what sealed backups hold of him is unreadable from now on, in every copy of them.
@@ -143,15 +280,10 @@ class BackupClient:
         return create.forget(engine, keyring, user_id)
 
     def _place(self, *, read_only: bool, sealed: bool = True) -> Place:
-        from agentmem.backup.place import open_place
-
-        chosen = self._handle.settings.backup
-        keys = (chosen.encryption, chosen.keyring) if sealed else (None, None)
-        return open_place(chosen.url, *keys, read_only=read_only)
+        return open_place_of(self._handle, read_only=read_only, sealed=sealed)
 
     def _check_bound(self) -> None:
-        if self._bound is not None:
-            raise ScopeError("a backup holds everybody's records; call it on the memory, not on a scoped view")
+        check_unbound(self._bound)
 
 
 class AsyncBackupClient:
@@ -178,9 +310,49 @@ class AsyncBackupClient:
         """See ``BackupClient.list``."""
         return await self._wait(self._blocking.list)
 
-    async def verify(self, id: str | None = None) -> VerifyReport:
+    async def verify(
+        self, id: str | None = None, *, quick: bool = False, progress: Progress | None = None
+    ) -> VerifyReport:
         """See ``BackupClient.verify``."""
-        return await self._wait(self._blocking.verify, id)
+        return await self._wait(self._blocking.verify, id, quick=quick, progress=progress)
+
+    async def restore(
+        self,
+        id: str | None = None,
+        *,
+        at: Instant | None = None,
+        seq: int | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> RestoreReport:
+        """See ``BackupClient.restore``."""
+        from agentmem.client.waiting import in_thread
+
+        # On a thread of its own: those of the engine end with it.
+        return await in_thread(partial(self._blocking.restore, id, at=at, seq=seq, dry_run=dry_run, progress=progress))
+
+    async def restore_user(
+        self,
+        user_id: str | None,
+        *,
+        id: str | None = None,
+        at: Instant | None = None,
+        seq: int | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> ImportReport:
+        """See ``BackupClient.restore_user``."""
+        return await self._wait(
+            self._blocking.restore_user, user_id, id=id, at=at, seq=seq, overwrite=overwrite, progress=progress
+        )
+
+    async def snapshots(self) -> Sequence[BackupInfo]:
+        """See ``Memory.snapshots``."""
+        return await self._wait(self._blocking.snapshots)
+
+    async def drop_snapshot(self, id: str) -> BackupInfo:
+        """See ``Memory.drop_snapshot``."""
+        return await self._wait(self._blocking.drop_snapshot, id)
 
     async def prune(self, *, dry_run: bool = False) -> Sequence[BackupInfo]:
         """See ``BackupClient.prune``."""
@@ -189,25 +361,6 @@ class AsyncBackupClient:
     async def forget(self, *, user_id: str) -> bool:
         """See ``BackupClient.forget``."""
         return await self._wait(self._blocking.forget, user_id=user_id)
-
-
-def erase_with_keys(handle: Handle, scope: Scope) -> EraseReport:
-    """Erase a user, and delete the key that backups hold the user's records under. See ``Memory.erase_all``."""
-    from agentmem import operations
-    from agentmem.backup import create, forgetting
-    from agentmem.backup.place import open_place
-
-    engine, chosen = handle.engine(), handle.settings.backup
-    engine.check_writable()
-    forgetting.note(engine, str(scope.user_id))
-    report = operations.erase.erase_all(engine, scope)
-    try:
-        keyring = open_place(chosen.url, chosen.encryption, chosen.keyring, read_only=False).keyring
-        if keyring is not None:
-            create.complete_forgetting(engine, keyring)
-    except (ArchiveError, StoreLockedError):
-        return replace(report, pending=(*report.pending, "backups"))
-    return report
 
 
 def restore(
@@ -255,7 +408,7 @@ def restore(
     folder = Path(os.path.abspath(into))
     place = open_place(os.fspath(url), encryption, keyring, options=options, read_only=True)
     instant = None if at is None else check_instant(at, "at")
-    moment = Places(place.objects).choose(_checked_id(id), at=instant, seq=_checked_seq(seq))
+    moment = Places(place.objects).choose(checked_id(id), at=instant, seq=checked_seq(seq))
     more = {} if progress is None else {"progress": progress}
     check_flag(dry_run, "dry_run")
     made = restore_moment(
@@ -263,7 +416,7 @@ def restore(
         moment,
         folder,
         place.keyring,
-        wanted=Wanted(user_id if user_id is ALL or user_id is None else str(user_id), _checked_ids(ids)),
+        wanted=Wanted(user_id if user_id is ALL or user_id is None else str(user_id), checked_ids(ids)),
         embedder=embedder,
         dry_run=dry_run,
         **more,
@@ -271,24 +424,3 @@ def restore(
     return RestoreReport(
         str(folder), look.info(moment.chain[-1]), made.records, made.seq, made.embedded, made.without_data, dry_run
     )
-
-
-def _checked_seq(seq: object) -> int | None:
-    if seq is None or (isinstance(seq, int) and not isinstance(seq, bool) and seq >= 1):
-        return seq
-    raise InvalidInputError(f"seq is the number of an event, from 1 on, not {shown(seq)}", field="seq")
-
-
-def _checked_ids(ids: Iterable[str] | None) -> frozenset[str] | None:
-    if ids is None:
-        return None
-    found = [ids] if isinstance(ids, str) else list(ids)
-    if wrong := [id for id in found if not isinstance(id, str)]:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidInputError(f"ids are texts, and {shown(wrong[0])} is none", field="ids")
-    return frozenset(found)
-
-
-def _checked_id(id: object) -> str | None:
-    if id is None or isinstance(id, str):
-        return id
-    raise InvalidInputError(f"a backup's id is text, not {shown(id)}", field="id")

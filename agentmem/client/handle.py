@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime, tzinfo
 from pathlib import Path
 from threading import get_ident
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from agentmem import operations
 from agentmem.client.checks import check_flag
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
     from agentmem.settings import Settings
     from agentmem.types.reports import VerifyReport
 
+T = TypeVar("T")
+
 
 class _Rescue:
-    """A salvage, for which the other threads wait."""
+    """A salvage or a restore, for which the other threads wait."""
 
     def __init__(self) -> None:
         self.thread = get_ident()
@@ -134,7 +137,7 @@ class Handle:
         while (rescue := self._rescue) is not None:
             if rescue.thread == get_ident():
                 raise StoreError(
-                    f"{self.path} is being salvaged by the call that this one interrupted; repeat it later"
+                    f"{self.path} is being salvaged or restored by the call that this one interrupted; repeat it later"
                 )
             rescue.ended.result()
         private = self._private
@@ -149,7 +152,7 @@ class Handle:
                 if self._lease is None:
                     raise
             else:
-                if self.settings.backup.interval_s:
+                if self.settings.backup.by_itself:
                     from agentmem.backup.continuous import attend
 
                     try:
@@ -180,17 +183,28 @@ class Handle:
 
     def salvage(self) -> VerifyReport:
         """See ``salvage.salvage``. The engine is closed for it, and opened again by the next call."""
+        return self.apart(lambda: operations.salvage.salvage(self.path, self.settings, self._embedder))
+
+    def apart(self, run: Callable[[], T]) -> T:
+        """Run something while this client has the store closed; its other threads wait for that and open it again."""
         if self._closed:
             raise ClosedError("this client was closed; open a new one")
         if self.read_only:
             self.engine().check_writable()
+        self._embedder = self.embedder
         self._rescue = rescue = _Rescue()
         try:
             self._give_back()
-            return operations.salvage.salvage(self.path, self.settings, self._embedder)
+            return run()
         finally:
             self._rescue = None
             rescue.ended.set_result(None)
+
+    @property
+    def embedder(self) -> AnyEmbedder:
+        """The model as the caller named it, or the one that the store was moved to since."""
+        lease = self._lease
+        return self._embedder if lease is None else lease.engine.given
 
     def close(self) -> None:
         """Give the engine back; calling it again does nothing."""

@@ -15,8 +15,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from agentmem import operations
+from agentmem.client import moving
 from agentmem.client.arguments import feedback_data, patch_of
-from agentmem.client.backups import BackupClient, erase_with_keys
+from agentmem.client.backups import BackupClient
 from agentmem.client.border import ITERATED, Border
 from agentmem.client.checks import (
     check_batch,
@@ -30,6 +31,7 @@ from agentmem.client.checks import (
     check_ttl,
     check_version,
 )
+from agentmem.client.erasing import erase_one, erase_user
 from agentmem.client.handle import Handle
 from agentmem.client.importing import Importing
 from agentmem.client.lifecycle import LifecycleClient
@@ -39,6 +41,7 @@ from agentmem.client.tiers import TiersClient
 from agentmem.types.checks import check_number
 from agentmem.types.clock import Clock
 from agentmem.types.enums import (
+    ALL,
     UNSET,
     By,
     Embed,
@@ -81,12 +84,15 @@ if TYPE_CHECKING:
     from agentmem.settings import Settings
     from agentmem.types.changes import Applied, Operation
     from agentmem.types.reports import (
+        BackupInfo,
         EraseReport,
         Erasure,
         Group,
         Health,
+        ImportReport,
         NamespaceCount,
         ReembedReport,
+        RestoreReport,
         Stats,
         VerifyReport,
     )
@@ -1022,12 +1028,13 @@ class Memory:
         """Remove a record's text, metadata and embedding for good, deleted or not, from its history too.
 
         Its id is free again; for 30 days ``history`` says what happened to it. Returns once libSQL's files hold nothing
-        of it; ``pending`` names derived copies that are being rewritten in the background (``flush`` waits for them).
+        of it; ``pending`` names derived copies that are being rewritten in the background (``flush`` waits for them),
+        and ``"backups"`` if there are any that have it: a restore leaves it out, and they go in their time.
         Raises ``NotFoundError``.
         """
-        return operations.erase.erase(self.handle.engine(), check_id(id), self._border.bound)
+        return erase_one(self.handle, check_id(id), self._border.bound)
 
-    def erase_all(self, *, user_id: Id) -> EraseReport:
+    def erase_all(self, *, user_id: Id, rewrite_backups: bool = False) -> EraseReport:
         """Erase everything that was ever stored for a user, deleted records included, and the user.
 
         Texts are gone when this returns. What is left of the records, and the ids that nobody else has (of the user, of
@@ -1036,14 +1043,14 @@ class Memory:
 
         Where backups are sealed, the user's key is deleted, too, so that nothing of what they hold of the user can be
         read any more. If that cannot be done now, ``pending`` has ``"backups"``, and the next backup begins with it.
-        Backups that are not sealed keep the user until they are removed.
+        Backups that are not sealed keep the user until they are removed: ``EraseReport.backups`` says which, and until
+        when. With ``rewrite_backups`` a full one is made now, and those of this store that hold the user are removed,
+        snapshots too; moments before it come back from the new one, without the user.
         """
         scope = self._border.scope(user_id, None, None, write=True)
         if scope.user_id is None:
             raise ScopeError("erase_all() needs the user_id whose records are to be erased")
-        if not self.handle.settings.backup.encryption:
-            return operations.erase.erase_all(self.handle.engine(), scope)
-        return erase_with_keys(self.handle, scope)
+        return erase_user(self.handle, scope, rewrite=check_flag(rewrite_backups, "rewrite_backups"))
 
     def erasures(self, *, user_id: Id) -> list[Erasure]:
         """What the store still says of a user for whom ``erase_all`` was called: when, and how many records went.
@@ -1185,8 +1192,71 @@ class Memory:
 
     @property
     def backup(self) -> BackupClient:
-        """Backups: ``create``, ``list``, ``verify``, ``forget``; ``agentmem.restore`` makes a store of one."""
+        """Backups: ``create``, ``list``, ``verify``, ``restore``, ``prune``, ``forget``; ``agentmem.restore`` makes
+        another store of one."""
         return BackupClient(self.handle, self._border.bound)
+
+    def export(
+        self,
+        url: str | os.PathLike[str],
+        *,
+        user_id: UserId = ALL,
+        description: str | None = None,
+        encryption: str | None = None,
+        keyring: str | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> BackupInfo:
+        """Write all records of a user (None: of nobody), or of everybody, into a folder or bucket, for another store.
+
+        It holds embeddings, history and times, deleted and expired records too; of what was erased, and of others, it
+        tells nothing. ``import_`` takes it into another store, ``agentmem.restore`` makes one of it. It is sealed with
+        ``encryption`` and ``keyring``, as ``[memory.backup]`` has them, and only then. ``progress`` is called with the
+        records read so far and their number. Raises ``NotFoundError`` for a user of whom there is nothing, and
+        ``ArchiveError`` and below where the place cannot be used; then it holds nothing new.
+        """
+        return moving.export(self.handle, self._border.bound, url, user_id, description, encryption, keyring, progress)
+
+    def import_(
+        self,
+        url: str | os.PathLike[str],
+        *,
+        id: str | None = None,
+        user_id: UserId = ALL,
+        encryption: str | None = None,
+        keyring: str | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> ImportReport:
+        """Take over records from an export or a backup (``id``, default the newest there), of everybody or of one user.
+
+        They keep their ids, times, versions and history, and are found as they were found there: texts are embedded
+        again only if the store here has another model. What is there already is left as it is, so that an import that
+        was broken off is begun again. A record is left out, and reported, if its id is another's here, was erased a
+        short time ago, or if its key is another's. Some records at a time are taken over in a transaction.
+
+        Raises ``NotFoundError`` where nothing is at the URL, ``ModelMismatchError`` for vectors that were given for
+        another model, ``CapacityError`` for a layer that has no room, ``StoreLockedError`` while a backup is verified,
+        ``ArchiveError`` and below where the archive cannot be read.
+        """
+        return moving.import_archive(self.handle, self._border.bound, url, id, user_id, encryption, keyring, progress)
+
+    def create_snapshot(self, description: str | None = None) -> str:
+        """Keep the store as it is now under an id: a full backup that no ``prune`` removes. See ``backup.create``."""
+        return self.backup.create("snapshot", description=description).id
+
+    def snapshots(self) -> Sequence[BackupInfo]:
+        """The snapshots that there are where backups go, those of other stores included, oldest first."""
+        return self.backup.snapshots()
+
+    def restore_snapshot(self, id: str) -> RestoreReport:
+        """Make the store what it was then, in its place. See ``backup.restore``, which takes any backup."""
+        return self.backup.restore(id)
+
+    def drop_snapshot(self, id: str) -> BackupInfo:
+        """Keep a snapshot no longer: it is removed now, or by ``prune``, once no increment goes on from it any more.
+
+        Raises ``NotFoundError``, and ``InvalidInputError`` for a backup that is no snapshot.
+        """
+        return self.backup.drop_snapshot(id)
 
     def events(self, *, after: int = 0, limit: int = 100) -> list[StoreEvent]:
         """What happened in the store after the event ``after``, oldest first, ``limit`` at most; for administration.

@@ -319,6 +319,11 @@ class Engine:
         return self.model.embedder
 
     @property
+    def given(self) -> Spec:
+        """The model as it was named by who opened the store, or moved it to another one."""
+        return self._given
+
+    @property
     def repository(self) -> Records:
         """What the store holds, for reading."""
         return self.model.records

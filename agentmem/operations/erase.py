@@ -10,6 +10,7 @@ from agentmem.engine.engine import Engine
 from agentmem.operations.page import matching
 from agentmem.operations.read import find, find_erased
 from agentmem.stores import erasure, meta
+from agentmem.stores.alone import remove_copies
 from agentmem.stores.rows import Stored, not_found
 from agentmem.stores.schema import ERASED
 from agentmem.stores.upkeep import empty_wal
@@ -101,6 +102,7 @@ def _wipe(engine: Engine) -> list[str]:
     Also where this call erased nothing: the one that did may have been killed before it came to this.
     """
     engine.retriever.residents.remove_files()
+    remove_copies(engine.path)
     engine.keywords.drop_outdated()
     if engine.keywords.applied_seq():
         engine.follower.index_keywords()

@@ -23,18 +23,18 @@ from agentmem.engine.opening import Spec, note_model, open_model
 from agentmem.operations.salvage_vectors import Held, copy_embeddings
 from agentmem.settings import Settings
 from agentmem.stores import erasure, keyed, meta, rescue
+from agentmem.stores.alone import alone_with
 from agentmem.stores.bodies import checksum as checksum_of
-from agentmem.stores.connection import Connection, Row, locked_out
+from agentmem.stores.connection import Connection, Row
 from agentmem.stores.facts import checksum, is_intact
-from agentmem.stores.folder import DATABASE, LANCE, OPEN_LOCK, WRITE_LOCK, new_folder, sync
-from agentmem.stores.locks import FileLock
+from agentmem.stores.folder import DATABASE, LANCE, new_folder, sync
 from agentmem.stores.log import truncate_wal
 from agentmem.stores.records import COLUMNS
 from agentmem.stores.rescue import largest, ranges, whole
 from agentmem.stores.rows import COLUMN_NAMES, Stored
 from agentmem.stores.schema import ARCHIVED, ERASED, LIVE, STATE_AFTER, STATES, configure, migrate
 from agentmem.types.enums import EventType, Layer
-from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError, StoreLockedError
+from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError
 from agentmem.types.ports import Embedder
 from agentmem.types.problems import Problems
 from agentmem.types.reports import VerifyReport
@@ -88,15 +88,7 @@ def salvage(path: Path, settings: Settings, given: Spec) -> VerifyReport:
     """
     database, fresh = path / DATABASE, path / f"{DATABASE}.salvage"
     with ExitStack() as stack:
-        alone = FileLock(path / OPEN_LOCK)
-        stack.callback(alone.close)
-        if not alone.try_acquire():
-            raise StoreLockedError(f"{path} is open in another client or process; close it there, then salvage")
-        # Also against those whose lock on the store was lost with the file: what they commit now would be left behind.
-        gate = FileLock(path / WRITE_LOCK)
-        stack.callback(gate.close)
-        if not gate.acquire(settings.performance.lock_timeout_s):
-            raise locked_out(database, settings.performance.lock_timeout_s)
+        stack.enter_context(alone_with(path, settings.performance.lock_timeout_s, "salvage"))
         _discard(fresh)  # what a killed one left
         stack.callback(_discard, fresh)
         aside = _copy_aside(path)

@@ -71,7 +71,8 @@ def health(engine: Engine, database: str | None = None) -> Health:
     except StoreGoneError as exc:
         gone = str(exc)
     backup = None if gone is not None or engine.companion is None else engine.companion.health()
-    errors = (gone, follower.last_error, lifecycle.last_error, None if backup is None else backup.last_error)
+    backing = () if backup is None else (backup.last_error, backup.proof_error)
+    errors = (gone, follower.last_error, lifecycle.last_error, *backing)
     return Health(
         ok=not any(error is not None for error in errors),
         vectors_behind=behind,

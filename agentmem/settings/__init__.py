@@ -252,6 +252,11 @@ class Backup(_Section):
     interval_s: float = Field(default=0, ge=0, le=86_400)
     """Seconds after which what has changed is backed up by itself, while the store is open; 0: it is not. 10 is a good
     choice. Closing the store backs up what is left."""
+    after_changes: int = Field(default=0, ge=0)
+    """Changes after which they are backed up at once, without waiting for the interval; 0: however many. So it is, with
+    any of these three, when a layer is 60 % full, since records may be evicted soon."""
+    on_close: bool = False
+    """Whether closing the store backs up what has changed, also without an interval."""
     full_every_hours: float = Field(default=24, gt=0)
     """After how long such a backup is a full one, which the next ones go on from."""
     keep_hours: float = Field(default=48, ge=0)
@@ -260,6 +265,9 @@ class Backup(_Section):
     """For how many days after that it keeps the last full one of each day."""
     keep_weeks: int = Field(default=8, ge=0)
     """And for how many weeks that of each week. Snapshots are kept until they are removed by hand."""
+    prove_every_hours: float = Field(default=168, ge=0)
+    """Where backups are made by themselves: after how long the newest is restored into a store that nobody keeps, and
+    compared with this one, for the first time at once; 0: never. It reads the newest full backup and what follows."""
     prune: bool = False
     """Whether backups that are made by themselves are pruned by themselves, too, after each full one."""
 
@@ -270,9 +278,15 @@ class Backup(_Section):
 
     @model_validator(mode="after")
     def _somewhere(self) -> Self:
-        if self.interval_s and not self.url:
-            raise ValueError("backup.interval_s is set, and backup.url is not: say where backups go")
+        if self.by_itself and not self.url:
+            named = next(name for name in ("interval_s", "after_changes", "on_close") if getattr(self, name))
+            raise ValueError(f"backup.{named} is set, and backup.url is not: say where backups go")
         return self
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether backups are made without being asked for."""
+        return bool(self.interval_s or self.after_changes or self.on_close)
 
 
 class Settings(_Section):

@@ -145,6 +145,11 @@ def resize(db: Connection, changes: Iterable[tuple[int, str, int, int]]) -> None
     db.executemany(sql, [(count, size, layer) for layer, (count, size) in growth.items() if count or size])
 
 
+def noted_pressure(db: Connection) -> list[tuple[str, str]]:
+    """Of each layer the pressure that was last noted."""
+    return [(layer, level) for layer, level in db.execute("SELECT layer, pressure FROM layers")]
+
+
 def note_pressure(db: Connection, layer: str, level: str) -> None:
     db.execute("UPDATE layers SET pressure = ? WHERE layer = ?", (level, layer))
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from agentmem.stores import accounting, meta
 from agentmem.stores.connection import CHUNK, Connection, Row, Value
-from agentmem.stores.schema import ERASED
+from agentmem.stores.schema import ERASED, LIVE
 from agentmem.types.clock import now_micros
 
 NAMED = ("user", "agent", "run", "space")
@@ -110,6 +110,26 @@ class Source:
             found.update(row for (row,) in self.db.execute(sql, (low, min(last, low + _MOST_EVENTS))))
             pause()
         return sorted(found)
+
+    def rows_of_user(self, user: int) -> list[int]:
+        """The rows of a user's records, of 0 nobody's, in whatever state but erased, ascending."""
+        found, hidden = list[int](), list[int]()
+        for rows, state in ((found, f"state = {LIVE}"), (hidden, f"state != {LIVE}")):
+            where = f"user = ? AND {state} AND state != {ERASED} AND row > ?"
+            sql = f"SELECT row FROM records WHERE {where} ORDER BY row LIMIT ?"
+            while chunk := self.db.execute(sql, (user, rows[-1] if rows else 0, _MOST_EVENTS)):
+                rows += (row for (row,) in chunk)
+        return sorted(found + hidden)
+
+    def those_of(self, user: int, rows: Sequence[int]) -> list[int]:
+        """Of these records those of a user, and those that are gone."""
+        others = self.db.select_in(f"SELECT row FROM records WHERE row IN ({{}}) AND user != {user}", rows)
+        return sorted(set(rows) - {row for (row,) in others} - {0})
+
+    def user(self, name: str) -> int | None:
+        """The number of a user's name as it is spelled; None for nobody's."""
+        found = self.db.execute("SELECT n FROM names WHERE value = ?", (name,))
+        return int(found[0][0]) if found else None
 
     def present(self) -> Iterator[tuple[int, int]]:
         """The rows that there are, as ranges with both ends, ascending."""

@@ -220,7 +220,7 @@ class OpenFiles:
             if any(self._in_use.try_acquire(shared=True) for _ in attempts(self._timeout)):
                 return
             raise StoreLockedError(f"{self._path} is being brought up to date; open it again when that has ended")
-        raise StoreLockedError(f"{self._path} is being salvaged; open it again when that has ended")
+        raise StoreLockedError(f"{self._path} is being salvaged or restored; open it again when that has ended")
 
     # -- while it is open --------------------------------------------------------------------------------------------
 

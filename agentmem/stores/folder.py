@@ -29,6 +29,12 @@ REEMBED_LOCK = "reembed.lock"
 
 BACKUP_LOCK = "backup.lock"
 """Held by the process that backs the store up."""
+PROOF_LOCK = "proof.lock"
+"""Held by the process that proves that a backup can be restored."""
+RESTORING = f"{DATABASE}.restoring"
+"""A database that is to be a store's, and is not all there yet."""
+PROOF = "proof"
+"""The store that is made for that, and removed."""
 
 
 def is_store(path: str | os.PathLike[str]) -> bool:

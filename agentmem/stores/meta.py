@@ -48,6 +48,8 @@ BACKUPS = "backups"
 """The lineage of the store's backups, and the last of each place, as JSON (``backup.lineage``)."""
 FORGOTTEN = "forgotten"
 """Users who were erased and whose keys, which sealed backups, are yet to be deleted, as JSON."""
+PROVED = "proved"
+"""When a backup of each place was last restored to prove that it can be, as JSON (``backup.proof``)."""
 RESTORED = "restored_from"
 """The lineage of the backup that the store was made of, and the last row that it had from there, ``lineage row``."""
 

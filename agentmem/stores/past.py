@@ -21,6 +21,8 @@ RECOGNISED = "recognised"
 """In there: a repetition of the record was recognised, and is so no more."""
 EARLIER = "earlier"
 """In that of a TOUCH: those that it took the place of, ``[seq, end, span]`` each with what they replaced."""
+MOVED = "moved"
+"""In there: when an event came from another store, which is later than it happened."""
 _EARLIER = 10
 
 
@@ -54,6 +56,11 @@ def was(data: dict[str, Any]) -> dict[str, Any]:
     """What an event's data say for whoever takes it back."""
     found = data.get(WAS)
     return found if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+
+
+def came_at(at: int, data: str | None) -> int:
+    """When an event of that time, with these data, became one of this store's."""
+    return at if not data or MOVED not in data else int(was(json.loads(data)).get(MOVED, at))
 
 
 def touched(end: int | None, span: int | None, before: tuple[int, str | None] | None) -> str:

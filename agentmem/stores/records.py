@@ -141,6 +141,10 @@ class Records:
         """A value of the store's own bookkeeping, or None; the keys are in ``stores.meta``."""
         return meta.get(self.db, key)
 
+    def first_event(self, row: int) -> int | None:
+        """The number of a record's first event that is still there, or None."""
+        return self.db.execute("SELECT min(seq) FROM history WHERE row = ?", (row,))[0][0]
+
     # -- scopes ------------------------------------------------------------------------------------------------------
 
     def scope_key(self, scope: Scope, *, anywhere: bool = False) -> ScopeKey | None:

@@ -16,7 +16,7 @@ from agentmem.stores.connection import CHUNK, Connection, Row, Value
 from agentmem.stores.facts import checksum, key_of
 from agentmem.stores.records import COLUMNS
 from agentmem.stores.rows import COLUMN_NAMES, Stored
-from agentmem.stores.schema import LIVE, STATE_AFTER
+from agentmem.stores.schema import ERASED, LIVE, STATE_AFTER
 from agentmem.types.enums import EventType
 from agentmem.types.forms import OF_CONTENT
 
@@ -37,7 +37,11 @@ class TakenBack(NamedTuple):
 def last_event(db: Connection, at: int) -> int:
     """The number of the last event at an instant or before; 0 for none. Where the clock was set back, all that came
     before such an event counts as having happened."""
-    return int(db.execute("SELECT coalesce(max(seq), 0) FROM history WHERE at <= ?", (at,))[0][0])
+    # What came from another store keeps its times; of what was erased nothing says that it did.
+    came = f"coalesce(json_extract(h.data, '$.{past.WAS}.{past.MOVED}'), h.at)"
+    told = f"(h.event = 'ERASE' OR NOT EXISTS (SELECT 1 FROM records r WHERE r.row = h.row AND r.state = {ERASED}))"
+    sql = f"SELECT coalesce(max(h.seq), 0) FROM history h WHERE {came} <= ? AND {told}"
+    return int(db.execute(sql, (at,))[0][0])
 
 
 def forget_rows(db: Connection, rows: Sequence[int]) -> None:

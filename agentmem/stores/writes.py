@@ -239,6 +239,10 @@ class Repository(Records):
             values["aged_from"] = now
         return self._change(current, values, patch, EventType.RESTORE, now)
 
+    def set_back(self, current: Stored, values: dict[str, Value], patch: Patch, now: Micros) -> Stored:
+        """Give a record back what it was, with a RESTORE event, whatever it is now; ``current`` if it is that."""
+        return self._change(current, values, patch, EventType.RESTORE, now)
+
     def rate(
         self,
         id: str,
@@ -293,8 +297,11 @@ class Repository(Records):
             _INSERT_EVENTS, [(row, event.value, at, version, data) for row, event, at, version, data in events]
         )
 
-    def insert(self, new: Sequence[tuple[Stored, bytes]], now: Micros) -> None:
-        """Insert new records with their embeddings and events, and tell of the growth."""
+    def insert(self, new: Sequence[tuple[Stored, bytes]], now: Micros, *, with_past: bool = False) -> None:
+        """Insert new records with their embeddings and events, and tell of the growth.
+
+        ``with_past``: they come from elsewhere, in whatever state, and their events are yet to be noted.
+        """
         if not new:
             return
         if any(stored.more for stored, _ in new):
@@ -305,10 +312,13 @@ class Repository(Records):
             self.db.insert(_INSERT, [(*_bindable(stored)[:_COMMON], checksum(stored)) for stored, _ in new])
             held = [(stored.row, vector) for stored, vector in new]
             self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", held)
-        self.db.insert(_INSERT_EVENTS, [(stored.row, "ADD", now, stored.version, None) for stored, _ in new])
+        if not with_past:
+            self.db.insert(_INSERT_EVENTS, [(stored.row, "ADD", now, stored.version, None) for stored, _ in new])
         self._last_row = new[-1][0].row
         growth: dict[str, tuple[int, int]] = {}
         for stored, _ in new:
+            if stored.state != LIVE:
+                continue
             count, size = growth.get(stored.layer, (0, 0))
             growth[stored.layer] = (count + 1, size + stored.size)
         for layer, (count, size) in growth.items():

@@ -32,6 +32,18 @@ class Group(Plain):
 
 
 @dataclass(frozen=True)
+class HoldingBackup(Plain):
+    """A backup that still holds what was erased."""
+
+    id: str
+    kind: str
+    at: datetime
+    """When it was made."""
+    until: datetime | None
+    """From then on ``prune`` removes it, if backups go on being made; None for a snapshot, which is kept."""
+
+
+@dataclass(frozen=True)
 class EraseReport(Plain):
     """What an erase removed, and what is still to go (``pending``)."""
 
@@ -39,8 +51,10 @@ class EraseReport(Plain):
     """How many records."""
     pending: tuple[str, ...]
     """``lancedb``: its copy of the vectors; ``write-ahead log``: somebody was reading for too long; ``ids``: what is
-    left of the records and of their user. All of it goes in the background, or with ``compact()``. ``backups``: the
-    user's key, which sealed backups, is deleted before the next backup."""
+    left of the records and of their user. All of it goes in the background, or with ``compact()``. ``backups``: they
+    still have it, those in ``backups`` or, where sealing keys could not be deleted now, until the next backup."""
+    backups: tuple[HoldingBackup, ...] = ()
+    """Of ``erase_all``: the backups that are not sealed and still hold records of the user, oldest first."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,28 @@ class RestoreReport(Plain):
     none."""
     dry_run: bool
     """Whether no store was made."""
+    restore_point: str | None = None
+    """The snapshot of what a store was before it was restored in its place."""
+
+
+@dataclass(frozen=True)
+class ImportReport(Plain):
+    """What became of records that were taken over from an archive."""
+
+    added: int
+    """Records that were not there; deleted and expired ones included, unless they were brought back."""
+    restored: int
+    """Records that were there, deleted or changed, and are again what they were; 0 for an import."""
+    present: int
+    """Records that were there, and were left as they are."""
+    changed: tuple[str, ...]
+    """Ids of records that were changed since, and were left so."""
+    taken_ids: tuple[str, ...]
+    """Ids that something else has here, or that were erased; those were left out."""
+    taken_keys: tuple[str, ...]
+    """Ids of records whose key another one has by now; those were left out."""
+    embedded: int
+    """Records whose texts were embedded again."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +312,12 @@ class BackupHealth(Plain):
     """Failures since the store was opened; each is tried again."""
     last_error: str | None
     """None once it has worked again."""
+    proved_at: datetime | None = None
+    """When the newest backup was last restored and compared with the store, by itself or with ``backup.verify()``."""
+    proof_age_s: float | None = None
+    """How long ago that was."""
+    proof_error: str | None = None
+    """What was wrong with it, or why it cannot be restored now; None if all was well."""
 
 
 @dataclass(frozen=True)
@@ -300,7 +342,8 @@ class Health(Plain):
     store_error: str | None = None
     """Why nothing can be read or written any more: the store was deleted, moved or replaced. Open it again."""
     backup: BackupHealth | None = None
-    """None where no backups are made by themselves. After an error of theirs ``ok`` is False."""
+    """None where no backups are made by themselves. After an error of theirs, or a proof that failed, ``ok`` is
+    False."""
 
 
 @dataclass(frozen=True)
@@ -309,7 +352,8 @@ class VerifyReport(Plain):
 
     ok: bool
     counts: dict[str, int]
-    """What was looked at: ``records``, ``embeddings``, ``history``, ``lancedb``."""
+    """What was looked at: ``records``, ``embeddings``, ``history``, ``lancedb``; of a backup how many records were
+    ``restored`` for that and ``compared`` with the store's own, too."""
     problems: list[str] = field(default_factory=list[str])
     """One line each."""
     notes: list[str] = field(default_factory=list[str])

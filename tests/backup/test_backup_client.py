@@ -206,3 +206,77 @@ def test_who_is_forgotten_and_goes_on_is_backed_up_anew(
     report = agentmem.restore(tmp_path / "backups", tmp_path / "again", **sealed)
     assert report.records == 1
     assert memory.backup.create("incremental").kind == "incremental"
+
+
+def test_erase_says_which_backups_still_hold_it(
+    open_memory: Callable[..., Memory], tmp_path: Path, clock: FakeClock
+) -> None:
+    chosen = {"url": str(tmp_path / "backups"), "keep_hours": 1, "keep_days": 2, "keep_weeks": 0}
+    memory = open_memory(settings=Settings(backup=chosen))
+    empty = memory.backup.create()
+    one = memory.add("a token of ana's", user_id="ana").id
+    before = memory.add("ben's own", user_id="ben").id
+    first = memory.backup.create("incremental")
+    memory.add("what ben says", user_id="ben")
+    without = memory.backup.create("incremental")
+    memory.update(one, importance=0.5)
+    last = memory.backup.create("incremental")
+    kept = memory.backup.create("snapshot", description="kept")
+    assert memory.erase(before).pending[-1] == "backups"
+    assert "backups" not in memory.erase(memory.add("new", user_id="ben").id).pending
+    report = memory.erase_all(user_id="ana")
+    assert report.pending[-1] == "backups"
+    assert [one.id for one in report.backups] == [first.id, last.id, kept.id]
+    ends = [None if one.until is None else (one.until - clock()).total_seconds() / 3_600 for one in report.backups]
+    assert ends == [1, 1, None]
+    assert {empty.id, without.id}.isdisjoint({one.id for one in report.backups})
+    assert memory.erase_all(user_id="ana").backups == ()
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("kind", ["full", "incremental"])
+def test_backups_are_rewritten_on_request(open_memory: Callable[..., Memory], tmp_path: Path, kind: Any) -> None:
+    memory = open_memory(settings=with_backup(tmp_path))
+    memory.add("what ben says", user_id="ben")
+    before = memory.backup.create()
+    memory.add("a quite secret token", user_id="ana", run_id="ana-in-private")
+    seq = memory.backup.create(kind).seq
+    memory.backup.create("snapshot")
+    memory.add("more of ben", user_id="ben")
+    memory.backup.create("incremental")
+    report = memory.erase_all(user_id="ana", rewrite_backups=True)
+    assert report.backups == ()
+    assert "backups" not in report.pending
+    left = memory.backup.list()
+    assert [one.id for one in left] == [before.id, left[-1].id]
+    assert memory.backup.verify().ok
+    for number, moment in enumerate(({}, {"seq": seq}, {"id": before.id})):
+        agentmem.restore(tmp_path / "backups", tmp_path / f"again {number}", **moment)
+        again = open_memory(tmp_path / f"again {number}")
+        assert again.count(user_id="ana") == 0
+        assert again.count(user_id="ben") == (2 if not moment else 1)
+    memory.close()
+    for path in (tmp_path / "backups").rglob("*"):
+        assert not path.is_file() or b"private" not in path.read_bytes()
+
+
+def test_an_erased_user_of_a_restored_store_is_in_what_it_came_from(
+    open_memory: Callable[..., Memory], tmp_path: Path
+) -> None:
+    memory = open_memory(settings=with_backup(tmp_path))
+    memory.add("what ana says", user_id="ana")
+    made = memory.backup.create()
+    agentmem.restore(tmp_path / "backups", tmp_path / "again")
+    again = open_memory(tmp_path / "again", settings=with_backup(tmp_path))
+    again.backup.create()
+    assert [one.id for one in again.erase_all(user_id="ana", rewrite_backups=True).backups] == [made.id]
+
+
+def test_where_backups_cannot_be_reached_erasing_goes_on(open_memory: Callable[..., Memory], tmp_path: Path) -> None:
+    memory = open_memory(settings=with_backup(tmp_path))
+    memory.add("what ana says", user_id="ana")
+    memory.backup.create()
+    (tmp_path / "backups").rename(tmp_path / "away")
+    (tmp_path / "backups").write_text("in the way")
+    report = memory.erase_all(user_id="ana")
+    assert (report.erased, report.pending[-1], report.backups) == (1, "backups", ())

@@ -87,6 +87,46 @@ def test_a_thread_that_stopped_in_silence_is_seen(open_memory: Callable[..., Mem
     assert "no backup was tried" in str(health.backup.last_error)
 
 
+def test_many_changes_do_not_wait_for_the_interval(open_memory: Callable[..., Memory], tmp_path: Path) -> None:
+    chosen = {"url": str(tmp_path / "backups"), "interval_s": 3_600, "after_changes": 50, "prove_every_hours": 0}
+    memory = open_memory(settings=Settings(backup=chosen, lifecycle={"sweep_interval_s": 0}))
+    memory.add_many([f"memory {n}" for n in range(49)], user_id="ana")
+    time.sleep(1.2)
+    assert memory.backup.list() == []
+    memory.add("one more", user_id="ana")
+    until(lambda: len(memory.backup.list()) == 1)
+
+
+def test_a_layer_that_fills_up_does_not_wait_for_the_interval(
+    open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentmem.backup.continuous._LOOK_S", 0.05)
+    chosen = {"url": str(tmp_path / "backups"), "interval_s": 3_600, "prove_every_hours": 0}
+    memory = open_memory(
+        settings=Settings(
+            backup=chosen, lifecycle={"sweep_interval_s": 0}, layers={"insights": {"max_size_mb": 0.0009}}
+        )
+    )
+    memory.add("word " * 94, user_id="ana", layer="insights")
+    time.sleep(0.3)
+    assert memory.backup.list() == []
+    memory.lifecycle.sweep()
+    until(lambda: len(memory.backup.list()) == 1)
+
+
+def test_closing_alone(open_memory: Callable[..., Memory], tmp_path: Path) -> None:
+    settings = Settings(backup={"url": str(tmp_path / "backups"), "on_close": True}, lifecycle={"sweep_interval_s": 0})
+    for count in (1, 2):
+        memory = open_memory(settings=settings)
+        memory.add(f"memory {count}", user_id="ana")
+        memory.close()
+        assert agentmem.restore(tmp_path / "backups", tmp_path / f"again {count}").records == count
+    memory = open_memory(settings=settings)
+    assert memory.health().ok
+    memory.close()
+    assert len(list((tmp_path / "backups").rglob("chain/*"))) == 2
+
+
 CODE = """
 import sys, time
 sys.path.insert(0, {tests!r})
@@ -104,7 +144,7 @@ def test_killed_and_the_disk_lost(tmp_path: Path) -> None:
     code = CODE.format(tests=str(Path(__file__).parent.parent), store=store, url=url)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    lines, began = list[str](), time.monotonic()
+    lines, began = [process.stdout.readline()], time.monotonic()
     while time.monotonic() - began < 4:
         lines.append(process.stdout.readline())
     process.kill()

@@ -55,3 +55,36 @@ def test_without_a_place(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.delenv("AGENTMEM_MEMORY__BACKUP__URL")
     for words in (["create"], ["list"], ["verify"], ["restore", tmp_path / "new"]):
         assert "set backup.url" in shell.error("backup", *words)
+
+
+def test_snapshots_and_in_place(shell: Shell, tmp_path: Path) -> None:
+    kept = shell.json("snapshot", "create", "before")
+    assert [one["description"] for one in shell.json("snapshot", "list")] == ["before"]
+    with Memory(shell.folder) as memory:
+        memory.add("rehearses on Mondays", user_id="ida")
+    assert shell.json("backup", "restore", "--in-place", "--dry-run")["restore_point"] is None
+    undo = shell.json("snapshot", "restore", kept["id"])["restore_point"]
+    assert shell.texts("--user", "ida") == ["plays the oboe"]
+    shell.json("backup", "restore", "--in-place", "--id", undo)
+    assert shell.texts("--user", "ida") == ["plays the oboe", "rehearses on Mondays"]
+    shell.json("snapshot", "drop", kept["id"])
+    assert kept["id"] not in [one["id"] for one in shell.json("snapshot", "list")]
+    for words in (["--in-place", "--user", "ida"], [tmp_path / "new", "--in-place"], []):
+        assert shell("backup", "restore", *words).exit_code == 2
+
+
+def test_a_user_goes_elsewhere_and_comes_back(shell: Shell, tmp_path: Path) -> None:
+    with Memory(shell.folder) as memory:
+        memory.add("lives in Porto", user_id="leo")
+    made = shell.json("backup", "export", tmp_path / "ida", "--user", "ida")
+    assert (made["kind"], made["records"]) == ("export", 1)
+    there = Shell(tmp_path / "there")
+    assert there.json("backup", "import", tmp_path / "ida")["added"] == 1
+    assert there.json("backup", "import", tmp_path / "ida")["present"] == 1
+    assert there.texts("--all-users") == ["plays the oboe"]
+    shell.json("backup", "create")
+    with Memory(shell.folder) as memory:
+        memory.delete_all(user_id="ida")
+    assert shell.json("backup", "restore-user", "ida")["restored"] == 1
+    assert shell.texts("--user", "ida") == ["plays the oboe"]
+    assert "nothing is stored" in shell.error("backup", "export", tmp_path / "x", "--user", "nobody")

@@ -52,6 +52,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "lifecycle.demote": {"id": "x"}, "lifecycle.pin": {"id": "x"}, "lifecycle.unpin": {"id": "x"},
     "tiers.stats": {}, "tiers.explain": {"id": "x"}, "tiers.place": {"scope_or_ids": "x", "tier": "hot"},
     "backup.create": {}, "backup.list": {}, "backup.verify": {}, "backup.prune": {}, "backup.forget": {"user_id": "u"},
+    "backup.restore": {}, "backup.restore_user": {"user_id": "u"},
+    "backup.snapshots": {}, "backup.drop_snapshot": {"id": "x"},
+    "create_snapshot": {}, "snapshots": {}, "restore_snapshot": {"id": "x"}, "drop_snapshot": {"id": "x"},
+    "export": {"url": "x"}, "import_": {"url": "x"},
 }  # fmt: skip
 
 

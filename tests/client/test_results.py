@@ -91,6 +91,8 @@ def results(memory: Memory) -> dict[str, Any]:
         "VerifyReport": VerifyReport(False, {"records": 3}, ["record 'x': odd"]),
         "EraseReport": memory.erase("ferry"),
         "Erasure": _erasure(memory),
+        "HoldingBackup": agentmem.HoldingBackup("8a51-1", "snapshot", START, None),
+        "ImportReport": agentmem.ImportReport(2, 0, 1, ("a",), (), ("b",), 0),
         "ReembedReport": agentmem.ReembedReport("one", "other", 3),
     }
 

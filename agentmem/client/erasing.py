@@ -1,0 +1,66 @@
+"""Erasing, where backups may still have what is erased: ``Memory.erase`` and ``Memory.erase_all``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from agentmem.client.backupchecks import open_place_of, retention
+from agentmem.types.errors import ArchiveError, ArchiveUnavailableError, StoreLockedError
+from agentmem.types.inputs import Scope
+
+if TYPE_CHECKING:
+    from agentmem.client.handle import Handle
+    from agentmem.types.reports import EraseReport
+
+
+def erase_one(handle: Handle, id: str, bound: Scope | None) -> EraseReport:
+    """Erase a record, and say whether backups still have it. See ``Memory.erase``."""
+    from agentmem import operations
+
+    engine = handle.engine()
+    stored = operations.read.find(engine, id, bound, any_state=True) if handle.settings.backup.url else None
+    report = operations.erase.erase(engine, id, bound)
+    if stored is None:
+        return report
+    from agentmem.backup import lineage
+
+    first = engine.repository.first_event(stored.row)
+    if first is not None and first <= lineage.newest_event(engine.repository.db):
+        return replace(report, pending=(*report.pending, "backups"))
+    return report
+
+
+def erase_user(handle: Handle, scope: Scope, *, rewrite: bool) -> EraseReport:
+    """Erase a user. Where backups are sealed, delete the key that they hold the user's records under; of others say
+    which hold any, or have them made anew. See ``Memory.erase_all``."""
+    from agentmem import operations
+
+    engine, chosen, user = handle.engine(), handle.settings.backup, str(scope.user_id)
+    if not chosen.url:
+        if rewrite:
+            _ = open_place_of(handle, read_only=True)  # says that there is none
+        return operations.erase.erase_all(engine, scope)
+    from agentmem.backup import create, forgetting, holding
+    from agentmem.backup.moment import Places
+
+    engine.check_writable()
+    events = holding.events_of(engine, operations.page.matching(engine, scope, deleted_too=True))
+    if chosen.encryption:
+        forgetting.note(engine, user)
+    report = operations.erase.erase_all(engine, scope)
+    erased = engine.repository.last_seq()
+    try:
+        place = open_place_of(handle, read_only=False)
+        if place.keyring is not None:
+            create.complete_forgetting(engine, place.keyring)
+        if rewrite:
+            create.rewrite(engine, place.objects, place.keyring, events, erased)
+        places = Places(place.objects)
+        if events and events[0] <= create.newest_event(engine, place.objects) and not places.all():
+            raise ArchiveUnavailableError(f"the backups in {place.objects.url} are not there")
+        held = holding.holders(places, create.lineage_of(engine, place.objects), events, erased)
+        backups = tuple(holding.described(places, held, retention(handle)))
+    except (ArchiveError, StoreLockedError):
+        return replace(report, pending=(*report.pending, "backups"))
+    return replace(report, pending=(*report.pending, *["backups"] * bool(backups)), backups=backups)

@@ -1,0 +1,40 @@
+"""A store to oneself, closed: for whoever puts another database in the place of the one that is there. And copies of a
+database that are made beside it, and not to be kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from agentmem.stores.connection import locked_out
+from agentmem.stores.folder import DATABASE, OPEN_LOCK, PROOF, PROOF_LOCK, RESTORING, WRITE_LOCK
+from agentmem.stores.locks import FileLock
+from agentmem.types.errors import StoreLockedError
+
+
+@contextmanager
+def alone_with(path: Path, timeout: float, what: str) -> Generator[None]:
+    """Nobody has the store open, and nobody opens it. ``what`` is to be done, for the error.
+
+    Raises ``StoreLockedError``.
+    """
+    with closing(FileLock(path / OPEN_LOCK)) as alone, closing(FileLock(path / WRITE_LOCK)) as gate:
+        if not alone.try_acquire():
+            raise StoreLockedError(f"{path} is open in another client or process; close it there, then {what}")
+        # Also against those whose lock on the store was lost with the file: what they commit now would be left behind.
+        if not gate.acquire(timeout):
+            raise locked_out(path / DATABASE, timeout)
+        yield
+
+
+def remove_copies(path: Path) -> None:
+    """Remove what proofs and restores that were killed have left in a store. For those who have the store open, so that
+    no restore is under way in its place; a proof that is, stays."""
+    for left in path.glob(f"{RESTORING}*"):
+        left.unlink(missing_ok=True)
+    if (path / PROOF).exists():
+        with closing(FileLock(path / PROOF_LOCK)) as lock:
+            if lock.try_acquire():
+                shutil.rmtree(path / PROOF, ignore_errors=True)
