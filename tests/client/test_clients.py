@@ -156,7 +156,7 @@ def test_both_clients_have_the_same_names() -> None:
     assert public(AsyncBackupClient) == public(BackupClient)
     ours = {f"lifecycle.{name}" for name in public(LifecycleClient)}
     ours |= {f"backup.{name}" for name in public(BackupClient)}
-    apart = {"close", "scoped", "userless", "aio", "lifecycle", "backup", "session"}
+    apart = {"close", "scoped", "userless", "aio", "lifecycle", "backup", "session", "blocks"}
     assert CALLS.keys() == public(Memory) - apart | ours
     assert {"__aenter__", "__aexit__"} <= vars(AsyncMemory).keys()
     assert {"__enter__", "__exit__"} <= vars(Memory).keys()
