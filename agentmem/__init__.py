@@ -8,6 +8,7 @@ from agentmem.types.enums import ALL, UNSET, EventType, Layer, Pressure
 from agentmem.types.errors import (
     AgentMemError,
     BlockFullError,
+    BlockReadOnlyError,
     CapacityError,
     ClosedError,
     ConflictError,
@@ -46,7 +47,10 @@ from agentmem.types.records import (
 )
 
 if TYPE_CHECKING:
+    from agentmem.agent.blocks import Block, Blocks, BlockVersion
+    from agentmem.agent.prompt import Manifest, Prompt, Section, Trimmed
     from agentmem.agent.sessions import Session, SessionInfo
+    from agentmem.agent.summaries import Summary, SummaryLine
     from agentmem.agent.turns import Turn
     from agentmem.agent.working import WorkingMemory
     from agentmem.client.asyncmemory import AsyncMemory
@@ -103,13 +107,22 @@ _REPORTS = (
 _LAZY = {
     "Add": "agentmem.types.changes",
     "AsyncMemory": "agentmem.client.asyncmemory",
+    "Block": "agentmem.agent.blocks",
+    "BlockVersion": "agentmem.agent.blocks",
+    "Blocks": "agentmem.agent.blocks",
     "Delete": "agentmem.types.changes",
+    "Manifest": "agentmem.agent.prompt",
     "NewMemory": "agentmem.types.newmemory",
+    "Prompt": "agentmem.agent.prompt",
     "Put": "agentmem.types.changes",
+    "Section": "agentmem.agent.prompt",
     "Session": "agentmem.agent.sessions",
     "SessionInfo": "agentmem.agent.sessions",
     "Settings": "agentmem.settings",
+    "Summary": "agentmem.agent.summaries",
+    "SummaryLine": "agentmem.agent.summaries",
     "Touch": "agentmem.types.changes",
+    "Trimmed": "agentmem.agent.prompt",
     "Turn": "agentmem.agent.turns",
     "Update": "agentmem.types.changes",
     "WorkingMemory": "agentmem.agent.working",
@@ -136,7 +149,11 @@ __all__ = [
     "AsyncMemory",
     "BackupHealth",
     "BackupInfo",
+    "Block",
     "BlockFullError",
+    "BlockReadOnlyError",
+    "BlockVersion",
+    "Blocks",
     "CapacityError",
     "ClosedError",
     "ConflictError",
@@ -159,6 +176,7 @@ __all__ = [
     "InvalidInputError",
     "Layer",
     "LayerStats",
+    "Manifest",
     "Memory",
     "MemoryRecord",
     "MissingExtraError",
@@ -169,6 +187,7 @@ __all__ = [
     "NotFoundError",
     "Page",
     "Pressure",
+    "Prompt",
     "Put",
     "ReadOnlyError",
     "ReembedReport",
@@ -179,6 +198,7 @@ __all__ = [
     "SearchHit",
     "SearchResults",
     "SearchTrace",
+    "Section",
     "Session",
     "SessionClosedError",
     "SessionInfo",
@@ -191,9 +211,12 @@ __all__ = [
     "StoreGoneError",
     "StoreLockedError",
     "StoreVersionError",
+    "Summary",
+    "SummaryLine",
     "SweepReport",
     "TierStats",
     "Touch",
+    "Trimmed",
     "Turn",
     "Update",
     "Vectors",

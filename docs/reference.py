@@ -24,14 +24,15 @@ from agentmem.types import clock, enums, errors, inputs, ports
 
 GROUPS = {
     "Clients": "Memory memory.lifecycle memory.backup AsyncMemory restore",
-    "Agents": "Session SessionInfo Turn WorkingMemory",
+    "Agents": "Session SessionInfo Turn WorkingMemory Blocks Block BlockVersion Prompt Section Manifest Trimmed "
+    "Summary SummaryLine",
     "Input": "NewMemory Add Put Update Delete Touch Layer ALL UNSET",
     "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Vectors Page "
     "HistoryEvent StoreEvent EventType",
     "Reports": "Group NamespaceCount Stats LayerStats Pressure Health VerifyReport EraseReport Erasure ReembedReport "
     "SweepReport Move Explanation Requirement BackupInfo BackupHealth HoldingBackup RestoreReport ImportReport",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
-    "SessionClosedError ModelMismatchError EmbeddingError CapacityError BlockFullError ClosedError "
+    "SessionClosedError ModelMismatchError EmbeddingError CapacityError BlockFullError BlockReadOnlyError ClosedError "
     "MissingExtraError StoreError StoreLockedError StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError "
     "DiskFullError "
     "agentmem.errors.ArchiveError agentmem.errors.ObjectNotFoundError agentmem.errors.ObjectExistsError "

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 from agentmem.agent.turns import Turn
+from agentmem.types.data import parsed
 
 _CALL_PARTS = frozenset({"tool_use", "tool-call", "tool_call", "server_tool_use", "function_call"})
 _RESULT_PARTS = frozenset({"tool_result", "tool-return", "function_call_output"})
 _CALL_ITEMS = "_call"
 _RESULT_ITEMS = "_call_output"
+_NONE = frozenset[str]()
+_SHORT = 4_096
 _IDS = ("tool_call_id", "tool_use_id", "toolUseId", "call_id", "toolCallId", "id")
 
 
@@ -38,7 +42,7 @@ def groups(turns: Sequence[Turn]) -> list[Group]:
     calls, ends = dict[str, int](), list(range(len(turns)))
     open_at, orphans_at = dict[str, int](), dict[int, set[str]]()
     for at, turn in enumerate(turns):
-        made, got = (set[str](), set[str]()) if turn.data is None else _of(turn.message)
+        made, got = (_NONE, _NONE) if turn.data is None else _ids_in(turn)
         for id in got:
             started = calls.get(id)
             if started is None:
@@ -64,6 +68,21 @@ def groups(turns: Sequence[Turn]) -> list[Group]:
         )
         at = end + 1
     return found
+
+
+def _ids_in(turn: Turn) -> tuple[frozenset[str], frozenset[str]]:
+    data = turn.data or ""
+    return _known(data) if len(data) <= _SHORT else _read(data)
+
+
+def _read(data: str) -> tuple[frozenset[str], frozenset[str]]:
+    message = parsed(data)
+    made, got = _of(cast("dict[str, Any]", message)) if isinstance(message, dict) else (set[str](), set[str]())
+    return frozenset(made), frozenset(got)
+
+
+_known = lru_cache(4_096)(_read)
+"""The same turns come again with every prompt."""
 
 
 def _of(message: Mapping[str, Any]) -> tuple[set[str], set[str]]:

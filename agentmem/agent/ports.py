@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any, Protocol
 
 from agentmem.agent.turns import Turn
 from agentmem.types.changes import Applied, Operation
 from agentmem.types.inputs import Item
-from agentmem.types.records import HistoryEvent, MemoryRecord, SearchResults
+from agentmem.types.records import HistoryEvent, MemoryRecord, SearchHit
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,10 @@ class AgentStore(Protocol):
 
     def now(self) -> datetime:
         """The present by the store's clock, aware."""
+        ...
+
+    def zone(self) -> tzinfo:
+        """Whose days dates are."""
         ...
 
     def place(self, room: str) -> Mapping[str, Any]:
@@ -77,6 +81,10 @@ class AgentStore(Protocol):
         """The last turns, oldest first, as of now in every process; ``before`` the turn with that id, if given."""
         ...
 
+    def find(self, session: SessionPlace, ids: Sequence[str]) -> list[Turn]:
+        """Those of the turns with these ids that there are, in no particular order."""
+        ...
+
     def count(self, session: SessionPlace) -> int:
         """How many turns there are."""
         ...
@@ -94,6 +102,9 @@ class AgentStore(Protocol):
         """Delete the turns that there are; returns how many."""
         ...
 
-    def recall(self, query: str, *, agent_id: str | None, limit: int, options: Mapping[str, Any]) -> SearchResults:
-        """The best memories of the user for a query, best first."""
+    def recall(
+        self, query: str, choose: Callable[[Sequence[SearchHit]], list[int]], limit: int, options: Mapping[str, Any]
+    ) -> None:
+        """Hand the best memories of the user for a query, best first, to ``choose``, which returns the positions of
+        those that it uses: they count as used. ``options`` are those of ``Memory.search``."""
         ...

@@ -7,24 +7,33 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
 
+from agentmem.agent import summaries
+from agentmem.agent.blocks import Blocks
+from agentmem.agent.building import Builder, Sources
 from agentmem.agent.pairs import groups
 from agentmem.agent.ports import AgentStore, SessionPlace
-from agentmem.agent.tokens import Tokenizer, counter_of, message_tokens
+from agentmem.agent.prompt import Prompt
+from agentmem.agent.summaries import Summary, line_of
+from agentmem.agent.tokens import PER_MESSAGE, Tokenizer, counter_of, message_tokens
 from agentmem.agent.turns import Turn
 from agentmem.agent.until import until_alone
 from agentmem.agent.working import WorkingMemory
 from agentmem.types.changes import Delete, Update
-from agentmem.types.checks import check_count, check_text
+from agentmem.types.checks import check_count, check_label, check_number, check_text
 from agentmem.types.errors import ConflictError, InvalidInputError, NotFoundError, shown
 from agentmem.types.inputs import Item
-from agentmem.types.records import MemoryRecord
-from agentmem.types.sessionkeys import CLOSED, SESSIONS, WORKING
+from agentmem.types.plain import Plain
+from agentmem.types.records import MemoryRecord, SearchHit
+from agentmem.types.sessionkeys import CLOSED, SESSIONS, SUMMARIES, WORKING
+from agentmem.types.spelling import is_blank
 
 MANY = 1_000_000
+MOST_ASKED = 2_000
+"""Characters of what the user said last that memories are searched by."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
+@dataclass(frozen=True)
+class SessionInfo(Plain):
     """What is known of a session. ``ends_at`` is when it will be over, turns and all, if nothing more is said."""
 
     run_id: str
@@ -47,9 +56,10 @@ class Session:
     is the whole run, whoever speaks. What was appended is in this order for every process, also at equal times.
     """
 
-    def __init__(self, store: AgentStore, place: SessionPlace) -> None:
+    def __init__(self, store: AgentStore, place: SessionPlace, blocks: Sequence[Blocks] = ()) -> None:
         self._store = store
         self._place = place
+        self._blocks = blocks
 
     def __repr__(self) -> str:
         return f"Session(run_id={self.run_id!r}, agent_id={self.agent_id!r})"
@@ -145,6 +155,78 @@ class Session:
         """Delete all turns; the session goes on, with its working memory. Returns how many there were."""
         return self._store.clear(self._place)
 
+    # -- summaries ---------------------------------------------------------------------------------------------------
+
+    def summarize(self, *, keep: int = 20, max_tokens: int = 400, tokenizer: Tokenizer | None = None) -> Summary | None:
+        """Have a summary stand for all turns but the last ``keep``, in prompts; None if those are all.
+
+        It is made of the sentences that say most and repeat each other least, as many as ``max_tokens`` hold, by their
+        words alone: no model is asked. The turns stay, and are found by searches; ``left_out`` names those of which
+        nothing is in it. Call it again as the conversation goes on: each is made of the turns themselves.
+        """
+        return summaries.make(
+            self._store,
+            self._place,
+            self._store.turns(self._place, MANY, None),
+            check_count(keep, "keep", 0),
+            check_count(max_tokens, "max_tokens", 1),
+            counter_of(tokenizer),
+            self._store.zone(),
+        )
+
+    def summary(self) -> Summary | None:
+        """The last one, without what was deleted or changed since; None if there is none."""
+        return summaries.read(self._store, self._place)
+
+    # -- prompts -----------------------------------------------------------------------------------------------------
+
+    def prompt(
+        self,
+        query: str | None = None,
+        *,
+        max_tokens: int,
+        instructions: str = "",
+        tokenizer: Tokenizer | None = None,
+        blocks: Sequence[Blocks] | None = None,
+        recall: int = 20,
+        recall_share: float = 0.3,
+        recalled_role: str = "user",
+        **search: Any,
+    ) -> Prompt:
+        """What to send to a model next, of at most ``max_tokens`` tokens as ``tokenizer`` counts them.
+
+        In this order: ``instructions`` and the blocks (a system message), the summary, the last turns as they were
+        appended, working memory, and last what is remembered. The first three are the same, byte for byte, until one
+        of them changes. Calls of tools are there with their results or not at all. ``manifest`` says what is in it, and
+        what was left out and why; nothing is cut in its middle.
+
+        ``query`` is what to remember by, left out what the user said last; of up to ``recall`` memories as many as
+        fit into ``recall_share`` of what is left after the blocks and the last exchange (0: none). They are quoted, as
+        data, in a message of ``recalled_role``. Further arguments are those of ``Memory.search``, such as ``filters``,
+        ``kinds``, ``since``. ``blocks`` are those to show instead of the session's own: those of nobody in particular,
+        of the agent, of the user, and of both.
+        """
+        most, count = check_count(max_tokens, "max_tokens", 1), counter_of(tokenizer)
+        share = check_number(recall_share, "recall_share", 0, 1)
+        known = self._store.turns(self._place, most // PER_MESSAGE + 1, None)
+        asked = query if query is not None else next((t.content for t in reversed(known) if t.role == "user"), "")
+        shown, summary, zone = self._blocks if blocks is None else blocks, self.summary(), self._store.zone()
+        sources = Sources(
+            instructions=check_text(instructions, "instructions"),
+            blocks=[block for each in shown for block in each.list()],
+            summary=() if summary is None else [(each.turn_id, line_of(each, zone)) for each in summary.lines],
+            working=self.working.get(),
+            turns=known if summary is None else _after(known, summary.last_id),
+        )
+        builder = Builder(sources, most, count, zone, check_label(recalled_role, "recalled_role"), share)
+        limit = check_count(recall, "recall", 0)
+
+        def remember(choose: Callable[[Sequence[SearchHit]], list[int]]) -> None:
+            if limit and not is_blank(asked):
+                self._store.recall(asked[:MOST_ASKED], choose, limit, search)
+
+        return builder.build(remember)
+
     # -- the session -------------------------------------------------------------------------------------------------
 
     def create(self, *, title: str | None = None, metadata: Mapping[str, Any] | None = None) -> SessionInfo:
@@ -189,7 +271,7 @@ class Session:
     def delete(self) -> bool:
         """Delete the session: its record and working memory, then its turns. False if it was not there."""
         record = self._store.get(SESSIONS, self._place.key)
-        changes = [Delete(key=self._place.key, **self._store.place(room)) for room in (SESSIONS, WORKING)]
+        changes = [Delete(key=self._place.key, **self._store.place(room)) for room in (SESSIONS, WORKING, SUMMARIES)]
         self._store.apply(changes)
         return bool(self._store.clear(self._place)) or record is not None
 
@@ -254,6 +336,12 @@ def info_of(record: MemoryRecord, last_at: datetime | None) -> SessionInfo:
         ends_at=record.expires_at,
         version=record.version,
     )
+
+
+def _after(turns: Sequence[Turn], id: str) -> Sequence[Turn]:
+    """The turns after one; all, if it is not among them."""
+    at = next((at for at in range(len(turns) - 1, -1, -1) if turns[at].id == id), -1)
+    return turns[at + 1 :]
 
 
 def _said(title: str | None, metadata: Mapping[str, Any] | None) -> dict[str, Any]:

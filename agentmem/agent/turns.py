@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any, cast
 
 from agentmem.types.data import parsed
+from agentmem.types.plain import Plain
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+@dataclass(frozen=True)
+class Turn(Plain):
     """One message of a session. ``content`` is its text, empty where it has none; ``at`` when it was said.
 
     ``data`` is the message as JSON text, where that has more than a role and a text; else None.

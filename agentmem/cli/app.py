@@ -8,11 +8,13 @@ import typer
 
 # isort: off
 from agentmem.cli.base import app, run
-from agentmem.cli import adding, keyed, reading, changing, upkeep, backups  # each adds its commands when it is imported
+
+# Each adds its commands when it is imported.
+from agentmem.cli import adding, keyed, reading, changing, agents, upkeep, backups
 from agentmem.cli.streams import say
 # isort: on
 
-__all__ = ["adding", "app", "backups", "changing", "keyed", "reading", "run", "upkeep"]
+__all__ = ["adding", "agents", "app", "backups", "changing", "keyed", "reading", "run", "upkeep"]
 
 
 def _show_version(wanted: bool) -> None:

@@ -209,6 +209,19 @@ class Output:
             table.add(f"{one.records:,}", _path(one.namespace))
         table.show()
 
+    def rows(self, found: Sequence[Mapping[str, Any]], *columns: str) -> None:
+        """Things of one kind, each by its names and values; a table has these columns."""
+        if not self.table:
+            self.json(list(found))
+            return
+        if not found:
+            say("Nothing here.")
+            return
+        table = Table(*(column.removesuffix("_id").removesuffix("_at") for column in columns))
+        for one in found:
+            table.add(*(_start(_shown(one[column])) for column in columns))
+        table.show()
+
     def figures(self, values: Mapping[str, Any]) -> None:
         """Names and values."""
         if not self.table:

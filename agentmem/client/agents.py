@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from agentmem.agent.blocks import Blocks
 from agentmem.agent.ports import SessionPlace
 from agentmem.agent.sessions import Session, SessionInfo, sessions
 from agentmem.client.checks import check_flag, check_limit, check_offset, check_ttl
@@ -14,6 +16,7 @@ from agentmem.types.inputs import Scope
 from agentmem.types.sessionkeys import session_key
 
 if TYPE_CHECKING:
+    from agentmem.agent.tokens import Tokenizer
     from agentmem.client.border import Border
     from agentmem.types.enums import Ttl
 
@@ -28,7 +31,25 @@ def session(
     if scope.run_id is None:
         raise ScopeError("session() needs run_id, the conversation's")
     place = _place(border, scope.agent_id, scope.run_id, ttl, embed=check_flag(embed, "embed"))
-    return Session(_desk(border, scope), place)
+    desk = _desk(border, scope)
+    return Session(desk, place, _around(border, desk, scope))
+
+
+def blocks(border: Border, user_id: object, agent_id: object, namespace: object, tokenizer: Tokenizer | None) -> Blocks:
+    """See ``Memory.blocks``."""
+    scope = border.place(user_id, agent_id, None, namespace)
+    return Blocks(_desk(border, scope), scope.agent_id, tokenizer)
+
+
+def _around(border: Border, desk: Desk, scope: Scope) -> list[Blocks]:
+    """The blocks that a session's prompts show: nobody's and the agent's, the user's and theirs with this agent. A view
+    of a user has that user's only."""
+    agents = [None] if scope.agent_id is None else [None, scope.agent_id]
+    own = [Blocks(desk, agent, None) for agent in agents]
+    if scope.user_id is None or border.bound is not None:
+        return own
+    nobodys = _desk(border, replace(scope, user_id=None))
+    return [*(Blocks(nobodys, agent, None) for agent in agents), *own]
 
 
 def listed(

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from agentmem.agent.blocks import LIMIT, Block, Blocks, BlockVersion
+from agentmem.agent.prompt import Prompt
 from agentmem.agent.sessions import Session, SessionInfo
+from agentmem.agent.summaries import Summary
 from agentmem.agent.tokens import Tokenizer
 from agentmem.agent.turns import Turn
 from agentmem.agent.working import WorkingMemory
+from agentmem.types.enums import UNSET, Unset
 from agentmem.types.inputs import Item
 
 Wait = Callable[..., Awaitable[Any]]
@@ -41,6 +45,96 @@ class AsyncWorkingMemory:
     async def delete(self, *keys: str, if_version: int | None = None) -> int:
         """See ``WorkingMemory.delete``."""
         return await self._wait(self._blocking.delete, *keys, if_version=if_version)
+
+
+class AsyncBlocks:
+    """``Blocks`` for event loops."""
+
+    def __init__(self, blocking: Blocks, wait: Wait) -> None:
+        self._blocking = blocking
+        self._wait = wait
+
+    async def create(
+        self,
+        label: str,
+        value: str = "",
+        *,
+        description: str = "",
+        limit: int = LIMIT,
+        read_only: bool = False,
+        reason: str | None = None,
+    ) -> Block:
+        """See ``Blocks.create``."""
+        return await self._wait(
+            self._blocking.create,
+            label,
+            value,
+            description=description,
+            limit=limit,
+            read_only=read_only,
+            reason=reason,
+        )
+
+    async def get(self, label: str) -> Block | None:
+        """See ``Blocks.get``."""
+        return await self._wait(self._blocking.get, label)
+
+    async def append(self, label: str, text: str, *, reason: str | None = None, if_version: int | None = None) -> Block:
+        """See ``Blocks.append``."""
+        return await self._wait(self._blocking.append, label, text, reason=reason, if_version=if_version)
+
+    async def replace(
+        self, label: str, old: str, new: str, *, reason: str | None = None, if_version: int | None = None
+    ) -> Block:
+        """See ``Blocks.replace``."""
+        return await self._wait(self._blocking.replace, label, old, new, reason=reason, if_version=if_version)
+
+    async def insert(
+        self, label: str, line: int, text: str, *, reason: str | None = None, if_version: int | None = None
+    ) -> Block:
+        """See ``Blocks.insert``."""
+        return await self._wait(self._blocking.insert, label, line, text, reason=reason, if_version=if_version)
+
+    async def rewrite(
+        self, label: str, value: str, *, reason: str | None = None, if_version: int | None = None
+    ) -> Block:
+        """See ``Blocks.rewrite``."""
+        return await self._wait(self._blocking.rewrite, label, value, reason=reason, if_version=if_version)
+
+    async def configure(
+        self,
+        label: str,
+        *,
+        description: str | Unset = UNSET,
+        limit: int | Unset = UNSET,
+        read_only: bool | Unset = UNSET,
+        if_version: int | None = None,
+    ) -> Block:
+        """See ``Blocks.configure``."""
+        return await self._wait(
+            self._blocking.configure,
+            label,
+            description=description,
+            limit=limit,
+            read_only=read_only,
+            if_version=if_version,
+        )
+
+    async def history(self, label: str) -> Sequence[BlockVersion]:
+        """See ``Blocks.history``."""
+        return await self._wait(self._blocking.history, label)
+
+    async def restore(self, label: str, version: int, *, if_version: int | None = None) -> Block:
+        """See ``Blocks.restore``."""
+        return await self._wait(self._blocking.restore, label, version, if_version=if_version)
+
+    async def delete(self, label: str, *, if_version: int | None = None) -> bool:
+        """See ``Blocks.delete``."""
+        return await self._wait(self._blocking.delete, label, if_version=if_version)
+
+    async def list(self) -> Sequence[Block]:
+        """See ``Blocks.list``."""
+        return await self._wait(self._blocking.list)
 
 
 class AsyncSession:
@@ -109,6 +203,43 @@ class AsyncSession:
     async def clear(self) -> int:
         """See ``Session.clear``."""
         return await self._wait(self._blocking.clear)
+
+    async def summarize(
+        self, *, keep: int = 20, max_tokens: int = 400, tokenizer: Tokenizer | None = None
+    ) -> Summary | None:
+        """See ``Session.summarize``."""
+        return await self._wait(self._blocking.summarize, keep=keep, max_tokens=max_tokens, tokenizer=tokenizer)
+
+    async def summary(self) -> Summary | None:
+        """See ``Session.summary``."""
+        return await self._wait(self._blocking.summary)
+
+    async def prompt(
+        self,
+        query: str | None = None,
+        *,
+        max_tokens: int,
+        instructions: str = "",
+        tokenizer: Tokenizer | None = None,
+        blocks: Sequence[Blocks] | None = None,
+        recall: int = 20,
+        recall_share: float = 0.3,
+        recalled_role: str = "user",
+        **search: Any,
+    ) -> Prompt:
+        """See ``Session.prompt``; ``blocks`` are those of a blocking client (``AsyncMemory.blocking``)."""
+        return await self._wait(
+            self._blocking.prompt,
+            query,
+            max_tokens=max_tokens,
+            instructions=instructions,
+            tokenizer=tokenizer,
+            blocks=blocks,
+            recall=recall,
+            recall_share=recall_share,
+            recalled_role=recalled_role,
+            **search,
+        )
 
     async def create(self, *, title: str | None = None, metadata: Mapping[str, Any] | None = None) -> SessionInfo:
         """See ``Session.create``."""

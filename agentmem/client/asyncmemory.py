@@ -67,7 +67,8 @@ from agentmem.types.records import (
 
 if TYPE_CHECKING:
     from agentmem.agent.sessions import SessionInfo
-    from agentmem.client.asyncagents import AsyncSession
+    from agentmem.agent.tokens import Tokenizer
+    from agentmem.client.asyncagents import AsyncBlocks, AsyncSession
     from agentmem.engine.workers import Workers
     from agentmem.settings import Settings
     from agentmem.types.changes import Applied, Operation
@@ -915,6 +916,20 @@ class AsyncMemory:
             limit=limit,
             offset=offset,
         )
+
+    def blocks(
+        self,
+        *,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        namespace: Namespace | None = None,
+        tokenizer: Tokenizer | None = None,
+    ) -> AsyncBlocks:
+        """See ``Memory.blocks``; not awaited itself."""
+        from agentmem.client.asyncagents import AsyncBlocks
+
+        blocking = self._blocking.blocks(user_id=user_id, agent_id=agent_id, namespace=namespace, tokenizer=tokenizer)
+        return AsyncBlocks(blocking, self._wait)
 
     # -- the store -----------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ from agentmem.types.zones import check_zone
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
+    from agentmem.operations.search import Choose
     from agentmem.types.reports import Group, NamespaceCount
 
 ITERATED = 500
@@ -190,16 +191,18 @@ class Border:
 
     # -- finding -----------------------------------------------------------------------------------------------------
 
-    def search(self, query: object, options: SearchOptions) -> SearchResults:
-        """See ``Memory.search``."""
+    def search(self, query: object, options: SearchOptions, *, choose: Choose | None = None) -> SearchResults:
+        """See ``Memory.search``; with ``choose``, only the hits that it returns the positions of count as found."""
         scope = self._scope_of(options)
         check_flag(options.explain, "explain")
         check_flag(options.data, "data")
         request = search_request(query, scope, options, self._zone(options))
         used = check_flag(options.touch, "touch")
         engine = self.handle.engine()
-        found = operations.search.search(engine, request, explain=options.explain, data=options.data, touch=used)
-        if not found and not options.offset:
+        found = operations.search.search(
+            engine, request, explain=options.explain, data=options.data, touch=used, choose=choose
+        )
+        if not found and not options.offset and choose is None:
             self.hint(scope, options.filters)
         return found
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from threading import RLock
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
@@ -20,14 +20,14 @@ from agentmem.client.border import Border
 from agentmem.client.drafts import draft
 from agentmem.client.memory import Memory, client_on
 from agentmem.client.messages import as_message, of_object
-from agentmem.client.options import AddOptions
+from agentmem.client.options import AddOptions, SearchOptions
 from agentmem.client.tail import Tail
 from agentmem.types.changes import Applied, Operation
 from agentmem.types.clock import to_datetime
 from agentmem.types.enums import Layer
 from agentmem.types.errors import InvalidInputError
 from agentmem.types.inputs import Draft, Item, Scope
-from agentmem.types.records import HistoryEvent, MemoryRecord, SearchResults
+from agentmem.types.records import HistoryEvent, MemoryRecord, SearchHit
 from agentmem.types.sessionkeys import SESSIONS
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ class Desk(AgentStore):
     @override
     def now(self) -> datetime:
         return to_datetime(self._handle.engine().now())
+
+    @override
+    def zone(self) -> tzinfo:
+        return self._handle.zone()
 
     @override
     def place(self, room: str) -> Mapping[str, Any]:
@@ -97,10 +101,11 @@ class Desk(AgentStore):
                 stored.content,
                 to_datetime(stored.created_at if stored.occurred_at is None else stored.occurred_at),
                 draft.scope.agent_id,
-                data if data is not None or stored.body is None else draft.data,
+                one.data if one.data is not None or stored.body is None else draft.data,
                 stored.row,
             )
-            for draft, (_, stored, _, data) in zip(drafts, done.created, strict=True)
+            for draft, one in zip(drafts, done.created, strict=True)
+            for stored in (one.stored,)
         ]
 
     @override
@@ -114,6 +119,11 @@ class Desk(AgentStore):
             return [] if row is None else self._public(operations.turns.newest(engine, scope, limit, before=row))
         tail = self._tails().of(scope)
         return self._public(tail.read(engine, scope, limit))
+
+    @override
+    def find(self, session: SessionPlace, ids: Sequence[str]) -> list[Turn]:
+        engine = self._handle.engine()
+        return self._public(operations.turns.find(engine, self._scope(session), ids))
 
     @override
     def count(self, session: SessionPlace) -> int:
@@ -138,9 +148,14 @@ class Desk(AgentStore):
         return operations.turns.clear(self._handle.engine(), self._scope(session))
 
     @override
-    def recall(self, query: str, *, agent_id: str | None, limit: int, options: Mapping[str, Any]) -> SearchResults:
-        where = {"namespace": self._namespace} if self._namespace else {}
-        return self._memory.search(query, agent_id=agent_id, limit=limit, data=False, **where, **options)
+    def recall(
+        self, query: str, choose: Callable[[Sequence[SearchHit]], list[int]], limit: int, options: Mapping[str, Any]
+    ) -> None:
+        where: dict[str, Any] = {"user_id": self._user, "limit": limit, "data": False}
+        if self._namespace:
+            where["namespace"] = self._namespace
+        asked = SearchOptions(**{**where, **options})
+        Border(self._handle, Scope(self._user)).search(query, asked, choose=lambda hits, _: choose(hits))
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

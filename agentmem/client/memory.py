@@ -80,7 +80,9 @@ from agentmem.types.records import (
 
 if TYPE_CHECKING:
     from agentmem import AsyncMemory
+    from agentmem.agent.blocks import Blocks
     from agentmem.agent.sessions import Session, SessionInfo
+    from agentmem.agent.tokens import Tokenizer
     from agentmem.settings import Settings
     from agentmem.types.changes import Applied, Operation
     from agentmem.types.reports import (
@@ -1177,6 +1179,20 @@ class Memory:
     ) -> list[SessionInfo]:
         """The sessions of a user that are not over, or of an agent of theirs; the one begun last comes first."""
         return agents().listed(self._border, user_id, agent_id, namespace, limit, offset)
+
+    def blocks(
+        self,
+        *,
+        user_id: Id | None = None,
+        agent_id: Id | None = None,
+        namespace: Namespace | None = None,
+        tokenizer: Tokenizer | None = None,
+    ) -> Blocks:
+        """The blocks of a user, of an agent (whoever the user is), of both, or of nobody in particular.
+
+        ``tokenizer`` counts what they hold; left out, a token is taken to be three bytes of UTF-8. See docs/agents.md.
+        """
+        return agents().blocks(self._border, user_id, agent_id, namespace, tokenizer)
 
     # -- the store ---------------------------------------------------------------------------------------------------
 

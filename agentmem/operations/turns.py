@@ -26,7 +26,7 @@ from agentmem.types.enums import EventType, Layer
 from agentmem.types.errors import SessionClosedError
 from agentmem.types.inputs import Draft, Scope
 from agentmem.types.sessionkeys import CLOSED
-from agentmem.types.toembed import embeddings_of, texts_of
+from agentmem.types.toembed import draft_at, embeddings_of, texts_of
 
 SLACK = 10
 """A session's end is put off once less than its ttl is left, by a tenth more: so one append in many writes it."""
@@ -72,8 +72,9 @@ def append(
     engine.check_process()
     for at, draft in enumerate(turns):
         engine.adding.check_given(draft.form, at)
-    texts = texts_of(turns)
-    found = {text: at for at, text in enumerate(texts)}
+    found = dict[str, int]()
+    for at, text in enumerate(texts_of(turns)):
+        found.setdefault(text, draft_at(turns, at))
     rows = len(turns) + sum(rows_of(draft.data) for draft in turns)
     return engine.adding.submit_all(found, rows, partial(_append, session, turns, only_new), here=here)
 
@@ -180,6 +181,30 @@ def _rows(records: Records, key: ScopeKey, now: Micros, limit: int, before: int 
             break
         at = rows[-1][0]
     return found
+
+
+def find(engine: Engine, scope: Scope, ids: Sequence[str]) -> list[Turn]:
+    """Those of the turns with these ids that a scope has, by their rows; without their data."""
+    engine.check()
+    key, now = engine.key(scope), engine.now()
+    if key is None:
+        return []
+    found = [
+        Turn(
+            one.row,
+            one.id,
+            one.role,
+            one.content,
+            one.occurred_at or one.created_at,
+            one.expires_at,
+            one.agent,
+            None,
+            0,
+        )
+        for one in engine.repository.find_ids(ids)
+        if one.role is not None and visible(one, now) and key.admits(*one.scope)
+    ]
+    return sorted(found)
 
 
 def is_over(engine: Engine, session: tuple[str, Scope]) -> bool:

@@ -13,6 +13,7 @@
     ├── EmbeddingError                          the model failed or returned something unusable
     ├── CapacityError                           a limit is reached
     │   └── BlockFullError                      what a block would hold has more tokens than its limit
+    ├── BlockReadOnlyError                      the block is not to be edited
     ├── ClosedError                             the client was closed
     ├── MissingExtraError     also ImportError  an optional dependency is not installed
     ├── ArchiveError                            what lies outside of the store: backups, archives, their objects
@@ -149,6 +150,10 @@ class BlockFullError(CapacityError):
         self.label = label
         self.tokens = tokens
         self.limit = limit
+
+
+class BlockReadOnlyError(AgentMemError):
+    """The block is read-only: its text is not to be edited. ``configure`` changes that."""
 
 
 class ClosedError(AgentMemError):

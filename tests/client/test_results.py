@@ -62,9 +62,24 @@ def results(memory: Memory) -> dict[str, Any]:
     sweep = memory.lifecycle.sweep(START + timedelta(days=3), dry_run=True)
     stats, explained = memory.stats(), memory.lifecycle.explain("ferry")
     assert sweep.moves
+    session, blocks = memory.session("tide", user_id="ana"), memory.blocks(user_id="ana")
+    block = blocks.create("human", "likes the sea")
+    [turn] = session.append({"role": "user", "content": [{"type": "text", "text": "low tide is at four today"}]})
+    summary = session.summarize(keep=0)
+    assert summary is not None
+    prompt = session.prompt(max_tokens=60)
     backup = agentmem.BackupInfo("harbour-1", "full", 9, START, 4_096, 3, None)
     return {
         "BackupInfo": backup,
+        "Block": block,
+        "BlockVersion": blocks.history("human")[0],
+        "SessionInfo": session.info(),
+        "Turn": turn,
+        "Summary": summary,
+        "SummaryLine": summary.lines[0],
+        "Section": prompt.sections[0],
+        "Manifest": prompt.manifest,
+        "Trimmed": prompt.manifest.trimmed[0],
         "BackupHealth": agentmem.BackupHealth(START, 4.5, 0, 0, None),
         "RestoreReport": agentmem.RestoreReport("/tmp/again", backup, 3, 7, 0, 0, False),
         "Vectors": memory.vectors(["ferry"])[0],

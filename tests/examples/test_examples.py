@@ -35,6 +35,15 @@ SHOWN = {
         "promoted from interact by promotion",
         "for assets it lacks ",
     ],
+    "agent_loop.py": [
+        "ana: Will it rain in Faro?\n(the process dies between the call of a tool and its result)\n",
+        "agent (after a restart): I looked: Light rain in Faro until noon.",
+    ],
+    "support_bot.py": [
+        "bot: Your order 1187 is on its way to Faro.\nprompt: {'blocks': ",
+        "version 3: 'Name: Rui\\nOpen case: order 1187, not arrived.' (reported)",
+        "version 4: ",
+    ],
     "chatbot.py": [
         "bot: Nice to meet you!",
         "conversation 2",

@@ -22,6 +22,7 @@ from conftest import ROOT, FakeClock
 
 from agentmem import ALL, Memory, Settings, StoreLockedError
 from agentmem.stores.connection import Connection
+from agentmem.stores.schema import MIGRATIONS
 
 DATA = ROOT / "tests" / "data"
 QUIET = Settings(lifecycle={"sweep_interval_s": 0})
@@ -146,4 +147,4 @@ def test_a_store_of_a_development_version_gets_the_rest(
     check(copy, answers)
     with closing(Connection(copy / "agentmem.db")) as db:
         names = [name for (name,) in db.execute("SELECT name FROM migrations ORDER BY name")]
-    assert names == [name for name, _ in schema.MIGRATIONS]
+    assert names == [name for name, _ in MIGRATIONS]
