@@ -88,15 +88,22 @@ if TYPE_CHECKING:
 else:
     from agentmem.types.named import (
         Applied,
+        AsyncBlocks,
+        AsyncSession,
+        BackupInfo,
         EraseReport,
         Erasure,
         Group,
         Health,
+        ImportReport,
         NamespaceCount,
         Operation,
         ReembedReport,
+        RestoreReport,
+        SessionInfo,
         Settings,
         Stats,
+        Tokenizer,
         VerifyReport,
     )
 

@@ -102,15 +102,22 @@ else:
     from agentmem.types.named import (
         Applied,
         AsyncMemory,
+        BackupInfo,
+        Blocks,
         EraseReport,
         Erasure,
         Group,
         Health,
+        ImportReport,
         NamespaceCount,
         Operation,
         ReembedReport,
+        RestoreReport,
+        Session,
+        SessionInfo,
         Settings,
         Stats,
+        Tokenizer,
         VerifyReport,
     )
 

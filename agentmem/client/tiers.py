@@ -15,6 +15,8 @@ from agentmem.types.inputs import Scope
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
     from agentmem.types.reports import Residence, TierStats
+else:
+    from agentmem.types.named import Residence, TierStats
 
 _TIERS = ("hot", "warm", "cold")
 _INSTEAD = 'a scope is a mapping, such as {"user_id": "ana"}'
