@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from stress.backups import backup
 from stress.compare import compare
 from stress.crash import crash
 from stress.damage import damage
@@ -50,6 +51,7 @@ app.command()(pairs)
 app.command()(report)
 app.command()(crash)
 app.command()(damage)
+app.command()(backup)
 app.command()(interrupts)
 app.command()(processes)
 app.command()(swaps)

@@ -379,3 +379,11 @@ def test_a_store_that_is_swapped_under_writers_loses_nothing(tmp_path: Path) -> 
         str(found),
     )
     assert json.loads(found.read_text())["notes"]["acknowledged"]
+
+
+@pytest.mark.slow
+def test_backups_are_measured_and_right(tmp_path: Path) -> None:
+    found = tmp_path / "backup.json"
+    run("backup", "--records", "300", "--pairs", "1", "--seconds", "1", "--interval", "0.3", "--json", str(found))
+    steps = json.loads(found.read_text())["steps"]
+    assert [steps[step]["records"] for step in ("full", "restore", "verify")] == [300, 300, 300]
