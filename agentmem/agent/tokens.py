@@ -26,8 +26,8 @@ def counter_of(tokenizer: Tokenizer | None) -> Count:
     """A function that counts, of what a caller gave. What it returns is checked."""
     if tokenizer is None:
         return estimate_tokens
-    encode = getattr(tokenizer, "encode", None)
-    if callable(encode):
+    encode = None if isinstance(tokenizer, str) else getattr(tokenizer, "encode", None)
+    if callable(encode) and not isinstance(tokenizer, type):
         return _encoding(tokenizer)
     if not callable(tokenizer):
         raise InvalidInputError(

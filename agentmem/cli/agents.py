@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentmem import Memory, NotFoundError, Session, Turn
+from agentmem import Memory, NotFoundError
 from agentmem.cli import values
 from agentmem.cli.base import STORE, AsTable, InNamespace, StorePath, User, app, opened, reporting
 from agentmem.cli.output import Output
+
+if TYPE_CHECKING:
+    from agentmem import Session, Turn
 
 session = typer.Typer(
     help="Look at conversations, go on with them, take turns back.", no_args_is_help=True, rich_markup_mode=None

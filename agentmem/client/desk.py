@@ -117,8 +117,7 @@ class Desk(AgentStore):
         if before is not None:
             row = operations.turns.row_of(engine, scope, before)
             return [] if row is None else self._public(operations.turns.newest(engine, scope, limit, before=row))
-        tail = self._tails().of(scope)
-        return self._public(tail.read(engine, scope, limit))
+        return self._tails().of(scope).read(engine, scope, limit, self._public)
 
     @override
     def find(self, session: SessionPlace, ids: Sequence[str]) -> list[Turn]:

@@ -3,8 +3,9 @@ without them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from agentmem import operations
 from agentmem.types.clock import Micros
@@ -12,9 +13,11 @@ from agentmem.types.inputs import Scope
 from agentmem.types.reentry import held_here
 
 if TYPE_CHECKING:
+    from agentmem.agent.turns import Turn
     from agentmem.engine.engine import Engine
-    from agentmem.operations.turns import Turn
+    from agentmem.operations.turns import Turn as Row
 
+Public: TypeAlias = "Callable[[Sequence[Row]], list[Turn]]"
 _MOST = 4_000
 """Turns kept of one session."""
 _EACH = 600
@@ -37,21 +40,25 @@ class Tail:
         self._until: Micros = 0
         self.nbytes = 0
 
-    def read(self, engine: Engine, scope: Scope, limit: int) -> list[Turn]:
-        """The last ``limit`` turns, oldest first, as of now."""
+    def read(self, engine: Engine, scope: Scope, limit: int, public: Public) -> list[Turn]:
+        """The last ``limit`` turns, oldest first, as of now.
+
+        ``public`` makes turns of rows; they are made once, and shared, since nothing changes them. It is not kept: it
+        knows the client, which is not to live for as long as this.
+        """
         if held_here(self._lock):  # in a signal handler, on top of a read that is in the middle of this
-            return operations.turns.newest(engine, scope, limit)
+            return public(operations.turns.newest(engine, scope, limit))
         with self._lock:
             seq, now = operations.turns.seq(engine), engine.now()
             if now >= self._until:
                 self._forget()
             elif seq != self._seq:
-                self._follow(engine, scope, seq)
+                self._follow(engine, scope, seq, public)
             if self._seq < 0 or (limit > len(self._turns) and not self._whole):
-                return self._load(engine, scope, seq, limit)
+                return self._load(engine, scope, seq, limit, public)
             return self._turns[-limit:]
 
-    def _follow(self, engine: Engine, scope: Scope, seq: int) -> None:
+    def _follow(self, engine: Engine, scope: Scope, seq: int, public: Public) -> None:
         """Bring it up to an event."""
         last = self._turns[-1].row if self._turns else 0
         changed = operations.turns.changed(engine, scope, self._seq, last)
@@ -63,16 +70,20 @@ class Tail:
             if len(new) == _MOST:
                 self._forget()
                 return
-            self._keep(self._turns + new, whole=self._whole)
+            self._keep(self._turns + public(new), new, whole=self._whole)
         self._seq = seq
 
-    def _load(self, engine: Engine, scope: Scope, seq: int, limit: int) -> list[Turn]:
+    def _load(self, engine: Engine, scope: Scope, seq: int, limit: int, public: Public) -> list[Turn]:
         found = operations.turns.newest(engine, scope, limit)
-        self._keep(found, whole=len(found) < limit)
+        self._until = _NEVER
+        shown = self._keep(public(found), found, whole=len(found) < limit)
         self._seq = seq
-        return found
+        return shown
 
-    def _keep(self, turns: list[Turn], *, whole: bool) -> None:
+    def _keep(self, turns: list[Turn], new: Sequence[Row], *, whole: bool) -> list[Turn]:
+        """Keep the last of the turns, of which these rows are new; returns all of them."""
         self._turns, self._whole = turns[-_MOST:], whole and len(turns) <= _MOST
-        self._until = min((turn.expires_at for turn in self._turns if turn.expires_at is not None), default=_NEVER)
+        ends = [row.expires_at for row in new if row.expires_at is not None]
+        self._until = min(self._until, *ends) if ends else self._until
         self.nbytes = sum(_EACH + len(turn.content) + len(turn.data or "") for turn in self._turns)
+        return turns

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import json
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -387,3 +389,13 @@ def test_ids_as_long_as_they_may_be(memory: Memory) -> None:
     session.append(user("x"))
     assert texts(session) == ["x"]
     assert memory.sessions(user_id="ana")[0].run_id == session.run_id
+
+
+def test_a_client_that_is_not_closed_goes_with_its_last_reference(store: Path, embedder: HashEmbedder) -> None:
+    memory = Memory(store, embedder=embedder)
+    memory.session("r", user_id="ana").append(user("x"))
+    assert texts(memory.session("r", user_id="ana")) == ["x"]
+    handle = weakref.ref(memory.handle)
+    del memory
+    gc.collect()
+    assert handle() is None

@@ -687,6 +687,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "vectors": {"ids": ["tea"]}, "embed": {"texts": ["x"]},
     "feedback": {"id": "tea", "rating": 3}, "scoped": {"user_id": "ada"}, "userless": {}, "pop": {"run_id": "r"},
     "touch": {"ids": ["tea"]}, "events": {}, "apply": {"changes": []},
+    "session": {"run_id": "r"}, "sessions": {}, "blocks": {},
 }  # fmt: skip
 WITHOUT_VALUES = {"close", "flush", "warm_up", "stats", "health", "verify", "repair", "compact"}
 # What they take is not a value but a model, and what they do takes seconds; tests of their own.
