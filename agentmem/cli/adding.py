@@ -84,7 +84,7 @@ def add(
         OnError,
         typer.Option(
             metavar="raise|skip",
-            help="What becomes of a line whose id another memory has: an error, or it is left out and reported.",
+            help="What becomes of a line whose id or key another memory has: an error, or it is left out and reported.",
         ),
     ] = OnError.RAISE,
     repair: Annotated[

@@ -137,8 +137,9 @@ class Importing:
             if why is None and self._skip_taken and made.id is not None:
                 why = self._clash(made.id, made)
             if why is None:
-                # It may be taken by the time it is stored.
-                skip = made.id is not None and (self._skip_taken or at in derived)
+                # It may be taken by the time it is stored; of keys only that tells.
+                named_so = made.id is not None or made.key is not None
+                skip = named_so and (self._skip_taken or at in derived)
                 checked.drafts.append(replace(made, skip_taken=True) if skip else made)
                 checked.indexes.append(index)
             else:

@@ -251,8 +251,11 @@ class Memory:
         this brought nothing new. The same goes for the same content under the same ``id`` and scope,
         so that a call with an id can be repeated safely; its data must then be the same, too, if any is given.
 
-        Raises ``InvalidInputError``, ``ScopeError``, ``ConflictError`` (the id is taken), ``EmbeddingError``,
-        ``StoreError``.
+        A record of another store, also as its ``to_dict()``, keeps its id, its namespace and its key; nothing is
+        replaced by it.
+
+        Raises ``InvalidInputError``, ``ScopeError``, ``ConflictError`` (the id, or a record's key, is taken),
+        ``EmbeddingError``, ``StoreError``.
         """
         options = AddOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, role=role, kind=kind, layer=layer,
@@ -293,9 +296,9 @@ class Memory:
         Arguments are as for ``add`` and serve as defaults for the items. A bad item raises with its position as
         ``.index``. With ``on_error="skip"`` it is left out, and so is one whose id is taken: the result's ``skipped``
         says which, and why, and the results are those of the others. ``on_conflict="skip"`` does that for taken ids
-        alone, also where another process takes one at the same moment; the same content under its id is a duplicate,
-        as for ``add``. ``repair=True`` puts U+FFFD in place of what no store can hold: lone surrogates and NULs in
-        content, role, kind and metadata.
+        and keys alone, also where another process takes one at the same moment; the same content under its id is a
+        duplicate, as for ``add``. ``repair=True`` puts U+FFFD in place of what no store can hold: lone surrogates and
+        NULs in content, role, kind and metadata.
 
         ``source`` names what is imported, a file for one: adding the same again under the same source adds nothing, not
         even messages, which are not deduplicated otherwise. The second of two equal items is another one; what has

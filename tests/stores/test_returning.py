@@ -70,6 +70,8 @@ def test_what_is_taken_is_left_out(memory: Memory, record: MemoryRecord, clock: 
     assert [one.id for one in results] == ["b", "e"]
     assert [(one.index, one.field) for one in results.skipped] == [(0, "key"), (2, "key"), (3, "id")]
     assert "'a' cannot be added: its key 'tone' is that of another record" in results.skipped[0].reason
+    nameless = {**record.to_dict(), "id": None}
+    assert [one.field for one in memory.add_many([nameless], on_conflict="skip").skipped] == ["key"]
     with pytest.raises(ConflictError):
         memory.add_many(items[:3])
     clock.advance(61)
