@@ -301,6 +301,10 @@ class Health(Plain):
     """Why nothing can be read or written any more: the store was deleted, moved or replaced. Open it again."""
     backup: BackupHealth | None = None
     """None where no backups are made by themselves. After an error of theirs ``ok`` is False."""
+    engine_fallbacks: int = 0
+    """How often codes answered in the place of a graphics card or a graph that failed: slower, and all the same."""
+    last_engine_error: str | None = None
+    """Why, the last time."""
 
 
 @dataclass(frozen=True)

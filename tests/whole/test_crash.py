@@ -140,6 +140,7 @@ with Memory(path, settings=settings_of(200), embedder=HashedWords()) as memory:
     memory.delete(ids[1])
     memory.erase(ids[2])
     memory.search(text_of(1, 7), user_id="ana")
+    memory.tiers.place(ids[7], "hot")
     memory.add(text_of(1, 5), user_id="ana", importance=1)
     memory.add_many([text_of(4, n) for n in range(9)], user_id="leaver", run_id="of a leaver")
     memory.erase_all(user_id="leaver")
