@@ -44,7 +44,7 @@ class Hnsw(Front):
     """A graph of at most ``size`` vectors; ``m``, ``ef_construction`` and ``ef`` as the settings have them."""
 
     def __init__(self, dim: int, size: int, *, m: int, ef_construction: int, ef: int) -> None:
-        import hnswlib  # pyright: ignore[reportMissingTypeStubs, reportMissingImports, reportUnknownVariableType]
+        import hnswlib  # pyright: ignore[reportMissingModuleSource, reportMissingTypeStubs, reportMissingImports, reportUnknownVariableType]
 
         self._dim, self._m, self._ef = dim, m, ef
         self._graph: Any = hnswlib.Index("ip", dim)  # pyright: ignore[reportUnknownMemberType]
