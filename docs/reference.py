@@ -23,14 +23,15 @@ from agentmem.client.tiers import TiersClient
 from agentmem.types import clock, enums, errors, inputs, ports
 
 GROUPS = {
-    "Clients": "Memory memory.lifecycle memory.backup AsyncMemory restore",
+    "Clients": "Memory memory.lifecycle memory.tiers memory.backup AsyncMemory restore",
     "Agents": "Session SessionInfo Turn WorkingMemory Blocks Block BlockVersion Prompt Section Manifest Trimmed "
     "Summary SummaryLine",
     "Input": "NewMemory Add Put Update Delete Touch Layer ALL UNSET",
     "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Vectors Page "
     "HistoryEvent StoreEvent EventType",
     "Reports": "Group NamespaceCount Stats LayerStats Pressure Health VerifyReport EraseReport Erasure ReembedReport "
-    "SweepReport Move Explanation Requirement BackupInfo BackupHealth HoldingBackup RestoreReport ImportReport",
+    "SweepReport Move Explanation Requirement TierStats Residence BackupInfo BackupHealth HoldingBackup RestoreReport "
+    "ImportReport",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "SessionClosedError ModelMismatchError EmbeddingError CapacityError BlockFullError BlockReadOnlyError ClosedError "
     "MissingExtraError StoreError StoreLockedError StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError "
@@ -43,6 +44,7 @@ GROUPS = {
     "agentmem.embedding.FunctionEmbedder agentmem.ports.Windowed",
     "Configuration": "Settings agentmem.settings.Layers agentmem.settings.Interact agentmem.settings.Insights "
     "agentmem.settings.Assets agentmem.settings.Lifecycle agentmem.settings.Retrieval agentmem.settings.Performance "
+    "agentmem.settings.Tiers agentmem.settings.Hot agentmem.settings.Warm agentmem.settings.Cold "
     "agentmem.settings.Backup "
     "agentmem.settings.origins",
 }

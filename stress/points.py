@@ -112,6 +112,10 @@ POINTS: dict[str, Point] = {
     "codes: erased elsewhere, not overwritten": Point(
         _RETRIEVAL + "largearena:LargeArena.scrub", before=True, most=4, needs="codes"
     ),
+    # tiers
+    "tiers: placed, not committed": Point("agentmem.stores.placements:place", most=3, needs="codes"),
+    "tiers: committed, not held": Point("agentmem.operations.tiers:_place", most=3, needs="codes"),
+    "tiers: moved in part": Point(_RETRIEVAL + "residents:Residents.hold", most=6, needs="codes"),
     # lifecycle
     "sweep: judged, nothing moved": Point(_MOVES + "apply", before=True, most=8, needs="sweep"),
     "sweep: promoted, no events": Point(_MANY, sql="UPDATE records SET layer", most=8, needs="sweep"),

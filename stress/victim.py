@@ -270,6 +270,8 @@ class Victim:
         added = self.attempt(n, lambda: {"ids": [one.id for one in self.memory.add_many(items, user_id="codes")]})
         for user in ("codes", "stream", ALL):
             self.memory.search(" ".join(pick.sample(WORDS, 2)), user_id=user)
+        if added:
+            self.memory.tiers.place(pick.sample(added["ids"], 3), pick.choice(["hot", "warm", "cold", None]))
         if added and pick.random() < 0.5:
             id = pick.choice(added["ids"])
             n = self.begin("erase", id=id)

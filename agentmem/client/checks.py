@@ -58,8 +58,8 @@ def check_contents(value: object, settings: Settings) -> list[str]:
 
 def check_queries(value: object) -> list[object]:
     """A list of up to 10,000 queries; each is checked where it is searched for."""
+    kind = type(value).__name__
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
-        kind = type(cast("object", value)).__name__
         raise InvalidInputError(f"search_many takes a list of queries, not {kind}; use search for one", field="queries")
     given = cast("Sequence[object]", value)
     if len(given) > MAX_BATCH:
@@ -67,7 +67,7 @@ def check_queries(value: object) -> list[object]:
             f"search_many takes at most {MAX_BATCH:,} queries at once, got {len(given):,}; give them in parts",
             field="queries",
         )
-    return list(given)
+    return [*given]
 
 
 def is_nothing(content: object) -> bool:

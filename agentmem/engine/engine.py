@@ -29,6 +29,7 @@ from agentmem.lifecycle.residency import Residency
 from agentmem.lifecycle.rules import Rules
 from agentmem.lifecycle.worker import LifecycleWorker
 from agentmem.retrieval.building import Builder
+from agentmem.retrieval.fronting import Fronts
 from agentmem.retrieval.large import LargeScopes
 from agentmem.retrieval.querycache import QueryCache
 from agentmem.retrieval.residents import Residents
@@ -274,6 +275,7 @@ class Engine:
             wait_s=performance.large_wait_s,
             snapshots=Snapshots(self.path, records, self.folder, read_only=self.read_only),
             activity=lambda: self.commits.requests,
+            fronts=Fronts(records, embedder.dim, self.settings, lambda: self.commits.requests),
         )
 
     def _tiering(self, rules: Rules) -> Tiering:

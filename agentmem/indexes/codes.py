@@ -5,19 +5,22 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
+from agentmem.indexes.hnsw import check_hnsw
 from agentmem.types.errors import MissingExtraError
 from agentmem.types.ports import VectorEngine
 
-Engine: TypeAlias = Literal["auto", "rabitq", "int8", "lancedb"]
+Engine: TypeAlias = Literal["auto", "rabitq", "int8", "hnsw", "lancedb"]
 """As the setting ``performance.large_engine`` has it."""
 
 
 def coding(engine: Engine) -> Literal["rabitq", "int8"] | None:
     """What codes vectors here: FAISS where it is installed; None: nothing does, they stay in LanceDB.
 
-    Raises ``MissingExtraError`` where FAISS was asked for by name and is missing.
+    A graph stands in front of codes. Raises ``MissingExtraError`` where what was asked for by name is missing.
     """
-    if engine == "auto":
+    if engine == "hnsw":
+        check_hnsw()
+    if engine in ("auto", "hnsw"):
         return "rabitq" if _has_faiss() else "int8"
     if engine == "rabitq" and not _has_faiss():
         raise MissingExtraError(

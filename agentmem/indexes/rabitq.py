@@ -36,7 +36,7 @@ class RaBitQ(VectorEngine):
 
     def __init__(self, dim: int) -> None:
         self._dim = dim
-        self._faiss = _library()
+        self._faiss = library()
         self._segments: list[Any] = [self._faiss.IndexRaBitQ(dim, self._faiss.METRIC_INNER_PRODUCT, _BITS)]
 
     @property
@@ -164,7 +164,8 @@ class RaBitQ(VectorEngine):
             self._faiss.omp_set_num_threads(before)
 
 
-def _library() -> Any:
+def library() -> Any:
+    """FAISS, for whatever else of the package needs it."""
     import faiss  # pyright: ignore[reportMissingTypeStubs, reportMissingImports, reportUnknownVariableType]
 
     return faiss  # pyright: ignore[reportUnknownVariableType]

@@ -71,6 +71,7 @@ def health(engine: Engine, database: str | None = None) -> Health:
     except StoreGoneError as exc:
         gone = str(exc)
     backup = None if gone is not None or engine.companion is None else engine.companion.health()
+    fronts = engine.retriever.residents.fronts
     backing = () if backup is None else (backup.last_error, backup.proof_error)
     errors = (gone, follower.last_error, lifecycle.last_error, *backing)
     return Health(
@@ -83,6 +84,8 @@ def health(engine: Engine, database: str | None = None) -> Health:
         last_sweep_error=lifecycle.last_error,
         store_error=gone,
         backup=backup,
+        engine_fallbacks=0 if fronts is None else fronts.fallbacks,
+        last_engine_error=None if fronts is None else fronts.last_error,
     )
 
 

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Literal
 
 from agentmem.indexes.codes import bytes_of, new_codes
+from agentmem.retrieval.fronting import Fronts
 from agentmem.retrieval.largearena import LargeArena
 from agentmem.retrieval.snapshots import Snapshots
 from agentmem.retrieval.walls import Wall, walls_of
@@ -89,8 +90,11 @@ class Builder:
         wait_s: float,
         snapshots: Snapshots,
         activity: Callable[[], object],
+        fronts: Fronts | None = None,
     ) -> None:
-        """``wait_s``: how long a search waits; ``activity`` changes while others write."""
+        """``wait_s``: how long a search waits; ``activity`` changes while others write; ``fronts`` makes what stands in
+        front of codes."""
+        self.fronts = fronts
         self.budget = budget_mb * MB
         self._records = records
         self._coded: Literal["rabitq", "int8"] = coded
@@ -121,7 +125,12 @@ class Builder:
         return building
 
     def keep(self, wall: Wall, arena: LargeArena, seq: int) -> None:
-        """Keep the arena for the next start if much has changed since; it has everything up to the event ``seq``."""
+        """Keep the arena for the next start if much has changed since; it has everything up to the event ``seq``.
+
+        And have something made that stands in front of its codes, if there is to be.
+        """
+        if self.fronts is not None and not self._closing:
+            self.fronts.see_to(arena.codes, arena.rows)
         slots, at = self._kept.get(wall, (0, 0.0))
         if arena.slots - slots > max(CHANGES, _SHARE * slots) and time.monotonic() - at > AGAIN:
             self._save(wall, arena, seq)
@@ -150,6 +159,8 @@ class Builder:
     def stop(self) -> None:
         """Begin nothing more, and have what was begun stop."""
         self._closing = True
+        if self.fronts is not None:
+            self.fronts.stop()
         for building in self._begun:
             building.stop()
 
@@ -217,6 +228,8 @@ class Builder:
 
     def _new(self, wall: Wall, expected: int = 0) -> LargeArena:
         codes = new_codes(self._coded, self._dim)
+        if self.fronts is not None:
+            codes = self.fronts.before(codes)
         return LargeArena(self._dim, codes, self._records, lambda: wall.key(self._records), expected)
 
     def _changed_after(self, wall: Wall, seq: int) -> set[int]:

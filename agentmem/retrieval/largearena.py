@@ -33,7 +33,7 @@ from agentmem.types.ports import Entry, VectorEngine
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agentmem.types.ports import Bools, Vector
+    from agentmem.types.ports import Bools, Ints, Vector
 
 PROPOSED = 1_000
 """Vectors that the codes propose, 10 for each hit that is wanted if that is more."""
@@ -94,6 +94,10 @@ class LargeArena(Arena):
     def is_worth_keeping(self) -> bool:
         """Whether most records have one vector: those that have several, or none, would have to be read again."""
         return self._several is None or len(self._several.slots) < self._used // 5
+
+    def rows(self) -> Ints:
+        """A copy of the row of each slot, 0 where nothing is in it any more."""
+        return np.where(self._column("live"), self._column("row"), 0)
 
     @property
     def slots(self) -> int:

@@ -21,6 +21,7 @@ from typing_extensions import override
 from agentmem.indexes.feed import follow
 from agentmem.retrieval.arena import Arena
 from agentmem.retrieval.building import Builder
+from agentmem.retrieval.fronting import Fronts
 from agentmem.retrieval.largearena import LargeArena
 from agentmem.retrieval.near import Near
 from agentmem.retrieval.resident import Held, Resident
@@ -245,6 +246,11 @@ class Residents(FeedCopy):
         """Those in use that are too large for an exact arena."""
         with self._feed:
             return [wall for wall, resident in self._held.by_wall.items() if resident.too_large]
+
+    @property
+    def fronts(self) -> Fronts | None:
+        """What makes engines in front of codes."""
+        return None if self._builder is None else self._builder.fronts
 
     def has_codes(self, wall: Wall) -> bool:
         """Whether the wall has an arena of codes, so that of what is hot or warm only a vector is held."""

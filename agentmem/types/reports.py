@@ -344,6 +344,10 @@ class Health(Plain):
     backup: BackupHealth | None = None
     """None where no backups are made by themselves. After an error of theirs, or a proof that failed, ``ok`` is
     False."""
+    engine_fallbacks: int = 0
+    """How often codes answered in the place of a graphics card or a graph that failed: slower, and all the same."""
+    last_engine_error: str | None = None
+    """Why, the last time."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,132 @@
+"""What stands in front of codes is made here, in the background: on a graphics card, or as a graph."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import RLock
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from agentmem.indexes import gpu
+from agentmem.indexes.fronts import Front, Fronted
+from agentmem.indexes.hnsw import Hnsw, bytes_of_graph
+from agentmem.stores.records import Records
+from agentmem.types.errors import AgentMemError
+from agentmem.types.patience import Pace
+from agentmem.types.ports import EngineError, VectorEngine
+from agentmem.types.promise import promised
+
+if TYPE_CHECKING:
+    from agentmem.settings import Settings
+    from agentmem.types.ports import Ints
+
+READ = 500
+"""Vectors per read: some milliseconds at most, during which libSQL lets no other thread run."""
+_REST = 9.0
+"""Beside writers it gets a tenth of the time."""
+GB, MB = 10**9, 1_048_576
+
+log = logging.getLogger("agentmem")
+
+
+class Fronts:
+    """Makes the fronts of one store and one model, one at a time. Safe to use from many threads."""
+
+    def __init__(self, records: Records, dim: int, settings: Settings, activity: Callable[[], object]) -> None:
+        """``activity`` changes while others write."""
+        self._records, self._dim, self._activity = records, dim, activity
+        self._hot, self._performance = settings.tiers.hot, settings.performance
+        self._turn = RLock()
+        self._closing = False
+        self._every = list[Fronted]()
+
+    @property
+    def fallbacks(self) -> int:
+        """How often codes answered in the place of something that failed."""
+        return sum(one.fallbacks for one in self._every)
+
+    @property
+    def last_error(self) -> str | None:
+        """Why, the last time."""
+        return next((one.last_error for one in reversed(self._every) if one.last_error is not None), None)
+
+    def before(self, codes: VectorEngine) -> VectorEngine:
+        """The same codes, with room in front of them if anything is to stand there."""
+        if not self._wanted():
+            return codes
+        fronted = Fronted(codes)
+        self._every.append(fronted)
+        return fronted
+
+    def see_to(self, codes: VectorEngine, rows: Callable[[], Ints]) -> None:
+        """Have a front made if one is due; ``rows`` are those of the records whose vectors these are, 0 for none."""
+        if isinstance(codes, Fronted) and codes.due and not self._closing:
+            codes.making = True
+            blanked, known = codes.blanked, rows()
+            try:
+                promised(lambda: self._make(codes, known, blanked))
+            except RuntimeError:  # the interpreter is about to end
+                codes.making = False
+
+    def stop(self) -> None:
+        """Begin nothing more, and have what was begun stop."""
+        self._closing = True
+
+    # -- on a thread of its own --------------------------------------------------------------------------------------
+
+    def _make(self, codes: Fronted, rows: Ints, blanked: int) -> None:
+        front: Front | None = None
+        try:
+            with self._turn:
+                front = self._new(len(rows))
+                if front is not None and self._fill(front, rows):
+                    codes.offer(front, blanked)
+                elif front is not None:
+                    front.close()
+        except (EngineError, AgentMemError, MemoryError, RuntimeError, ImportError) as exc:
+            if front is not None:
+                front.close()
+            if not self._closing:
+                codes.fail(exc)
+        finally:
+            codes.making = front is None  # nothing has room for it: it is not tried again
+
+    def _fill(self, front: Front, rows: Ints) -> bool:
+        pace = Pace(self._activity, _REST)
+        for start in range(0, len(rows), READ):
+            if self._closing:
+                return False
+            part = rows[start : start + READ].tolist()
+            found = self._records.vectors_of([row for row in part if row])
+            vectors = np.zeros((len(part), self._dim), np.float32)
+            for at, row in enumerate(part):
+                if (vector := found.get(row)) is not None:
+                    vectors[at] = np.frombuffer(vector, np.float32)
+            front.append(vectors)
+            pace()
+        return True
+
+    def _wanted(self) -> bool:
+        device = self._hot.device
+        return self._performance.large_engine == "hnsw" or (device == "auto" and gpu.worth_asking()) or "cuda" in device
+
+    def _new(self, size: int) -> Front | None:
+        """An empty front for so many vectors; None if none has room for them."""
+        precision: Literal["float16", "float32"] = self._hot.precision
+        devices = gpu.chosen(self._hot.device)
+        if devices and size * gpu.bytes_on_card(self._dim, precision) <= self._hot.device_size_gb * GB:
+            return gpu.Gpu(self._dim, devices, precision)
+        performance = self._performance
+        graph = size * bytes_of_graph(self._dim, performance.hnsw_m)
+        if performance.large_engine == "hnsw" and graph <= performance.large_budget_mb * MB:
+            return Hnsw(
+                self._dim,
+                size,
+                m=performance.hnsw_m,
+                ef_construction=performance.hnsw_ef_construction,
+                ef=performance.hnsw_ef_search,
+            )
+        log.info("nothing has room for %d vectors in front of their codes", size)
+        return None
