@@ -216,6 +216,9 @@ class Blocks:
         if_version: int | None,
         given: Mapping[str, Any] | None = None,
     ) -> Block:
+        if if_version is not None:
+            check_count(if_version, "if_version", 0)
+
         def attempt() -> Block:
             record = self._must_get(label)
             if if_version not in (None, record.version):

@@ -19,7 +19,7 @@ from agentmem.agent.turns import Turn
 from agentmem.agent.until import until_alone
 from agentmem.agent.working import WorkingMemory
 from agentmem.types.changes import Delete, Update
-from agentmem.types.checks import check_count, check_label, check_number, check_text
+from agentmem.types.checks import check_count, check_label, check_name, check_number, check_text
 from agentmem.types.errors import ConflictError, InvalidInputError, NotFoundError, shown
 from agentmem.types.inputs import Item
 from agentmem.types.plain import Plain
@@ -105,6 +105,8 @@ class Session:
         of a turn: what came before that one, to page backwards. A read here sees what any process has appended.
         """
         wanted = MANY if limit is None else check_count(limit, "limit", 0)
+        if before is not None:
+            check_name(before, "before")
         if wanted == 0:
             return []
         if max_tokens is None:
@@ -253,8 +255,10 @@ class Session:
     def describe(self, metadata: Mapping[str, Any]) -> SessionInfo:
         """Merge metadata into what it has; None removes a key. Raises ``NotFoundError``."""
 
+        new = _mapping(metadata)
+
         def merged(said: dict[str, Any]) -> dict[str, Any]:
-            both = {**said.get("metadata", {}), **metadata}
+            both = {**said.get("metadata", {}), **new}
             return {**said, "metadata": {key: value for key, value in both.items() if value is not None}}
 
         return self._change(merged)
@@ -345,8 +349,14 @@ def _after(turns: Sequence[Turn], id: str) -> Sequence[Turn]:
 
 
 def _said(title: str | None, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    said = {"title": _title(title), "metadata": None if metadata is None else dict(metadata)}
+    said = {"title": _title(title), "metadata": None if metadata is None else _mapping(metadata)}
     return {key: value for key, value in said.items() if value is not None}
+
+
+def _mapping(metadata: object) -> dict[str, Any]:
+    if not isinstance(metadata, Mapping):
+        raise InvalidInputError(f"metadata must be a mapping, not {shown(metadata)}", field="metadata")
+    return dict(cast("Mapping[str, Any]", metadata))
 
 
 def _title(title: object) -> str | None:

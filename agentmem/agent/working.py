@@ -9,6 +9,7 @@ from typing import Any, cast
 from agentmem.agent.ports import AgentStore, SessionPlace
 from agentmem.agent.until import until_alone
 from agentmem.types.changes import Put
+from agentmem.types.checks import check_count
 from agentmem.types.data import copied
 from agentmem.types.errors import CapacityError, ConflictError, InvalidInputError, shown
 from agentmem.types.records import MemoryRecord
@@ -67,6 +68,9 @@ class WorkingMemory:
         return ({}, 0) if value is None or record is None else (value, record.version)
 
     def _change(self, change: Callable[[dict[str, Any]], dict[str, Any]], if_version: int | None) -> int:
+        if if_version is not None:
+            check_count(if_version, "if_version", 0)
+
         def attempt() -> int:
             session = self._store.get(SESSIONS, self._place.key)
             if session is None:

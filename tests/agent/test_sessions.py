@@ -399,3 +399,21 @@ def test_a_client_that_is_not_closed_goes_with_its_last_reference(store: Path, e
     del memory
     gc.collect()
     assert handle() is None
+
+
+def test_bad_values(memory: Memory) -> None:
+    session = memory.session("r", user_id="ana")
+    session.append(user("x"))
+    wrong: list[Callable[[Any], object]] = [
+        lambda bad: session.describe(bad),
+        lambda bad: session.rename(bad),
+        lambda bad: session.turns(before=bad),
+        lambda bad: session.turns(limit=bad),
+        lambda bad: session.pop(bad),
+        lambda bad: session.working.set({}, if_version=bad),
+        lambda bad: memory.blocks().append("x", "y", if_version=bad),
+    ]
+    for call in wrong:
+        with pytest.raises(InvalidInputError):
+            call(1.5)
+    assert texts(session) == ["x"]
