@@ -146,4 +146,4 @@ def test_a_store_of_a_development_version_gets_the_rest(
     check(copy, answers)
     with closing(Connection(copy / "agentmem.db")) as db:
         names = [name for (name,) in db.execute("SELECT name FROM migrations ORDER BY name")]
-    assert names == ["0001_first", "0002_lifecycle", "0003_facts_by_user", "0004_keys"]
+    assert names == ["0001_first", "0002_lifecycle", "0003_facts_by_user", "0004_keys", "0005_placements"]
