@@ -687,11 +687,13 @@ NEEDED: dict[str, dict[str, Any]] = {
     "vectors": {"ids": ["tea"]}, "embed": {"texts": ["x"]},
     "feedback": {"id": "tea", "rating": 3}, "scoped": {"user_id": "ada"}, "userless": {}, "pop": {"run_id": "r"},
     "touch": {"ids": ["tea"]}, "events": {}, "apply": {"changes": []},
-    "session": {"run_id": "r"}, "sessions": {}, "blocks": {},
+    "search_many": {"queries": ["tea"]}, "session": {"run_id": "r"}, "sessions": {}, "blocks": {},
 }  # fmt: skip
 WITHOUT_VALUES = {"close", "flush", "warm_up", "stats", "health", "verify", "repair", "compact"}
-# What they take is not a value but a model, and what they do takes seconds; tests of their own.
-ELSEWHERE = {"reembed"}
+# What they take is not a value but a model or a place for backups, and what they do takes seconds; tests of their own.
+ELSEWHERE = {
+    "reembed", "export", "import_", "snapshots", "create_snapshot", "restore_snapshot", "drop_snapshot",
+}  # fmt: skip
 SLOTS = [
     (name, parameter)
     for name in NEEDED

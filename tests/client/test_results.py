@@ -104,6 +104,8 @@ def results(memory: Memory) -> dict[str, Any]:
         "LayerStats": stats.layers["interact"],
         "Health": memory.health(),
         "VerifyReport": VerifyReport(False, {"records": 3}, ["record 'x': odd"]),
+        "TierStats": memory.tiers.stats()["hot"],
+        "Residence": memory.tiers.explain("ferry"),
         "EraseReport": memory.erase("ferry"),
         "Erasure": _erasure(memory),
         "HoldingBackup": agentmem.HoldingBackup("8a51-1", "snapshot", START, None),
