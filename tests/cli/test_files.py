@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +278,15 @@ def test_what_is_listed_after_ctrl_c_is_stored(tmp_path: Path) -> None:
         assert [record.id for record in memory.iterate(user_id=ALL, order="oldest")] == listed
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own handler, also where the tests run in the background of a shell, which has Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_the_second_ctrl_c_ends_at_once() -> None:
     with Interrupt() as interrupt:
         items = interrupt.items(["a", "b", "c"])
