@@ -156,7 +156,7 @@ def test_many_writers_and_readers_all_along(store: Path) -> None:
         nonlocal rounds_left
         with turn:
             rounds_left = 40
-            turn.wait_for(lambda: rounds_left <= 0, 60)
+            turn.wait_for(lambda: rounds_left <= 0, 2)  # in vain where writers wait for the flip
 
     def tick() -> None:
         nonlocal rounds_left
