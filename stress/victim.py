@@ -302,9 +302,10 @@ class Victim:
         n = self.begin("backup")
         kind = pick.choice(["full", "incremental", "incremental"])
         self.attempt(n, lambda: {"seq": self.memory.backup.create(kind).seq})  # type: ignore[arg-type]
-        if pick.random() < 0.5:
+        wanted = self.task.point or ""
+        if wanted.startswith("prune") or pick.random() < 0.5:
             self.memory.backup.prune()
-        if pick.random() < 0.5:
+        if wanted.startswith("restore") or pick.random() < 0.5:
             shutil.rmtree(restored_of(self.task.path), ignore_errors=True)
             restore(backups_of(self.task.path), restored_of(self.task.path), embedder=HashedWords(self.task.dim))
 
