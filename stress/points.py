@@ -66,7 +66,7 @@ POINTS: dict[str, Point] = {
     # changing
     "update: vector in, record not": Point(_EXECUTE, sql="UPDATE embeddings_"),
     "update: record in, history not": Point(_EXECUTE, sql="UPDATE records SET"),
-    "repetition: in its transaction": Point("agentmem.stores.writes:Repository._refresh", most=1),
+    "repetition: in its transaction": Point("agentmem.stores.writes:Repository._refresh", most=3),
     "delete: hidden, history not": Point(_MANY, sql="UPDATE records SET state = 1", most=8),
     "erase: in its transaction": Point(_ERASURE + "erase", most=8),
     "erase: before the log is emptied": Point(_LOG + "truncate_wal", before=True, most=8),

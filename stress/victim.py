@@ -73,9 +73,9 @@ def text_of(n: int, item: int, revision: int = 0) -> str:
 
 def data_of(n: int, item: int) -> dict[str, Any] | None:
     """What an item keeps besides its text: most nothing, some a little, few more than one statement writes."""
-    if item % 4:
+    if (n + item) % 4:
         return None
-    return {"op": [n, item], "pad": "d" * (300_000 if n % 11 == 0 and item == 0 else 20)}
+    return {"op": [n, item], "pad": "d" * (300_000 if n % 3 == 0 and item == 0 else 20)}
 
 
 @dataclass
@@ -215,11 +215,11 @@ class Victim:
         do = pick.choices(["update", "repeat", "delete", "restore", "erase"], [10, 6, 6, 6 if gone else 0, 1])[0]
         id = pick.choice(gone if do == "restore" else live)
         if do == "repeat":
-            record = self.memory.get(id)
-            assert record is not None
-            if record.data is not None:
+            records = [self.memory.get(one) for one in pick.sample(live, min(len(live), 20))]
+            record = next((one for one in records if one is not None and one.data is None), None)
+            if record is None:
                 return  # with data, it would be another one
-            n = self.begin(do, id=id)
+            n = self.begin(do, id=record.id)
             item = {
                 "content": f"{record.content} ",
                 "user_id": record.user_id,
