@@ -300,9 +300,10 @@ class Victim:
     def backup(self, pick: random.Random) -> None:
         """Back up what the others do meanwhile, remove what is older, and make a store of it."""
         n = self.begin("backup")
-        kind = pick.choice(["full", "incremental", "incremental"])
-        self.attempt(n, lambda: {"seq": self.memory.backup.create(kind).seq})  # type: ignore[arg-type]
         wanted = self.task.point or ""
+        kinds = ["full"] if wanted.startswith("prune") else ["full", "incremental", "incremental"]  # which removes more
+        kind = pick.choice(kinds)
+        self.attempt(n, lambda: {"seq": self.memory.backup.create(kind).seq})  # type: ignore[arg-type]
         if wanted.startswith("prune") or pick.random() < 0.5:
             self.memory.backup.prune()
         if wanted.startswith("restore") or pick.random() < 0.5:
