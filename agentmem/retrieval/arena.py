@@ -19,6 +19,7 @@ import numpy as np
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
 from agentmem.retrieval.conversation import Links
+from agentmem.retrieval.estimates import last_of
 from agentmem.retrieval.matching import DenseMatcher, Matcher, Matches
 from agentmem.retrieval.postings import Postings, grown
 from agentmem.retrieval.query import NEVER, Candidate, Parts, Query
@@ -361,5 +362,4 @@ def top(scores: Vector, limit: int) -> NDArray[np.intp]:
     """Positions of the best ``limit`` scores in no order, with everything that ties with the last of them."""
     if len(scores) <= limit:
         return np.arange(len(scores))
-    last = np.partition(scores, len(scores) - limit)[len(scores) - limit]
-    return np.flatnonzero(scores >= last)
+    return np.flatnonzero(scores >= last_of(scores, limit))

@@ -256,7 +256,7 @@ class LargeArena(Arena):
                 slots, exact, first = slots[passing], exact[passing], first[passing]
             scored = self._score(query, present, slots, exact, matches)._replace(near=beside, first=first)
             enough = len(slots) >= query.limit
-            last = np.partition(scored.scores.score, -query.limit)[-query.limit] if enough else -np.inf
+            last = last_of(scored.scores.score, query.limit) if enough else -np.inf
             if left_out < last or left_out == -np.inf or (enough and not again):
                 return self._best(query, scored, matches)
             again = False

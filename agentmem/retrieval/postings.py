@@ -111,18 +111,11 @@ class Postings:
         """How many slots have a term, without ``dead`` ones."""
         parts = self.occurrences(term)
         count = sum(len(slots) for slots, _ in parts)
-        return count - int(np.count_nonzero(self.look_up(term, dead))) if count and len(dead) else count
+        return count - int(np.count_nonzero(_often(parts, dead))) if count and len(dead) else count
 
     def look_up(self, term: int, slots: NDArray[np.intp]) -> Vector:
         """How often each of some slots has a term, by binary search, since a term's slots ascend."""
-        frequencies, wanted = np.zeros(len(slots), np.float32), slots.astype(np.int32)
-        for there, often in self.occurrences(term):
-            if len(there):
-                at = np.searchsorted(there, wanted)
-                at[at == len(there)] = 0
-                hit = np.flatnonzero(there[at] == wanted)
-                frequencies[hit] = often[at[hit]]
-        return frequencies
+        return _often(self.occurrences(term), slots)
 
     def occurrences(self, term: int) -> tuple[tuple[NDArray[np.int32], NDArray[np.uint16]], ...]:
         """The slots of a term, ascending, and how often each has it: the sorted ones, which are a view, and then those
@@ -187,6 +180,17 @@ class Postings:
         self._slot = np.asarray(arrays["slots"], np.int32)
         self._frequency = np.asarray(arrays["frequencies"], np.uint16)
         self._unsorted, self._tail = 0, _tail(256)
+
+
+def _often(parts: Sequence[tuple[NDArray[np.int32], NDArray[np.uint16]]], slots: NDArray[np.intp]) -> Vector:
+    frequencies, wanted = np.zeros(len(slots), np.float32), slots.astype(np.int32)
+    for there, often in parts:
+        if len(there):
+            at = np.searchsorted(there, wanted)
+            at[at == len(there)] = 0
+            hit = np.flatnonzero(there[at] == wanted)
+            frequencies[hit] = often[at[hit]]
+    return frequencies
 
 
 def _tail(size: int) -> tuple[Ints, NDArray[np.int32], NDArray[np.uint16]]:
