@@ -136,7 +136,7 @@ class Border:
             )
         given: object = dict[str, object]() if is_nothing(item) else item
         made = self.admit(draft(given, defaults, self.handle.settings))
-        return replace(made, key=check_key(key), if_version=wanted, dedupe=False)
+        return made.put_by(check_key(key), wanted)
 
     def keyed_batch(self, items: object, defaults: AddOptions) -> list[Draft]:
         """Check items that are put by their keys."""

@@ -7,14 +7,14 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast, get_args
 
+from agentmem.types.checks import MAX_ID, check_label, check_name, check_text
 from agentmem.types.checks import check_count as check_count
 from agentmem.types.checks import check_flag as check_flag
-from agentmem.types.checks import check_label, check_name, check_text
 from agentmem.types.clock import Micros
 from agentmem.types.enums import ALL, Given, Layer
 from agentmem.types.errors import InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Item, Scope, is_new_memory
-from agentmem.types.spelling import composed, is_blank, spellings
+from agentmem.types.spelling import composed, is_blank, is_plain, spellings
 from agentmem.types.values import as_number
 
 if TYPE_CHECKING:
@@ -113,6 +113,8 @@ def check_scope(
 
 def check_namespace(value: object, field: str) -> tuple[str, ...]:
     """A path of names: text, ints or UUIDs."""
+    if type(value) is tuple and _is_plain_path(cast("tuple[object, ...]", value)):
+        return cast("tuple[str, ...]", value)
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         advice = f"write ({value!r},)" if isinstance(value, str) else "such as ('threads', '7')"
         raise ScopeError(f"{field} must be a sequence of names, {advice}, not {shown(value)}")
@@ -126,6 +128,18 @@ def check_namespace(value: object, field: str) -> tuple[str, ...]:
     if sum(len(part) for part in path) > MAX_PATH:
         raise ScopeError(f"{field} has more than {MAX_PATH:,} characters")
     return path
+
+
+def _is_plain_path(parts: tuple[object, ...]) -> bool:
+    """Whether it is a path as it stands, as nearly all are; what else is one is looked at closely."""
+    if len(parts) > MAX_DEPTH:
+        return False
+    size = 0
+    for part in parts:
+        if type(part) is not str or len(part) > MAX_ID or not is_plain(part):
+            return False
+        size += len(part)
+    return size <= MAX_PATH
 
 
 def refuse_reserved(path: Sequence[str] | None, field: str) -> None:

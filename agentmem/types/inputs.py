@@ -91,12 +91,21 @@ class Draft:
             return max(self.expires_at, now + 1)
         return None if self.ttl is None else now + self.ttl
 
+    # These two are twice as fast as ``dataclasses.replace``, and called for each item of a bulk load.
+
     def saying(self, content: str) -> Draft:
-        """The same of another text. Twice as fast as ``dataclasses.replace``, and once for each item of a bulk load."""
+        """The same of another text."""
+        return self._with(content, self.dedupe, self.key, self.if_version)
+
+    def put_by(self, key: str, if_version: int | None) -> Draft:
+        """The same, put by a key."""
+        return self._with(self.content, False, key, if_version)
+
+    def _with(self, content: str, dedupe: bool, key: str | None, if_version: int | None) -> Draft:
         return Draft(
             content, self.scope, self.role, self.kind, self.layer, self.metadata, self.metadata_limit, self.importance,
-            self.ttl, self.occurred_at, self.id, self.dedupe, self.expires_at, self.skip_taken, self.key,
-            self.if_version, self.form, self.data, self.sliding,
+            self.ttl, self.occurred_at, self.id, dedupe, self.expires_at, self.skip_taken, key, if_version, self.form,
+            self.data, self.sliding,
         )  # fmt: skip
 
 

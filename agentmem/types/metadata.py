@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
 from agentmem.types.errors import InvalidInputError
-from agentmem.types.values import Copier, type_name
+from agentmem.types.values import MAX_INT, Copier, text_fault, type_name
 
 _LONGEST_PATH = 80
+# One for all: making an encoder takes longer than encoding what a record usually has.
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def metadata_json(value: object, limit: int) -> str | None:
@@ -19,6 +21,10 @@ def metadata_json(value: object, limit: int) -> str | None:
     """
     if value is None:
         return None
+    if _is_flat(value) and value:
+        text = _ENCODE(value)
+        check_metadata_size(text, limit)
+        return text
     metadata = _MetadataCopier(limit)
     found = metadata.plain(value, "metadata") if not isinstance(value, str) else value
     if not isinstance(found, Mapping):
@@ -26,9 +32,28 @@ def metadata_json(value: object, limit: int) -> str | None:
     if not found:
         return None
     copy = metadata.copy(cast("object", found), "metadata")
-    text = json.dumps(copy, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = _ENCODE(copy)
     check_metadata_size(text, limit)
     return text
+
+
+def _is_flat(value: object) -> bool:
+    """Whether it is a dict, and all of it what JSON has, with nothing nested: it is stored as it stands, uncopied."""
+    if type(value) is not dict:
+        return False
+    for key, item in cast("dict[object, object]", value).items():
+        if type(key) is not str or text_fault(key) is not None:
+            return False
+        kind = type(item)
+        if kind is str:
+            if text_fault(cast("str", item)) is not None:
+                return False
+        elif kind is int:
+            if not -MAX_INT - 1 <= cast("int", item) <= MAX_INT:
+                return False
+        elif item is not None and kind is not bool:
+            return False
+    return True
 
 
 def merge_metadata(stored: str | None, given: Mapping[str, Any], limit: int) -> str | None:
