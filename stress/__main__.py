@@ -6,6 +6,7 @@ import typer
 
 from stress.backups import backup
 from stress.compare import compare
+from stress.context import context
 from stress.crash import crash
 from stress.damage import damage
 from stress.disk import disk
@@ -59,6 +60,7 @@ app.command()(disk)
 app.command()(reembed)
 app.command()(lifecycle)
 app.command()(quality)
+app.command()(context)
 app.command()(languages)
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Sequence
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -30,7 +31,9 @@ _FUNCTION_WORDS = frozenset(
 ) - {"happened", "told", "hear", "wants"}
 _TABLE = Path(__file__).parent.parent / "agentmem" / "text" / "similar_words.npz"
 _HALF_LIFE_S = 30 * 86_400
-_STEM = SnowballStemmer("english").stem_word
+_STEMMER = SnowballStemmer("english")
+
+Floats = NDArray[np.float64]
 
 
 class Oracle:
@@ -41,9 +44,9 @@ class Oracle:
         self._embedder = embedder
         vectors = embedder.embed_documents([record.content for record in records]).astype(np.float64)
         self._vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        self._terms = [Counter(_terms(record.content)) for record in records]
-        self._lengths = np.array([sum(terms.values()) for terms in self._terms], np.float64)
-        self._containing = Counter(term for terms in self._terms for term in terms)
+        self._postings, self._lengths = _postings(record.content for record in records)
+        self._moments = np.array([_moment(record).timestamp() for record in records])
+        self._worth = np.array([_worth(record) for record in records])
 
     def recall(self, query: str, mode: str, found: SearchResults, limit: int, now: datetime) -> float:
         """The share of the best ``limit`` that was found; records whose scores are equal may stand for each other."""
@@ -57,7 +60,7 @@ class Oracle:
         good = sum(by_id.get(hit.id, -1.0) >= best[-1] - TOLERANCE for hit in found[:limit])
         return good / len(best)
 
-    def _scores(self, query: str, mode: str, now: datetime) -> NDArray[np.float64]:
+    def _scores(self, query: str, mode: str, now: datetime) -> Floats:
         words = self._keyword(query)
         wanted = self._embedder.embed_query(query).astype(np.float64)
         cosine = np.maximum(self._vectors @ (wanted / np.linalg.norm(wanted)), 0)
@@ -68,29 +71,37 @@ class Oracle:
             years = [datetime(int(year), 1, 1, tzinfo=UTC) for year in re.findall(r"\((19\d\d|20\d\d|21\d\d)\)", query)]
             if years:
                 [year] = years
-                date = np.array([_closeness(record, year) for record in self._records])
+                date = _closeness(self._moments, year)
                 base = (1 - _DATE) * base + np.where(base > 0, _DATE * date, 0 if mode == "keyword" else _DATE * date)
             base = base * _TELLING
-        return base * np.array([0.9 + 0.1 * _bonus(record, now) for record in self._records])
+        ages = np.maximum(now.timestamp() - self._moments, 0)
+        return base * (0.9 + 0.1 * (0.5 * 2 ** (-ages / _HALF_LIFE_S) + self._worth))
 
     def _has_word(self, query: str) -> NDArray[np.bool_]:
-        wanted = set(_terms(query))
-        return np.array([not wanted.isdisjoint(terms) for terms in self._terms])
+        has = np.zeros(len(self._records), np.bool_)
+        for term in set(_terms(query)):
+            has[self._where(term)[0]] = True
+        return has
 
-    def _keyword(self, query: str) -> NDArray[np.float64]:
+    def _where(self, term: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The records that have a term, and how often."""
+        return self._postings.get(term, (np.zeros(0, np.int64), np.zeros(0, np.int64)))
+
+    def _keyword(self, query: str) -> Floats:
         total, bound = np.zeros(len(self._records)), 0.0
         damping = _K1 * (1 - _B + _B * self._lengths / self._lengths.mean())
         for term in dict.fromkeys(_terms(query)):
             function_word = term in _function_terms()
             counts = {term: 1.0} | ({} if function_word else _similar().get(term, {}))
-            if not any(self._containing[other] for other in counts):
+            frequency = np.zeros(len(self._records))
+            for other, factor in counts.items():
+                rows, times = self._where(other)
+                frequency[rows] += factor * times
+            if not frequency.any():
                 continue
-            containing = self._containing[term]
+            containing = len(self._where(term)[0])
             weight = math.log1p((len(self._records) - containing + 0.5) / (containing + 0.5))
             weight *= _STOP if function_word else 1
-            frequency = np.array(
-                [sum(terms[other] * factor for other, factor in counts.items()) for terms in self._terms], np.float64
-            )
             total += weight * frequency / (frequency + damping)
             bound += weight
         return total / bound if bound else total
@@ -114,19 +125,41 @@ def _similar() -> dict[str, dict[str, float]]:
     return table
 
 
-def _closeness(record: MemoryRecord, year: datetime) -> float:
-    when = record.occurred_at or record.created_at
+def _postings(texts: Iterable[str]) -> tuple[dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]], Floats]:
+    """By term the texts that have it and how often; and the number of terms of each text."""
+    found: dict[str, tuple[array[int], array[int]]] = defaultdict(lambda: (array("q"), array("q")))
+    lengths = array("d")
+    for row, text in enumerate(texts):
+        terms = _terms(text)
+        lengths.append(len(terms))
+        for term, times in Counter(terms).items():
+            found[term][0].append(row)
+            found[term][1].append(times)
+    postings = {term: (np.array(rows), np.array(times)) for term, (rows, times) in found.items()}
+    return postings, np.array(lengths)
+
+
+def _closeness(moments: Floats, year: datetime) -> Floats:
     end = year.replace(year=year.year + 1) - timedelta(microseconds=1)
-    beside = max((year - when).total_seconds(), (when - end).total_seconds(), 0.0)
-    return 2 ** (-beside / (7 * 86_400))
+    beside = np.maximum(year.timestamp() - moments, moments - end.timestamp())
+    return 2 ** (-np.maximum(beside, 0) / (7 * 86_400))
 
 
 def _terms(text: str) -> list[str]:
-    return [_STEM(word) for word in re.findall(r"[a-z0-9]+", text.lower())]
+    return [_stem(word) for word in re.findall(r"[a-z0-9]+", text.lower())]
 
 
-def _bonus(record: MemoryRecord, now: datetime) -> float:
-    age = max(0.0, (now - (record.occurred_at or record.created_at)).total_seconds())
+@cache
+def _stem(word: str) -> str:
+    return _STEMMER.stem_word(word)
+
+
+def _moment(record: MemoryRecord) -> datetime:
+    return record.occurred_at or record.created_at
+
+
+def _worth(record: MemoryRecord) -> float:
+    """Of a record's bonus what does not depend on the time."""
     importance = 0.5 if record.importance is None else record.importance
     rating = 0.5 if record.rating is None else (record.rating - 1) / 4
-    return 0.5 * 2 ** (-age / _HALF_LIFE_S) + 0.3 * importance + 0.2 * rating
+    return 0.3 * importance + 0.2 * rating

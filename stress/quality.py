@@ -127,7 +127,7 @@ def quality(
     ways = [DEFAULT, *MODES, *WITHOUT, NOTHING] if compare else [DEFAULT]
     grid = GRID if leave_one_out else ()
     with fresh_folder(store) as folder:
-        _fill(folder, embedder, loaded, outcome)
+        add_all(folder, embedder, loaded, outcome)
         results, tried = [], []
         with progress("quality", len(ways) + len(grid)) as ticker:
             for done, way in enumerate((*ways, *grid)):
@@ -142,7 +142,7 @@ def quality(
     outcome.finish(json)
 
 
-def _fill(folder: Path, embedder: str | None, loaded: Sequence[Conversation], outcome: Outcome) -> None:
+def add_all(folder: Path, embedder: str | None, loaded: Sequence[Conversation], outcome: Outcome) -> None:
     figure = outcome.figure("add")
     start = time.perf_counter()
     with opened(folder, embedder) as memory:

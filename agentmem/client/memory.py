@@ -608,9 +608,10 @@ class Memory:
         """What to paste into a prompt: the best memories for the query, without repetitions.
 
         They come by the time of the event (``occurred_at``, else ``created_at``), oldest first, and in the order of
-        adding where that is the same. Each is an entry ``- [date] role: text``, with the date in the ``time_zone`` (see
-        ``search``); further lines of a text begin with ``  | ``, so that no text looks like another entry, and a text
-        without a role that has a colon in its first line begins with its kind.
+        adding where that is the same. A day of the ``time_zone`` (see ``search``) is a line, ``2025-03-01:``, and each
+        memory of it an entry below, ``- role: text``. Further lines of a text begin with ``  | ``, so that no text
+        looks like another entry, and a text without a role that has a colon in its first line stands in quotation
+        marks.
 
         The text has at most ``max_tokens`` tokens as ``count_tokens`` counts them; left out, a token is taken to be
         three bytes of UTF-8, which overestimates. As many memories as fit are shown, best first: one that is too long

@@ -8,7 +8,7 @@ from datetime import tzinfo
 
 from agentmem.engine.engine import Engine
 from agentmem.operations.search import search
-from agentmem.retrieval.context import Budget, entry, estimate_tokens
+from agentmem.retrieval.context import Budget, below_days, entry, estimate_tokens
 from agentmem.retrieval.query import Search
 from agentmem.stores.rows import Stored
 from agentmem.types.clock import Micros
@@ -53,7 +53,8 @@ class _Shown:
     def choose(self, hits: SearchResults, stored: Sequence[Stored]) -> list[int] | None:
         different = dict[str, int]()
         for position, hit in enumerate(hits):
-            different.setdefault(" ".join(hit.content.split()).casefold(), position)
+            if words := hit.content.split():  # none: it is data alone, and has nothing to be read
+                different.setdefault(" ".join(words).casefold(), position)
         positions = list(different.values())
         entries = [entry(hits[position].record, self._zone) for position in positions]
         selection = self._budget.choose(entries)
@@ -63,7 +64,7 @@ class _Shown:
         chosen = selection.chosen
         while True:
             ordered = sorted(chosen, key=lambda at: _when(stored[positions[at]]))
-            text = "\n".join(entries[at] for at in ordered)
+            text = below_days(entries[at] for at in ordered)
             if not chosen or self._budget.fits(text):  # a tokenizer may count the same lines differently in this order
                 break
             chosen = chosen[:-1]

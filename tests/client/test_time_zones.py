@@ -29,10 +29,10 @@ def test_yesterday_is_a_day_of_the_zone(memory: Memory, clock: FakeClock) -> Non
     for zone in ("Asia/Tokyo", TOKYO, timezone(timedelta(hours=9))):
         assert near(memory, "soup yesterday", time_zone=zone) == 1
         assert near(memory, "soup today", time_zone=zone) != 1
-        assert memory.context("soup", max_tokens=50, time_zone=zone) == "- [2025-03-01] We had soup."
+        assert memory.context("soup", max_tokens=50, time_zone=zone) == "2025-03-01:\n- We had soup."
     assert near(memory, "soup yesterday") == near(memory, "soup yesterday", time_zone="UTC") == 1
     assert near(memory, "soup today", time_zone="America/Lima") != 1
-    assert memory.context("soup", max_tokens=50) == "- [2025-02-28] We had soup."
+    assert memory.context("soup", max_tokens=50) == "2025-02-28:\n- We had soup."
 
 
 def test_a_setting_is_the_zone_of_calls_that_name_none(open_memory: Callable[..., Memory], clock: FakeClock) -> None:
@@ -42,8 +42,8 @@ def test_a_setting_is_the_zone_of_calls_that_name_none(open_memory: Callable[...
     assert near(memory, "soup today") == 1
     assert near(memory, "soup today", time_zone="UTC") == 1
     assert near(memory, "soup tomorrow", time_zone="UTC") != 1
-    assert memory.context("soup", max_tokens=50).startswith("- [2025-03-02]")
-    assert memory.context("soup", max_tokens=50, time_zone="UTC").startswith("- [2025-03-01]")
+    assert memory.context("soup", max_tokens=50).startswith("2025-03-02:")
+    assert memory.context("soup", max_tokens=50, time_zone="UTC").startswith("2025-03-01:")
     assert len(memory.search("soup", since="2025-03-02")) == 1
     assert len(memory.search("soup", since="2025-03-02", time_zone="UTC")) == 0
 
@@ -53,8 +53,8 @@ def test_a_clock_that_shows_a_zone_is_asked_where_no_setting_says_it(open_memory
     memory = open_memory(clock=lambda: now)
     memory.add("We had soup.", occurred_at=datetime(2025, 3, 1, 8, tzinfo=TOKYO))
     assert near(memory, "soup yesterday") == 1
-    assert memory.context("soup", max_tokens=50).startswith("- [2025-03-01]")
-    assert memory.context("soup", max_tokens=50, time_zone="UTC").startswith("- [2025-02-28]")
+    assert memory.context("soup", max_tokens=50).startswith("2025-03-01:")
+    assert memory.context("soup", max_tokens=50, time_zone="UTC").startswith("2025-02-28:")
 
 
 def test_days_and_times_without_an_offset_are_those_of_the_zone(memory: Memory) -> None:
@@ -155,4 +155,4 @@ def test_the_async_client_takes_a_zone_too(store: Path, embedder: HashEmbedder) 
             assert hits[0].details.date == 1
             return await memory.context("soup", max_tokens=50, time_zone="Asia/Tokyo")
 
-    assert asyncio.run(asked()).startswith("- [2025-03-01]")
+    assert asyncio.run(asked()).startswith("2025-03-01:")

@@ -458,13 +458,13 @@ def test_context_keeps_the_budget_and_the_order_of_events(memory: Memory, clock:
     for budget in (1, 5, 6, 12, 20, 40, 1_000):
         text = memory.context("tea", max_tokens=budget, user_id="alice", count_tokens=words_of)
         assert words_of(text) <= budget
-        days = [line.split()[1] for line in text.splitlines()]
+        days = [line for line in text.splitlines() if line.startswith("20")]
         assert days == sorted(days)
         assert text.lower().count("at eight") <= 1
     assert "tea long ago" in text
-    assert text.startswith("- [2024-03-01] tea long ago")
+    assert text.startswith("2024-03-01:\n- tea long ago\n")
     assert "no sugar" in text
-    assert len(text.splitlines()) == 5
+    assert text.count("\n- ") == 5
     assert memory.context("tea", max_tokens=3, user_id="alice", count_tokens=words_of) == ""
     assert memory.context("tea", max_tokens=100, user_id="nobody") == ""
 
@@ -474,7 +474,7 @@ def test_a_long_memory_does_not_keep_short_ones_out_of_the_context(memory: Memor
     memory.add("tea with bread", user_id="alice")
     text = memory.context("tea", max_tokens=20, user_id="alice", count_tokens=words_of)
     assert text.endswith("tea with bread")
-    assert len(text.splitlines()) == 1
+    assert len(text.splitlines()) == 2
 
 
 def test_recent_continues_a_conversation(memory: Memory, clock: FakeClock) -> None:

@@ -122,6 +122,15 @@ def test_quality_runs_and_compares(tmp_path: Path, dataset: str, data: Any) -> N
     assert plot.read_text().startswith("<svg")
 
 
+@pytest.mark.parametrize(("dataset", "data"), [("locomo", LOCOMO), ("longmemeval", LONGMEMEVAL)])
+def test_what_a_prompt_has_room_for(tmp_path: Path, dataset: str, data: Any) -> None:
+    path, result = written(tmp_path, data), tmp_path / "context.json"
+    done = CliRunner().invoke(app, ["context", "--path", str(path), "--dataset", dataset, "--json", str(result)])
+    assert done.exit_code == 0, done.output
+    found = json.loads(result.read_text())["notes"]["evidence"]
+    assert found == {name: dict.fromkeys(("250", "500", "1000", "2000"), 1) for name in ("context", "ranking cut")}
+
+
 def test_the_dev_conversations_reach_the_bar(tmp_path: Path) -> None:
     """Needs the data set, which is no part of the project: AGENTMEM_LOCOMO names its file."""
     path = os.environ.get("AGENTMEM_LOCOMO")
