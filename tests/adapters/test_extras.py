@@ -15,6 +15,7 @@ FRAMEWORKS = {
     "anthropic": "anthropic",
     "crewai": "crewai",
     "openai_agents": "agents",
+    "pydantic_ai": "pydantic_ai",
     "strands": "strands",
 }
 
