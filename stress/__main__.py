@@ -21,6 +21,7 @@ from stress.quality import quality
 from stress.reembed import reembed
 from stress.report import report
 from stress.search import search
+from stress.sessions import sessions
 from stress.soak import soak
 from stress.swaps import swaps
 from stress.throughput import throughput
@@ -49,6 +50,7 @@ app.command()(soak)
 app.command()(compare)
 app.command()(keyed)
 app.command()(pairs)
+app.command()(sessions)
 app.command()(report)
 app.command()(crash)
 app.command()(damage)

@@ -59,8 +59,8 @@ class HashEmbedder:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_real_model() -> Iterator[None]:
-    """Where anthropic is installed, its client finds a stub, in processes that are started from here, too."""
-    if not find_spec("anthropic"):
+    """Where anthropic or openai is installed, its client finds a stub, in processes that are started here, too."""
+    if not find_spec("anthropic") and not find_spec("openai"):
         yield
         return
     with model_stub() as environment, pytest.MonkeyPatch.context() as patch:

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from agentmem.agent.turns import Turn
 from agentmem.types.changes import Applied, Operation
 from agentmem.types.inputs import Item
 from agentmem.types.records import HistoryEvent, MemoryRecord, SearchHit
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Pending(Generic[T]):
+    """A change on its way to the disk: what becomes of it, and what that means for the caller."""
+
+    future: Future[Any]
+    made: Callable[[Any], T]
+
+    def result(self) -> T:
+        """Wait until it is durable. Raises what the change raised."""
+        return self.made(self.future.result())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +84,14 @@ class AgentStore(Protocol):
         """A record as it was at a version, as a new version."""
         ...
 
-    def append(self, session: SessionPlace, messages: Sequence[Item], *, only_new: bool) -> list[Turn]:
+    def append(
+        self, session: SessionPlace, messages: Sequence[Item], *, only_new: bool, here: bool = True
+    ) -> Pending[list[Turn]]:
         """Append messages in one transaction, which begins the session if there is none and puts off its end.
 
         Strictly after every turn that was acknowledged before, in whatever process. With ``only_new``,
-        ``ConflictError`` if there is the session already. Raises ``SessionClosedError``.
+        ``ConflictError`` if there is the session already. Raises ``SessionClosedError``. ``here`` is whether this
+        thread may embed.
         """
         ...
 
@@ -93,7 +111,7 @@ class AgentStore(Protocol):
         """When the last turn was."""
         ...
 
-    def take(self, session: SessionPlace, n: int, *, exchange: bool) -> list[Turn]:
+    def take(self, session: SessionPlace, n: int, *, exchange: bool) -> Pending[list[Turn]]:
         """Delete and return the last turns, or with ``exchange`` those from the ``n``-th last one of the user on; in
         one transaction, oldest first. Raises ``SessionClosedError``."""
         ...

@@ -11,7 +11,7 @@ from agentmem.agent import summaries
 from agentmem.agent.blocks import Blocks
 from agentmem.agent.building import Builder, Sources
 from agentmem.agent.pairs import groups
-from agentmem.agent.ports import AgentStore, SessionPlace
+from agentmem.agent.ports import AgentStore, Pending, SessionPlace
 from agentmem.agent.prompt import Prompt
 from agentmem.agent.summaries import Summary, line_of
 from agentmem.agent.tokens import PER_MESSAGE, Tokenizer, counter_of, message_tokens
@@ -89,7 +89,7 @@ class Session:
 
         Raises ``SessionClosedError``, ``InvalidInputError`` for what is no message (with its position as ``.index``).
         """
-        return self._store.append(self._place, _as_list(messages), only_new=False)
+        return self._store.append(self._place, _as_list(messages), only_new=False).result()
 
     def turns(
         self,
@@ -144,14 +144,14 @@ class Session:
         In one transaction: whoever else pops gets others. ``Memory.restore`` of their ids brings them back, in their
         places. Raises ``SessionClosedError``.
         """
-        return self._store.take(self._place, check_count(n, "n", 1), exchange=False)
+        return self._store.take(self._place, check_count(n, "n", 1), exchange=False).result()
 
     def undo(self, n: int = 1) -> list[Turn]:
         """Take back the last ``n`` exchanges: what the user said last and everything since, answers and tool calls.
 
         Otherwise as ``pop``.
         """
-        return self._store.take(self._place, check_count(n, "n", 1), exchange=True)
+        return self._store.take(self._place, check_count(n, "n", 1), exchange=True).result()
 
     def clear(self) -> int:
         """Delete all turns; the session goes on, with its working memory. Returns how many there were."""
@@ -238,7 +238,7 @@ class Session:
         """
         place = replace(self._place, said=_said(title, metadata))
         try:
-            self._store.append(place, [], only_new=True)
+            self._store.append(place, [], only_new=True).result()
         except ConflictError as exc:
             raise ConflictError(f"there is a session {self.run_id!r} already; append() goes on with it") from exc
         return self._must_be()
@@ -308,6 +308,16 @@ class Session:
         if found is None:
             raise NotFoundError(f"the session {self.run_id!r} was deleted meanwhile")
         return found
+
+
+def begin_append(session: Session, messages: Item | Sequence[Item]) -> Pending[list[Turn]]:
+    """``Session.append`` for event loops: the messages are checked and on their way when this returns."""
+    return session._store.append(session._place, _as_list(messages), only_new=False, here=False)  # pyright: ignore[reportPrivateUsage]
+
+
+def begin_pop(session: Session, n: int) -> Pending[list[Turn]]:
+    """``Session.pop`` for event loops."""
+    return session._store.take(session._place, check_count(n, "n", 1), exchange=False)  # pyright: ignore[reportPrivateUsage]
 
 
 def sessions(

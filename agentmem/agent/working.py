@@ -74,7 +74,7 @@ class WorkingMemory:
         def attempt() -> int:
             session = self._store.get(SESSIONS, self._place.key)
             if session is None:
-                self._store.append(self._place, [], only_new=False)
+                self._store.append(self._place, [], only_new=False).result()
                 session = self._store.get(SESSIONS, self._place.key)
             if session is None:
                 raise ConflictError(f"the session {self._place.run_id!r} was deleted meanwhile")

@@ -7,7 +7,7 @@ from typing import Any
 
 from agentmem.agent.blocks import LIMIT, Block, Blocks, BlockVersion
 from agentmem.agent.prompt import Prompt
-from agentmem.agent.sessions import Session, SessionInfo
+from agentmem.agent.sessions import Session, SessionInfo, begin_append, begin_pop
 from agentmem.agent.summaries import Summary
 from agentmem.agent.tokens import Tokenizer
 from agentmem.agent.turns import Turn
@@ -17,6 +17,8 @@ from agentmem.types.inputs import Item
 
 Wait = Callable[..., Awaitable[Any]]
 """Runs a blocking call on one of the engine's threads."""
+Settle = Callable[..., Awaitable[Any]]
+"""Makes a call that begins a change of a session, and waits on no thread for what becomes of it."""
 
 
 class AsyncWorkingMemory:
@@ -140,9 +142,10 @@ class AsyncBlocks:
 class AsyncSession:
     """``Session`` for event loops."""
 
-    def __init__(self, blocking: Session, wait: Wait) -> None:
+    def __init__(self, blocking: Session, wait: Wait, settle: Settle) -> None:
         self._blocking = blocking
         self._wait = wait
+        self._settle = settle
 
     def __repr__(self) -> str:
         return f"Async{self._blocking!r}"
@@ -162,7 +165,7 @@ class AsyncSession:
 
     async def append(self, messages: Item | Sequence[Item]) -> list[Turn]:
         """See ``Session.append``."""
-        return await self._wait(self._blocking.append, messages)
+        return await self._settle(begin_append, self._blocking, messages)
 
     async def turns(
         self,
@@ -194,7 +197,7 @@ class AsyncSession:
 
     async def pop(self, n: int = 1) -> list[Turn]:
         """See ``Session.pop``."""
-        return await self._wait(self._blocking.pop, n)
+        return await self._settle(begin_pop, self._blocking, n)
 
     async def undo(self, n: int = 1) -> list[Turn]:
         """See ``Session.undo``."""

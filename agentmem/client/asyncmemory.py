@@ -66,7 +66,8 @@ from agentmem.types.records import (
 )
 
 if TYPE_CHECKING:
-    from agentmem.agent.sessions import SessionInfo
+    from agentmem.agent.ports import Pending
+    from agentmem.agent.sessions import Session, SessionInfo
     from agentmem.agent.tokens import Tokenizer
     from agentmem.client.asyncagents import AsyncBlocks, AsyncSession
     from agentmem.engine.workers import Workers
@@ -903,7 +904,7 @@ class AsyncMemory:
         blocking = self._blocking.session(
             run_id, user_id=user_id, agent_id=agent_id, namespace=namespace, ttl=ttl, embed=embed
         )
-        return AsyncSession(blocking, self._wait)
+        return AsyncSession(blocking, self._wait, self._settle)
 
     async def sessions(
         self,
@@ -1070,6 +1071,12 @@ class AsyncMemory:
         """A call that waits for a commit, or for what goes on in the background."""
         await self._open()
         return await _on(self._border.handle.engine().waits, partial(call, *args, **kwargs))
+
+    async def _settle(self, begin: Callable[[Session, Any], Pending[T]], session: Session, said: object) -> T:
+        """A call that begins a change: made here, or on a thread where checking what was said is much work."""
+        await self._open()
+        pending = begin(session, said) if is_light(said) else await self._run(begin, session, said)
+        return pending.made(await wait_for(pending.future))
 
     async def _check(
         self, importing: Importing, items: Sequence[Item], common: tuple[object, ...], first_index: int

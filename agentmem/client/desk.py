@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
+from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
@@ -14,7 +15,7 @@ from weakref import WeakKeyDictionary
 from typing_extensions import override
 
 from agentmem import operations
-from agentmem.agent.ports import AgentStore, SessionPlace
+from agentmem.agent.ports import AgentStore, Pending, SessionPlace
 from agentmem.agent.turns import Turn
 from agentmem.client.border import Border
 from agentmem.client.drafts import draft
@@ -49,6 +50,7 @@ class Desk(AgentStore):
         self._user = user_id
         self._namespace = namespace
         self._memory: Memory = client_on(Border(handle, Scope(user_id), ours=True))
+        self._made: tuple[SessionPlace, Draft] | None = None
 
     @override
     def now(self) -> datetime:
@@ -89,11 +91,16 @@ class Desk(AgentStore):
     # -- turns -------------------------------------------------------------------------------------------------------
 
     @override
-    def append(self, session: SessionPlace, messages: Sequence[Item], *, only_new: bool) -> list[Turn]:
+    def append(
+        self, session: SessionPlace, messages: Sequence[Item], *, only_new: bool, here: bool = True
+    ) -> Pending[list[Turn]]:
         engine = self._handle.engine(to_commit=True)
         drafts = self._drafts(session, messages)
         opening = self._opening(session)
-        done = operations.turns.append(engine, opening, drafts, only_new=only_new, here=True).result()
+        future = operations.turns.append(engine, opening, drafts, only_new=only_new, here=here)
+        return Pending(future, partial(self._appended, drafts))
+
+    def _appended(self, drafts: Sequence[Draft], done: operations.turns.Appended) -> list[Turn]:
         return [
             Turn(
                 stored.id,
@@ -137,10 +144,10 @@ class Desk(AgentStore):
         return None if at is None else to_datetime(at)
 
     @override
-    def take(self, session: SessionPlace, n: int, *, exchange: bool) -> list[Turn]:
+    def take(self, session: SessionPlace, n: int, *, exchange: bool) -> Pending[list[Turn]]:
         taking = operations.turns.Taking(n, exchange)
         key = (session.key, self._room())
-        return self._public(operations.turns.take(self._handle.engine(), key, self._scope(session), taking))
+        return Pending(operations.turns.take(self._handle.engine(), key, self._scope(session), taking), self._taken)
 
     @override
     def clear(self, session: SessionPlace) -> int:
@@ -165,7 +172,9 @@ class Desk(AgentStore):
         return Scope(self._user, session.agent_id, session.run_id, self._namespace)
 
     def _opening(self, session: SessionPlace) -> Draft:
-        """The record of a session that an append begins."""
+        """The record of a session that an append begins; the one that was made last is kept."""
+        if self._made is not None and self._made[0] is session:
+            return self._made[1]
         options = AddOptions(
             user_id=self._user, agent_id=session.agent_id, run_id=session.run_id, kind="session", layer=Layer.ASSETS,
             metadata=dict(session.said), embed=False, data={"run_id": session.run_id},
@@ -173,7 +182,9 @@ class Desk(AgentStore):
         )  # fmt: skip
         made = draft({}, options, self._handle.settings)
         span = None if session.ttl is None else operations.turns.span_of(session.ttl)
-        return replace(made, key=session.key, dedupe=False, ttl=span, sliding=span)
+        opening = replace(made, key=session.key, dedupe=False, ttl=span, sliding=span)
+        self._made = (session, opening)
+        return opening
 
     def _drafts(self, session: SessionPlace, messages: Sequence[Item]) -> list[Draft]:
         scope = self._scope(session)
@@ -220,15 +231,20 @@ class Desk(AgentStore):
         [made] = border.draft(item, defaults)
         return replace(made, data=whole)
 
+    def _taken(self, taken: operations.turns.Taken) -> list[Turn]:
+        return _named(taken.turns, taken.agents)
+
     def _public(self, rows: Sequence[Row]) -> list[Turn]:
-        names = operations.turns.agents(self._handle.engine(), rows)
-        return [
-            Turn(row.id, row.role, row.content, to_datetime(row.at), names[row.agent], row.data, row.row)
-            for row in rows
-        ]
+        return _named(rows, operations.turns.agents(self._handle.engine().repository, rows))
 
     def _tails(self) -> Tails:
         return _TAILS.setdefault(self._handle, Tails())
+
+
+def _named(rows: Sequence[Row], agents: Mapping[int, str | None]) -> list[Turn]:
+    return [
+        Turn(row.id, row.role, row.content, to_datetime(row.at), agents[row.agent], row.data, row.row) for row in rows
+    ]
 
 
 class Tails:

@@ -62,15 +62,13 @@ class Tail:
         """Bring it up to an event."""
         last = self._turns[-1].row if self._turns else 0
         changed = operations.turns.changed(engine, scope, self._seq, last)
-        if changed is True:
+        new = operations.turns.newest(engine, scope, _MOST, after=last) if changed is not None and changed.more else []
+        if changed is None or len(new) == _MOST:
             self._forget()
             return
-        if changed is False:
-            new = operations.turns.newest(engine, scope, _MOST, after=last)
-            if len(new) == _MOST:
-                self._forget()
-                return
-            self._keep(self._turns + public(new), new, whole=self._whole)
+        if new or changed.gone:
+            kept = [turn for turn in self._turns if turn.row not in changed.gone]
+            self._keep(kept + public(new), new, whole=self._whole)
         self._seq = seq
 
     def _load(self, engine: Engine, scope: Scope, seq: int, limit: int, public: Public) -> list[Turn]:

@@ -416,5 +416,9 @@ class Engine:
 
     def write(self, run: Callable[[Repository], T], rows: int = 1) -> T:
         """Run something in a transaction and wait until it is durable."""
+        return self.begin_write(run, rows).result()
+
+    def begin_write(self, run: Callable[[Repository], T], rows: int = 1) -> Future[T]:
+        """The same without waiting; the future has what it returned."""
         self.check_process()
-        return self.commits.submit(Write(run, rows)).result()
+        return self.commits.submit(Write(run, rows))

@@ -245,23 +245,33 @@ def seq(engine: Engine) -> int:
     return engine.repository.newest()
 
 
-def changed(engine: Engine, scope: Scope, since: int, last_row: int, most: int = 500) -> bool | None:
-    """What has happened to a scope since an event: None nothing, False turns after ``last_row`` were added and that is
-    all, True anything else, or more than is worth looking at."""
+class Changes(NamedTuple):
+    """What has happened to a scope: whether turns after the last one that was known were added, and which are gone."""
+
+    more: bool
+    gone: frozenset[int]
+
+
+def changed(engine: Engine, scope: Scope, since: int, last_row: int, most: int = 500) -> Changes | None:
+    """What has happened to a scope since an event; None if it is something else, or more than is worth looking at."""
     records = engine.repository
     events = records.events_after(since, most + 1)
     if len(events) > most or records.purged_seq() > since:
-        return True
-    key, more = engine.key(scope), False
+        return None
+    key, more, known = engine.key(scope), False, set[int]()
     for event in events:
         if not event.row:
-            return True
+            return None
         if key is None or not key.admits(event.user, event.agent, event.run, event.space):
             continue
-        if event.row <= last_row:
-            return True
-        more = True
-    return False if more else None
+        if event.row > last_row:
+            more = True
+        else:
+            known.add(event.row)
+    now = engine.now()
+    if known and any(visible(stored, now) for stored in records.find_rows(known)):
+        return None
+    return Changes(more, frozenset(known))
 
 
 # -- taking back -------------------------------------------------------------------------------------------------------
@@ -274,22 +284,27 @@ class Taking(NamedTuple):
     exchange: bool = False
 
 
-def take(engine: Engine, session: tuple[str, Scope], scope: Scope, taking: Taking) -> list[Turn]:
-    """Delete the last turns in one transaction and return them, oldest first. Raises ``SessionClosedError``."""
+class Taken(NamedTuple):
+    """Turns that were deleted, oldest first, and the names of their agents."""
+
+    turns: list[Turn]
+    agents: dict[int, str | None]
+
+
+def take(engine: Engine, session: tuple[str, Scope], scope: Scope, taking: Taking) -> Future[Taken]:
+    """Begin to delete the last turns in one transaction. Raises ``SessionClosedError``."""
     engine.check_writable()
     engine.check()
-    return engine.write(partial(_take, engine, session, scope, taking), taking.n)
+    return engine.begin_write(partial(_take, engine, session, scope, taking), taking.n)
 
 
-def _take(
-    engine: Engine, session: tuple[str, Scope], scope: Scope, taking: Taking, repository: Repository
-) -> list[Turn]:
+def _take(engine: Engine, session: tuple[str, Scope], scope: Scope, taking: Taking, repository: Repository) -> Taken:
     now, key = engine.now(), repository.scope_key(scope)
     record = keys.find(repository, session[0], repository.scope_key(session[1]))
     if record is not None and visible(record, now):
         check_open(record)
     if key is None:
-        return []
+        return Taken([], {})
     found = (
         _exchanges(repository, key, now, taking.n)
         if taking.exchange
@@ -298,7 +313,7 @@ def _take(
     texts = documents.read(repository.db, found)
     stored = {one.row: one for one in repository.find_rows([turn.row for turn in found])}
     repository.delete_rows([stored[turn.row] for turn in reversed(found)], now)
-    return [turn._replace(data=texts.get(turn.row)) for turn in reversed(found)]
+    return Taken([turn._replace(data=texts.get(turn.row)) for turn in reversed(found)], agents(repository, found))
 
 
 def _exchanges(repository: Repository, key: ScopeKey, now: Micros, n: int) -> list[Turn]:
@@ -337,9 +352,8 @@ def _clear(engine: Engine, scope: Scope, before: int, repository: Repository) ->
     return len(found)
 
 
-def agents(engine: Engine, turns: Sequence[Turn]) -> dict[int, str | None]:
+def agents(records: Records, turns: Sequence[Turn]) -> dict[int, str | None]:
     """The names of the agents of turns, by their numbers."""
-    records = engine.repository
     return {number: records.names.name(records.db, number) for number in {turn.agent for turn in turns}}
 
 

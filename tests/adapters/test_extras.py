@@ -11,12 +11,20 @@ from agentmem import InvalidInputError, Memory, MissingExtraError, Settings
 from agentmem.adapters import versions
 from agentmem.adapters.clients import Client
 
+FRAMEWORKS = {
+    "anthropic": "anthropic",
+    "crewai": "crewai",
+    "openai_agents": "agents",
+    "pydantic_ai": "pydantic_ai",
+    "strands": "strands",
+}
 
-@pytest.mark.parametrize("name", ["anthropic", "crewai"])
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
 def test_a_missing_framework_says_how_to_install_it(name: str) -> None:
-    if find_spec(name):
+    if find_spec(FRAMEWORKS[name]):
         pytest.skip(f"{name} is installed")
-    with pytest.raises(MissingExtraError, match=rf"pip install 'agentmem-db\[{name}\]'"):
+    with pytest.raises(MissingExtraError, match=rf"pip install 'agentmem-db\[{name.replace('_', '-')}\]'"):
         import_module(f"agentmem.adapters.{name}")
 
 

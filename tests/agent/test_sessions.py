@@ -30,6 +30,7 @@ from agentmem import (
     Session,
     SessionClosedError,
     WorkingMemory,
+    operations,
 )
 from agentmem.client.asyncagents import AsyncSession, AsyncWorkingMemory
 
@@ -263,6 +264,8 @@ def test_one_of_many_creators_wins(memory: Memory) -> None:
             st.tuples(st.just("pop"), st.integers(1, 3)),
             st.tuples(st.just("read"), st.integers(1, 9)),
             st.tuples(st.just("update"), st.integers(0, 9)),
+            st.tuples(st.just("delete"), st.integers(0, 9)),
+            st.tuples(st.just("restore"), st.integers(0, 9)),
             st.tuples(st.just("other"), st.just(0)),
         ),
         max_size=25,
@@ -270,27 +273,58 @@ def test_one_of_many_creators_wins(memory: Memory) -> None:
 )
 def test_reads_are_right_whatever_happened_since(steps: list[tuple[str, int]]) -> None:
     with Memory(":memory:", embedder=HashEmbedder()) as memory:
-        session, oracle, number = memory.session("r", user_id="ana", embed=False), list[str](), 0
+        session, oracle, number = memory.session("r", user_id="ana", embed=False), dict[int, str](), 0
         for step, n in steps:
-            new = [f"turn {number + each}" for each in range(n)]
+            held = sorted(oracle)
+            new = {number + each: f"turn {number + each}" for each in range(n)}
             number += n
             if step == "append":
-                session.append([user(text) for text in new])
-                oracle += new
+                session.append([user(text) for text in new.values()])
+                oracle |= new
             elif step == "elsewhere":
-                memory.add_many([user(text) for text in new], run_id="r", user_id="ana", embed=False)
-                oracle += new
+                memory.add_many([user(text) for text in new.values()], run_id="r", user_id="ana", embed=False)
+                oracle |= new
             elif step == "pop":
-                assert [turn.content for turn in session.pop(n)] == oracle[-n:]
-                del oracle[-n:]
+                popped = session.pop(n)
+                assert [turn.content for turn in popped] == [oracle.pop(each) for each in held[-n:]]
             elif step == "other":
                 memory.session("other", user_id="ana", embed=False).append(user("x"))
             elif step == "update" and n < len(oracle):
-                memory.update(session.turns()[n].id, content=f"changed {number}")
-                oracle[n] = f"changed {number}"
-            assert texts(session, limit=n) == (oracle[-n:] if n else [])
-        assert texts(session) == oracle
+                oracle[held[n]] = f"changed {held[n]} at {number}"
+                memory.update(session.turns()[n].id, content=oracle[held[n]])
+            elif step == "delete" and n < len(oracle):
+                memory.delete(session.turns()[n].id)
+                del oracle[held[n]]
+            elif step == "restore" and (deleted := memory.deleted(user_id="ana", run_id="r").records):
+                brought = memory.restore(deleted[n % len(deleted)].id)
+                oracle[int(brought.content.split()[1])] = brought.content
+            expected = [oracle[each] for each in sorted(oracle)]
+            assert texts(session, limit=n) == (expected[-n:] if n else [])
+        assert texts(session) == [oracle[each] for each in sorted(oracle)]
         assert session.count() == len(oracle)
+
+
+def test_what_is_held_of_a_session_stays_when_turns_are_taken_back(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = memory.session("r", user_id="ana", embed=False)
+    session.append([user(str(n)) for n in range(30)])
+    assert len(session.turns()) == 30
+    session.append(user("30"))
+    read = list[int]()
+    newest = operations.turns.newest
+
+    def counted(*args: Any, **options: Any) -> Any:
+        found = newest(*args, **options)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(operations.turns, "newest", counted)
+    session.pop(3)
+    assert texts(session) == [str(n) for n in range(28)]
+    memory.delete(session.turns()[5].id)
+    assert texts(session) == [str(n) for n in range(28) if n != 5]
+    assert sum(read) == 0
 
 
 WRITER = """

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,15 @@ def test_records_by_key_are_right_whoever_else_is_there(tmp_path: Path) -> None:
     found = json.loads(file.read_text())
     assert found["ok"]
     assert {"put new", "get", "query in a namespace", "delete"} <= found["notes"]["milliseconds"].keys()
+
+
+def test_sessions_are_compared_or_it_says_what_is_missing(tmp_path: Path) -> None:
+    file = tmp_path / "sessions.json"
+    if not find_spec("agents"):
+        assert "agentmem-db[openai-agents]" in run("sessions", code=2).replace("\n", "")
+        return
+    run("sessions", "--items", "20", "--calls", "5", "--json", str(file))
+    assert {"add", "get all", "pop"} <= json.loads(file.read_text())["notes"]["milliseconds"].keys()
 
 
 # -- pairs -------------------------------------------------------------------------------------------------------------
