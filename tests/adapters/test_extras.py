@@ -21,7 +21,7 @@ def test_a_missing_framework_says_how_to_install_it(name: str) -> None:
         import_module(f"agentmem.adapters.{name}")
 
 
-DISTRIBUTIONS = {"adk": "google-adk", "llamaindex": "llama-index-core"}
+DISTRIBUTIONS = {"adk": "google-adk", "agent_framework": "agent-framework-core", "llamaindex": "llama-index-core"}
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
