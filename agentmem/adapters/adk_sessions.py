@@ -42,7 +42,7 @@ __all__ = ["AgentMemSessionService", "read_as"]
 
 M = TypeVar("M")
 _PAGE = 10_000
-_JSON = TypeAdapter[Any](Any)
+_JSON = TypeAdapter[Any](Any, config={"ser_json_inf_nan": "constants", "ser_json_bytes": "base64"})
 _SCOPES = {State.APP_PREFIX: "app", State.USER_PREFIX: "user"}
 
 

@@ -181,7 +181,8 @@ class AgentMemContextProvider(ContextProvider):
 
     def _remembered(self, session_id: str | None, messages: Sequence[Message]) -> Steps[None]:
         run = {} if session_id is None else {"run_id": label_of(session_id)}
-        texts = [(each.role, fitting(each.text)) for each in messages if each.role in _SPEAKERS]
+        # What is said twice is remembered once, in one call as in two.
+        texts = dict.fromkeys((each.role, fitting(each.text)) for each in messages if each.role in _SPEAKERS)
         items = [{"role": role, "content": text, "layer": self._layer, **run} for role, text in texts if text]
         for start in range(0, len(items), _BATCH):
             some = items[start : start + _BATCH]

@@ -188,7 +188,7 @@ class AgentMemBlock(BaseMemoryBlock[str]):
         await arun(self._client.memory, self._remembered(messages))
 
     def _remembered(self, messages: Sequence[ChatMessage]) -> Steps[None]:
-        items = list[dict[str, Any]]()
+        found = dict[tuple[Any, ...], dict[str, Any]]()  # said twice is remembered once, in one call as in two
         for message in messages:
             text = fitting(message.content or "") if message.role in _SPEAKERS else None
             if text is None:
@@ -196,7 +196,8 @@ class AgentMemBlock(BaseMemoryBlock[str]):
             session = message.additional_kwargs.get("session_id")
             role = "user" if message.role == MessageRole.USER else "assistant"
             run = {} if session is None else {"run_id": label_of(str(session))}
-            items.append({"role": role, "content": text, "layer": self.layer, **run})
+            found[session, role, text] = {"role": role, "content": text, "layer": self.layer, **run}
+        items = list(found.values())
         for start in range(0, len(items), _BATCH):
             some = items[start : start + _BATCH]
             yield "add_many", {"items": some, "source": "llamaindex", **self._scope}

@@ -363,6 +363,24 @@ def test_processes_race_and_are_killed_and_nothing_is_lost(tmp_path: Path) -> No
     service.close()
 
 
+def test_a_state_is_kept_as_json(memory: Memory) -> None:
+    async def use() -> None:
+        service = AgentMemSessionService(memory)
+        state = {"s": {1}, "b": b"\xff", "o": object, "inf": float("inf"), "user:none": None}
+        one = await service.create_session(app_name="app", user_id="u" * 3_000, session_id="s" * 3_000, state=state)
+        said = content("half \ud800 tea")
+        await service.append_event(
+            one, Event(author="user", content=said, actions=EventActions(state_delta={"b": b"\xfe", "temp:x": 1}))
+        )
+        assert one.state["temp:x"] == 1
+        read = await service.get_session(app_name="app", user_id="u" * 3_000, session_id="s" * 3_000)
+        assert read is not None
+        assert read.state == {"s": [1], "b": "_g==", "o": str(object), "inf": float("inf"), "user:none": None}
+        assert [each.content for each in read.events] == [said]
+
+    asyncio.run(use())
+
+
 def test_a_stale_session_is_refused(memory: Memory) -> None:
     async def use() -> None:
         service = AgentMemSessionService(memory)

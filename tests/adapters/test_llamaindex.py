@@ -105,7 +105,8 @@ def test_a_block_takes_each_message_of_a_session_once(memory: Memory) -> None:
             said("tea\x00pot " + "x" * 300_000),
         ]
         for _ in range(2):
-            await block.aput([message.model_copy(deep=True) for message in messages], session_id=" odd session ")
+            twice = [message.model_copy(deep=True) for message in [*messages, *messages]]
+            await block.aput(twice, session_id=" odd session ")
         await block.aput(messages, from_short_term_memory=True)
         assert memory.count(user_id="ana", run_id="%20odd%20session%20") == 3
         assert memory.count(user_id="ana") == 6
