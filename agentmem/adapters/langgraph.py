@@ -8,16 +8,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, cast
-from unicodedata import normalize
-from urllib.parse import quote, unquote
 
 import anyio.to_thread
 from typing_extensions import override
 
 from agentmem import AsyncMemory, Delete, InvalidInputError, Memory, Put, Settings
 from agentmem.adapters.embeddings import embedder_of
+from agentmem.adapters.labels import escaped, unescaped
 from agentmem.adapters.steps import Steps, arun, run
-from agentmem.adapters.texts import BLANK_LETTERS, embeddable
+from agentmem.adapters.texts import embeddable
 from agentmem.adapters.versions import require
 
 require("langgraph-checkpoint", at_least="4.3.0", below="5", extra="langgraph")
@@ -47,7 +46,6 @@ _ATOMIC = 1_000
 """Changes of one transaction."""
 _PAGE = 10_000
 _NO_KEY = re.compile(r"[\x00-\x1f'\"\\]")
-_ESCAPED = BLANK_LETTERS | {"%"}
 
 Listing: TypeAlias = Steps[list[Any]]
 
@@ -227,10 +225,10 @@ class AgentMemStore(BaseStore):
         return found[op.offset : op.offset + op.limit]
 
     def _place(self, namespace: Sequence[str]) -> tuple[str, ...]:
-        return (*self._root, *map(_escaped, namespace))
+        return (*self._root, *map(escaped, namespace))
 
     def _named(self, namespace: Sequence[str]) -> tuple[str, ...]:
-        return tuple(unquote(part, errors="surrogatepass") for part in namespace[len(self._root) :])
+        return tuple(map(unescaped, namespace[len(self._root) :]))
 
     def _fields_of(self, record: Any) -> dict[str, Any]:
         return {
@@ -287,12 +285,6 @@ def _matches(condition: MatchCondition, name: tuple[str, ...]) -> bool:
     path = tuple(condition.path)
     part = name[: len(path)] if condition.match_type == "prefix" else name[max(0, len(name) - len(path)) :]
     return len(part) == len(path) and all(wanted in ("*", label) for wanted, label in zip(path, part, strict=True))
-
-
-def _escaped(label: str) -> str:
-    """A label as a name, which says what can be seen: what cannot, and per cent signs, as in a URL."""
-    plain = label.isprintable() and label == label.strip() == normalize("NFC", label) and not _ESCAPED & set(label)
-    return label if plain else quote(label, safe="", errors="surrogatepass")
 
 
 def _tokens(path: str) -> Any:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentmem import Settings
 from agentmem.adapters.clients import AnyMemory, Client
-from agentmem.adapters.names import name
+from agentmem.adapters.labels import label_of
 from agentmem.adapters.texts import embeddable, is_content
 from agentmem.adapters.versions import require
 
@@ -70,7 +70,7 @@ class AgentMemSession:
         self.session_settings = _settings(session_settings)
         self._client = Client(memory, settings)
         self._place: dict[str, Any] = {
-            "run_id": name(session_id), "user_id": user_id, "namespace": tuple(namespace), "ttl": ttl, "embed": embed,
+            "run_id": label_of(session_id), "user_id": user_id, "namespace": tuple(namespace), "ttl": ttl, "embed": embed,
         }  # fmt: skip
         self._held: tuple[Memory, AsyncSession] | None = None
 

@@ -18,7 +18,7 @@ import anyio
 
 from agentmem import AsyncMemory, ConflictError, Delete, InvalidInputError, MemoryRecord, Put, Settings
 from agentmem.adapters.clients import AnyMemory, Client
-from agentmem.adapters.names import name
+from agentmem.adapters.labels import label_of
 from agentmem.adapters.texts import embeddable
 from agentmem.adapters.versions import require
 
@@ -119,21 +119,21 @@ class AgentMemConversationStore(ConversationStore):
         held = dict[str, MemoryRecord]()
         history, id, most = list[ConversationEntry](), head_id, 2**53 if limit is None else limit
         while id is not None and len(history) < most:
-            if name(id) not in held:
+            if label_of(id) not in held:
                 stored = await self._entry(id)
-                held[name(id)] = stored
+                held[label_of(id)] = stored
                 if most - len(history) > _FEW:  # it is likely the last of those that its conversation stored
                     before = self._memory.iterate(run_id=stored.run_id, touch=False, **self._entries)
                     held |= {str(each.key): each async for each in before}
-            history.append(_entry(held[name(id)]))
+            history.append(_entry(held[label_of(id)]))
             id = history[-1].parent_id
         return history[::-1]
 
     async def _stored(self, conversation_id: str) -> MemoryRecord | None:
-        return await self._memory.get(key=name(conversation_id), touch=False, **self._records)
+        return await self._memory.get(key=label_of(conversation_id), touch=False, **self._records)
 
     async def _entry(self, id: str) -> MemoryRecord:
-        stored = await self._memory.get(key=name(id), touch=False, **self._entries)
+        stored = await self._memory.get(key=label_of(id), touch=False, **self._entries)
         if stored is None:
             raise KeyError(id)
         return stored
@@ -149,7 +149,7 @@ class AgentMemConversationStore(ConversationStore):
     ) -> None:
         """Store a record and its new entries. Raises ``ConversationConflict`` as the interface says."""
         new = {entry.id: entry for entry in new_entries}
-        run = name(record.conversation_id)
+        run = label_of(record.conversation_id)
         puts = [_put_entry(entry, run, self._entries) for entry in new.values()]
 
         async def attempt() -> None:
@@ -207,7 +207,7 @@ class AgentMemConversationStore(ConversationStore):
         return stored
 
     async def _is_there(self, id: str) -> bool:
-        return await self._memory.get(key=name(id), data=False, touch=False, **self._entries) is not None
+        return await self._memory.get(key=label_of(id), data=False, touch=False, **self._entries) is not None
 
     async def _sharing(self) -> Put:
         """A change by which one fails that was prepared at the same time, if it has one, too."""
@@ -303,7 +303,7 @@ async def _told(call: Awaitable[Any]) -> Any:
 def _put_record(record: ConversationRecord, version: int, place: dict[str, Any]) -> Put:
     data = {"scope": record.scope, **_RECORD.dump_python(record, mode="json")}  # filters see the beginning
     return Put(
-        name(record.conversation_id), data=data, kind="conversation", layer="assets", embed=False,
+        label_of(record.conversation_id), data=data, kind="conversation", layer="assets", embed=False,
         occurred_at=record.updated_at, if_version=version, **place,
     )  # fmt: skip
 
@@ -312,8 +312,8 @@ def _put_entry(entry: ConversationEntry, run_id: str, place: dict[str, Any]) -> 
     [message] = _MESSAGES.dump_python([entry.message], mode="json")
     data = {"id": entry.id, "parent_id": entry.parent_id, "kind": entry.kind, "message": message}
     return Put(
-        name(entry.id), _text(entry.message) or None, data=data, kind="entry", layer="assets", embed=False,
-        run_id=run_id, metadata=None if entry.parent_id is None else {"parent": name(entry.parent_id)}, **place,
+        label_of(entry.id), _text(entry.message) or None, data=data, kind="entry", layer="assets", embed=False,
+        run_id=run_id, metadata=None if entry.parent_id is None else {"parent": label_of(entry.parent_id)}, **place,
     )  # fmt: skip
 
 
@@ -337,7 +337,7 @@ def _text(message: Any) -> str:
 def _reached(stored: MemoryRecord, parents: dict[str, str | None], known: set[str]) -> Iterator[str]:
     """The keys of a conversation's entries, but those that are known, and what comes before them."""
     for tip in (stored.data["head_id"], *stored.data["branches"]):
-        key = None if tip is None else name(tip)
+        key = None if tip is None else label_of(tip)
         while key is not None and key in parents and key not in known:
             known.add(key)
             yield key

@@ -12,7 +12,7 @@ T = TypeVar("T")
 Call = tuple[str, dict[str, Any]]
 """A method's name and its arguments."""
 Steps = Generator[Call, Any, T]
-"""Yields calls, is sent what each returned, and returns the result. An error of a call ends it."""
+"""Yields calls, is sent what each returned, and returns the result. An error is raised where the call was yielded."""
 
 
 def run(memory: Memory, steps: Steps[T]) -> T:
@@ -20,7 +20,12 @@ def run(memory: Memory, steps: Steps[T]) -> T:
     try:
         name, arguments = next(steps)
         while True:
-            name, arguments = steps.send(getattr(memory, name)(**arguments))
+            try:
+                result = getattr(memory, name)(**arguments)
+            except Exception as exc:
+                name, arguments = steps.throw(exc)
+            else:
+                name, arguments = steps.send(result)
     except StopIteration as done:
         return done.value
 
@@ -31,6 +36,11 @@ async def arun(memory: Memory, steps: Steps[T]) -> T:
     try:
         name, arguments = next(steps)
         while True:
-            name, arguments = steps.send(await getattr(client, name)(**arguments))
+            try:
+                result = await getattr(client, name)(**arguments)
+            except Exception as exc:
+                name, arguments = steps.throw(exc)
+            else:
+                name, arguments = steps.send(result)
     except StopIteration as done:
         return done.value

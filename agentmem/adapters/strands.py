@@ -25,7 +25,7 @@ from agentmem import (
     Update,
 )
 from agentmem.adapters.clients import AnyMemory, Client
-from agentmem.adapters.names import name
+from agentmem.adapters.labels import label_of
 from agentmem.adapters.texts import embeddable
 from agentmem.adapters.versions import require
 
@@ -261,11 +261,11 @@ class AgentMemStore(MemoryStore):
 
 
 def _agent(id: str) -> str:
-    return f"agent/{name(id)}"
+    return f"agent/{label_of(id)}"
 
 
 def _several(id: str) -> str:
-    return f"multi_agent/{name(id)}"
+    return f"multi_agent/{label_of(id)}"
 
 
 def _put(

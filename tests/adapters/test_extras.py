@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 import pytest
@@ -26,6 +27,20 @@ def test_a_missing_framework_says_how_to_install_it(name: str) -> None:
         pytest.skip(f"{name} is installed")
     with pytest.raises(MissingExtraError, match=rf"pip install 'agentmem-db\[{name.replace('_', '-')}\]'"):
         import_module(f"agentmem.adapters.{name}")
+
+
+DISTRIBUTIONS = {"adk": "google-adk", "agent_framework": "agent-framework-core", "llamaindex": "llama-index-core"}
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_a_missing_distribution_says_how_to_install_it(name: str) -> None:
+    try:
+        version(DISTRIBUTIONS[name])
+    except PackageNotFoundError:
+        with pytest.raises(MissingExtraError, match=rf"pip install 'agentmem-db\[{name.replace('_', '-')}\]'"):
+            import_module(f"agentmem.adapters.{name}")
+    else:
+        pytest.skip(f"{DISTRIBUTIONS[name]} is installed")
 
 
 @pytest.mark.parametrize("found", ["0.9", "1.9.9", "3.0.0", "3.1rc1", "10"])
