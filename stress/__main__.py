@@ -23,6 +23,7 @@ from stress.search import search
 from stress.soak import soak
 from stress.swaps import swaps
 from stress.throughput import throughput
+from stress.tiers import tiers
 
 app = typer.Typer(
     name="python -m stress",
@@ -60,6 +61,7 @@ app.command()(reembed)
 app.command()(lifecycle)
 app.command()(quality)
 app.command()(languages)
+app.command()(tiers)
 
 if __name__ == "__main__":
     app()

@@ -34,7 +34,7 @@ from agentmem.types.patience import Pace
 from agentmem.types.promise import Promise, promised
 
 _REST = 9.0
-"""Beside others a look gets a tenth of the time."""
+"""Beside others a look gets a tenth of the time, and so do looks that take long."""
 _LAST_WAIT = 0.8
 """Seconds that closing waits for the look at hand."""
 BESIDE_WORDS = 1_000
@@ -144,14 +144,16 @@ class Tiering:
         return 4 * self._dim * count_of(used.vectors) + BESIDE_WORDS + used.subject.size
 
     def _loop(self) -> None:
+        took = 0.0
         while not self._closing:
             with suppress(Empty):
-                self._bell.get(timeout=self._interval)
+                self._bell.get(timeout=max(self._interval, _REST * took))
                 time.sleep(0.01)  # whoever rang is about to search
                 while True:
                     self._bell.get_nowait()
             if self._closing:
                 return
+            begun = time.monotonic()
             try:
                 self.look()
             except (ClosedError, ModelMismatchError, StoreGoneError):
@@ -160,3 +162,4 @@ class Tiering:
                 log.warning("what is hot and what is warm could not be looked at, and will be again: %s", exc)
             except Exception:
                 log.warning("what is hot and what is warm could not be looked at, and will be again", exc_info=True)
+            took = time.monotonic() - begun

@@ -103,8 +103,10 @@ class Held:
         """Slots of all vectors held that are ``allowed``, a mask of slots, and their cosines."""
         begun = time.perf_counter()
         slots = self._slots[: len(self._engine)]
-        passing = allowed[slots] & (slots != _FREE)
-        found = slots[passing], self._engine.similarities(vector)[passing]
+        passing = np.flatnonzero(allowed[slots] & (slots != _FREE))
+        few = 4 * len(passing) < len(slots)
+        similar: Vector = self._engine.vectors(passing) @ vector if few else self._engine.similarities(vector)[passing]
+        found = slots[passing], similar
         self.spent.append((time.perf_counter() - begun) * 1_000)
         return found
 

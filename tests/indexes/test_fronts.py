@@ -181,6 +181,25 @@ class TestGpuOnProcessors(FrontContract):
         assert front.nearest(query, 50, np.arange(1_000) < 20) is None
 
 
+class TestReplicasOnProcessors(TestGpuOnProcessors):
+    """Each of the two has all vectors, and they take turns."""
+
+    def front(self, size: int, dim: int = DIM) -> gpu.Gpu:
+        return gpu.Gpu(dim, (0, 1), "float32", replicas=True)
+
+    def test_both_have_all(self) -> None:
+        front, every = self.front(300), vectors(300)
+        front.append(every)
+        assert front.nbytes == 2 * every.nbytes
+        assert [int(index.ntotal) for index in front._indexes] == [300, 300]
+        allowed = np.ones(300, np.bool_)
+        one, other = front.nearest(every[7], 5, allowed), front.nearest(every[7], 5, allowed)
+        assert one is not None
+        assert other is not None
+        assert one[0].tolist() == other[0].tolist()
+        assert one[0][0] == 7
+
+
 class Lost(Front):
     """One that answers nothing any more, as a card that the driver has lost."""
 

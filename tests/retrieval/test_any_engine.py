@@ -206,8 +206,9 @@ def test_the_engines_change_no_answer(
 
 
 @pytest.mark.slow
-@given(steps=st.lists(STEP, max_size=15), seed=st.integers(0, 100))
-@settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
+@pytest.mark.timeout(1_200)
+@given(steps=st.lists(STEP, max_size=12), seed=st.integers(0, 100))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
 def test_the_engines_change_no_answer_for_long(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, Any, Any]], seed: int
 ) -> None:
