@@ -25,6 +25,7 @@ from stress.sessions import sessions
 from stress.soak import soak
 from stress.swaps import swaps
 from stress.throughput import throughput
+from stress.tiers import tiers
 
 app = typer.Typer(
     name="python -m stress",
@@ -64,6 +65,7 @@ app.command()(lifecycle)
 app.command()(quality)
 app.command()(context)
 app.command()(languages)
+app.command()(tiers)
 
 if __name__ == "__main__":
     app()

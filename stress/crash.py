@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -30,10 +31,13 @@ from stress.options import Json, Seed
 from stress.points import POINTS
 from stress.recovery import check_backups
 from stress.store import progress
-from stress.victim import RUN, HashedWords, Task, other_dim, settings_of, text_of
+from stress.victim import LARGE_SCOPES, RUN, HashedWords, Task, other_dim, settings_of, text_of
 
 SMALL, LARGE = 200, 50_000
 """Arena limits: with the small one codes serve nearly every search, or LanceDB and the keyword index."""
+_GRAPHS = find_spec("hnswlib") is not None
+_ENGINES = {"keywords": "lancedb", "codes": "auto", "graph": "hnsw" if _GRAPHS else "auto", "on disk": "lancedb"}
+"""What has the scopes beyond them, where a point needs a certain one."""
 GROWTH = 15_000
 """Records added to a store by its trials before the next trial begins with a fresh one."""
 _MISSES = 3
@@ -124,7 +128,8 @@ def crash(
     itself at a named point. Then the store is reopened and compared with what was acknowledged: every record, search in
     memory and through LanceDB and the keyword index, histories, and the store's own verify().
     """
-    points = [name for name in POINTS if only in name] if where is not Where.RANDOM else []
+    missing = {name for name, point in POINTS.items() if point.needs == "graph" and not _GRAPHS}
+    points = [name for name in POINTS if only in name and name not in missing] if where is not Where.RANDOM else []
     if where is not Where.RANDOM and not points:
         raise typer.BadParameter(f"no named point contains {only!r}")
     plan = deque[str | None]([None] * (trials if where is not Where.POINTS else 0))
@@ -185,8 +190,8 @@ def trial(store: Store, point: str | None, duration: float, pick: random.Random,
         path=str(store.path),
         trial=store.trial,
         seed=pick.randrange(RUN),
-        arena_limit=SMALL if needs in ("keywords", "codes") else pick.choice([SMALL, LARGE]),
-        engine={"keywords": "lancedb", "codes": "auto"}.get(needs) or pick.choice(["auto", "lancedb"]),
+        arena_limit=SMALL if needs in ("keywords", *LARGE_SCOPES) else pick.choice([SMALL, LARGE]),
+        engine=_ENGINES.get(needs) or pick.choice(["auto", "lancedb"]),
         dim=store.dim,
         also=needs,
         point=point,

@@ -90,6 +90,16 @@ def rss_mb() -> float:
     return psutil.Process().memory_info().rss / 1_048_576
 
 
+def anonymous_mb() -> float:
+    """Resident memory of this process that is no file's; where the system does not tell, all of it."""
+    if sys.platform != "linux":
+        return rss_mb()
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1_024
+    return rss_mb()
+
+
 def files_and_bytes(folder: Path) -> tuple[int, int]:
     """Files under a folder and their size; files that vanish meanwhile do not count."""
     count = size = 0

@@ -21,9 +21,9 @@ class Point(NamedTuple):
 
     ``most``: which of the first so many calls kills is random. ``needs``: a ``fresh`` store, one with ``damaged``
     vectors, one with ``keywords``; or a child that also calls ``compact``, ``reembed`` or ``sweep``, one whose users
-    ``leave``, one that keeps large scopes as ``codes``, one that makes, prunes and restores a ``backup`` all the time,
-    one that is ``alone`` and restores its store in place, or one that leaves nothing but ``marks`` of deleted rows for
-    LanceDB to clean up.
+    ``leave``, one that keeps large scopes as ``codes``, with a ``graph`` in front of them, or ``on disk``, one that
+    makes, prunes and restores a ``backup`` all the time, one that is ``alone`` and restores its store in place, or one
+    that leaves nothing but ``marks`` of deleted rows for LanceDB to clean up.
     """
 
     target: str
@@ -116,6 +116,15 @@ POINTS: dict[str, Point] = {
     "tiers: placed, not committed": Point("agentmem.stores.placements:place", most=3, needs="codes"),
     "tiers: committed, not held": Point("agentmem.operations.tiers:_place", most=3, needs="codes"),
     "tiers: moved in part": Point(_RETRIEVAL + "residents:Residents.hold", most=6, needs="codes"),
+    "tiers: placed on the disk, not held": Point("agentmem.operations.tiers:_place", most=3, needs="on disk"),
+    "tiers: moved on the disk, in part": Point(_RETRIEVAL + "residents:Residents.hold", most=6, needs="on disk"),
+    "tiers: index made, table not merged": Point(_DRIVER + "index_vectors", most=3, needs="on disk"),
+    "tiers: merged, index not made": Point(_DRIVER + "index_vectors", before=True, most=3, needs="on disk"),
+    "graph: filled, not in front": Point(_RETRIEVAL + "fronting:Fronts._fill", most=3, needs="graph"),
+    "graph: in front": Point("agentmem.indexes.fronts:Fronted.offer", most=3, needs="graph"),
+    "graph: erased, still in front": Point("agentmem.indexes.fronts:Fronted.blank", before=True, needs="graph", most=4),
+    "graph: moved in part": Point(_RETRIEVAL + "residents:Residents.hold", most=6, needs="graph"),
+    "graph: codes read back": Point(_RETRIEVAL + "snapshots:Snapshots.load", most=3, needs="graph"),
     # lifecycle
     "sweep: judged, nothing moved": Point(_MOVES + "apply", before=True, most=8, needs="sweep"),
     "sweep: promoted, no events": Point(_MANY, sql="UPDATE records SET layer", most=8, needs="sweep"),

@@ -19,6 +19,9 @@ td + td, th + th { text-align: right; font-variant-numeric: tabular-nums; }
 .bad { color: #b00; } .good { color: #070; } dt { float: left; clear: left; width: 14rem; }
 """
 _QUANTILES = ("p50_ms", "p95_ms", "p99_ms", "p999_ms")
+_DRAWN = ("peers", "engines", "budgets", "week")
+"""Notes that have plots of their own."""
+_TIERS = ("hot", "warm")
 _SAMPLED = ("ops_per_second", "rss_mb", "disk_mb", "files", "vectors_behind")
 
 
@@ -61,6 +64,8 @@ def _section(name: str, run: dict[str, Any]) -> str:
         parts += [_figures(run["figures"]), _plots(*_figure_plots(run["figures"]))]
     if run["limits"]:
         parts += ["<h3>Beside what each part reaches alone</h3>", _limits(run["limits"])]
+    if "engines" in run["notes"]:
+        parts.append(_tiers(run["notes"]))
     if run["samples"]:
         parts.append(_plots(*(_line(key, run["samples"]) for key in _SAMPLED)))
     parts.append(_list(run))
@@ -91,7 +96,7 @@ def _limits(limits: list[dict[str, Any]]) -> str:
 
 def _list(run: dict[str, Any]) -> str:
     values = {**run["options"], **run["resources"], **run["checks"], **run["errors"]}
-    values |= {name: value for name, value in run["notes"].items() if name != "peers"}
+    values |= {name: value for name, value in run["notes"].items() if name not in _DRAWN}
     rows = "".join(
         f"<dt>{html.escape(name.replace('_', ' '))}</dt><dd>{html.escape(_text(value))}</dd>"
         for name, value in values.items()
@@ -123,6 +128,41 @@ def _peers(peers: dict[str, dict[str, Any]]) -> str:
         _bars("scoped search, milliseconds", ["p50", "p99"], waits),
     )
     return _table(header, rows) + missing + (plots if measured else "")
+
+
+def _tiers(notes: dict[str, Any]) -> str:
+    engines, budgets, hours = notes["engines"], notes["budgets"], notes["week"]
+    cost = ["engine", "hits", "p50 ms", "recall", "MB", "bytes a record"]
+    rows = [[one[key] for key in ("name", "hits", "p50_ms", "recall", "mb", "bytes_a_record")] for one in engines]
+    room = ["budget", "MB above none", "at its peak", "hot", "warm", "p50 ms", "recall", "hot or warm hits", "missed"]
+    keys = ("name", "above_mb", "peak_above_mb", "hot", "warm", "p50_ms", "recall", "held_hits", "held_missed")
+    named = dict.fromkeys(one["engine"] for one in engines)
+    found = {name: [(one["p50_ms"], one["recall"]) for one in engines if one["engine"] == name] for name in named}
+    sizes = {name: [(one["mb"], one["recall"]) for one in engines if one["engine"] == name] for name in named}
+    held = {
+        name: [(one["budget_mb"], one["above_mb"]) for one in budgets if one["engine"] == name]
+        for name in dict.fromkeys(one["engine"] for one in budgets)
+    }
+    plots = _plots(
+        _points("recall by milliseconds", "p50 of a search, ms", found),
+        _points("recall by memory", "MB", sizes),
+        _points("MB above a process without tiers", "MB for warm records", held, stroke=True),
+        _points("records by tier", "hour", {n: [(h["hour"], h[n]) for h in hours] for n in _TIERS}, stroke=True),
+        _points(
+            "share of hits", "hour", {n: [(h["hour"], h[f"{n}_share"]) for h in hours] for n in _TIERS}, stroke=True
+        ),
+    )
+    return _table(cost, rows) + _table(room, [[one[key] for key in keys] for one in budgets]) + plots
+
+
+def _points(title: str, x_title: str, series: dict[str, list[tuple[float, float]]], *, stroke: bool = False) -> str:
+    import pygal
+
+    chart = pygal.XY(**_look(title), stroke=stroke, x_title=x_title, dots_size=1 if stroke else 4)
+    chart.config.print_values = False
+    for name, values in series.items():
+        chart.add(name, values)
+    return _svg(chart)
 
 
 def _figure_plots(figures: list[dict[str, Any]]) -> list[str]:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from agentmem import ALL, AddResult, AgentMemError, AsyncMemory, Memory, Put, Settings, Touch, restore
+from agentmem.indexes import driver
 from agentmem.retrieval import building
 from stress.points import arm
 
@@ -37,6 +38,11 @@ KEYS = [f"key {n}" for n in range(8)]
 KEYED: dict[str, Any] = {"user_id": "keyed", "namespace": ("keys", "of", "the victim")}
 RUN = 1_000_000
 """Numbers of operations per trial: each operation of a store has one of its own."""
+
+LARGE_SCOPES = ("codes", "graph", "on disk")
+"""What a child may do with scopes that are too large to be searched exactly."""
+INDEXED = 300
+"""Vectors from which LanceDB makes an index then."""
 
 
 class HashedWords:
@@ -272,6 +278,8 @@ class Victim:
             self.memory.search(" ".join(pick.sample(WORDS, 2)), user_id=user)
         if added:
             self.memory.tiers.place(pick.sample(added["ids"], 3), pick.choice(["hot", "warm", "cold", None]))
+        if self.task.also == "on disk":
+            self.memory.compact()
         if added and pick.random() < 0.5:
             id = pick.choice(added["ids"])
             n = self.begin("erase", id=id)
@@ -351,8 +359,8 @@ class Victim:
     def run(self) -> None:
         self.known = dict(self.task.known)
         arm(self.task.point, self.task.nth)
-        if self.task.also == "codes":
-            building.AGAIN, building.CHANGES = 0.0, 0
+        if self.task.also in LARGE_SCOPES:
+            building.AGAIN, building.CHANGES, driver.NEAR_FROM = 0.0, 0, INDEXED
         self.memory.warm_up()
         self.say(ready=True)
         work = [
@@ -370,6 +378,8 @@ class Victim:
             "sweep": self.sweep,
             "leave": self.leave,
             "codes": self.codes,
+            "graph": self.codes,
+            "on disk": self.codes,
             "backup": self.backup,
         }
         work += [also[self.task.also]] if self.task.also in also else []

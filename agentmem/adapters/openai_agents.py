@@ -70,7 +70,8 @@ class AgentMemSession:
         self.session_settings = _settings(session_settings)
         self._client = Client(memory, settings)
         self._place: dict[str, Any] = {
-            "run_id": label_of(session_id), "user_id": user_id, "namespace": tuple(namespace), "ttl": ttl, "embed": embed,
+            "run_id": label_of(session_id), "user_id": user_id, "namespace": tuple(namespace), "ttl": ttl,
+            "embed": embed,
         }  # fmt: skip
         self._held: tuple[Memory, AsyncSession] | None = None
 

@@ -169,7 +169,7 @@ class AgentMemSessionRepository(SessionRepository):
 
     def _of(self, *path: str) -> dict[str, Any]:
         """Where the records of a session are, or the messages of its agent."""
-        return {"user_id": self._user, "namespace": (*self._root, *map(name, path))}
+        return {"user_id": self._user, "namespace": (*self._root, *map(label_of, path))}
 
     def _record(self, place: Mapping[str, Any], key: str) -> MemoryRecord | None:
         return self._client.memory.get(key=key, touch=False, **place)

@@ -40,6 +40,7 @@ from agentmem.types.zones import check_zone
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
     from agentmem.operations.search import Choose
+    from agentmem.retrieval.query import Search
     from agentmem.types.reports import Group, NamespaceCount
 
 ITERATED = 500
@@ -211,13 +212,21 @@ class Border:
         scope, found = self._scope_of(options), list[Callable[[], SearchResults]]()
         explain, data = check_flag(options.explain, "explain"), check_flag(options.data, "data")
         used, zone = check_flag(options.touch, "touch"), self._zone(options)
+        requests: list[Search] = []
         for index, query in enumerate(check_queries(queries)):
             try:
-                request = search_request(query, scope, options, zone)
+                requests.append(search_request(query, scope, options, zone))
             except InvalidInputError as exc:
                 raise InvalidInputError(f"queries[{index}]: {exc}", field=exc.field, index=index) from exc
-            run = partial(operations.search.search, request=request, explain=explain, data=data, touch=used)
-            found.append(lambda run=run: run(self.handle.engine()))
+        for start in range(0, len(requests), operations.search.TOGETHER):
+            part = requests[start : start + operations.search.TOGETHER]
+            several = operations.search.Together([request.query for request in part]) if len(part) > 1 else None
+            for number, request in enumerate(part):
+                together = None if several is None else (several, number)
+                run = partial(
+                    operations.search.search, request=request, explain=explain, data=data, touch=used, together=together
+                )
+                found.append(lambda run=run: run(self.handle.engine()))
         return found
 
     def context(self, query: object, options: SearchOptions, *, max_tokens: int, count_tokens: object) -> str:

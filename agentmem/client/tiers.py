@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from agentmem import operations
 from agentmem.client.border import within
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
     from agentmem.types.named import Residence, TierStats
 
-_TIERS = ("hot", "warm", "cold")
+_TIERS: tuple[Tier, ...] = get_args(Tier)
 _INSTEAD = 'a scope is a mapping, such as {"user_id": "ana"}'
 _SCOPE = ("user_id", "agent_id", "run_id", "namespace", "under")
 

@@ -264,14 +264,14 @@ class Engine:
     def _builder(self, records: Records, embedder: Embedder) -> Builder | None:
         """What holds large scopes as codes, if they are to be held so."""
         performance = self.settings.performance
-        coded = coding(performance.large_engine)
+        coded = coding(self.settings.engine_of_large)
         if coded is None:
             return None
         return Builder(
             records,
             coded,
             embedder.dim,
-            budget_mb=performance.large_budget_mb,
+            budget_mb=self.settings.mb_of_large,
             wait_s=performance.large_wait_s,
             snapshots=Snapshots(self.path, records, self.folder, read_only=self.read_only),
             activity=lambda: self.commits.requests,

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from array import array
+from collections import ChainMap
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import RLock
+from typing import cast
+
+import numpy as np
 
 from agentmem.lifecycle.residency import Residency, decide
 from agentmem.lifecycle.rules import Rules
+from agentmem.retrieval.held import BESIDE
 from agentmem.retrieval.residents import Residents
 from agentmem.retrieval.walls import Wall, walls_of
 from agentmem.stores import placements
@@ -28,10 +34,10 @@ from agentmem.types.patience import Pace
 from agentmem.types.promise import Promise, promised
 
 _REST = 9.0
-"""Beside others a look gets a tenth of the time."""
+"""Beside others a look gets a tenth of the time, and so do looks that take long."""
 _LAST_WAIT = 0.8
 """Seconds that closing waits for the look at hand."""
-BESIDE = 1_000
+BESIDE_WORDS = 1_000
 """Bytes that a record takes beside its vectors where its whole scope has no arena."""
 
 log = logging.getLogger("agentmem")
@@ -98,13 +104,13 @@ class Tiering:
             if not walls:
                 return
             pace = Pace(self._activity, _REST)
-            held: dict[int, Tier] = {}
+            before = cast("list[MutableMapping[int, Tier]]", [residents.tiers(wall) for wall in walls])
+            held = ChainMap(*before)
+            behind = {wall: array("q") for wall in walls} if len(walls) > 1 else {}
+            found = self._found(records, walls, behind, pace)
+            chosen = decide(found, self._now(), self._rules, self.residency, held)
             for wall in walls:
-                held.update(residents.tiers(wall))
-            found = self._found(records, walls, pace)
-            chosen = decide([one[:2] for one in found.values()], self._now(), self._rules, self.residency, held)
-            for wall in walls:
-                tiers: dict[int, Tier] = {row: tier for row, tier in chosen.items() if wall in found[row][2]}
+                tiers = chosen.only(np.array(behind[wall], np.int64)) if behind else chosen
                 while not self._closing and not residents.hold(wall, tiers):
                     pace()
             self.looks += 1
@@ -112,11 +118,10 @@ class Tiering:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _found(
-        self, records: Records, walls: list[Wall], pace: Callable[[], object]
-    ) -> dict[int, tuple[Used, int, list[Wall]]]:
-        """What may be hot or warm, by row: its bytes, and behind which of the walls it lies."""
+        self, records: Records, walls: list[Wall], rows: dict[Wall, array[int]], pace: Callable[[], object]
+    ) -> Iterator[tuple[Used, int]]:
+        """What may be hot or warm, with the bytes that it takes; ``rows`` learns what of it lies behind which wall."""
         large, several = set(walls), any(wall.path is not None for wall in walls)
-        found = dict[int, tuple[Used, int, list[Wall]]]()
         for part in placements.used(records.db, self._now() - self.residency.warm_idle):
             for used in part:
                 path = None
@@ -125,28 +130,30 @@ class Tiering:
                         path = records.names.path(records.db, used.space)
                 behind = [wall for wall in walls_of(used.user, used.agent, used.run, used.space, path) if wall in large]
                 if behind:
-                    size = sum(self._size(wall, used) for wall in behind)
-                    found[used.subject.row] = used, size, behind
+                    for wall in behind if rows else ():
+                        rows[wall].append(used.subject.row)
+                    yield used, sum(self._size(wall, used) for wall in behind)
             pace()
             if self._closing:
                 break
-        return found
 
     def _size(self, wall: Wall, used: Used) -> int:
         """About the bytes that a record takes where it is held."""
         if self._residents.has_codes(wall):
-            return 4 * self._dim
-        return 4 * self._dim * count_of(used.vectors) + BESIDE + used.subject.size
+            return 4 * self._dim + BESIDE
+        return 4 * self._dim * count_of(used.vectors) + BESIDE_WORDS + used.subject.size
 
     def _loop(self) -> None:
+        took = 0.0
         while not self._closing:
             with suppress(Empty):
-                self._bell.get(timeout=self._interval)
+                self._bell.get(timeout=max(self._interval, _REST * took))
                 time.sleep(0.01)  # whoever rang is about to search
                 while True:
                     self._bell.get_nowait()
             if self._closing:
                 return
+            begun = time.monotonic()
             try:
                 self.look()
             except (ClosedError, ModelMismatchError, StoreGoneError):
@@ -155,3 +162,4 @@ class Tiering:
                 log.warning("what is hot and what is warm could not be looked at, and will be again: %s", exc)
             except Exception:
                 log.warning("what is hot and what is warm could not be looked at, and will be again", exc_info=True)
+            took = time.monotonic() - begun

@@ -10,7 +10,7 @@ from agentmem.types.errors import MissingExtraError
 from agentmem.types.ports import VectorEngine
 
 Engine: TypeAlias = Literal["auto", "rabitq", "int8", "hnsw", "lancedb"]
-"""As the setting ``performance.large_engine`` has it."""
+"""As the settings ``performance.large_engine`` and ``tiers.warm.engine`` have it."""
 
 
 def coding(engine: Engine) -> Literal["rabitq", "int8"] | None:
@@ -24,7 +24,7 @@ def coding(engine: Engine) -> Literal["rabitq", "int8"] | None:
         return "rabitq" if _has_faiss() else "int8"
     if engine == "rabitq" and not _has_faiss():
         raise MissingExtraError(
-            "performance.large_engine is 'rabitq', and FAISS is not installed; pip install 'agentmem-db[faiss]'"
+            "large scopes are to be searched by 'rabitq', and FAISS is not installed; pip install 'agentmem-db[faiss]'"
         )
     return None if engine == "lancedb" else engine
 

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
+from agentmem.indexes.growing import grown
 from agentmem.types.ports import VectorEngine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agentmem.types.ports import Bools, Ints, Vector
+
+BLOCK = 4_096
+"""Vectors that lie together: growing moves those of one block at most, so that no memory is needed twice."""
+_LEAST = 16
+TOGETHER = 16
+"""Queries that are compared at once: each needs 4 bytes for every vector meanwhile."""
 
 
 class Exact(VectorEngine):
@@ -22,7 +29,7 @@ class Exact(VectorEngine):
     def __init__(self, dim: int) -> None:
         self._dim = dim
         self._used = 0
-        self._vectors: Vector = np.empty((16, dim), np.float32)
+        self._blocks: list[Vector] = []
 
     @property
     @override
@@ -32,7 +39,7 @@ class Exact(VectorEngine):
     @property
     @override
     def nbytes(self) -> int:
-        return self._vectors.nbytes
+        return sum(block.nbytes for block in self._blocks)
 
     @override
     def __len__(self) -> int:
@@ -40,48 +47,107 @@ class Exact(VectorEngine):
 
     @override
     def append(self, vectors: Vector) -> None:
-        end = self._used + len(vectors)
-        if end > len(self._vectors):
-            held = np.empty((max(end, len(self._vectors) * 5 // 4), self._dim), np.float32)
-            held[: self._used] = self._vectors[: self._used]
-            self._vectors = held
-        self._vectors[self._used : end] = vectors
-        self._used = end
+        while len(vectors):
+            at = self._used % BLOCK
+            if not at and self._used == BLOCK * len(self._blocks):
+                self._blocks.append(np.empty((min(BLOCK, max(_LEAST, len(vectors))), self._dim), np.float32))
+            part, vectors = vectors[: BLOCK - at], vectors[BLOCK - at :]
+            last, end = self._blocks[-1], at + len(part)
+            if end > len(last):
+                self._blocks[-1] = last = grown(last, min(BLOCK, max(end, len(last) * 5 // 4)))
+            last[at:end] = part
+            self._used += len(part)
+
+    def replace(self, numbers: Ints, vectors: Vector) -> None:
+        """Have other vectors under these numbers, each of them once."""
+        for block, inside, at in self._places(numbers):
+            block[inside] = vectors[at]
+
+    def keep(self, numbers: Ints) -> None:
+        """Have these alone, ascending; their numbers are 0, 1, ... from now on."""
+        for start in range(0, len(numbers), BLOCK):
+            part = self.vectors(numbers[start : start + BLOCK])
+            block = self._blocks[start // BLOCK]
+            if len(block) < len(part):  # none but the last one is smaller
+                self._blocks[start // BLOCK] = part
+            else:
+                block[: len(part)] = part
+        self._used = len(numbers)
+        del self._blocks[-(-self._used // BLOCK) :]
 
     @override
     def blank(self, numbers: Ints) -> None:
-        self._vectors[numbers] = 0
+        for block, inside, _ in self._places(numbers):
+            block[inside] = 0
 
     @override
     def nearest(self, vector: Vector, k: int, allowed: Bools) -> tuple[Ints, Vector]:
         numbers = np.flatnonzero(allowed)
         few = len(numbers) * 4 < self._used
-        similar: Vector = self._vectors[numbers] @ vector if few else self.similarities(vector)[numbers]
-        if k < len(numbers):
-            best = np.argpartition(similar, len(numbers) - k)[len(numbers) - k :]
-            numbers, similar = numbers[best], similar[best]
-        order = np.argsort(-similar, kind="stable")
-        return numbers[order], similar[order]
+        similar: Vector = self.vectors(numbers) @ vector if few else self.similarities(vector)[numbers]
+        return best(numbers, similar, k)
+
+    @override
+    def nearest_many(self, vectors: Vector, k: int, allowed: Bools) -> list[tuple[Ints, Vector]]:
+        numbers, answers = np.flatnonzero(allowed), list[Any]()
+        for first in range(0, len(vectors), TOGETHER):
+            some = vectors[first : first + TOGETHER]
+            found = np.empty((len(some), self._used), np.float32)
+            for start, block in self._filled():
+                found[:, start : start + len(block)] = some @ block.T
+            answers += [best(numbers, similar[numbers], k) for similar in found]
+        return answers
 
     def similarities(self, vector: Vector) -> Vector:
         """The cosine of each, blank ones included: float32, shape ``(len(self),)``."""
-        return self._vectors[: self._used] @ vector
+        found = np.empty(self._used, np.float32)
+        for start, block in self._filled():
+            np.dot(block, vector, out=found[start : start + len(block)])
+        return found
 
     def vectors(self, numbers: Ints) -> Vector:
         """A copy of these."""
-        return self._vectors[numbers]
+        found = np.empty((len(numbers), self._dim), np.float32)
+        for block, inside, at in self._places(numbers):
+            found[at] = block[inside]
+        return found
 
     @override
     def saved(self) -> dict[str, NDArray[Any]]:
-        return {"vectors": self._vectors[: self._used]}
+        return {"vectors": self.vectors(np.arange(self._used))}
 
     @override
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         vectors = arrays.get("vectors")
         if vectors is None or vectors.ndim != 2 or vectors.shape[1] != self._dim or vectors.dtype != np.float32:
             raise ValueError(f"the vectors are not of {self._dim} numbers each")
-        self._vectors, self._used = vectors, len(vectors)
+        self.close()
+        self.append(vectors)
 
     @override
     def close(self) -> None:
-        self._vectors, self._used = np.empty((0, self._dim), np.float32), 0
+        self._blocks, self._used = [], 0
+
+    def _filled(self) -> list[tuple[int, Vector]]:
+        """The blocks, without what is yet to be filled, each with the number of its first vector."""
+        starts = range(0, self._used, BLOCK)
+        return [(start, block[: self._used - start]) for start, block in zip(starts, self._blocks, strict=False)]
+
+    def _places(self, numbers: Ints) -> list[tuple[Vector, Ints, Ints]]:
+        """For each block that has any of the numbers: the block, where in it they are, and at which positions."""
+        of = numbers // BLOCK
+        found: list[tuple[Vector, Ints, Ints]] = []
+        for each in map(int, np.unique(of)):
+            at = np.flatnonzero(of == each)
+            inside: Ints = numbers[at] - each * BLOCK
+            found.append((self._blocks[each], inside, at))
+        return found
+
+
+def best(numbers: Ints, similar: Vector, k: int) -> tuple[Ints, Vector]:
+    """The ``k`` most similar, the greatest first, of numbers and their similarities."""
+    if k < len(numbers):
+        chosen = np.argpartition(similar, len(numbers) - k)[len(numbers) - k :]
+        numbers, similar = numbers[chosen], similar[chosen]
+    order = np.argsort(-similar, kind="stable")
+    return numbers[order], similar[order]

@@ -69,10 +69,11 @@ def bytes_on_card(dim: int, precision: Precision) -> int:
 
 
 class Gpu(Front):
-    """A flat index on each of the cards, which share the vectors among them."""
+    """A flat index on each of the cards, which share the vectors among them; or as ``replicas``, which have all."""
 
-    def __init__(self, dim: int, devices: tuple[int, ...], precision: Precision) -> None:
-        self._bytes = bytes_on_card(dim, precision)
+    def __init__(self, dim: int, devices: tuple[int, ...], precision: Precision, *, replicas: bool = False) -> None:
+        self._dim, self._bytes = dim, bytes_on_card(dim, precision) * (len(devices) if replicas else 1)
+        self._replicas = replicas
         self._used = 0
         self._indexes = list[Any]()
         self._starts = list[list[tuple[int, int]]]()
@@ -110,43 +111,56 @@ class Gpu(Front):
 
     @override
     def append(self, vectors: Vector) -> None:
-        at = self._turn % len(self._indexes)
-        self._turn += 1
-        index = self._indexes[at]
-        self._starts[at].append((int(index.ntotal), self._used))
-        try:
-            index.add(np.ascontiguousarray(vectors, np.float32))
-        except Exception as exc:
-            raise EngineError(f"the graphics card takes no more vectors: {exc}") from exc
+        cards = range(len(self._indexes)) if self._replicas else [self._next()]
+        for at in cards:
+            index = self._indexes[at]
+            self._starts[at].append((int(index.ntotal), self._used))
+            try:
+                index.add(np.ascontiguousarray(vectors, np.float32))
+            except Exception as exc:
+                raise EngineError(f"the graphics card takes no more vectors: {exc}") from exc
         self._used += len(vectors)
 
     @override
     def nearest(self, vector: Vector, k: int, allowed: Bools) -> tuple[Ints, Vector] | None:
+        return self.nearest_many(vector.reshape(1, -1), k, allowed)[0]
+
+    @override
+    def nearest_many(self, vectors: Vector, k: int, allowed: Bools) -> list[tuple[Ints, Vector] | None]:
         there = int(np.count_nonzero(allowed))
-        if not there or k > there:
-            return None
-        asked = k if there == self._used else round(_MORE * k * self._used / there) + 10
-        if asked > MOST:
-            return None
-        query = np.ascontiguousarray(vector, np.float32).reshape(1, -1)
+        asked = k if there == self._used else round(_MORE * k * self._used / max(1, there)) + 10
+        if not there or k > there or asked > MOST:
+            return [None] * len(vectors)
+        queries = np.ascontiguousarray(vectors, np.float32)
         found: list[tuple[Ints, Vector]] = []
         try:
-            for index, starts in zip(self._indexes, self._starts, strict=True):
+            for at in [self._next()] if self._replicas else range(len(self._indexes)):
+                index = self._indexes[at]
                 if index.ntotal:
-                    similar, inside = index.search(query, min(asked, int(index.ntotal)))
-                    found.append((_numbers(inside[0], starts), similar[0]))
+                    similar, inside = index.search(queries, min(asked, int(index.ntotal)))
+                    found.append((_numbers(inside, self._starts[at]), similar))
         except Exception as exc:  # out of memory, a card that is lost: whatever it is, codes go on
             raise EngineError(f"the graphics card failed: {exc}") from exc
-        numbers = np.concatenate([each[0] for each in found])
-        similar = np.concatenate([each[1] for each in found])
-        order = np.argsort(-similar, kind="stable")[:asked]  # beyond that, another card may have nearer ones
-        numbers, similar = numbers[order], similar[order]
-        passing = np.flatnonzero((numbers >= 0) & allowed[numbers])[:k]
-        return None if len(passing) < k else (numbers[passing], similar[passing].astype(np.float32))
+        numbers = np.concatenate([each[0] for each in found], axis=1)
+        similar = np.concatenate([each[1] for each in found], axis=1)
+        return [_passing(*each, asked, k, allowed) for each in zip(numbers, similar, strict=True)]
 
     @override
     def close(self) -> None:
         self._indexes, self._held, self._used = [], [], 0
+
+    def _next(self) -> int:
+        """The card whose turn it is."""
+        self._turn += 1
+        return (self._turn - 1) % len(self._indexes)
+
+
+def _passing(numbers: Ints, similar: Vector, asked: int, k: int, allowed: Bools) -> tuple[Ints, Vector] | None:
+    """The ``k`` nearest that are allowed; None if there may be nearer ones than those that were found."""
+    order = np.argsort(-similar, kind="stable")[:asked]  # beyond that, another card may have nearer ones
+    numbers, similar = numbers[order], similar[order]
+    passing = np.flatnonzero((numbers >= 0) & allowed[numbers])[:k]
+    return None if len(passing) < k else (numbers[passing], similar[passing].astype(np.float32))
 
 
 def _numbers(inside: Ints, starts: list[tuple[int, int]]) -> Ints:

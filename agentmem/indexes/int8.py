@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
+from agentmem.indexes.exact import best
+from agentmem.indexes.growing import grown
 from agentmem.types.ports import VectorEngine
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ _CODE = 127
 _QUERY = 63
 """The query is coded more coarsely: on processors without VNNI sums of two products are kept in 16 bits."""
 _THREADS = 2
+TOGETHER = 16
+"""Queries that are compared at once: each needs 4 bytes for every vector meanwhile."""
 
 
 class Int8(VectorEngine):
@@ -54,9 +58,7 @@ class Int8(VectorEngine):
         end = self._used + len(vectors)
         if end > len(self._codes):
             size = max(end, len(self._codes) * 5 // 4)
-            codes, factor = np.empty((size, self._dim), np.int8), np.empty(size, np.float32)
-            codes[: self._used], factor[: self._used] = self._codes[: self._used], self._factor[: self._used]
-            self._codes, self._factor = codes, factor
+            self._codes, self._factor = grown(self._codes, size), grown(self._factor, size)
         codes, factor = _coded(vectors, _CODE)
         self._codes[self._used : end], self._factor[self._used : end] = codes, factor
         self._used = end
@@ -68,23 +70,26 @@ class Int8(VectorEngine):
 
     @override
     def nearest(self, vector: Vector, k: int, allowed: Bools) -> tuple[Ints, Vector]:
+        return self.nearest_many(vector.reshape(1, -1), k, allowed)[0]
+
+    @override
+    def nearest_many(self, vectors: Vector, k: int, allowed: Bools) -> list[tuple[Ints, Vector]]:
         numbers = np.flatnonzero(allowed)
         if not len(numbers):
-            return numbers, np.empty(0, np.float32)
-        code, factor = _coded(vector.reshape(1, -1), _QUERY)
-        if len(numbers) * 4 < self._used:
+            return [(numbers, np.empty(0, np.float32))] * len(vectors)
+        few = len(numbers) * 4 < self._used
+        if few:
             codes, factors = self._codes[numbers], self._factor[numbers]
         else:
             codes, factors = self._codes[: self._used], self._factor[: self._used]
-        [products] = self._session.run(None, {"codes": codes, "query": code.reshape(-1, 1)})
-        similar = products[:, 0].astype(np.float32) * (factors * factor[0])
-        if len(similar) > len(numbers):
-            similar = similar[numbers]
-        if k < len(numbers):
-            best = np.argpartition(similar, len(numbers) - k)[len(numbers) - k :]
-            numbers, similar = numbers[best], similar[best]
-        order = np.argsort(-similar, kind="stable")
-        return numbers[order], similar[order]
+        answers = list[Any]()
+        for start in range(0, len(vectors), TOGETHER):
+            code, factor = _coded(vectors[start : start + TOGETHER], _QUERY)
+            [products] = self._session.run(None, {"codes": codes, "query": np.ascontiguousarray(code.T)})
+            for at in range(len(code)):
+                similar = products[:, at].astype(np.float32) * (factors * factor[at])
+                answers.append(best(numbers, similar if few else similar[numbers], k))
+        return answers
 
     @override
     def saved(self) -> dict[str, NDArray[Any]]:
@@ -115,7 +120,7 @@ _INT8, _INT32 = 3, 6
 
 
 def _product(dim: int) -> Any:
-    """A session that multiplies ``codes``, int8 ``(n, dim)``, with ``query``, int8 ``(dim, 1)``: int32 ``(n, 1)``."""
+    """A session that multiplies ``codes``, int8 ``(n, dim)``, with ``query``, int8 ``(dim, m)``: int32 ``(n, m)``."""
     import onnxruntime as library  # pyright: ignore[reportMissingTypeStubs]
 
     onnxruntime: Any = library  # its stubs leave most types open
@@ -124,8 +129,8 @@ def _product(dim: int) -> Any:
         _field(1, node)
         + _text(2, "product")
         + _field(11, _tensor("codes", _INT8, "n", dim))
-        + _field(11, _tensor("query", _INT8, dim, 1))
-        + _field(12, _tensor("products", _INT32, "n", 1))
+        + _field(11, _tensor("query", _INT8, dim, "m"))
+        + _field(12, _tensor("products", _INT32, "n", "m"))
     )
     model = _number(1, 8) + _field(7, graph) + _field(8, _number(2, 14))
     options = onnxruntime.SessionOptions()

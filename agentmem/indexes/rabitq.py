@@ -82,19 +82,24 @@ class RaBitQ(VectorEngine):
                     start, end, index = left.pop()
                 except IndexError:  # the other one was quicker
                     return
-                found.append(self._nearest(index, query, k, start, allowed[start:end]))
+                numbers, similar = self._nearest(index, query, k, start, allowed[start:end])
+                found.append((numbers[0], similar[0]))
 
         # Whoever is interrupted here leaves the other thread with a search: such codes are used no more.
         other = promised(work) if len(left) > 1 and left[-1][1] > SHARED else None
         work()
         if other is not None:
             other.plain_result()
-        numbers = np.concatenate([each[0] for each in found])
-        similar = np.concatenate([each[1] for each in found])
-        if len(found) > 1:
-            order = np.argsort(-similar, kind="stable")[:k]
-            numbers, similar = numbers[order], similar[order]
-        return numbers, similar
+        return _merged(found, k)
+
+    @override
+    def nearest_many(self, vectors: Vector, k: int, allowed: Bools) -> list[tuple[Ints, Vector]]:
+        # FAISS shares the queries among its threads, which have enough to do here.
+        if len(vectors) == 1:
+            return [self.nearest(vectors[0], k, allowed)]
+        queries = np.ascontiguousarray(vectors, np.float32)
+        found = [self._nearest(i, queries, k, a, allowed[a:b], alone=False) for a, b, i in self._spans()]
+        return [_merged([(each[0][at], each[1][at]) for each in found], k) for at in range(len(queries))]
 
     @override
     def saved(self) -> dict[str, NDArray[Any]]:
@@ -133,7 +138,10 @@ class RaBitQ(VectorEngine):
         ends = np.cumsum([int(index.ntotal) for index in self._segments]).tolist()
         return list(zip([0, *ends[:-1]], ends, self._segments, strict=True))
 
-    def _nearest(self, index: Any, query: Vector, k: int, start: int, allowed: Bools) -> tuple[Ints, Vector]:
+    def _nearest(
+        self, index: Any, queries: Vector, k: int, start: int, allowed: Bools, *, alone: bool = True
+    ) -> tuple[Ints, Vector]:
+        """For each query the nearest of one index: a row of numbers, and one of similarities."""
         parameters = None
         if not allowed.all():
             # The selector refers to the bits without holding them.
@@ -142,9 +150,13 @@ class RaBitQ(VectorEngine):
             parameters = self._faiss.SearchParameters(sel=selector)
         k = min(k, int(np.count_nonzero(allowed)))
         if not k:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        similar, numbers = self._alone(lambda: index.search(query, k, params=parameters))
-        return numbers[0] + start, similar[0]
+            return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
+
+        def search() -> tuple[Vector, Ints]:
+            return index.search(queries, k, params=parameters)
+
+        similar, numbers = self._alone(search) if alone else search()
+        return numbers + start, similar
 
     def _codes(self, index: Any) -> NDArray[np.uint8]:
         """The codes themselves, not a copy."""
@@ -162,6 +174,16 @@ class RaBitQ(VectorEngine):
             return call()
         finally:
             self._faiss.omp_set_num_threads(before)
+
+
+def _merged(found: list[tuple[Ints, Vector]], k: int) -> tuple[Ints, Vector]:
+    """The ``k`` nearest of what several indexes found."""
+    numbers = np.concatenate([each[0] for each in found])
+    similar = np.concatenate([each[1] for each in found])
+    if len(found) > 1:
+        order = np.argsort(-similar, kind="stable")[:k]
+        numbers, similar = numbers[order], similar[order]
+    return numbers, similar
 
 
 def library() -> Any:

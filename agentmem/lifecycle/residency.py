@@ -13,16 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from agentmem.lifecycle.promotion_score import recency, score
 from agentmem.lifecycle.rules import HOUR, Rules
+from agentmem.retrieval.tiermap import TierMap
 from agentmem.stores.placements import Used
 from agentmem.types.clock import Micros
 from agentmem.types.enums import Tier
 from agentmem.types.forms import count_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from agentmem.settings import Tiers
 
 LESS = 0.9
@@ -65,44 +71,86 @@ def tier_of(used: Used, now: Micros, rules: Rules, residency: Residency, held: T
 
 def decide(
     found: Iterable[tuple[Used, int]], now: Micros, rules: Rules, residency: Residency, held: Mapping[int, Tier]
-) -> dict[int, Tier]:
+) -> TierMap:
     """The tier of each record, by row, that is hot or warm, those first that score highest.
 
-    ``found`` has each of them with the bytes that it takes, ``held`` where they are now.
+    ``found`` has each of them once, with the bytes that it takes, ``held`` where they are now. Of ``found``, which may
+    be millions, no more is kept at a time than about twice what there is room for.
     """
-    by_tier: dict[Tier, list[tuple[Used, int]]] = {"hot": [], "warm": []}
-    for used, size in found:
-        tier = tier_of(used, now, rules, residency, held.get(used.subject.row))
-        if tier != "cold" and count_of(used.vectors):
-            by_tier[tier].append((used, size))
-    chosen = dict[int, Tier]()
-    tiers: tuple[Tier, ...] = ("hot", "warm")
-    for tier in tiers:
-        kept, left = _fitting(by_tier[tier], now, rules, residency.budget[tier], tier, held)
-        if tier == "hot":
-            by_tier["warm"] += left
-        kept.sort(key=lambda one: -score(one[0].subject, now, rules).total)
-        chosen.update((used.subject.row, tier) for used, _ in kept)
-    return chosen
+    hot, warm = _Pool("hot", residency.budget["hot"]), _Pool("warm", residency.budget["warm"])
+    rest = iter(found)
+    while part := list(islice(rest, _PART)):
+        each = np.array([_judged(used, size, now, rules, residency, held) for used, size in part], _JUDGED)
+        warm.add(hot.add(each[each["tier"] == _CODES["hot"]]))
+        warm.add(each[each["tier"] == _CODES["warm"]])
+    kept, left = hot.fitting()
+    warm.add(left)
+    below, _ = warm.fitting()
+    return TierMap(np.concatenate([_by_score(kept), _by_score(below)]), len(kept))
 
 
-def _fitting(
-    found: list[tuple[Used, int]], now: Micros, rules: Rules, budget: int, tier: Tier, held: Mapping[int, Tier]
-) -> tuple[list[tuple[Used, int]], list[tuple[Used, int]]]:
-    """Those that stay within a budget, and those that go."""
-    if sum(size for _, size in found) <= budget:
-        return list(found), []
+_PART = 500
+_SLACK = 1_000_000
+"""Bytes beyond twice its budget that a tier may have before it is looked through."""
+_CODES: dict[Tier | None, int] = {"hot": 2, "warm": 1, "cold": 0, None: 0}
+_JUDGED = np.dtype(
+    [("row", "i8"), ("size", "i8"), ("worth", "f8"), ("score", "f4"), ("tier", "i1"), ("held", "i1"), ("placed", "?")]
+)
 
-    def worth(one: tuple[Used, int]) -> tuple[bool, float]:
-        used, size = one
-        subject = used.subject
-        importance = 0.5 if subject.importance is None else subject.importance
-        value = importance * recency(subject.used_at, now, rules.half_life) / size
-        return used.placed is not None, value * (STAYING if held.get(subject.row) == tier else 1)
 
-    kept, left, taken = list[tuple[Used, int]](), list[tuple[Used, int]](), 0
-    for one in sorted(found, key=worth, reverse=True):
-        fits = taken + one[1] <= budget
-        taken += one[1] * fits
-        (kept if fits else left).append(one)
-    return kept, left
+def _judged(
+    used: Used, size: int, now: Micros, rules: Rules, residency: Residency, held: Mapping[int, Tier]
+) -> tuple[int, int, float, float, int, int, bool]:
+    """A record as ``_JUDGED`` has it."""
+    subject = used.subject
+    where = held.get(subject.row)
+    tier = tier_of(used, now, rules, residency, where) if count_of(used.vectors) else "cold"
+    if tier == "cold":
+        return subject.row, size, 0, 0, 0, 0, False
+    importance = 0.5 if subject.importance is None else subject.importance
+    worth = importance * recency(subject.used_at, now, rules.half_life) / size
+    reached = score(subject, now, rules).total
+    return subject.row, size, worth, reached, _CODES[tier], _CODES[where], used.placed is not None
+
+
+class _Pool:
+    """What may be in a tier: as much as fits, and about as much again."""
+
+    def __init__(self, tier: Tier, budget: int) -> None:
+        self._code, self._budget = _CODES[tier], budget
+        self._parts: list[NDArray[Any]] = []
+        self._size = 0
+
+    def add(self, part: NDArray[Any]) -> NDArray[Any]:
+        """Take these, too; returns what is certain to have no room."""
+        self._parts.append(part)
+        self._size += int(part["size"].sum())
+        if self._size <= 2 * self._budget + _SLACK:
+            return part[:0]
+        every = self._in_order()
+        fits = int(np.searchsorted(np.cumsum(every["size"]), self._budget + _SLACK // 2, "right"))
+        self._parts, self._size = [every[:fits].copy()], int(every["size"][:fits].sum())
+        return every[fits:]
+
+    def fitting(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Those that stay within the budget, and those that go."""
+        every = self._in_order()
+        if self._size <= self._budget:
+            return every, every[:0]
+        fits, left, least = np.zeros(len(every), np.bool_), self._budget, int(every["size"].min())
+        for at, size in enumerate(every["size"].tolist()):
+            if size <= left:
+                fits[at], left = True, left - size
+            elif left < least:
+                break
+        return every[fits], every[~fits]
+
+    def _in_order(self) -> NDArray[Any]:
+        """All of them, those that are worth most first."""
+        every = np.concatenate([np.empty(0, _JUDGED), *self._parts])
+        worth = every["worth"] * np.where(every["held"] == self._code, STAYING, 1)
+        return every[np.lexsort((-worth, ~every["placed"]))]
+
+
+def _by_score(judged: NDArray[Any]) -> NDArray[np.int64]:
+    return judged["row"][np.argsort(-judged["score"], kind="stable")]

@@ -13,6 +13,7 @@ import numpy as np
 from agentmem.embedding import windows_of
 from agentmem.embedding.batcher import embed_query
 from agentmem.engine.engine import Engine, Model
+from agentmem.retrieval.batch import SIZE, Batch
 from agentmem.retrieval.query import Candidate, Found, Query, Search
 from agentmem.retrieval.querycache import Cached
 from agentmem.retrieval.walls import wall_of
@@ -27,12 +28,31 @@ from agentmem.types.once import once
 from agentmem.types.records import HitDetails, SearchHit, SearchResults, SearchTrace
 
 if TYPE_CHECKING:
-    from agentmem.types.ports import Vector
+    from agentmem.types.ports import Embedder, Vector
 
 _ATTEMPTS = 3
+TOGETHER = SIZE
+"""Searches of one call whose vectors are compared together."""
 
 Choose = Callable[[SearchResults, Sequence[Stored]], list[int] | None]
 """Which of the hits are of use, as positions, given the hits and their rows; None if that cannot be told from them."""
+
+
+class Together:
+    """The queries of several searches of one scope, whose vectors are compared together."""
+
+    def __init__(self, queries: Sequence[str]) -> None:
+        self._queries = queries
+        self._embedder: Embedder | None = None
+        self._first = 0
+
+    def take(self, embedder: Embedder, number: int) -> tuple[Vector, Batch]:
+        """The vector of a query, by its place among them, and all that is compared with it: it is its turn."""
+        if self._embedder is not embedder:
+            vectors = np.array([embed_query(embedder, query) for query in self._queries[number:]], np.float32)
+            self._embedder, self._first, self._vectors, self._batch = embedder, number, vectors, Batch(vectors)
+        self._batch.at(number - self._first)
+        return self._vectors[number - self._first], self._batch
 
 
 @dataclass(slots=True)
@@ -56,8 +76,11 @@ def search(
     touch: bool = True,
     choose: Choose | None = None,
     data: bool = True,
+    together: tuple[Together, int] | None = None,
 ) -> SearchResults:
     """Search; see ``Memory.search``. With ``data``, hits have theirs.
+
+    It may be one of several, ``together``: those, and its place among them.
 
     With ``choose``, only the hits at the positions that it returns count as found and come back; with None, none do.
 
@@ -68,22 +91,23 @@ def search(
     engine.lifecycle.check()
     searching, thread = engine.searching, get_ident()
     if thread in searching:
-        return _search(engine, request, explain, choose, data, touch, apart=True)
+        return _search(engine, request, explain, choose, data, touch, None, apart=True)
     try:
         searching.add(thread)
-        return _search(engine, request, explain, choose, data, touch, apart=False)
+        return _search(engine, request, explain, choose, data, touch, together, apart=False)
     finally:
         searching.discard(thread)
 
 
 def _search(
-    engine: Engine, request: Search, explain: bool, choose: Choose | None, data: bool, touch: bool, *, apart: bool
-) -> SearchResults:
+    engine: Engine, request: Search, explain: bool, choose: Choose | None, data: bool, touch: bool,
+    together: tuple[Together, int] | None, *, apart: bool,
+) -> SearchResults:  # fmt: skip
     watch = _Watch()
     while True:
         model = engine.model.apart() if apart else engine.model
         try:
-            results = _Searching(engine, model, request, watch).run(explain, choose, data, touch)
+            results = _Searching(engine, model, request, watch, together).run(explain, choose, data, touch)
         except (ModelMismatchError, StoreError):
             if model.records.is_current():
                 raise
@@ -102,11 +126,14 @@ def warm_up(engine: Engine) -> None:
 class _Searching:
     """One search with one model, at one reading of the clock."""
 
-    def __init__(self, engine: Engine, model: Model, request: Search, watch: _Watch) -> None:
+    def __init__(
+        self, engine: Engine, model: Model, request: Search, watch: _Watch, together: tuple[Together, int] | None
+    ) -> None:
         self._engine = engine
         self._model = model
         self._request = request
         self._watch = watch
+        self._together = together
         self._now = engine.now()
 
     def run(self, explain: bool, choose: Choose | None, data: bool, touch: bool) -> SearchResults | None:
@@ -169,11 +196,13 @@ class _Searching:
         request, now, tuning = self._request, self._now, self._engine.settings.retrieval
         measured_from = now if request.as_of is None else min(now, request.as_of)
         dated = tuning.question_dates and request.mode != "vector"
+        vector, batch = self._vector() if request.needs_vector else (None, None)
         return Query(
             search=request,
             scope=key,
             tuning=tuning,
-            vector=self._vector() if request.needs_vector else None,
+            vector=vector,
+            batch=batch,
             words=self._words,
             dates=ranges_of(request.query, measured_from, request.zone) if dated else (),
             now=now,
@@ -181,10 +210,13 @@ class _Searching:
             limit=request.offset + request.limit,
         )
 
-    def _vector(self) -> Vector:
+    def _vector(self) -> tuple[Vector, Batch | None]:
         given, embedder = self._request.vector, self._model.embedder
+        if self._together is not None:
+            several, number = self._together
+            return several.take(embedder, number)
         if given is None:
-            return embed_query(embedder, self._request.query)
+            return embed_query(embedder, self._request.query), None
         found = np.frombuffer(given, np.float32)
         if len(found) != embedder.dim:
             raise InvalidInputError(
@@ -192,7 +224,7 @@ class _Searching:
                 f"{embedder.dim:,}",
                 field="vector",
             )
-        return found
+        return found, None
 
     def _search(self, key: ScopeKey) -> tuple[Found, dict[int, Stored]]:
         request, query, records, retriever = self._request, self._query(key), self._model.records, self._model.retriever

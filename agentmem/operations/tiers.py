@@ -36,11 +36,11 @@ def stats(engine: Engine) -> dict[str, TierStats]:
     counts, sizes = Counter[Tier](), Counter[Tier]()
     times: dict[Tier, list[float]] = {"hot": [], "warm": []}
     for tiers, nbytes, spent in residents.held():
-        here = Counter(tiers.values())
+        here: dict[Tier, int] = {"hot": tiers.hot, "warm": tiers.warm}
         counts.update(here)
         for tier, count in here.items():
             sizes[tier] += round(nbytes * count / len(tiers))
-            times[tier] += spent
+            times[tier] += spent if count else []
     large, hits = residents.usage_of_large(), tally.total()
     counts["cold"] = max(0, large["records"] - counts["hot"] - counts["warm"])
     sizes["cold"] = max(0, large["bytes"] - sizes["hot"] - sizes["warm"])
@@ -112,17 +112,18 @@ def place(engine: Engine, ids: Sequence[str] | None, where: Scope, scope: Scope 
     if ids is not None:
         rows = [must_find(engine, id, scope).row for id in ids]
         engine.write(lambda repository: _place(repository, rows, tier), len(rows))
+        placed = len(rows)
     else:
-        rows, key = list[int](), engine.key(where)
+        placed, key = 0, engine.key(where)
         condition, params = ("0", ()) if key is None else key.where()
         for low, high in engine.repository.windows(condition, params):
             part = engine.repository.rows_between(condition, params, low, high)
             for start in range(0, len(part), _PLACED):
                 some = part[start : start + _PLACED]
                 engine.write(lambda repository, some=some: _place(repository, some, tier), len(some))
-            rows += part
+            placed += len(part)
     engine.tiering.look()
-    return len(rows)
+    return placed
 
 
 def _place(repository: Repository, rows: list[int], tier: Tier | None) -> None:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from agentmem.indexes.growing import grown
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
 from agentmem.retrieval.conversation import Links
 from agentmem.retrieval.estimates import last_of
 from agentmem.retrieval.matching import DenseMatcher, Matcher, Matches
-from agentmem.retrieval.postings import Postings, grown
+from agentmem.retrieval.postings import Postings
 from agentmem.retrieval.query import NEVER, Candidate, Parts, Query
 from agentmem.retrieval.several import Nearest, Several
 from agentmem.text.dates import closeness
@@ -41,6 +42,9 @@ _SLOT = np.dtype(
         ("length", "f4"), ("asks", "f4"), ("live", "?"),
     ]
 )  # fmt: skip
+
+TOGETHER = 5_000
+"""Records from which comparing several queries with all of them at once saves time."""
 
 
 class Scored(NamedTuple):
@@ -169,7 +173,7 @@ class Arena:
         """
         present = self._present(query)
         allowed = self._allowed(query, present)
-        first = None if query.vector is None else self._vectors[: self._used] @ query.vector
+        first = None if query.vector is None else self._similarities(query, query.vector)
         near = self._nearest(query)
         matches = None if not query.lexical else self._matches(query, self._matcher(query, present), statistics)
         self._restrict(allowed, query, matches, near)
@@ -186,6 +190,11 @@ class Arena:
         return self._best(query, scored, matches)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _similarities(self, query: Query, vector: Vector) -> Vector:
+        if query.batch is None or self._used < TOGETHER:
+            return self._vectors[: self._used] @ vector
+        return query.batch.similarities(self._vectors, self._used)
 
     def _pop(self, row: int) -> int | None:
         """The slot of a record, which is no longer its slot; None if it has none."""

@@ -86,7 +86,7 @@ class Builder:
         coded: Literal["rabitq", "int8"],
         dim: int,
         *,
-        budget_mb: int,
+        budget_mb: float,
         wait_s: float,
         snapshots: Snapshots,
         activity: Callable[[], object],
@@ -95,7 +95,7 @@ class Builder:
         """``wait_s``: how long a search waits; ``activity`` changes while others write; ``fronts`` makes what stands in
         front of codes."""
         self.fronts = fronts
-        self.budget = budget_mb * MB
+        self.budget = round(budget_mb * MB)
         self._records = records
         self._coded: Literal["rabitq", "int8"] = coded
         self._dim = dim
@@ -130,7 +130,7 @@ class Builder:
         And have something made that stands in front of its codes, if there is to be.
         """
         if self.fronts is not None and not self._closing:
-            self.fronts.see_to(arena.codes, arena.rows)
+            self.fronts.see_to(arena.codes, len(arena), arena.rows)
         slots, at = self._kept.get(wall, (0, 0.0))
         if arena.slots - slots > max(CHANGES, _SHARE * slots) and time.monotonic() - at > AGAIN:
             self._save(wall, arena, seq)

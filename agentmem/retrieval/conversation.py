@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from agentmem.retrieval.postings import grown
+from agentmem.indexes.growing import grown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

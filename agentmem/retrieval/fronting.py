@@ -13,9 +13,8 @@ from agentmem.indexes import gpu
 from agentmem.indexes.fronts import Front, Fronted
 from agentmem.indexes.hnsw import Hnsw, bytes_of_graph
 from agentmem.stores.records import Records
-from agentmem.types.errors import AgentMemError
 from agentmem.types.patience import Pace
-from agentmem.types.ports import EngineError, VectorEngine
+from agentmem.types.ports import VectorEngine
 from agentmem.types.promise import promised
 
 if TYPE_CHECKING:
@@ -38,9 +37,16 @@ class Fronts:
         """``activity`` changes while others write."""
         self._records, self._dim, self._activity = records, dim, activity
         self._hot, self._performance = settings.tiers.hot, settings.performance
+        self._engine = settings.engine_of_large
+        self._budget = settings.mb_of_large * MB
         self._turn = RLock()
         self._closing = False
         self._every = list[Fronted]()
+
+    @property
+    def made(self) -> int:
+        """How many stand in front of codes now."""
+        return sum(one.front is not None for one in self._every)
 
     @property
     def fallbacks(self) -> int:
@@ -60,15 +66,16 @@ class Fronts:
         self._every.append(fronted)
         return fronted
 
-    def see_to(self, codes: VectorEngine, rows: Callable[[], Ints]) -> None:
-        """Have a front made if one is due; ``rows`` are those of the records whose vectors these are, 0 for none."""
-        if isinstance(codes, Fronted) and codes.due and not self._closing:
-            codes.making = True
-            blanked, known = codes.blanked, rows()
+    def see_to(self, codes: VectorEngine, live: int, rows: Callable[[], Ints]) -> None:
+        """Have a front made if one is due; ``rows`` are those of the records whose vectors these are, 0 for none, and
+        ``live`` is how many there are of the others."""
+        if isinstance(codes, Fronted) and not self._closing and codes.due(live, self._hot.gc_threshold):
+            codes.begin()
+            known = rows()
             try:
-                promised(lambda: self._make(codes, known, blanked))
+                promised(lambda: self._make(codes, known))
             except RuntimeError:  # the interpreter is about to end
-                codes.making = False
+                codes.give_up()
 
     def stop(self) -> None:
         """Begin nothing more, and have what was begun stop."""
@@ -76,51 +83,56 @@ class Fronts:
 
     # -- on a thread of its own --------------------------------------------------------------------------------------
 
-    def _make(self, codes: Fronted, rows: Ints, blanked: int) -> None:
+    def _make(self, codes: Fronted, rows: Ints) -> None:
         front: Front | None = None
+        numbers = np.flatnonzero(rows)
         try:
             with self._turn:
-                front = self._new(len(rows))
-                if front is not None and self._fill(front, rows):
-                    codes.offer(front, blanked)
+                front = self._new(len(numbers))
+                codes.refused = front is None
+                if front is not None and (numbers := self._fill(front, numbers, rows)) is not None:
+                    codes.offer(front, numbers, len(rows))
                 elif front is not None:
                     front.close()
-        except (EngineError, AgentMemError, MemoryError, RuntimeError, ImportError) as exc:
+        except Exception as exc:  # whatever it is, codes go on
             if front is not None:
                 front.close()
             if not self._closing:
-                codes.fail(exc)
+                codes.failed(exc)
         finally:
-            codes.making = front is None  # nothing has room for it: it is not tried again
+            codes.give_up()
 
-    def _fill(self, front: Front, rows: Ints) -> bool:
+    def _fill(self, front: Front, numbers: Ints, rows: Ints) -> Ints | None:
+        """The numbers of those that have a vector, which are in the front now; None if it is to stop."""
         pace = Pace(self._activity, _REST)
-        for start in range(0, len(rows), READ):
+        filled: list[Ints] = []
+        for start in range(0, len(numbers), READ):
             if self._closing:
-                return False
-            part = rows[start : start + READ].tolist()
-            found = self._records.vectors_of([row for row in part if row])
-            vectors = np.zeros((len(part), self._dim), np.float32)
-            for at, row in enumerate(part):
-                if (vector := found.get(row)) is not None:
-                    vectors[at] = np.frombuffer(vector, np.float32)
-            front.append(vectors)
+                return None
+            part = numbers[start : start + READ]
+            found = self._records.vectors_of(rows[part].tolist())
+            there = np.array([row in found for row in rows[part].tolist()], np.bool_)
+            if there.any():
+                vectors = np.frombuffer(b"".join(found[row] for row in rows[part[there]].tolist()), np.float32)
+                front.append(vectors.reshape(-1, self._dim))
+                filled.append(part[there])
             pace()
-        return True
+        return np.concatenate([np.empty(0, np.int64), *filled])
 
     def _wanted(self) -> bool:
         device = self._hot.device
-        return self._performance.large_engine == "hnsw" or (device == "auto" and gpu.worth_asking()) or "cuda" in device
+        return self._engine == "hnsw" or (device == "auto" and gpu.worth_asking()) or "cuda" in device
 
     def _new(self, size: int) -> Front | None:
         """An empty front for so many vectors; None if none has room for them."""
         precision: Literal["float16", "float32"] = self._hot.precision
         devices = gpu.chosen(self._hot.device)
-        if devices and size * gpu.bytes_on_card(self._dim, precision) <= self._hot.device_size_gb * GB:
-            return gpu.Gpu(self._dim, devices, precision)
+        copies = len(devices) if self._hot.cards == "replicas" else 1
+        if devices and copies * size * gpu.bytes_on_card(self._dim, precision) <= self._hot.device_size_gb * GB:
+            return gpu.Gpu(self._dim, devices, precision, replicas=copies > 1)
         performance = self._performance
         graph = size * bytes_of_graph(self._dim, performance.hnsw_m)
-        if performance.large_engine == "hnsw" and graph <= performance.large_budget_mb * MB:
+        if self._engine == "hnsw" and graph <= self._budget:
             return Hnsw(
                 self._dim,
                 size,

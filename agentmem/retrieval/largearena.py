@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
+from agentmem.indexes.fronts import Fronted
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
 from agentmem.retrieval.arena import Arena, top
@@ -24,10 +25,10 @@ from agentmem.retrieval.postings import Postings, lasting
 from agentmem.retrieval.query import NEVER, Candidate, Query
 from agentmem.retrieval.several import Nearest
 from agentmem.retrieval.sparse import SparseMatcher
+from agentmem.retrieval.tiermap import TierMap
 from agentmem.stores.records import Records
 from agentmem.stores.rows import ScopeKey
 from agentmem.types.clock import Micros
-from agentmem.types.enums import Tier
 from agentmem.types.ports import Entry, VectorEngine
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class LargeArena(Arena):
         self._most = (0, 0.5, 3.0)
         """The greatest time, importance and rating that any record has had."""
         self._masks = Masks(records, key)
+        self._overwritten: Ints = np.empty(0, np.int64)
+        """Slots of what was erased, of which nothing is left in front of the codes either."""
         self.held: Held | None = None
         """While any record is hot or warm."""
         if expected:
@@ -116,11 +119,19 @@ class LargeArena(Arena):
         self._postings.sort(max(500_000, self._postings.size // 3))
 
     def scrub(self) -> None:
-        """Leave nothing of what was removed or replaced: neither codes nor words."""
+        """Leave nothing of what was removed or replaced: neither codes nor words. What stands in front of codes may
+        keep what was not erased."""
         dead = ~self._column("live")
         if not dead.any():
             return
-        self.codes.blank(np.flatnonzero(dead))
+        numbers = np.flatnonzero(dead)
+        if isinstance(self.codes, Fronted):
+            rows, new = self._column("row")[numbers], ~np.isin(numbers, self._overwritten)
+            kept = self._records.not_erased(rows[new].tolist())
+            erased = numbers[new][~np.isin(rows[new], list(kept))]
+            self.codes.blank(erased)
+            self._overwritten = np.concatenate([self._overwritten, erased])
+        self.codes.retire(numbers)
         self._postings.drop(dead)
         self._masks.forget()
         if self.held is not None:
@@ -130,7 +141,7 @@ class LargeArena(Arena):
         for name in ("length", "asks"):
             self._column(name)[dead] = 0
 
-    def hold(self, tiers: Mapping[int, Tier], most: int) -> bool:
+    def hold(self, tiers: TierMap, most: int) -> bool:
         """Hold the vectors of these records, by row, as they are, and of no others; False if some are yet to come.
 
         ``most``: how many are read by one call.
@@ -138,18 +149,19 @@ class LargeArena(Arena):
         if not tiers:
             self.held = None
             return True
-        if self.held is None or self.held.wasteful:
+        if self.held is None:
             self.held = Held(self._dim)
         held = self.held
-        held.want(tiers)
-        missing = held.missing(tiers)
-        rows = [row for row, slot in zip(missing[:most], map(self._slot, missing[:most]), strict=True) if slot >= 0]
+        if held.tiers is not tiers:
+            held.want(tiers)
+        missing = held.missing()
+        rows = [row for row in missing[:most].tolist() if self._slot(row) >= 0]
         found = self._records.vectors_of(rows)
         there = [row for row in rows if row in found]
         held.seen(missing[:most])  # what has no slot yet is put when it comes
         if there:
             vectors = np.frombuffer(b"".join(found[row] for row in there), np.float32).reshape(-1, self._dim)
-            held.put(there, np.array([self._slot(row) for row in there], np.int64), vectors)
+            held.put(np.array(there, np.int64), np.array([self._slot(row) for row in there], np.int64), vectors)
         return len(missing) <= most
 
     @override
@@ -291,7 +303,10 @@ class LargeArena(Arena):
         """
         if there <= FINALISTS:
             return np.flatnonzero(allowed), np.ones(there, np.float32), None
-        numbers, similar = self.codes.nearest(vector, near, allowed)
+        if query.batch is None:
+            numbers, similar = self.codes.nearest(vector, near, allowed)
+        else:
+            numbers, similar = query.batch.nearest(self.codes, near, allowed)
         rest = float(similar[-1]) if len(numbers) < there else None
         floor = query.search.min_similarity
         if rest is None or (floor is not None and rest < floor - _MARGIN):
@@ -407,7 +422,7 @@ class LargeArena(Arena):
         self._count += len(entries)
         rows = np.array([entry.row for entry in entries], np.int64)
         if self.held is not None:
-            self.held.put(rows.tolist(), np.arange(start, start + len(rows)), vectors)
+            self.held.put(rows, np.arange(start, start + len(rows)), vectors)
         if self._ordered == start and rows[0] > self._top and (np.diff(rows) > 0).all():
             self._ordered += len(rows)
             self._top = int(rows[-1])

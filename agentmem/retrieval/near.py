@@ -7,39 +7,49 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
+import numpy as np
 from typing_extensions import override
 
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval.arena import Arena
 from agentmem.retrieval.held import KEPT_TIMES
 from agentmem.retrieval.query import Candidate, Query
-from agentmem.types.enums import Tier
+from agentmem.retrieval.tiermap import TierMap
+
+if TYPE_CHECKING:
+    from agentmem.types.ports import Bools, Ints
 
 
 class Near(Arena):
     """Has whatever of ``tiers`` it was given, and follows that."""
 
+    _GROWTH = 1.1
+
     def __init__(self, dim: int) -> None:
         super().__init__(dim)
-        self.tiers = dict[int, Tier]()
+        self.tiers = TierMap()
         """The tier of each record that is to be here, by row."""
         self.spent: deque[float] = deque(maxlen=KEPT_TIMES)
         """Milliseconds that the last searches took here."""
-        self._there = set[int]()
+        self._there: Bools = np.empty(0, np.bool_)
 
-    def want(self, tiers: Mapping[int, Tier]) -> list[int]:
+    def want(self, tiers: TierMap) -> Ints:
         """Have these from now on, and no others; returns the rows that are yet to come."""
-        for row in self.tiers.keys() - tiers.keys():
+        at = tiers.positions(self.tiers.rows)
+        for row in self.tiers.rows[at < 0].tolist():
             self.remove(row)
-        self.tiers = dict(tiers)
-        self._there &= tiers.keys()
-        return [row for row in tiers if row not in self._there]
+        there = np.zeros(len(tiers), np.bool_)
+        there[at[at >= 0]] = self._there[at >= 0]
+        self.tiers, self._there = tiers, there
+        self._reserve(len(tiers) + len(tiers) // 50)  # growing leaves holes behind that nobody else can use
+        return tiers.rows[~there]
 
-    def seen(self, rows: Iterable[int]) -> None:
+    def seen(self, rows: Ints) -> None:
         """These have come, as far as they are there."""
-        self._there.update(rows)
+        at = self.tiers.positions(rows)
+        self._there[at[at >= 0]] = True
 
     @override
     def search(self, query: Query, statistics: Statistics | None = None) -> list[Candidate]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agentmem.indexes.growing import grown
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -208,10 +210,3 @@ def ranges(low: Ints, count: Ints) -> Ints:
     """``low[0], low[0] + 1, ...`` for ``count[0]`` numbers, then the same for the next, as one array."""
     ends = np.cumsum(count)
     return np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(low - (ends - count), count)
-
-
-def grown(array: NDArray[Any], size: int) -> NDArray[Any]:
-    """A copy with room for ``size`` rows."""
-    bigger = np.empty((size, *array.shape[1:]), array.dtype)
-    bigger[: len(array)] = array
-    return bigger

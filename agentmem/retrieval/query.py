@@ -15,6 +15,7 @@ from agentmem.types.enums import Mode, Rank
 from agentmem.types.inputs import Scope
 
 if TYPE_CHECKING:
+    from agentmem.retrieval.batch import Batch
     from agentmem.settings import Retrieval
     from agentmem.types.ports import Ints, Vector
 
@@ -63,7 +64,8 @@ class Query:
 
     What expired before ``now`` is gone; recency is measured from ``measured_from``. The caller's filters are resolved
     to ``rows``, where they have been. ``limit`` is the search's, or more where a part is scored that is cut later;
-    without ``in_context`` each record is scored by itself, without the turns around it.
+    without ``in_context`` each record is scored by itself, without the turns around it. ``batch``: others whose vectors
+    are compared together with this one's.
     """
 
     search: Search
@@ -77,6 +79,7 @@ class Query:
     limit: int
     rows: Ints | None = None
     in_context: bool = True
+    batch: Batch | None = None
 
     @property
     def lexical(self) -> bool:

@@ -12,7 +12,7 @@ left in the middle of a change is dropped, and a search on top of another one ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from threading import RLock
 from typing import TypeVar
 
@@ -25,9 +25,9 @@ from agentmem.retrieval.fronting import Fronts
 from agentmem.retrieval.largearena import LargeArena
 from agentmem.retrieval.near import Near
 from agentmem.retrieval.resident import Held, Resident
+from agentmem.retrieval.tiermap import TierMap
 from agentmem.retrieval.walls import Wall, walls_of
 from agentmem.stores.records import Records
-from agentmem.types.enums import Tier
 from agentmem.types.errors import NotFoundError
 from agentmem.types.events import Event
 from agentmem.types.ports import FeedCopy, FeedEvent
@@ -258,17 +258,17 @@ class Residents(FeedCopy):
             resident = self._held.by_wall.get(wall)
         return resident is not None and isinstance(resident.arena, LargeArena)
 
-    def tiers(self, wall: Wall) -> Mapping[int, Tier]:
+    def tiers(self, wall: Wall) -> TierMap:
         """The tier of what is hot or warm behind a wall, by row."""
         with self._feed:
             resident = self._held.by_wall.get(wall)
         arena = None if resident is None else resident.arena
         if isinstance(arena, LargeArena):
-            return {} if arena.held is None else arena.held.tiers
+            return TierMap() if arena.held is None else arena.held.tiers
         near = None if resident is None else resident.near
-        return {} if near is None else near.tiers
+        return TierMap() if near is None else near.tiers
 
-    def hold(self, wall: Wall, tiers: Mapping[int, Tier]) -> bool:
+    def hold(self, wall: Wall, tiers: TierMap) -> bool:
         """Search these records exactly, by row, and no others behind the wall; False if some are yet to come."""
         with self._feed:
             resident = self._held.by_wall.get(wall)
@@ -285,14 +285,14 @@ class Residents(FeedCopy):
             if resident.near is None or resident.near.wasteful:
                 resident.near = Near(self._dim)
             missing = resident.near.want(tiers)
-            self._apply(resident.near, set(missing[:READ]))
+            self._apply(resident.near, set(missing[:READ].tolist()))
             resident.near.seen(missing[:READ])
             return len(missing) <= READ
 
-    def held(self) -> list[tuple[Mapping[int, Tier], int, list[float]]]:
+    def held(self) -> list[tuple[TierMap, int, list[float]]]:
         """For each wall with hot or warm records: their tiers by row, the bytes that they take, and the milliseconds
         that the last searches took there."""
-        found = list[tuple[Mapping[int, Tier], int, list[float]]]()
+        found = list[tuple[TierMap, int, list[float]]]()
         for resident in self._every():
             arena = resident.arena
             one = arena.held if isinstance(arena, LargeArena) else resident.near

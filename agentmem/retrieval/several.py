@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from agentmem.retrieval.postings import grown
+from agentmem.indexes.growing import grown
 
 if TYPE_CHECKING:
     from agentmem.types.ports import Bools, Ints, Vector

@@ -203,8 +203,13 @@ class Hot(_Section):
     are, "cuda:1" that one, "none" none. Without one, or where it fails, codes go on, and ``health()`` says so."""
     device_size_gb: float = Field(default=4, ge=0)
     """Memory on the cards together; a scope that alone would need more is found by codes."""
+    cards: Literal["shards", "replicas"] = "shards"
+    """Several cards share the vectors among them, or each of them has all, and they take turns."""
     precision: Literal["float16", "float32"] = "float16"
     """What a number is kept in there."""
+    gc_threshold: float = Field(default=0.8, ge=0, le=1)
+    """Share of the vectors on a card, or in a graph, that has to be of use still: below it they are made anew, without
+    those that were deleted or replaced."""
 
 
 class Warm(_Section):
@@ -212,6 +217,9 @@ class Warm(_Section):
 
     size_gb: float = Field(default=0.032, ge=0)
     """Memory for vectors of warm memories, in GB. A search compares all of them: 7 ms for 50,000 of 256 numbers."""
+    engine: Literal["auto", "rabitq", "int8", "hnsw", "lancedb"] = "auto"
+    """What finds the rest of large scopes; "auto": what ``performance.large_engine`` names, where these are told
+    apart."""
     idle_hours: float = Field(default=72, gt=0)
     """Hours without use after which a memory is warm no more."""
 
@@ -219,6 +227,9 @@ class Warm(_Section):
 class Cold(_Section):
     """``[memory.tiers.cold]``: the rest."""
 
+    size_gb: float | None = Field(default=None, gt=0)
+    """Memory for codes and words of large scopes, in GB; None: ``performance.large_budget_mb``, where it is said what
+    that means."""
     index: Literal["auto", "ivf_rq", "none"] = "auto"
     """How what has no codes in memory is found on the disk: by an index of LanceDB's, which may miss some ("ivf_rq"),
     or by reading all of it ("none"); "auto" makes the index where large scopes are searched there."""
@@ -328,6 +339,17 @@ class Settings(_Section):
     """Which memories of large scopes are searched exactly."""
     backup: Backup = Backup()
     """Where backups go."""
+
+    @property
+    def engine_of_large(self) -> Literal["auto", "rabitq", "int8", "hnsw", "lancedb"]:
+        """What searches large scopes, by whichever of the two settings names it."""
+        return self.performance.large_engine if self.tiers.warm.engine == "auto" else self.tiers.warm.engine
+
+    @property
+    def mb_of_large(self) -> float:
+        """Memory for codes and words of large scopes, in MB of 1,048,576 bytes."""
+        size = self.tiers.cold.size_gb
+        return self.performance.large_budget_mb if size is None else size * 10**9 / 1_048_576
 
     def __init__(self, **values: Any) -> None:
         given = {name: _plain(value) for name, value in values.items()}

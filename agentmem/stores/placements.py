@@ -45,13 +45,13 @@ def placed(db: Connection, row: int) -> str | None:
 
 
 def used(db: Connection, since: Micros) -> Iterator[list[Used]]:
-    """Live records that were used since, or are placed in a tier, some hundreds at a time."""
+    """Live records that were used since, or are placed in a tier, each once, some hundreds at a time."""
     sql, after = "SELECT row, last_at FROM accesses WHERE row > ? ORDER BY row LIMIT ?", 0
     while found := db.execute(sql, (after, 4 * READ)):
         after = found[-1][0]
         recent = [row for row, at in found if at is not None and at >= since]
         for start in range(0, len(recent), READ):
-            yield of_rows(db, recent[start : start + READ])
+            yield [one for one in of_rows(db, recent[start : start + READ]) if one.placed is None]
     after = 0
     while found := db.execute("SELECT row FROM placements WHERE row > ? ORDER BY row LIMIT ?", (after, READ)):
         after = found[-1][0]

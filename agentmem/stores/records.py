@@ -433,6 +433,11 @@ class Records:
         """The ids of rows, in whatever state they are."""
         return dict(self.db.select_in("SELECT row, id FROM records WHERE row IN ({})", rows))
 
+    def not_erased(self, rows: Iterable[int]) -> set[int]:
+        """Those of the rows that were not erased, in whatever other state they are."""
+        sql = f"SELECT row FROM records WHERE row IN ({{}}) AND state != {ERASED}"
+        return {row for (row,) in self.db.select_in(sql, rows)}
+
     def owned_vectors(self, rows: Iterable[int]) -> dict[int, tuple[tuple[int, int, int], bytes]]:
         """The same with the numbers of owner, agent and run."""
         sql = (

@@ -293,6 +293,11 @@ class VectorEngine(Protocol):
         """Overwrite vectors, so that nothing is left of them; searches may not allow these any more."""
         ...
 
+    def retire(self, numbers: Ints) -> None:
+        """These were deleted or replaced, and not erased: ``saved`` has nothing of them from now on, and no search may
+        allow them any more. Costs less than ``blank`` where something would have to be made anew."""
+        self.blank(numbers)
+
     def nearest(self, vector: Vector, k: int, allowed: Bools) -> tuple[Ints, Vector]:
         """The ``k`` nearest among the ``allowed``: their numbers, and about their cosines, the greatest first.
 
@@ -300,6 +305,10 @@ class VectorEngine(Protocol):
         holds before the cut: fewer than ``k`` come back only where fewer are allowed, then all of those.
         """
         ...
+
+    def nearest_many(self, vectors: Vector, k: int, allowed: Bools) -> list[tuple[Ints, Vector]]:
+        """The same for each of several, of shape ``(n, dim)``, which may take less time than one after the other."""
+        return [self.nearest(vector, k, allowed) for vector in vectors]
 
     def saved(self) -> dict[str, NDArray[Any]]:
         """The arrays that ``restore`` of another one of the same ``kind`` needs."""

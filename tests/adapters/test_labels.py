@@ -13,8 +13,8 @@ from agentmem.adapters.steps import Steps, arun, run
 PLAIN = ["", " ", "a", "a ", " a", "%", "%25", "%20", "a/b", "a%2Fb", "$a"]
 ODD = [*PLAIN, "\x00", "\ud800", "e\u0301", "\xe9", "\u200b", "a\nb"]
 RARE = [
-    "  ", "%%", "%#", "..", "\t", "\x7f", "\ud800\udc00", "\U00010000", "\U0001f375", "\ufeff", "\xe9" * 200, "$sessions",
-    "'; DROP TABLE x; --", '{"a": 1}',
+    "  ", "%%", "%#", "..", "\t", "\x7f", "\ud800\udc00", "\U00010000", "\U0001f375", "\ufeff", "\xe9" * 200,
+    "$sessions", "'; DROP TABLE x; --", '{"a": 1}',
 ]  # fmt: skip
 LONG = ["a" * 256, "a" * 257, "a" * 3_000 + "b", "a" * 3_000 + "c", "\u0301" * 200, "%~", "\u3164"]
 

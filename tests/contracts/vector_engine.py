@@ -58,6 +58,19 @@ class VectorEngineContract:
             assert len(numbers) == len(similar) == min(k, int(allowed.sum()))
             assert allowed[numbers].all()
 
+    def test_several_queries_are_answered_as_each_alone(self) -> None:
+        codes, _ = self.filled(1_200)
+        queries = vectors(40, seed=12)
+        for allowed in (np.ones(1_200, np.bool_), np.arange(1_200) % 9 == 0, np.zeros(1_200, np.bool_)):
+            together = codes.nearest_many(queries, 10, allowed)
+            assert len(together) == len(queries)
+            for query, (numbers, similar) in zip(queries, together, strict=True):
+                alone = codes.nearest(query, 10, allowed)
+                assert (numbers.dtype, similar.dtype) == (np.int64, np.float32)
+                assert similar == pytest.approx(alone[1], abs=1e-5)
+                assert len(set(numbers.tolist()) ^ set(alone[0].tolist())) <= 2  # two that are about as near
+        assert codes.nearest_many(queries[:0], 10, np.ones(1_200, np.bool_)) == []
+
     def test_exactly_what_is_allowed_is_found(self) -> None:
         codes, random = self.new(), np.random.default_rng(6)
         codes.append(vectors(60))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import HashEmbedder
 from contracts.vector_engine import DIM, VectorEngineContract, vectors
 
 from agentmem import InvalidInputError, Memory, MissingExtraError, Settings
@@ -17,6 +18,7 @@ from agentmem.indexes.codes import coding
 from agentmem.indexes.fronts import Front, Fronted
 from agentmem.indexes.hnsw import Hnsw
 from agentmem.indexes.int8 import Int8
+from agentmem.retrieval import building
 from agentmem.types.ports import EngineError
 
 NO_HNSW = "the extra hnsw is not installed: pip install 'agentmem-db[hnsw]'"
@@ -43,7 +45,8 @@ class FrontContract(VectorEngineContract):
         front.append(every[: most // 2])
         front.append(every[most // 2 : most])
         codes.append(every[:most])
-        codes.offer(front, codes.blanked)
+        codes.begin()
+        codes.offer(front, np.arange(most), most)
         codes.append(every[most:])
         assert codes.front is front
         return codes, every
@@ -62,23 +65,61 @@ class FrontContract(VectorEngineContract):
 
     def test_it_tells_when_another_one_is_due(self) -> None:
         codes, every = self.filled(1_000)
-        assert codes.due
-        assert not Fronted(Int8(DIM)).due
+        assert codes.due(1_000, 0.8)
+        assert not Fronted(Int8(DIM)).due(0, 0.8)
         front = self.front(1_000)
         front.append(every)
-        codes.offer(front, codes.blanked)
-        assert not codes.due
-        assert codes.nbytes == front.nbytes + 1_000 * (DIM + 4) or codes.nbytes > front.nbytes
+        codes.begin()
+        assert not codes.due(1_000, 0.8)
+        codes.offer(front, np.arange(1_000), 1_000)
+        assert not codes.due(1_000, 0.8)
+        assert codes.due(799, 0.8)
+        assert not codes.due(799, 0.7)
+        codes.refused = True
+        assert not codes.due(500, 0.8)
+        assert codes.nbytes > front.nbytes
 
-    def test_what_was_begun_before_something_was_blank_is_not_taken(self) -> None:
+    def test_what_is_retired_leaves_it_in_front_and_what_is_erased_is_not_left_in_it(self) -> None:
         codes, every = self.filled(500)
-        front, begun = self.front(500), codes.blanked
+        front = codes.front
+        codes.retire(np.arange(100))
+        assert codes.front is front
+        assert not codes.saved()["codes"][:100].any()
+        codes.blank(np.array([3, 499]))
+        kept = codes.front
+        assert kept is None or np.abs(self.inside(kept, 3)).max() == 0
+        allowed = np.arange(500) >= 100
+        allowed[499] = False
+        for query in every[100:140]:
+            found, _ = codes.nearest(query, 5, allowed)
+            assert len(found) == 5
+            assert allowed[found].all()
+
+    def test_what_was_erased_while_it_was_made_is_not_in_it(self) -> None:
+        codes, every = self.filled(500)
+        front = self.front(500)
+        codes.begin()
         front.append(every)
         codes.blank(np.array([3], np.int64))
-        assert codes.front is None
-        codes.offer(front, begun)
-        assert codes.front is None
-        assert front.nbytes == 0
+        codes.offer(front, np.arange(500), 500)
+        assert codes.front is None or (codes.front is front and np.abs(self.inside(front, 3)).max() == 0)
+
+    def test_a_front_of_some_numbers_finds_those(self) -> None:
+        codes, every = self.new(), vectors(600)
+        numbers = np.flatnonzero(np.arange(600) % 3)
+        front = self.front(len(numbers))
+        front.append(every[numbers])
+        codes.append(every)
+        codes.begin()
+        codes.offer(front, numbers, 600)
+        allowed = np.arange(600) % 3 > 0
+        for number in (1, 2, 400, 599):
+            assert codes.nearest(every[number], 5, allowed)[0][0] == number
+            assert codes.nearest_many(every[[number, 5]], 5, allowed)[0][0][0] == number
+
+    def inside(self, front: Any, number: int) -> np.ndarray:
+        """What it has as this vector."""
+        raise NotImplementedError
 
 
 class TestHnsw(FrontContract):
@@ -88,6 +129,14 @@ class TestHnsw(FrontContract):
 
     def front(self, size: int, dim: int = DIM) -> Hnsw:
         return Hnsw(dim, size, m=16, ef_construction=200, ef=100)
+
+    def inside(self, front: Any, number: int) -> np.ndarray:
+        return np.array(front._graph.get_items([number]))
+
+    def test_many_are_erased_by_another_graph(self) -> None:
+        codes, _ = self.filled(500)
+        codes.blank(np.arange(51))
+        assert codes.front is None
 
 
 class TestGpu(FrontContract):
@@ -132,6 +181,25 @@ class TestGpuOnProcessors(FrontContract):
         assert front.nearest(query, 50, np.arange(1_000) < 20) is None
 
 
+class TestReplicasOnProcessors(TestGpuOnProcessors):
+    """Each of the two has all vectors, and they take turns."""
+
+    def front(self, size: int, dim: int = DIM) -> gpu.Gpu:
+        return gpu.Gpu(dim, (0, 1), "float32", replicas=True)
+
+    def test_both_have_all(self) -> None:
+        front, every = self.front(300), vectors(300)
+        front.append(every)
+        assert front.nbytes == 2 * every.nbytes
+        assert [int(index.ntotal) for index in front._indexes] == [300, 300]
+        allowed = np.ones(300, np.bool_)
+        one, other = front.nearest(every[7], 5, allowed), front.nearest(every[7], 5, allowed)
+        assert one is not None
+        assert other is not None
+        assert one[0].tolist() == other[0].tolist()
+        assert one[0][0] == 7
+
+
 class Lost(Front):
     """One that answers nothing any more, as a card that the driver has lost."""
 
@@ -158,14 +226,14 @@ def test_codes_answer_for_what_fails() -> None:
     codes.append(every)
     alone.append(every)
     lost = Lost()
-    codes.offer(lost, 0)
+    codes.offer(lost, np.arange(100), 100)
     query, allowed = vectors(1, seed=4)[0], np.ones(200, np.bool_)
     for _ in range(2):
         found = codes.nearest(query, 10, allowed)
         assert found[0].tolist() == alone.nearest(query, 10, allowed)[0].tolist()
     assert (codes.fallbacks, codes.last_error) == (1, "EngineError: the card fell off the bus")
     assert lost.closed
-    assert not codes.due
+    assert not codes.due(200, 0.8)
 
 
 def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,3 +294,38 @@ def test_a_graph_answers_for_a_large_scope_and_follows_it(open_memory: Open) -> 
     assert added.id not in {hit.id for hit in memory.search("zeppelin", user_id="ana", mode="vector")}
     assert len(memory.search("harbours", user_id="ana", limit=250)) == 250
     assert memory.health().engine_fallbacks == 0
+
+
+@pytest.mark.skipif(find_spec("hnswlib") is None, reason=NO_HNSW)
+def test_a_graph_stays_while_others_write_and_has_nothing_of_what_was_erased(
+    open_memory: Open, embedder: HashEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Codes are kept again after each few changes, for which all that is dead is overwritten in them."""
+    monkeypatch.setattr(building, "AGAIN", 0.0)
+    monkeypatch.setattr(building, "CHANGES", 0)
+    memory = open_memory(settings=large(large_engine="int8", tiers={"interval_s": 0, "warm": {"engine": "hnsw"}}))
+    texts = [f"the {n}th lantern of {n % 7} harbours" for n in range(400)]
+    ids = [one.id for one in memory.add_many(texts, user_id="ana")]
+    memory.search("lantern", user_id="ana")
+    [resident] = memory.handle.engine().retriever.residents._every()
+    codes: Any = getattr(resident.arena, "codes", None)
+    for n in range(200):
+        memory.search(f"lantern {n}", user_id="ana")
+        if codes.front is not None:
+            break
+        time.sleep(0.02)
+    front = codes.front
+    assert front.name == "hnsw"
+    for n in range(20):
+        memory.delete(ids[n])
+        memory.update(ids[n + 20], content=f"another one, {n}")
+        memory.search(f"lantern {n}", user_id="ana")
+    assert codes.front is front
+    assert memory.erase(ids[300]).erased
+    memory.search("lantern", user_id="ana")
+    assert codes.front is front
+    assert np.abs(np.array(front._graph.get_items([300]))).max() == 0
+    kept = np.array(front._graph.get_items([301]))[0]
+    assert kept == pytest.approx(embedder.embed_query(texts[301]), abs=1e-6)
+    assert memory.search(texts[301], user_id="ana", mode="vector")[0].id == ids[301]
+    assert ids[300] not in {hit.id for hit in memory.search(texts[300], user_id="ana", limit=400)}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from agentmem import Settings
+from agentmem.lifecycle.promotion_score import recency
 from agentmem.lifecycle.residency import Residency, decide, tier_of
 from agentmem.lifecycle.rules import HOUR, Rules
 from agentmem.stores.placements import Used
@@ -96,3 +99,27 @@ def test_those_that_score_highest_come_first() -> None:
 
 def test_a_record_without_a_vector_is_nowhere() -> None:
     assert decided([record(1)._replace(vectors=0)], 9, 9) == {}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_many_those_stay_that_would_stay_if_all_were_looked_at_together(seed: int) -> None:
+    """More than are kept at a time: what is let go of early is what has no room in the end."""
+    pick = random.Random(seed)
+    found = [
+        record(n, idle=pick.uniform(0, 70), accesses=pick.randrange(1, 40), importance=pick.random(),
+               placed=pick.choice([None] * 8 + ["hot", "warm"]))
+        for n in range(1, 3_000)
+    ]  # fmt: skip
+    size = 5_000
+    residency = Residency(0.8, 24 * HOUR, 72 * HOUR, {"hot": 100 * size, "warm": 300 * size})
+    chosen = decide([(one, size) for one in found], NOW, RULES, residency, {})
+
+    def worth(one: Used) -> tuple[bool, float]:
+        subject = one.subject
+        value = (subject.importance or 0) * recency(subject.used_at, NOW, RULES.half_life)
+        return one.placed is not None, value
+
+    first = sorted((one for one in found if tier(one) == "hot"), key=worth, reverse=True)
+    second = sorted([one for one in found if tier(one) == "warm"] + first[100:], key=worth, reverse=True)
+    assert {row for row, where in chosen.items() if where == "hot"} == {one.subject.row for one in first[:100]}
+    assert {row for row, where in chosen.items() if where == "warm"} == {one.subject.row for one in second[:300]}

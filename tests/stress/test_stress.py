@@ -397,3 +397,15 @@ def test_backups_are_measured_and_right(tmp_path: Path) -> None:
     run("backup", "--records", "300", "--pairs", "1", "--seconds", "1", "--interval", "0.3", "--json", str(found))
     steps = json.loads(found.read_text())["steps"]
     assert [steps[step]["records"] for step in ("full", "restore", "verify")] == [300, 300, 300]
+
+
+@pytest.mark.slow
+def test_tiers_are_measured_beside_exact(tmp_path: Path) -> None:
+    found = tmp_path / "tiers.json"
+    run("tiers", "--records", "3000", "--queries", "10", "--budgets", "0,2", "--pairs", "0", "--json", str(found))
+    notes = json.loads(found.read_text())["notes"]
+    assert {one["engine"] for one in notes["engines"]} >= {"exact", "int8", "lancedb"}
+    assert [one["recall"] for one in notes["engines"] if one["engine"] == "exact"] == [1.0, 1.0]
+    assert all(one["held_missed"] == 0 for one in notes["budgets"])
+    run("report", str(found), "-o", str(tmp_path / "page.html"))
+    assert "records by tier" in (tmp_path / "page.html").read_text()
