@@ -387,3 +387,12 @@ def test_backups_are_measured_and_right(tmp_path: Path) -> None:
     run("backup", "--records", "300", "--pairs", "1", "--seconds", "1", "--interval", "0.3", "--json", str(found))
     steps = json.loads(found.read_text())["steps"]
     assert [steps[step]["records"] for step in ("full", "restore", "verify")] == [300, 300, 300]
+
+
+@pytest.mark.slow
+def test_archives_are_measured_and_right(tmp_path: Path) -> None:
+    found = tmp_path / "glacier.json"
+    run("glacier", "--records", "1200", "--users", "2", "--json", str(found))
+    outcome = json.loads(found.read_text())
+    assert outcome["same"]
+    assert outcome["steps"]["missed"]["requests"] == 0
