@@ -101,11 +101,11 @@ def condition(key: ScopeKey) -> tuple[str, tuple[Value, ...]]:
     )
 
 
-def count(db: Connection, key: ScopeKey, where: Sequence[str] = (), params: Sequence[Value] = ()) -> int:
-    """How many archived records a scope has that meet the conditions."""
+def count(db: Connection, key: ScopeKey, where: Sequence[str], params: Sequence[Value], stop: int) -> int:
+    """How many archived records a scope has that meet the conditions, counting up to ``stop``."""
     scope, bound = condition(key)
-    sql = f"SELECT count(*) FROM records r INDEXED BY records_archived WHERE {' AND '.join([scope, *where])}"
-    return int(db.execute(sql, (*bound, *params))[0][0])
+    found = f"SELECT 1 FROM records r INDEXED BY records_archived WHERE {' AND '.join([scope, *where])} LIMIT ?"
+    return int(db.execute(f"SELECT count(*) FROM ({found})", (*bound, *params, stop))[0][0])
 
 
 def count_all(db: Connection) -> int:

@@ -277,8 +277,8 @@ class SearchTrace(Plain):
 class SearchResults(list[SearchHit]):
     """Hits, best first: a list. ``trace`` is set when ``explain=True``.
 
-    ``skipped_archived`` says how many records of the scope that the filters allow lie in archives and were passed over;
-    ``include_glacier=True`` searches them, too.
+    ``skipped_archived`` says how many records of the scope that the filters allow lie in archives and were passed over,
+    counted up to 10,000; ``include_glacier=True`` searches them, too.
     """
 
     trace: SearchTrace | None
