@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from agentmem.types.changes import Add, Delete, Put, Touch, Update
     from agentmem.types.newmemory import NewMemory
     from agentmem.types.reports import (
+        ArchiveReport,
         BackupHealth,
         BackupInfo,
         EraseReport,
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _REPORTS = (
+    "ArchiveReport",
     "BackupHealth",
     "BackupInfo",
     "EraseReport",
@@ -146,6 +148,7 @@ __all__ = [
     "AddResult",
     "AddResults",
     "AgentMemError",
+    "ArchiveReport",
     "AsyncMemory",
     "BackupHealth",
     "BackupInfo",

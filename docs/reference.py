@@ -31,7 +31,7 @@ GROUPS = {
     "HistoryEvent StoreEvent EventType",
     "Reports": "Group NamespaceCount Stats LayerStats Pressure Health VerifyReport EraseReport Erasure ReembedReport "
     "SweepReport Move Explanation Requirement TierStats Residence BackupInfo BackupHealth HoldingBackup RestoreReport "
-    "ImportReport",
+    "ImportReport ArchiveReport",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "SessionClosedError ModelMismatchError EmbeddingError CapacityError BlockFullError BlockReadOnlyError ClosedError "
     "MissingExtraError StoreError StoreLockedError StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError "
@@ -45,7 +45,7 @@ GROUPS = {
     "Configuration": "Settings agentmem.settings.Layers agentmem.settings.Interact agentmem.settings.Insights "
     "agentmem.settings.Assets agentmem.settings.Lifecycle agentmem.settings.Retrieval agentmem.settings.Performance "
     "agentmem.settings.Tiers agentmem.settings.Hot agentmem.settings.Warm agentmem.settings.Cold "
-    "agentmem.settings.Backup "
+    "agentmem.settings.Backup agentmem.settings.Glacier "
     "agentmem.settings.origins",
 }
 """What is documented, by the heading of ``reference.md`` that it stands under. A name without a path is agentmem's."""

@@ -10,6 +10,7 @@ from stress.context import context
 from stress.crash import crash
 from stress.damage import damage
 from stress.disk import disk
+from stress.glacier import glacier
 from stress.interrupts import interrupts
 from stress.keyed import keyed
 from stress.languages import languages
@@ -56,6 +57,7 @@ app.command()(report)
 app.command()(crash)
 app.command()(damage)
 app.command()(backup)
+app.command()(glacier)
 app.command()(interrupts)
 app.command()(processes)
 app.command()(swaps)

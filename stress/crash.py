@@ -29,7 +29,7 @@ from agentmem import Memory, ModelMismatchError
 from stress.aftermath import Aftermath, Found, Known
 from stress.options import Json, Seed
 from stress.points import POINTS
-from stress.recovery import check_backups
+from stress.recovery import check_archives, check_backups
 from stress.store import progress
 from stress.victim import LARGE_SCOPES, RUN, HashedWords, Task, other_dim, settings_of, text_of
 
@@ -177,9 +177,17 @@ def _preload(folder: Path, records: int) -> tuple[Path | None, dict[str, Known]]
     return path, known
 
 
+ALSO = ["", "", "compact", "sweep", "leave", "codes", "backup", "glacier"]
+"""What a child that is killed at a random instant does besides."""
+
+
 def trial(store: Store, point: str | None, duration: float, pick: random.Random, tally: Tally) -> bool:
     """Kill a child and look at what it left; whether it died where it was meant to."""
-    needs = POINTS[point].needs if point else pick.choice(["", "", "compact", "sweep", "leave", "codes", "backup"])
+    needs = (
+        POINTS[point].needs
+        if point
+        else pick.choice(["", "", "compact", "sweep", "leave", "codes", "backup", "glacier"])
+    )
     store.after.found = found = Found()
     store.after.touched = set()
     store.trial += 1
@@ -202,6 +210,8 @@ def trial(store: Store, point: str | None, duration: float, pick: random.Random,
     tally.unreached += not reached
     begun = time.perf_counter()
     with store.opened(task.arena_limit, task.engine) as memory:
+        if needs == "glacier":
+            check_archives(store.after, memory, store.path)
         some = next((one for one in store.after.records.values() if one.live), None)
         memory.search(some.text if some else "anything", user_id=some.user if some else None)
         tally.recovery.append(time.perf_counter() - begun)

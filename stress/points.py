@@ -22,8 +22,9 @@ class Point(NamedTuple):
     ``most``: which of the first so many calls kills is random. ``needs``: a ``fresh`` store, one with ``damaged``
     vectors, one with ``keywords``; or a child that also calls ``compact``, ``reembed`` or ``sweep``, one whose users
     ``leave``, one that keeps large scopes as ``codes``, with a ``graph`` in front of them, or ``on disk``, one that
-    makes, prunes and restores a ``backup`` all the time, one that is ``alone`` and restores its store in place, or one
-    that leaves nothing but ``marks`` of deleted rows for LanceDB to clean up.
+    makes, prunes and restores a ``backup`` all the time, one that moves records to the ``glacier``, erases them there
+    and brings them back, one that is ``alone`` and restores its store in place, or one that leaves nothing but
+    ``marks`` of deleted rows for LanceDB to clean up.
     """
 
     target: str
@@ -49,6 +50,8 @@ _FOLDER = "agentmem.archive.folder:"
 _PRUNING = "agentmem.backup.pruning:"
 _RESTORE = "agentmem.backup.restore:"
 _IN_PLACE = "agentmem.backup.inplace:"
+_GLACIER = "agentmem.glacier."
+_ARCHIVED = "agentmem.stores.archived:"
 _MERGE = "INSERT INTO keywords (keywords, rank) VALUES ('merge', "
 
 POINTS: dict[str, Point] = {
@@ -159,6 +162,20 @@ POINTS: dict[str, Point] = {
     "prune: one entry gone": Point(_FOLDER + "FolderObjects.delete", most=4, needs="backup"),
     "prune: entries gone, archives not": Point(_PRUNING + "_remove_archive", before=True, most=1, needs="backup"),
     "prune: backups gone, leftovers not": Point(_PRUNING + "remove", most=1, needs="backup"),
+    # archives
+    "archive: noted, nothing written": Point(_GLACIER + "uploading:begin", most=8, needs="glacier"),
+    "archive: packs in, catalogue not": Point(_WRITING + "_send_catalogue", before=True, most=8, needs="glacier"),
+    "archive: all in but the manifest": Point("agentmem.archive.manifest:Manifest.to_bytes", most=8, needs="glacier"),
+    "archive: written, not read back": Point(_WRITING + "finish", most=8, needs="glacier"),
+    "archive: read back, nothing let go of": Point(_GLACIER + "writing:commit", before=True, most=8, needs="glacier"),
+    "archive: let go of, not committed": Point(_ARCHIVED + "shelve", most=8, needs="glacier"),
+    "archive: let go of, not told": Point(_GLACIER + "writing:commit", most=8, needs="glacier"),
+    "archive: erased, archive as it was": Point(_GLACIER + "burying:bury_now", before=True, most=4, needs="glacier"),
+    "archive: written anew, not noted": Point(_GLACIER + "burying:_note", before=True, most=3, needs="glacier"),
+    "archive: noted, old one there": Point(_GLACIER + "burying:_remove", before=True, most=3, needs="glacier"),
+    "archive: old one gone, not told": Point(_GLACIER + "burying:_done", before=True, most=3, needs="glacier"),
+    "archive: fetched, not back": Point(_ARCHIVED + "unshelve", before=True, most=4, needs="glacier"),
+    "archive: back, not committed": Point(_ARCHIVED + "unshelve", most=4, needs="glacier"),
     "restore: filled in part": Point("agentmem.stores.copying:Target.insert", most=6, needs="backup"),
     "restore: filled, not checked": Point(_RESTORE + "_check", before=True, most=1, needs="backup"),
     "restore: checked, no store": Point(_RESTORE + "_put_in_place", before=True, most=1, needs="backup"),

@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from agentmem import Memory, restore
+from agentmem import ALL, Memory, restore
+from agentmem.archive.folder import FolderObjects
+from agentmem.archive.reading import ArchiveReader
 from agentmem.client import is_store
+from agentmem.glacier.bodies import TABLE, from_row
 from stress.aftermath import Aftermath
-from stress.victim import backups_of, restored_of, settings_of
+from stress.victim import archives_of, backups_of, restored_of, settings_of
 
 
 def check_backups(after: Aftermath, memory: Memory, path: Path, embedder: Any) -> None:
@@ -41,3 +44,18 @@ def check_backups(after: Aftermath, memory: Memory, path: Path, embedder: Any) -
     archives = {folder for folder in url.glob("*/backups/*") if any(folder.rglob("manifest"))}
     if len(archives) > len(named):
         found.wrong("ghosts", f"there are {len(named)} backups and {len(archives)} archives")
+
+
+def check_archives(after: Aftermath, memory: Memory, path: Path) -> None:
+    """What lies in archives is whole, nothing of what was erased is left there, and all of it comes back."""
+    if problems := memory.repair().problems:
+        after.found.wrong("unclean", f"with archives there are {problems}")
+    objects = FolderObjects(archives_of(path))
+    for info in objects.list():
+        if info.key.endswith("/manifest"):
+            for block in ArchiveReader(objects, info.key.removesuffix("/manifest")).read(TABLE.name):
+                for body in map(from_row, block.rows):
+                    if memory.get(body.id, touch=False) is None:
+                        after.found.wrong("resurrected", f"{body.id} {body.content!r} is in {info.key}")
+    while found := memory.page(user_id=ALL, archived=True, limit=1_000, data=False).records:
+        memory.tiers.rehydrate([record.id for record in found])

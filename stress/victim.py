@@ -110,6 +110,11 @@ def backups_of(path: str | Path) -> Path:
     return Path(f"{path}-backups")
 
 
+def archives_of(path: str | Path) -> Path:
+    """Where its archives go."""
+    return Path(f"{path}-ice")
+
+
 def restored_of(path: str | Path) -> Path:
     """Where they are restored to."""
     return Path(f"{path}-restored")
@@ -135,6 +140,7 @@ def settings_of(arena_limit: int, engine: Any = "auto", path: str | Path | None 
         layers={"interact": never | {"promotion_threshold": 0.25}, "insights": never | {"promotion_threshold": 1}},
         lifecycle={"promotion_gate": "any"},
         backup={} if path is None else {"url": str(backups_of(path)), "keep_hours": 0, "keep_days": 0, "keep_weeks": 0},
+        glacier={} if path is None else {"url": str(archives_of(path))},
     )
 
 
@@ -305,6 +311,21 @@ class Victim:
         if pick.random() < 0.3:
             self.memory.compact()
 
+    def glacier(self, pick: random.Random) -> None:
+        """Records go to archives, are erased there, and some come back."""
+        n = self.begin("add", user="glacier", size=LEFT)
+        items = [_item(n, i, LEFT) for i in range(LEFT)]
+        added = self.attempt(n, lambda: {"ids": [one.id for one in self.memory.add_many(items, user_id="glacier")]})
+        if not added:
+            return
+        ids: list[str] = added["ids"]
+        self.memory.tiers.archive(ids)
+        for id in pick.sample(ids, 2):
+            n = self.begin("erase", id=id)
+            self.attempt(n, partial(lambda id: {"erased": self.memory.erase(id).erased}, id))
+            ids.remove(id)
+        self.memory.tiers.rehydrate(pick.sample(ids, 3))
+
     def backup(self, pick: random.Random) -> None:
         """Back up what the others do meanwhile, remove what is older, and make a store of it."""
         n = self.begin("backup")
@@ -381,6 +402,7 @@ class Victim:
             "graph": self.codes,
             "on disk": self.codes,
             "backup": self.backup,
+            "glacier": self.glacier,
         }
         work += [also[self.task.also]] if self.task.also in also else []
         work = {"marks": [self.marks], "alone": [self.in_place]}.get(self.task.also, work)

@@ -138,6 +138,7 @@ class Row:
             "key": None,
             "data": None,
             "embedding": "content",
+            "archived": False,
             "sliding": None,
         }
 

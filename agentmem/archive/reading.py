@@ -41,7 +41,9 @@ class ArchiveReader:
     the keys of all users, where they are needed.
     """
 
-    def __init__(self, objects: Objects, name: str, *, keyring: KeyRing | None = None) -> None:
+    def __init__(self, objects: Objects, name: str, *, keyring: KeyRing | None = None, keep: bool = False) -> None:
+        """With ``keep``, catalogues stay in memory once they were read: a few hundred bytes a block."""
+        self._kept: dict[str, list[Block]] | None = {} if keep else None
         self._objects, self._name, self._keyring = objects, name, keyring
         self.manifest, self.sha256 = read_manifest(objects, name)
         """What it holds, and the SHA-256 of the manifest's object."""
@@ -57,6 +59,13 @@ class ArchiveReader:
 
     def blocks(self, table: str) -> Iterator[Block]:
         """The table's catalogue, by number. Raises ``ArchiveCorruptError`` where it is damaged or incomplete."""
+        if self._kept is None:
+            return self._listed(table)
+        if table not in self._kept:
+            self._kept[table] = list(self._listed(table))
+        return iter(self._kept[table])
+
+    def _listed(self, table: str) -> Iterator[Block]:
         content = self.manifest.content(table)
         number = 0
         for part in content.catalogue:

@@ -12,12 +12,12 @@ import threading
 import time
 from contextlib import suppress
 
+from agentmem.archive.home import Place, open_place
 from agentmem.archive.opening import open_objects
 from agentmem.archive.retries import Retries
 from agentmem.backup import lineage, look, proof
 from agentmem.backup.create import create, prune
 from agentmem.backup.lineage import Head
-from agentmem.backup.place import Place, open_place
 from agentmem.backup.pruning import Retention
 from agentmem.engine.engine import Engine
 from agentmem.stores import accounting

@@ -19,12 +19,13 @@ from agentmem.archive.objects import Objects
 from agentmem.archive.reading import ArchiveReader
 from agentmem.backup.moment import Moment
 from agentmem.backup.restore import Restored, made_aside
-from agentmem.stores import meta
+from agentmem.stores import archived, meta
 from agentmem.stores.alone import alone_with
 from agentmem.stores.connection import Connection
 from agentmem.stores.copying import Source
 from agentmem.stores.folder import ARENAS, DATABASE, LANCE, SHARED_MEMORY, WRITE_AHEAD_LOG, sync
 from agentmem.stores.log import truncate_wal
+from agentmem.types.clock import now_micros
 from agentmem.types.errors import ConflictError, ModelMismatchError, StoreLockedError
 from agentmem.types.ports import AnyEmbedder
 
@@ -50,6 +51,7 @@ def replace_store(
         check_unchanged(path, seq)
         _check_model(path, objects, moment)
         with made_aside(objects, moment, path, keyring, embedder=embedder, progress=progress) as (fresh, restored):
+            _keep_archives(path, fresh)
             _close_the_log(path)
             shutil.rmtree(path / ARENAS, ignore_errors=True)
             _take_its_place(fresh, path)
@@ -75,6 +77,15 @@ def _check_model(path: Path, objects: Objects, moment: Moment) -> None:
             f"{path} holds embeddings of {now[meta.MODEL]!r}, and at that moment it held those of "
             f"{then.get(meta.MODEL)!r}; restore into another folder, and move that over with reembed()"
         )
+
+
+def _keep_archives(path: Path, fresh: Path) -> None:
+    """What is known of the archives that the store has written is in no backup."""
+    with closing(Connection(path / DATABASE)) as old, closing(Connection(fresh)) as new:
+        archived.take_over(old, new, now_micros())
+        truncate_wal(new)
+    for end in ("-wal", "-shm"):
+        fresh.with_name(fresh.name + end).unlink(missing_ok=True)
 
 
 def _close_the_log(path: Path) -> None:

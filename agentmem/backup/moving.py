@@ -24,7 +24,7 @@ from agentmem.backup.proof import scratch
 from agentmem.backup.restore import restore_moment
 from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.engine import Engine
-from agentmem.stores import meta
+from agentmem.stores import archived, meta
 from agentmem.stores.connection import CHUNK, Connection
 from agentmem.stores.copying import Source
 from agentmem.stores.folder import DATABASE
@@ -107,10 +107,11 @@ def bring(
         with closing(Connection(folder / DATABASE)) as db:
             other = Records(db, Names())
             embed = _Embedding(engine, other)
-            total, embedded, after = Taken(), 0, 0
+            total, embedded, after, away = Taken(), 0, 0, list[str]()
             while rows := _next(db, after):
                 after = rows[-1]
                 found = arrivals(other, rows, embed)
+                away += other.ids_of(archived.places(db, rows)).values()
                 if not dry_run:
                     done = engine.write(
                         lambda repository, found=found: take(
@@ -121,8 +122,9 @@ def bring(
                     total.add(done)
             embedded = embed.count + made.embedded
     return ImportReport(
-        total.added, total.back, total.present, tuple(total.changed), tuple(total.ids), tuple(total.keys), embedded
-    )
+        total.added, total.back, total.present, tuple(total.changed), tuple(total.ids), tuple(total.keys), embedded,
+        tuple(away),
+    )  # fmt: skip
 
 
 def _next(db: Connection, after: int) -> list[int]:

@@ -179,7 +179,7 @@ def _check(db: Connection, into: Path, name: str) -> None:
     """Raise ``StoreCorruptError`` unless the database is whole in itself."""
     problems, records = Problems(), Records(db, Names())
     problems.extend(f"libsql: {row[0]}" for row in db.execute("PRAGMA quick_check(20)") if row[0] != "ok")
-    counts = {"records": 0, "embeddings": 0, "history": 0}
+    counts = {"records": 0, "archived": 0, "embeddings": 0, "history": 0}
     problems.extend(check_records(records, int(meta.get(db, meta.DIM)) * 4, counts))
     problems.extend(check_accounts(records))
     if problems:

@@ -89,6 +89,10 @@ def search(
         float | None, typer.Option(metavar="NUMBER", help="The least cosine, from -1 to 1.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each one was found.")] = False,
+    include_glacier: Annotated[
+        bool,
+        typer.Option("--include-glacier", help="Look through archives, too, which takes as long as reading them."),
+    ] = False,
     no_data: NoData = False,
     no_touch: NoTouch = False,
     table: AsTable = None,
@@ -120,8 +124,11 @@ def search(
             explain=explain,
             data=not no_data,
             touch=not no_touch,
+            include_glacier=include_glacier,
         )
         output.hits(found)
+        if found.skipped_archived and output.table:
+            note(f"{found.skipped_archived:,} archived memories were passed over; --include-glacier looks there, too")
         if not found and user_id is None and output.table:
             note(NOBODY)
 

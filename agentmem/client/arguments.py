@@ -96,6 +96,7 @@ def search_request(query: object, scope: Scope, options: SearchOptions, zone: tz
         zone=zone,
         offset=offset,
         vector=vector,
+        archived=check_flag(options.include_glacier, "include_glacier"),
     )
 
 
@@ -201,6 +202,9 @@ def listing(scope: Scope, options: PageOptions, zone: tzinfo) -> Listing:
         raise InvalidInputError(
             f"offset={offset:,} and cursor exclude each other: a cursor says itself where to go on", field="offset"
         )
+    away = check_flag(options.archived, "archived")
+    if away and by != "added":
+        raise InvalidInputError(f'archived=True goes with by="added" only, not with {by!r}', field="by")
     return Listing(
         scope,
         conditions(options.filters, options.kinds, options.layers),
@@ -210,6 +214,7 @@ def listing(scope: Scope, options: PageOptions, zone: tzinfo) -> Listing:
         after=after,
         offset=offset,
         data=check_flag(options.data, "data"),
+        archived=away,
     )
 
 
@@ -236,6 +241,37 @@ def doomed(
         raise ScopeError(
             "delete_all(user_id=ALL) alone would delete every record of every user; say which with before, filters, "
             "agent_id, run_id, namespace or under"
+        )
+    return where, params
+
+
+def archivable(
+    scope: Scope,
+    filters: Mapping[str, object] | None,
+    kinds: object,
+    layers: object,
+    before: object,
+    zone: tzinfo,
+    *,
+    bound: bool,
+) -> Conditions:
+    """Which records of a scope ``archive`` is to move. Raises ``ScopeError`` where that may be too many.
+
+    ``bound``: a view is asked, so that it is clear whose are meant.
+    """
+    operations.load()
+    from agentmem.stores.timeline import added_before
+
+    where, params = conditions(filters, kinds, layers)
+    if before is not None:
+        times, limits = added_before(check_local_instant(before, "before", zone))
+        where, params = [*where, *times], [*params, *limits]
+    if not bound and (
+        scope in (Scope(), Scope(under=())) or (scope in (Scope(ALL), Scope(ALL, under=())) and not where)
+    ):
+        raise ScopeError(
+            "archive() needs ids, user_id, agent_id, run_id, namespace or under; user_id=ALL, with before, kinds, "
+            "layers or filters, is for everybody's records"
         )
     return where, params
 

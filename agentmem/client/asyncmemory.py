@@ -424,6 +424,7 @@ class AsyncMemory:
         explain: bool = False,
         data: bool = True,
         touch: bool = True,
+        include_glacier: bool = False,
     ) -> SearchResults:
         """See ``Memory.search``."""
         options = SearchOptions(
@@ -431,6 +432,7 @@ class AsyncMemory:
             limit=limit, offset=offset, filters=filters, kinds=kinds,
             layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
             min_similarity=min_similarity, vector=vector, explain=explain, data=data, touch=touch,
+            include_glacier=include_glacier,
         )  # fmt: skip
         return await self._search(options, partial(self._border.search, query, options))
 
@@ -458,6 +460,7 @@ class AsyncMemory:
         explain: bool = False,
         data: bool = True,
         touch: bool = True,
+        include_glacier: bool = False,
     ) -> list[SearchResults]:
         """See ``Memory.search_many``; others get their turn between two queries."""
         options = SearchOptions(
@@ -465,6 +468,7 @@ class AsyncMemory:
             limit=limit, offset=offset, filters=filters, kinds=kinds,
             layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
             min_similarity=min_similarity, explain=explain, data=data, touch=touch,
+            include_glacier=include_glacier,
         )  # fmt: skip
         calls = await self._run(self._border.searches, queries, options)
         return [await self._search(options, call) for call in calls]
@@ -567,13 +571,14 @@ class AsyncMemory:
         cursor: str | None = None,
         data: bool = True,
         touch: bool = True,
+        archived: bool = False,
     ) -> Page:
         """See ``Memory.page``."""
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             filters=filters, kinds=kinds, layers=layers,
             since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor,
-            data=data, touch=touch,
+            data=data, touch=touch, archived=archived,
         )  # fmt: skip
         return await self._run(self._border.page, options)
 

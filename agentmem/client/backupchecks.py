@@ -10,14 +10,14 @@ from agentmem.types.errors import InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Scope
 
 if TYPE_CHECKING:
-    from agentmem.backup.place import Place
+    from agentmem.archive.home import Place
     from agentmem.backup.pruning import Retention
     from agentmem.client.handle import Handle
 
 
 def open_place_of(handle: Handle, *, read_only: bool, sealed: bool = True) -> Place:
     """The place for backups that a client's settings name."""
-    from agentmem.backup.place import open_place
+    from agentmem.archive.home import open_place
 
     chosen = handle.settings.backup
     keys = (chosen.encryption, chosen.keyring) if sealed else (None, None)

@@ -29,7 +29,7 @@ from agentmem.types.inputs import Scope
 from agentmem.types.ports import AnyEmbedder
 
 if TYPE_CHECKING:
-    from agentmem.backup.place import Place
+    from agentmem.archive.home import Place
     from agentmem.client.handle import Handle
     from agentmem.types.reports import BackupInfo, ImportReport, RestoreReport, VerifyReport
 else:
@@ -398,10 +398,10 @@ def restore(
     ``ArchiveKeyError`` for another key or none, ``ArchiveCorruptError`` and ``StoreCorruptError`` for what is not
     whole, ``ArchiveError`` and below where the place cannot be used. After an error there is no store in ``into``.
     """
+    from agentmem.archive.home import open_place
     from agentmem.backup import look
     from agentmem.backup.filling import Wanted
     from agentmem.backup.moment import Places
-    from agentmem.backup.place import open_place
     from agentmem.backup.restore import restore_moment
     from agentmem.types.reports import RestoreReport
 

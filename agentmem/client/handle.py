@@ -160,6 +160,10 @@ class Handle:
                     except BaseException:
                         lease.release()
                         raise
+                if self.settings.glacier.url and not self.read_only:
+                    from agentmem.glacier.attending import look_after
+
+                    look_after(lease.engine)
                 # Other threads may have been here meanwhile, and a signal handler on top of this: one lease is kept.
                 if self._lease is None and not self._closed:
                     self._lease = lease

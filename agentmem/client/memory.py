@@ -509,6 +509,7 @@ class Memory:
         explain: bool = False,
         data: bool = True,
         touch: bool = True,
+        include_glacier: bool = False,
     ) -> SearchResults:
         """The memories that answer a query best, best first: ``limit`` of them whenever the scope has that many.
 
@@ -530,6 +531,10 @@ class Memory:
         What is returned counts as used, which moves its relevance and puts off the end of what slides; with
         ``touch=False`` nothing is noted, as it should be for dashboards and exports.
 
+        Records that lie in archives (docs/glacier.md) are passed over, and the results' ``skipped_archived`` counts
+        them. With ``include_glacier`` they are read and scored like all others, so that the answer is that of a store
+        without archives, for as much reading; ``ArchiveError`` and below where that cannot be done.
+
         ``time_zone`` is an IANA name ("Europe/Berlin"; None: the setting ``retrieval.time_zone``): "yesterday" in the
         query is a day there, and so is ``since="2025-03-01"``, as every time without an offset is one of that zone.
 
@@ -540,6 +545,7 @@ class Memory:
             limit=limit, offset=offset, filters=filters, kinds=kinds,
             layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
             min_similarity=min_similarity, vector=vector, explain=explain, data=data, touch=touch,
+            include_glacier=include_glacier,
         )  # fmt: skip
         return self._border.search(query, options)
 
@@ -567,6 +573,7 @@ class Memory:
         explain: bool = False,
         data: bool = True,
         touch: bool = True,
+        include_glacier: bool = False,
     ) -> list[SearchResults]:
         """The same as ``search`` for each of up to 10,000 queries of one scope, in their order: for evaluations, for
         texts that are looked for one by one, for finding what is there already.
@@ -581,6 +588,7 @@ class Memory:
             limit=limit, offset=offset, filters=filters, kinds=kinds,
             layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
             min_similarity=min_similarity, explain=explain, data=data, touch=touch,
+            include_glacier=include_glacier,
         )  # fmt: skip
         return [call() for call in self._border.searches(queries, options)]
 
@@ -707,6 +715,7 @@ class Memory:
         cursor: str | None = None,
         data: bool = True,
         touch: bool = True,
+        archived: bool = False,
     ) -> Page:
         """Records of a scope, newest or oldest first; pass the page's ``cursor`` to get the next one.
 
@@ -724,12 +733,15 @@ class Memory:
         ``cursor``. Both at once are refused. ``data=False`` leaves out the data that records have.
 
         A list is no use of what is on it, but it puts off the end of what slides, unless ``touch=False``.
+
+        With ``archived``, it is a list of those records that lie in archives (docs/glacier.md), which are fetched, and
+        of no others; ``filters`` on ``$content`` find none of them. ``ArchiveError`` and below if they cannot be read.
         """
         options = PageOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             filters=filters, kinds=kinds, layers=layers,
             since=since, until=until, order=order, by=by, limit=limit, offset=offset, cursor=cursor,
-            data=data, touch=touch,
+            data=data, touch=touch, archived=archived,
         )  # fmt: skip
         return self._border.page(options)
 

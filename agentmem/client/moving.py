@@ -28,8 +28,8 @@ def export(
     progress: Progress | None,
 ) -> BackupInfo:
     """See ``Memory.export``."""
+    from agentmem.archive.home import open_place
     from agentmem.backup import look, moving
-    from agentmem.backup.place import open_place
 
     engine = handle.engine()
     check_unbound(bound)
@@ -50,9 +50,9 @@ def import_archive(
     progress: Progress | None,
 ) -> ImportReport:
     """See ``Memory.import_``."""
+    from agentmem.archive.home import open_place
     from agentmem.backup import moving
     from agentmem.backup.moment import Places
-    from agentmem.backup.place import open_place
 
     engine = handle.engine()
     check_unbound(bound)

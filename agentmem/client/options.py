@@ -73,8 +73,8 @@ class AddOptions(_Options):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions(_Options):
-    """Of ``search``. ``context`` takes no ``limit``, ``offset``, ``as_of``, ``rank``, ``vector``, ``explain``, and no
-    ``data``."""
+    """Of ``search``. ``context`` takes no ``limit``, ``offset``, ``as_of``, ``rank``, ``vector``, ``explain``, ``data``
+    and ``include_glacier``."""
 
     user_id: UserId = None
     agent_id: Id | None = None
@@ -97,11 +97,12 @@ class SearchOptions(_Options):
     explain: bool = False
     data: bool = True
     touch: bool = True
+    include_glacier: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageOptions(_Options):
-    """Of ``page``, and of ``iterate`` without ``limit``, ``offset`` and ``cursor``."""
+    """Of ``page``, and of ``iterate`` without ``limit``, ``offset``, ``cursor`` and ``archived``."""
 
     user_id: UserId = None
     agent_id: Id | None = None
@@ -120,3 +121,4 @@ class PageOptions(_Options):
     cursor: str | None = None
     data: bool = True
     touch: bool = True
+    archived: bool = False

@@ -27,6 +27,7 @@ _LEFT_BEHIND = (
     "key",
     "embedding",
     "last_accessed",
+    "archived",
 )
 
 

@@ -105,6 +105,8 @@ class Engine:
 
     read_only = False
     companion: Companion | None = None
+    glacier: object | None = None
+    """What is at hand of the archives, for the room ``glacier``, which puts it here when it is first asked."""
     _leaving = False
     folder: HeldFolder | None = None
     """Where what LanceDB writes is to lie, whatever takes the path's place."""

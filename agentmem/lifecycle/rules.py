@@ -43,6 +43,8 @@ class Rules:
     half_life: Micros
     frequent: int
     similar: float
+    archived: frozenset[str] = frozenset()
+    """Layers whose records are archived instead of expiring."""
 
     @classmethod
     def of(cls, settings: Settings) -> Rules:
@@ -64,6 +66,7 @@ class Rules:
             half_life=round(lifecycle.recency_half_life_days * DAY),
             frequent=lifecycle.frequent_accesses,
             similar=lifecycle.relevant_similarity,
+            archived=frozenset(settings.glacier.layers),
         )
 
 

@@ -20,7 +20,7 @@ from agentmem.lifecycle.pressure import EASED, HIGH, pressure
 from agentmem.lifecycle.promotion import Verdict, judge
 from agentmem.lifecycle.rules import DAY, Rules
 from agentmem.lifecycle.sessions import Sessions
-from agentmem.stores import accounting, erasure, meta, transitions
+from agentmem.stores import accounting, archived, erasure, meta, transitions
 from agentmem.stores.records import Records
 from agentmem.stores.rows import Place, Subject, Transition
 from agentmem.stores.schema import EXPIRED, LIVE
@@ -52,9 +52,13 @@ class _Wait(Enum):
     """In place of a transition: the record has moved in this sweep; the next one looks at it again."""
 
     LATER = "later"
+    FROZEN = "frozen"
+    """It is to be archived instead of expiring: at the end, outside of this transaction."""
 
 
-Decision: TypeAlias = "Transition | _Postponed | Literal[_Wait.LATER] | None"
+Decision: TypeAlias = "Transition | _Postponed | Literal[_Wait.LATER, _Wait.FROZEN] | None"
+Freeze: TypeAlias = "Callable[[Sequence[int]], int]"
+"""Has records go to archives, by row, maybe none; how many did. May raise ``ArchiveError`` and below."""
 
 
 class Sweep:
@@ -70,6 +74,7 @@ class Sweep:
         vector_bytes: int,
         dry_run: bool = False,
         pause: Callable[[], object] = lambda: None,
+        freeze: Freeze | None = None,
     ) -> None:
         self._records = records
         self._write = write
@@ -82,6 +87,8 @@ class Sweep:
         self._examined = 0
         self._blocked = set[int]()
         self._moves = list[Move]()
+        self._freeze = freeze
+        self._frozen = dict[int, None]()
         self._moved = set[int]()
         """Rows that a dry run would have moved by now; a real one sees that by the records."""
 
@@ -97,6 +104,10 @@ class Sweep:
         for layer in _DOWNWARDS:
             self._relieve(layer)
         self._erase_what_is_past_grace()
+        # Last, so that a bucket that cannot be reached holds up nothing else; what is not archived stays as it is.
+        frozen = len(self._frozen)
+        if self._freeze is not None and not self._dry_run:
+            frozen = self._freeze(list(self._frozen))
         count = self._counts
         return SweepReport(
             at=to_datetime(self._now),
@@ -107,6 +118,7 @@ class Sweep:
             blocked=len(self._blocked),
             examined=self._examined,
             moves=tuple(self._moves),
+            archived=frozen,
         )
 
     # -- walking -----------------------------------------------------------------------------------------------------
@@ -175,10 +187,13 @@ class Sweep:
         are looked at again when their session is over."""
         room = _Room(records, self._rules, self._vector)
         chosen, blocked, later = list[Transition](), set[int](), set[int]()
-        postponed = list[_Postponed]()
+        postponed, frozen = list[_Postponed](), list[Subject]()
         for subject in transitions.subjects(records.db, rows):
             decision = decide(records, subject) if subject.state == LIVE else None
-            if decision is _Wait.LATER:
+            if decision is _Wait.FROZEN:
+                frozen.append(subject)
+                later.add(subject.row)
+            elif decision is _Wait.LATER:
                 later.add(subject.row)
             elif isinstance(decision, _Postponed):
                 postponed.append(decision)
@@ -186,7 +201,14 @@ class Sweep:
                 blocked.add(subject.row)
             elif decision is not None:
                 chosen.append(decision)
+        self._keep_frozen(frozen)
         return chosen, blocked, later, postponed
+
+    def _keep_frozen(self, found: Sequence[Subject]) -> None:
+        self._frozen.update(dict.fromkeys(subject.row for subject in found))
+        if self._dry_run:
+            moves = [Move(one.id, EventType.ARCHIVE, Layer(one.layer), None, "layer ttl") for one in found]
+            self._moves += moves[: SHOWN - len(self._moves)]
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 
@@ -229,7 +251,13 @@ class Sweep:
             # It comes up again when the session is over as of now; one that never is is looked at once a day.
             again = self._now + max(DAY, self._rules.ttl[layer]) if session.end is None else session.end
             return _Postponed(subject, again - self._rules.ttl[layer])
+        if self._freeze is not None and layer in self._rules.archived and self._may_leave(records, subject.row):
+            return _Wait.FROZEN
         return Transition(subject, EventType.EXPIRE, at.rule, self._because(subject, at.at))
+
+    @staticmethod
+    def _may_leave(records: Records, row: int) -> bool:
+        return any(archived.may_leave(records, stored) for stored in records.find_rows([row]))
 
     def _because(self, subject: Subject, due_at: Micros) -> dict[str, Any]:
         verdict = judge(subject, self._now, self._rules)

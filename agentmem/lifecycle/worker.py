@@ -64,6 +64,9 @@ class LifecycleWorker:
         """Rung to have the thread end at once."""
         self._crowded = False
         self._estimate = dict[str, int]()
+        self.freeze: Callable[[Sequence[int], Callable[[], object]], int] | None = None
+        """Called in each sweep with the rows that are to be archived instead of expiring, and what comes between two
+        batches; how many were. Of a layer above, where there is a place for archives."""
         self.erased = Event[[]]()
         """A sweep has erased what can no longer be restored."""
         self.held_up = Event[[]]()
@@ -189,6 +192,7 @@ class LifecycleWorker:
         return self._sweep(self._now() if now is None else now, dry_run, pause)
 
     def _sweep(self, now: Micros, dry_run: bool, pause: Callable[[], object]) -> SweepReport:
+        freeze = self.freeze
         sweep = Sweep(
             self._records,
             self._write,
@@ -197,6 +201,7 @@ class LifecycleWorker:
             vector_bytes=self.vector_bytes,
             dry_run=dry_run,
             pause=pause,
+            freeze=None if freeze is None else lambda rows: freeze(rows, pause),
         )
         report = sweep.run()
         if report.erased and not dry_run:

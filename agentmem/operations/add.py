@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from agentmem.engine.engine import Engine
+from agentmem.operations.glacier import thaw_drafts
 from agentmem.stores import erasure
 from agentmem.stores.commit import Put
 from agentmem.stores.facts import canonical
@@ -41,6 +42,7 @@ def submit_puts(
     """Begin to store drafts by their keys, all or none; see ``Adding.submit``."""
     engine.check_writable()
     engine.check_process()
+    thaw_drafts(engine, drafts)
     return engine.adding.submit(drafts, first_index, work=Put, here=here)
 
 

@@ -14,9 +14,9 @@ from functools import partial
 from typing import NamedTuple
 
 from agentmem.engine.engine import Engine
-from agentmem.operations import add, touch
+from agentmem.operations import add, glacier, touch
 from agentmem.operations.change import for_record, to_embed, with_embeddings
-from agentmem.stores import documents, keys, returning
+from agentmem.stores import archived, documents, keys, returning
 from agentmem.stores.commit import UNMET, UnembeddedError, rows_of
 from agentmem.stores.records import Records
 from agentmem.stores.rows import Created, Patch, ScopeKey, Stored, version_conflict, visible
@@ -91,6 +91,7 @@ def plan(engine: Engine, steps: Sequence[Step]) -> Plan:
     """What is to be embedded, as far as the records tell by now which changes need it; the rest is left to ``_run``."""
     engine.check_writable()
     engine.check()
+    _thaw(engine, steps)
     texts = dict[str, int]()
     for at, step in enumerate(steps):
         needed: Sequence[str] = ()
@@ -105,6 +106,16 @@ def plan(engine: Engine, steps: Sequence[Step]) -> Plan:
         for text in needed:
             texts.setdefault(text, at)
     return Plan(steps, texts)
+
+
+def _thaw(engine: Engine, steps: Sequence[Step]) -> None:
+    """Make records whole that lie in archives."""
+    if not archived.is_used(engine.repository.db):
+        return
+    glacier.thaw_drafts(engine, [step.draft for step in steps if isinstance(step, Storing) and step.put])
+    targets = [step.target for step in steps if not isinstance(step, Storing)]
+    found = [_holder(engine.repository, target) for target in targets]
+    glacier.thaw_rows(engine, [stored.row for stored in found if stored is not None])
 
 
 def submit(engine: Engine, plan: Plan, *, here: bool = False) -> Future[list[Done]]:

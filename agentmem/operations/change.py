@@ -10,12 +10,13 @@ from typing import Any, cast
 from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.engine import Engine
 from agentmem.lifecycle.promotion_score import feedback
+from agentmem.operations.glacier import thaw
 from agentmem.operations.page import matching
 from agentmem.operations.read import must_find
 from agentmem.stores import keys
 from agentmem.stores.connection import Value
 from agentmem.stores.forms import StaleVectorError
-from agentmem.stores.rows import Patch, ScopeKey, Stored, not_found, visible
+from agentmem.stores.rows import Patch, ScopeKey, Stored, kept, not_found, visible
 from agentmem.stores.schema import DELETED, EXPIRED
 from agentmem.stores.timeline import Conditions
 from agentmem.stores.writes import Repository
@@ -34,6 +35,7 @@ def update(engine: Engine, id: str, patch: Patch, scope: Scope | None) -> Memory
     """Apply a patch to a live record; a new content is embedded first."""
     engine.check_writable()
     engine.adding.check_given(patch.form)
+    thaw(engine, [id], scope)
 
     def find() -> Stored:
         stored = must_find(engine, id, scope)
@@ -67,7 +69,7 @@ def delete_matching(engine: Engine, scope: Scope, conditions: Conditions, *, dry
     if not dry_run:
         engine.check_writable()
     count = 0
-    for found in matching(engine, scope, conditions):
+    for found in matching(engine, scope, conditions, archived_too=True):
         count += len(found) if dry_run else engine.write(partial(_delete_current, found, engine.now))
     return count
 
@@ -75,6 +77,7 @@ def delete_matching(engine: Engine, scope: Scope, conditions: Conditions, *, dry
 def restore(engine: Engine, id: str, version: int | None, scope: Scope | None) -> MemoryRecord:
     """Bring a deleted record back, or a record back to an earlier version, as a new version."""
     engine.check_writable()
+    thaw(engine, [id], scope)
     current = must_find(engine, id, scope, any_state=True)
     if version is None and visible(current, engine.now()):
         return engine.record(current)
@@ -104,6 +107,7 @@ def _restore(repository: Repository, id: str, patch: Patch, key: ScopeKey, now: 
 
 def rate(engine: Engine, id: str, rating: float | None, data: dict[str, Any], scope: Scope | None) -> None:
     """Store feedback."""
+    thaw(engine, [id], scope)
     accepted = data.get("accepted")
     verdict = (0.0, 0.0) if accepted is None else feedback(accepted)
     engine.write(lambda r: r.rate(id, rating, data, _guard(engine, id, scope), engine.now(), verdict))
@@ -182,7 +186,7 @@ def _form_at(engine: Engine, current: Stored, values: dict[str, Value]) -> Form 
 def _delete_current(found: Sequence[Stored], now: Callable[[], Micros], repository: Repository) -> int:
     """Delete those of the records that are still there now that the transaction has begun."""
     instant = now()
-    current = [item for item in repository.find_rows(item.row for item in found) if visible(item, instant)]
+    current = [item for item in repository.find_rows(item.row for item in found) if kept(item, instant)]
     repository.delete_rows(current, instant)
     return len(current)
 

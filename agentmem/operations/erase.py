@@ -9,7 +9,7 @@ from agentmem.embedding.cache import CachedEmbedder
 from agentmem.engine.engine import Engine
 from agentmem.operations.page import matching
 from agentmem.operations.read import find, find_erased
-from agentmem.stores import erasure, meta
+from agentmem.stores import archived, erasure, meta
 from agentmem.stores.alone import remove_copies
 from agentmem.stores.rows import Stored, not_found
 from agentmem.stores.schema import ERASED
@@ -42,6 +42,7 @@ def erase_all(engine: Engine, scope: Scope) -> EraseReport:
     """
     engine.check_writable()
     user_id, count, line = str(scope.user_id), 0, None
+    number = engine.repository.names.find(engine.repository.db, user_id)
     for found in matching(engine, scope, deleted_too=True):
         erased, line = engine.write(partial(_erase_and_note, found, user_id, engine.now, line))
         count += erased
@@ -53,6 +54,8 @@ def erase_all(engine: Engine, scope: Scope) -> EraseReport:
         return EraseReport(0, tuple(_wipe(engine)))
     engine.write(lambda repository: erasure.mark(repository, engine.now()))
     _forget(engine)
+    if number is not None:
+        _forget_user(engine, user_id, number)
     return EraseReport(count, (*_wipe(engine), "ids"))
 
 
@@ -87,6 +90,23 @@ def _hasten_and_note(
     return count, erasure.note_person(repository, user_id, count, now(), line) if count else line
 
 
+def _bury(engine: Engine) -> bool:
+    """Have what was erased leave the archives that it was in; False if that cannot be done now."""
+    if not archived.burials(engine.repository.db):
+        return True
+    from agentmem.glacier import burying
+
+    return burying.bury_now(engine)
+
+
+def _forget_user(engine: Engine, user_id: str, number: int) -> None:
+    """Where archives are sealed, the key of a user who was erased is deleted, so that no copy of them can be read."""
+    if archived.burials(engine.repository.db):
+        from agentmem.glacier import burying
+
+        burying.forget_user(engine, user_id, number)
+
+
 def _forget(engine: Engine) -> None:
     """Have what was erased leave the memory of this process."""
     engine.retriever.residents.forget()
@@ -102,12 +122,14 @@ def _wipe(engine: Engine) -> list[str]:
     Also where this call erased nothing: the one that did may have been killed before it came to this.
     """
     engine.retriever.residents.remove_files()
+    pending = [] if _bury(engine) else ["archives"]
     remove_copies(engine.path)
     engine.keywords.drop_outdated()
     if engine.keywords.applied_seq():
         engine.follower.index_keywords()
         engine.keywords.purge()
-    pending = [] if empty_wal(engine.commits) else ["write-ahead log"]
+    if not empty_wal(engine.commits):
+        pending.append("write-ahead log")
     if engine.repository.meta(meta.LANCE_PURGE):
         pending.append("lancedb")
     engine.follower.poke()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agentmem.engine.engine import Engine
 from agentmem.operations.read import shown
 from agentmem.stores import keys
-from agentmem.stores.rows import visible
+from agentmem.stores.rows import kept
 from agentmem.stores.writes import Repository
 from agentmem.types.inputs import Scope
 from agentmem.types.records import MemoryRecord
@@ -15,7 +15,7 @@ def get(engine: Engine, key: str, scope: Scope, *, data: bool = True, touch: boo
     """The live record of a key in the scope's namespace, which counts as an access."""
     engine.check()
     stored, now = keys.find(engine.repository, key, engine.key(scope)), engine.now()
-    if stored is None or not visible(stored, now):
+    if stored is None or not kept(stored, now):
         return None
     return shown(engine, stored, now, touch=touch, data=data)
 

@@ -10,11 +10,12 @@ from agentmem.lifecycle.expiry import Due, due
 from agentmem.lifecycle.promotion import Criterion, judge
 from agentmem.lifecycle.rules import NEXT, PREVIOUS, Rules
 from agentmem.lifecycle.sessions import Sessions
+from agentmem.operations.glacier import thaw
 from agentmem.operations.read import must_find
 from agentmem.stores import accounting, transitions
 from agentmem.stores.past import WAS
 from agentmem.stores.rows import Stored, Subject, Transition, not_found, visible
-from agentmem.stores.schema import DELETED, ERASED, EXPIRED, LIVE
+from agentmem.stores.schema import ARCHIVED, DELETED, ERASED, EXPIRED, LIVE
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.enums import EventType, Layer
@@ -26,7 +27,7 @@ from agentmem.types.reports import Explanation, Requirement
 if TYPE_CHECKING:
     from agentmem.engine.engine import Engine
 
-_STATE = {LIVE: "live", DELETED: "deleted", EXPIRED: "expired"}
+_STATE = {LIVE: "live", DELETED: "deleted", EXPIRED: "expired", ARCHIVED: "archived"}
 _PLACING = ("ADD", "PROMOTE", "DEMOTE", "DELETE", "EXPIRE", "EVICT", "RESTORE")
 """Events that bring a record to where it is; and so does an UPDATE that moved it, since it was added again."""
 
@@ -131,6 +132,7 @@ def _change(
     engine.check_writable()
     engine.lifecycle.write_down()
     engine.check()
+    thaw(engine, [id], scope)
     key = engine.key(scope, anywhere=True)
 
     def write(repository: Repository) -> Stored:

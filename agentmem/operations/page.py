@@ -9,10 +9,13 @@ from itertools import islice
 from typing import NamedTuple
 
 from agentmem.engine.engine import Engine
+from agentmem.operations.read import known
+from agentmem.stores import archived
 from agentmem.stores.changed import by_change
 from agentmem.stores.connection import Value
 from agentmem.stores.records import UNEXPIRED, Records
-from agentmem.stores.rows import ScopeKey, Stored, visible
+from agentmem.stores.rows import ScopeKey, Stored, kept
+from agentmem.stores.schema import ARCHIVED, LIVE
 from agentmem.stores.timeline import Conditions, Position, Range, during, walk
 from agentmem.types.clock import Micros
 from agentmem.types.enums import By, Order
@@ -44,6 +47,8 @@ class Listing:
     offset: int = 0
     data: bool = True
     """Whether records come with their data."""
+    archived: bool = False
+    """Whether it is of the records that lie in archives, instead of the live ones; by adding only."""
 
 
 _SMALL = 16 * 1_048_576
@@ -64,10 +69,11 @@ def page(engine: Engine, listing: Listing, limit: int, *, small: bool = False, t
     found = list(islice(rows_of(records, key, now, listing, end), listing.offset, end))
     # Once more, since any of them may have been deleted since it was found.
     there = records.find_rows((row for row, _ in found[:limit]), used=True)
-    stored = {item.row: item for item in there if visible(item, now)}
+    state = ARCHIVED if listing.archived else LIVE
+    stored = {item.row: item for item in there if kept(item, now) and item.state == state}
     if small and listing.data:
         limit = _how_many([stored.get(row) for row, _ in found[:limit]], limit)
-    listed = engine.known((stored[row] for row, _ in found[:limit] if row in stored), data=listing.data)
+    listed = known(engine, [stored[row] for row, _ in found[:limit] if row in stored], data=listing.data)
     if touch:
         engine.lifecycle.put_off(now, stored.values())
     return Page(listed, cursor_of(listing.order, found[limit - 1][1]) if len(found) > limit else None)
@@ -95,7 +101,7 @@ def rows_of(
 def _by_adding(records: Records, key: ScopeKey, now: Micros, listing: Listing) -> Iterator[tuple[int, int]]:
     """Rows, each with the place after it."""
     newest = listing.order == "newest"
-    scope_where, scope_params = key.where()
+    scope_where, scope_params = archived.condition(key) if listing.archived else key.where()
     times, limits = during(listing.within)
     condition = " AND ".join([scope_where, UNEXPIRED, *times, *listing.conditions[0]])
     params = (*scope_params, now, *limits, *listing.conditions[1])
@@ -164,9 +170,16 @@ def place_of(order: Order, by: By, cursor: str) -> int | Position | Change | Non
 
 
 def matching(
-    engine: Engine, scope: Scope, conditions: Conditions = ((), ()), *, deleted_too: bool = False
+    engine: Engine,
+    scope: Scope,
+    conditions: Conditions = ((), ()),
+    *,
+    deleted_too: bool = False,
+    archived_too: bool = False,
 ) -> Iterator[list[Stored]]:
     """The scope's records that satisfy the conditions, in groups; those added meanwhile are left out.
+
+    With ``archived_too``, after the live ones those that lie in archives, where no condition on their text holds.
 
     With ``deleted_too``, all that was ever stored, in whatever namespace, but what was erased.
     """
@@ -187,3 +200,9 @@ def matching(
         rows = records.rows_between(" AND ".join(terms), values, low, high)
         if rows:
             yield list(records.find_rows(rows))
+    if archived_too and archived.is_used(records.db):
+        where, params = archived.condition(key)
+        tests, bound = " AND ".join([where, *conditions[0]]), (*params, *conditions[1])
+        for low, high in records.windows(f"{where} AND r.row <= ?", (*params, last)):
+            if rows := records.rows_between(tests, bound, low, high):
+                yield list(records.find_rows(rows))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 
 from agentmem.embedding.batcher import embed_documents, embed_query
 from agentmem.engine.engine import Engine
-from agentmem.stores import erasure
-from agentmem.stores.rows import Stored, not_found, restorable, visible
+from agentmem.stores import archived, erasure
+from agentmem.stores.rows import Stored, kept, not_found, restorable, visible
+from agentmem.stores.schema import LIVE
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.errors import NotFoundError
 from agentmem.types.forms import name_of
@@ -45,26 +47,54 @@ def get(
 
     With ``deleted`` also one that can be brought back, which does not.
     """
-    stored, now = find(engine, id, scope, any_state=deleted), engine.now()
+    stored, now = find(engine, id, scope, any_state=True), engine.now()
     if stored is None:
         return None
-    if visible(stored, now):
+    if kept(stored, now):
         return shown(engine, stored, now, touch=touch, data=data)
-    if not restorable(stored, now, engine.lifecycle.rules.grace):
+    if not deleted or not restorable(stored, now, engine.lifecycle.rules.grace):
         return None
     return shown(engine, stored, now, touch=False, data=data)
 
 
 def shown(engine: Engine, stored: Stored, now: Micros, *, touch: bool, data: bool = True) -> MemoryRecord | None:
-    """A record that somebody asked for, which with ``touch`` is a use of it; None if it was erased meanwhile."""
+    """A record that somebody asked for, which with ``touch`` is a use of it; None if it was erased meanwhile.
+
+    What lies in an archive is fetched.
+    """
     try:
-        record = engine.record(stored, data=data)
+        if stored.state == LIVE:
+            record = engine.record(stored, data=data)
+        else:
+            record = next(iter(known(engine, [stored], data=data)), None)
     except NotFoundError:  # as if the call had come later
         return None
-    if touch:
+    if touch and record is not None:
         engine.lifecycle.accesses.read(now, stored.row)
         engine.lifecycle.put_off(now, (stored,))
     return record
+
+
+def known(engine: Engine, found: Iterable[Stored], *, data: bool = True) -> list[MemoryRecord]:
+    """The public form of rows, without those that were erased after they were read; what lies in archives is fetched.
+
+    Raises ``ArchiveError`` and below where that cannot be read.
+    """
+    every = list(found)
+    away = {one.row for one in every if one.state != LIVE}
+    away = set(archived.places(engine.repository.db, away)) if away else away
+    if not away:
+        return engine.known(every, data=data)
+    from agentmem.glacier import bodies, returning
+
+    fetched, records = bodies.fetch(engine, [one for one in every if one.row in away]), list[MemoryRecord]()
+    for one in every:
+        with suppress(NotFoundError):
+            body = fetched.get(one.row)
+            records.append(
+                engine.record(one, data=data) if body is None else returning.known(engine, one, body, data=data)
+            )
+    return records
 
 
 def events(engine: Engine, after: int, limit: int) -> list[StoreEvent]:

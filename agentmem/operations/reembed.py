@@ -23,7 +23,7 @@ from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.engine import Engine
 from agentmem.engine.opening import Spec, note_model
 from agentmem.indexes.feed import follow
-from agentmem.stores import embeddings, forms, meta
+from agentmem.stores import archived, embeddings, forms, meta
 from agentmem.stores.commit import Write
 from agentmem.stores.folder import REEMBED_LOCK
 from agentmem.stores.locks import FileLock
@@ -214,7 +214,9 @@ class _MoveToModel(FeedFollower):
 
     def _vectors(self, records: Records, rows: Sequence[int]) -> dict[int, tuple[int, bytes]]:
         """By row, what the column ``vectors`` is to say of a record, and its embeddings by the new model."""
-        found = [stored for stored in records.find_rows(rows) if stored.state != ERASED]
+        every = [stored for stored in records.find_rows(rows) if stored.state != ERASED]
+        away = archived.places(records.db, [stored.row for stored in every])
+        found = [stored for stored in every if stored.row not in away]
         texts = records.texts((stored.row, stored.vectors, stored.body) for stored in found)
         kept = self._kept(records, [stored for stored in found if stored.vectors < 0])
         wanted = {
@@ -227,7 +229,7 @@ class _MoveToModel(FeedFollower):
             row: (len(each) + 1 if row in texts else OF_CONTENT, b"".join(islice(made, len(each))))
             for row, each in wanted.items()
         }
-        return {**{stored.row: (0, b"") for stored in found}, **vectors, **kept}
+        return {**{stored.row: (0, b"") for stored in every}, **vectors, **kept}
 
     def _kept(self, records: Records, given: Sequence[Stored]) -> dict[int, tuple[int, bytes]]:
         if not given or self._plan.given == "embed":

@@ -9,6 +9,8 @@ from functools import partial
 from itertools import islice
 
 from agentmem.engine.engine import Engine
+from agentmem.operations.glacier import thaw_rows
+from agentmem.operations.read import known
 from agentmem.stores.gone import bring_back, gone, restorable
 from agentmem.stores.rows import Place, expired, past_grace
 from agentmem.stores.schema import DELETED, EXPIRED
@@ -44,7 +46,7 @@ def page(engine: Engine, departed: Departed, limit: int, after: Place | None) ->
     # Once more, since any of them may have been brought back or erased since it was found.
     there = records.find_rows((row for row, _ in found[:limit]), used=True)
     stored = {item.row: item for item in there if item.state == _STATES[departed.why]}
-    listed = engine.known(stored[row] for row, _ in found[:limit] if row in stored)
+    listed = known(engine, [stored[row] for row, _ in found[:limit] if row in stored])
     at, row = found[limit - 1][1] if len(found) > limit else (0, 0)
     return Page(listed, f"{departed.why}:{at},{row}" if row else None)
 
@@ -69,7 +71,11 @@ def restore_all(engine: Engine, departed: Departed, *, dry_run: bool) -> int:
     if dry_run:
         return len(rows)
     groups = (rows[start : start + _GROUP] for start in range(0, len(rows), _GROUP))
-    return sum(engine.write(partial(_bring_back, group, state, engine), len(group)) for group in groups)
+    count = 0
+    for group in groups:
+        thaw_rows(engine, group)
+        count += engine.write(partial(_bring_back, group, state, engine), len(group))
+    return count
 
 
 def _conditions(engine: Engine, departed: Departed) -> Conditions:

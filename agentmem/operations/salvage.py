@@ -158,6 +158,8 @@ class _Transfer:
         self._broken = list[tuple[int, int, int]]()
         self._altered = list[int]()
         self._with_bodies = set[int]()
+        self._away = dict[int, str]()
+        """In which archive the text, the vectors and the data of a record are."""
 
     def _find_model(self, settings: Settings, given: Spec) -> Embedder:
         known = {key: self._meta[key] for key in meta.MODEL_KEYS if key in self._meta}
@@ -186,6 +188,7 @@ class _Transfer:
         sql = "SELECT DISTINCT row FROM bodies WHERE row > ? AND row <= ?"
         if whole(self._old, "PRAGMA table_info(bodies)"):
             self._with_bodies = {found[0] for found in ranges(self._old, sql, last)}
+        self._read_archives(last)
         seen = self._copy_records(last, chains)
         self._tally.lost += len(chains.keys() - seen)
         if missing := len(chains.keys() - seen):
@@ -194,6 +197,7 @@ class _Transfer:
         self._copy_embeddings(last)
         self._copy_use(last)
         self._copy_erasures()
+        self._copy_archives()
         meta.put(self._new, meta.FORMER_KEYS, self._meta.get(meta.FORMER_KEYS))
         meta.put(self._new, meta.FIRST_KEYS, int(self._meta.get(meta.FIRST_KEYS, last)))
         # These numbers are never given out twice.
@@ -208,6 +212,18 @@ class _Transfer:
             self._new.executemany(sql, [tuple(map(_bindable, row)) for row in chunk])
             self._new.execute("COMMIT")
 
+    def _follow_archives(self, row: int, event: str, data: str | None) -> None:
+        if event == EventType.ARCHIVE and data:
+            self._away[row] = str(json.loads(data).get("archive"))
+        elif event in (EventType.REHYDRATE, EventType.ERASE):
+            self._away.pop(row, None)
+
+    def _read_archives(self, last: int) -> None:
+        """What the table says goes before what the history does."""
+        if whole(self._old, "PRAGMA table_info(archived)"):
+            sql = "SELECT row, archive FROM archived WHERE row > ? AND row <= ?"
+            self._away |= {row: name for row, name in ranges(self._old, sql, last) if isinstance(name, str)}
+
     # -- the tables --------------------------------------------------------------------------------------------------
 
     def _copy_erasures(self) -> None:
@@ -216,6 +232,16 @@ class _Transfer:
         self._write("INSERT INTO erasures VALUES (?, ?, ?, ?)", [line for line in lines if isinstance(line[1], bytes)])
         used = " UNION ".join(f"SELECT {column} FROM records" for column in ("user", "agent", "run", "space"))
         self._write(f"DELETE FROM names WHERE n NOT IN ({used}) AND n > ?", [(0,)])
+
+    def _copy_archives(self) -> None:
+        """Where records' texts are, and what is known of the archives."""
+        kept = dict(self._new.execute("SELECT row, state FROM records"))
+        away = [(row, name) for row, name in self._away.items() if kept.get(row, ERASED) != ERASED]
+        self._write("INSERT INTO archived VALUES (?, ?)", away)
+        for table, columns in (("archives", 9), ("burials", 3)):
+            if whole(self._old, f"PRAGMA table_info({table})"):
+                found = [row for row in whole(self._old, f"SELECT * FROM {table}") if isinstance(row[0], str)]
+                self._write(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * columns)})", found)
 
     def _copy_names(self) -> None:
         last = self._last_name = largest(
@@ -242,11 +268,12 @@ class _Transfer:
             self._old, "SELECT seq FROM sqlite_sequence WHERE name = 'history'", "SELECT max(seq) FROM history"
         )
         chains = dict[int, _Chain]()
-        for _, record, event, _, version, _ in self._events():
+        for _, record, event, _, version, data in self._events():
             if not record:
                 continue  # the store itself
             before = chains.get(record, _Chain(event, 0, LIVE))
             state = STATE_AFTER.get(event, before.state)
+            self._follow_archives(record, event, data)
             chains[record] = _Chain(before.first, max(version, before.version), state)
         return chains
 
@@ -335,6 +362,8 @@ class _Transfer:
             return "its columns are damaged"
         if record["content"] is None and record["state"] != ERASED:
             return "its text could not be read"
+        if record["state"] == ARCHIVED and record["row"] not in self._away:
+            return "its text is in an archive, and nothing says in which"
         return None
 
     def _copy_bodies(self, row: int) -> dict[int, int]:
@@ -363,7 +392,8 @@ class _Transfer:
         for name, types, instead in _TYPES:
             if not isinstance(record[name], types):
                 record[name], altered = instead, True
-        if record["body"] is not None and bodies.get(record["body"]) != record["body_size"]:
+        away = row in self._away
+        if not away and record["body"] is not None and bodies.get(record["body"]) != record["body_size"]:
             there = record["body"] in bodies
             record["body_size"] = bodies[record["body"]] if there else 0
             record["body"], altered = record["body"] if there else None, True
@@ -381,7 +411,7 @@ class _Transfer:
             self._tally.histories_lost += 1
             self._tally.problems.add(f"record {record['id']!r} (row {row}): its history could not be read")
         else:
-            record["state"] = chain.state
+            record["state"] = ARCHIVED if away and chain.state == LIVE else chain.state
 
     def _copy_history(self) -> None:
         broken = {row for row, _, _ in self._broken}
@@ -414,9 +444,8 @@ class _Transfer:
         )
 
     def _copy_embeddings(self, last: int) -> None:
-        found = copy_embeddings(
-            self._old, self._new, self._embeddings, last, self._kept, self._embedder, self._write
-        )  # fmt: skip
+        here = {row: held for row, held in self._kept.items() if row not in self._away}
+        found = copy_embeddings(self._old, self._new, self._embeddings, last, here, self._embedder, self._write)
         self._tally.reembedded += found.reembedded
         for row in found.changed:
             self._tally.altered += 1

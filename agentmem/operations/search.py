@@ -17,8 +17,11 @@ from agentmem.retrieval.batch import SIZE, Batch
 from agentmem.retrieval.query import Candidate, Found, Query, Search
 from agentmem.retrieval.querycache import Cached
 from agentmem.retrieval.walls import wall_of
+from agentmem.stores import archived, documents
+from agentmem.stores.archived import Body
 from agentmem.stores.records import public
-from agentmem.stores.rows import ScopeKey, Stored, visible
+from agentmem.stores.rows import ScopeKey, Stored, kept, visible
+from agentmem.stores.schema import ARCHIVED
 from agentmem.text.dates import end_of_day, ranges_of
 from agentmem.text.question import Word, words_of
 from agentmem.text.terms import terms
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 _ATTEMPTS = 3
 TOGETHER = SIZE
 """Searches of one call whose vectors are compared together."""
+_PART = 64
+"""Records that are scored at once where archives are searched, however few may be held exactly."""
 
 Choose = Callable[[SearchResults, Sequence[Stored]], list[int] | None]
 """Which of the hits are of use, as positions, given the hits and their rows; None if that cannot be told from them."""
@@ -146,9 +151,15 @@ class _Searching:
             return SearchResults([], SearchTrace((), 0, False, watch.spent) if explain else None)
         # The wall belongs to it: a user who was erased and came back lies behind another one, under the same name.
         wall = wall_of(key)
-        cached = None if cache is None else cache.get((request, wall), self._now)
+        used = archived.is_used(self._model.records.db)
+        deep = request.archived and used
+        cached = None if cache is None or deep else cache.get((request, wall), self._now)
         if cached is not None and self._now < cached.found.valid_until:
             found, stored = cached.found, self._with_uses(cached)
+        elif deep:
+            found, stored = self._search(key, deep=True)
+            if not self._model.records.is_current():
+                return None
         else:
             cached = None
             drops, uses = 0 if cache is None else cache.drops, engine.lifecycle.accesses.written
@@ -158,7 +169,8 @@ class _Searching:
             if cache is not None:
                 cache.put((request, wall), found, stored, wall=wall, drops=drops, now=self._now, uses=uses)
         try:
-            texts = self._model.records.data_of(stored.values()) if data else {}
+            stored, bodies = self._fetched(stored) if deep else (stored, {})
+            texts = self._data(stored, bodies) if data else {}
             hits = self._hits(found.candidates, stored, texts, explain)
         except NotFoundError:  # something was erased under this search, and the user with it, or changed often
             if cache is not None:
@@ -166,7 +178,12 @@ class _Searching:
             return None
         watch.lap("build")
         trace = SearchTrace(found.engines, found.considered, cached is not None, watch.spent) if explain else None
-        results = SearchResults(hits, trace)
+        skipped = 0
+        if used and not request.archived:
+            from agentmem.glacier import scanning
+
+            skipped = scanning.skipped(self._model.records, request, key, self._now)
+        results = SearchResults(hits, trace, skipped)
         chosen = None
         if choose is not None:
             chosen = choose(results, [stored[candidate.row] for candidate in found.candidates]) or []
@@ -174,7 +191,7 @@ class _Searching:
             engine.lifecycle.accesses.found(self._now, found.candidates, chosen, request.offset)
             positions = range(len(results)) if chosen is None else chosen
             engine.lifecycle.put_off(self._now, [stored[found.candidates[at].row] for at in positions])
-        return results if chosen is None else SearchResults([results[at] for at in chosen], trace)
+        return results if chosen is None else SearchResults([results[at] for at in chosen], trace, skipped)
 
     def _with_uses(self, cached: Cached) -> dict[int, Stored]:
         """The rows of a cached result, with their last accesses read again if any were written down since."""
@@ -226,15 +243,39 @@ class _Searching:
             )
         return found, None
 
-    def _search(self, key: ScopeKey) -> tuple[Found, dict[int, Stored]]:
+    def _fetched(self, stored: dict[int, Stored]) -> tuple[dict[int, Stored], dict[int, Body]]:
+        """The rows of hits with what they say where that lies in archives, and what lies there."""
+        from agentmem.glacier import bodies
+
+        found = bodies.fetch(self._engine, [one for one in stored.values() if one.state == ARCHIVED])
+        whole = {row: stored[row]._replace(content=body.content) for row, body in found.items()}
+        return {**stored, **whole}, found
+
+    def _data(self, stored: dict[int, Stored], bodies: dict[int, Body]) -> dict[int, str]:
+        texts = self._model.records.data_of(one for row, one in stored.items() if row not in bodies)
+        for row, body in bodies.items():
+            parts = [(part, text) for version, part, text in body.parts if version == stored[row].body and part >= 0]
+            if (text := documents.joined(parts)) is not None:
+                texts[row] = text
+        return texts
+
+    def _deep(self, query: Query) -> Found:
+        """What is found where archives are searched, too."""
+        from agentmem.glacier import scanning
+
+        model, part = self._model, max(_PART, self._engine.settings.performance.arena_limit)
+        return scanning.Scan(self._engine, model.records, model.embedder.dim, query, part).run()
+
+    def _search(self, key: ScopeKey, *, deep: bool = False) -> tuple[Found, dict[int, Stored]]:
         request, query, records, retriever = self._request, self._query(key), self._model.records, self._model.retriever
         self._watch.lap("embed")
         attempt = 1
         while True:
-            found = retriever.search(query)
+            found = self._deep(query) if deep else retriever.search(query)
             self._watch.lap("search")
             stored = {item.row: item for item in records.find_rows((c.row for c in found.candidates), used=True)}
-            fresh = [c for c in found.candidates if _is_current(c, stored.get(c.row), key, self._now)]
+            there = kept if deep else visible
+            fresh = [c for c in found.candidates if _is_current(c, stored.get(c.row), key, self._now, there)]
             self._watch.lap("hydrate")
             if len(fresh) == len(found.candidates) or attempt == _ATTEMPTS:
                 # Records that keep changing under the search are left out rather than shown with another text's score.
@@ -253,7 +294,7 @@ class _Searching:
         details: Sequence[HitDetails | None] = [None] * len(candidates)
         if explain:
             found = [stored[candidate.row] for candidate in candidates]
-            texts = self._model.records.texts((one.row, one.vectors, one.body) for one in found)
+            texts = records.texts((one.row, one.vectors, one.body) for one in found)
             windows = {} if self._request.mode == "keyword" else self._windows(candidates, found, texts)
             said = ("\n".join([one.content, *texts.get(one.row, ())]) for one in found)
             details = [
@@ -285,13 +326,12 @@ class _Searching:
         return {} if windows is None else dict(zip(read, windows, strict=True))
 
 
-def _is_current(candidate: Candidate, stored: Stored | None, key: ScopeKey, now: Micros) -> bool:
+def _is_current(
+    candidate: Candidate, stored: Stored | None, key: ScopeKey, now: Micros, there: Callable[[Stored, Micros], bool]
+) -> bool:
     """Whether the record is still what was scored. Its scope is checked once more, against the truth."""
     return (
-        stored is not None
-        and visible(stored, now)
-        and stored.version == candidate.version
-        and key.admits(*stored.scope)
+        stored is not None and there(stored, now) and stored.version == candidate.version and key.admits(*stored.scope)
     )
 
 

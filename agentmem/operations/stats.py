@@ -11,7 +11,7 @@ from agentmem.engine.engine import Engine
 from agentmem.lifecycle.pressure import pressure
 from agentmem.stores import accounting
 from agentmem.stores.folder import DATABASE, LANCE
-from agentmem.stores.schema import DELETED, EXPIRED, LIVE
+from agentmem.stores.schema import ARCHIVED, DELETED, EXPIRED, LIVE
 from agentmem.types.enums import Layer, Pressure
 from agentmem.types.errors import StoreGoneError
 from agentmem.types.reports import Health, LayerStats, Stats
@@ -31,6 +31,7 @@ def stats(engine: Engine) -> Stats:
     return Stats(
         records=by_state[LIVE],
         deleted=by_state[DELETED],
+        archived=by_state[ARCHIVED],
         expired=by_state[EXPIRED],
         events=engine.repository.last_seq(),
         by_layer=by_layer,

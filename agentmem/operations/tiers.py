@@ -12,7 +12,7 @@ from agentmem.lifecycle.promotion_score import score
 from agentmem.lifecycle.residency import tier_of
 from agentmem.operations.read import must_find
 from agentmem.retrieval.walls import Wall, walls_of
-from agentmem.stores import placements
+from agentmem.stores import archived, placements
 from agentmem.stores.rows import not_found
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import to_datetime
@@ -46,7 +46,7 @@ def stats(engine: Engine) -> dict[str, TierStats]:
     sizes["cold"] = max(0, large["bytes"] - sizes["hot"] - sizes["warm"])
     budget = {**engine.tiering.residency.budget, "cold": large["budget"]}
     names: tuple[Tier, ...] = ("hot", "warm", "cold")
-    return {
+    found: dict[str, TierStats] = {
         tier: TierStats(
             records=counts[tier],
             bytes=sizes[tier],
@@ -57,6 +57,16 @@ def stats(engine: Engine) -> dict[str, TierStats]:
         )
         for tier in names
     }
+    db = engine.repository.db
+    if engine.settings.glacier.url or archived.is_used(db):
+        from agentmem.glacier.place import archives_of
+
+        lines = archived.archives(db)
+        found["glacier"] = TierStats(
+            records=archived.count_all(db), bytes=sum(line.bytes for line in lines), budget=0, hits=0, hit_rate=None,
+            p50_ms=None, objects=sum(line.objects for line in lines), requests=archives_of(engine).requests,
+        )  # fmt: skip
+    return found
 
 
 def explain(engine: Engine, id: str, scope: Scope | None) -> Residence:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agentmem.engine.engine import Engine
+from agentmem.operations.glacier import thaw
 from agentmem.stores import accounting, renewal
 from agentmem.stores.rows import ScopeKey, Stored
 from agentmem.stores.writes import Repository
@@ -20,6 +21,7 @@ def touch(engine: Engine, ids: Sequence[str], ttl: Micros | Unset | None, scope:
     key = engine.key(scope, anywhere=True)
     if key is None or not ids:
         return [False] * len(ids)
+    thaw(engine, ids, scope)
     return engine.write(lambda repository: _touch(repository, ids, ttl, key, engine.now()), len(ids))
 
 

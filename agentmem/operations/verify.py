@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from agentmem.engine.engine import Engine
+from agentmem.stores import archived
 from agentmem.stores.integrity import check_accounts, check_records
 from agentmem.stores.lookalikes import lookalikes
 from agentmem.types.errors import StoreCorruptError, StoreError
@@ -32,7 +33,7 @@ def verify(engine: Engine) -> VerifyReport:
 
 
 def _verify(engine: Engine) -> VerifyReport:
-    counts = {"records": 0, "embeddings": 0, "history": 0, "lancedb": 0}
+    counts = {"records": 0, "archived": 0, "embeddings": 0, "history": 0, "lancedb": 0}
     problems = Problems()
     # A connection that read the keyword index before its last change would check it against what it remembers of it.
     with closing(engine.repository.db.another()) as fresh:
@@ -49,6 +50,10 @@ def _verify(engine: Engine) -> VerifyReport:
     if not engine.read_only or engine.keywords.applied_seq() == engine.repository.last_seq():
         problems.extend(engine.keywords.check())
     problems.extend(engine.retriever.residents.check())
+    if archived.is_used(engine.repository.db):
+        from agentmem.glacier import checking
+
+        problems.extend(checking.problems(engine))
     return VerifyReport(not problems, counts, problems.listed(), Problems(lookalikes(engine.repository)).listed())
 
 

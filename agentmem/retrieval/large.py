@@ -19,12 +19,13 @@ from agentmem.indexes.feed import follow
 from agentmem.indexes.keywords import KeywordIndex, Statistics
 from agentmem.indexes.nearest import nearest_records
 from agentmem.retrieval.arena import Arena
-from agentmem.retrieval.query import Candidate, Found, Query
+from agentmem.retrieval.query import Candidate, Found, Query, Search
 from agentmem.retrieval.residents import READ
 from agentmem.retrieval.walls import wall_of
 from agentmem.stores.connection import Value
 from agentmem.stores.records import UNEXPIRED, WINDOW, Records
 from agentmem.stores.rows import ScopeKey
+from agentmem.types.clock import Micros
 from agentmem.types.errors import ReadOnlyError, StoreError
 from agentmem.types.ports import Entry, Mask, VectorIndex
 
@@ -247,9 +248,14 @@ class _Best:
 
 def conditions(query: Query) -> tuple[str, tuple[Value, ...]]:
     """Everything that limits the records of a query, as a condition on ``records r``."""
-    search = query.search
     sql, scope_params = query.scope.where()
-    terms, params = [sql, UNEXPIRED], list[Value]([*scope_params, query.now])
+    terms, params = restrictions(query.search, query.now)
+    return " AND ".join([sql, *terms]), (*scope_params, *params)
+
+
+def restrictions(search: Search, now: Micros) -> tuple[list[str], list[Value]]:
+    """The same without the scope: conditions that all have to hold, and what they bind."""
+    terms, params = [UNEXPIRED], list[Value]([now])
     for column, labels in (("kind", search.kinds), ("layer", search.layers)):
         if labels is not None:
             terms.append(f"r.{column} IN ({','.join('?' * len(labels))})")
@@ -265,4 +271,4 @@ def conditions(query: Query) -> tuple[str, tuple[Value, ...]]:
     if search.condition is not None:
         terms.append(f"({search.condition.sql})")
         params += search.condition.params
-    return " AND ".join(terms), tuple(params)
+    return terms, params

@@ -45,6 +45,8 @@ class Search:
     """How many of the best hits are passed over."""
     vector: bytes | None = None
     """The caller's, to search with instead of the query's embedding: normalised float32."""
+    archived: bool = False
+    """Whether what lies in archives is searched, too."""
 
     @property
     def needs_vector(self) -> bool:

@@ -309,6 +309,49 @@ class Backup(_Section):
         return bool(self.interval_s or self.after_changes or self.on_close)
 
 
+class Glacier(_Section):
+    """``[memory.glacier]``: where archives of old records lie, and what seals them; docs/glacier.md says more.
+
+    Credentials are no settings: they come from the environment, as the vendor's own tools take them.
+    """
+
+    url: str | None = None
+    """A folder's path, or ``s3://``, ``gs://``, ``az://`` with bucket and prefix; None: nothing can be archived."""
+    prefix: str = Field(default="", pattern=r"^(|[a-z0-9][a-z0-9._=-]*(/[a-z0-9][a-z0-9._=-]*)*)$")
+    """Below the URL, where several things share a bucket."""
+    region: str | None = None
+    """That of a bucket of S3; left out, the environment's."""
+    encryption: str | None = None
+    """Where the master key comes from: ``file:PATH``, ``env:NAME`` or ``command:PROGRAM``; None: archives are not
+    sealed."""
+    keyring: str | None = None
+    """Where the users' keys lie, neither inside of ``url`` nor around it; needed with ``encryption``. May be that of
+    ``[memory.backup]``."""
+    cold_to_glacier: bool | tuple[Layer, ...] = False
+    """Whether what is due to expire by its layer's time is archived instead: True is that for interact and insights, a
+    list names the layers, ``assets`` among them or not. What its caller gave a ``ttl`` expires in any case."""
+    keep_days: float = Field(default=56, ge=0, le=36_500)
+    """Days for which an archive is kept after all of its memories came back, for backups of before."""
+
+    @field_validator("url", "keyring", mode="before")
+    @classmethod
+    def _text_of_path(cls, value: object) -> object:
+        return os.fspath(value) if isinstance(value, os.PathLike) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if self.cold_to_glacier and not self.url:
+            raise ValueError("glacier.cold_to_glacier is set, and glacier.url is not: say where archives go")
+        return self
+
+    @property
+    def layers(self) -> frozenset[Layer]:
+        """Whose records are archived instead of expiring."""
+        if isinstance(self.cold_to_glacier, bool):
+            return frozenset({Layer.INTERACT, Layer.INSIGHTS} if self.cold_to_glacier else ())
+        return frozenset(self.cold_to_glacier)
+
+
 class Settings(_Section):
     """Settings of one store. Immutable; an unknown name or an impossible value raises ``InvalidInputError``.
 
@@ -339,6 +382,8 @@ class Settings(_Section):
     """Which memories of large scopes are searched exactly."""
     backup: Backup = Backup()
     """Where backups go."""
+    glacier: Glacier = Glacier()
+    """Where archives of old records go."""
 
     @property
     def engine_of_large(self) -> Literal["auto", "rabitq", "int8", "hnsw", "lancedb"]:

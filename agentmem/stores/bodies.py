@@ -96,6 +96,11 @@ def texts_of(db: Connection, places: Sequence[tuple[int, int]]) -> dict[int, lis
     return found
 
 
+def texts_in(body: str) -> list[str]:
+    """The texts of a part ``TEXTS``."""
+    return json.loads(body)
+
+
 def beside(content: str, texts: Sequence[str]) -> str:
     """What texts say that the content does not."""
     return "\n".join(text for text in texts if text not in content)

@@ -19,13 +19,15 @@ NAMED = ("user", "agent", "run", "space")
 EITHER = frozenset({("records", "id"), ("records", "key"), ("names", "value"), ("meta", "value")})
 """Columns that hold text in some rows, and bytes in others."""
 
-_BY_ROW = ("records", "history", "accesses", "bodies")
+_BY_ROW = ("records", "history", "accesses", "bodies", "archived")
 _OF_MODEL = ("embeddings", "more_embeddings")
 _WHOLE = ("erasures",)
 _META = frozenset({*meta.MODEL_KEYS, meta.ERASURE_KEY, meta.FIRST_KEYS, meta.PURGED, meta.FORMER_KEYS})
 """What is kept of ``meta``: the model, and what is known of erased records. The rest is about copies of this store."""
 _MOST_ROWS, _MOST_BYTES, _MOST_EVENTS = 500, 4 * 2**20, 5_000
-_REPLACING = ("ADD", "UPDATE", "RESTORE", "ERASE")
+_MOVING = ("ARCHIVE", "REHYDRATE")
+"""Events after which what a record says lies elsewhere, or here again."""
+_REPLACING = ("ADD", "UPDATE", "RESTORE", "ERASE", *_MOVING)
 """Events after which a record may have other embeddings."""
 _EMBEDDED = (
     " AND EXISTS (SELECT 1 FROM history h WHERE h.row = t.row AND h.seq > {after} AND h.event IN "
@@ -33,7 +35,10 @@ _EMBEDDED = (
 )
 _CHANGED = {
     "history": " AND t.seq > {after}",
-    "bodies": " AND t.version >= (SELECT min(h.version) FROM history h WHERE h.row = t.row AND h.seq > {after})",
+    "bodies": (
+        " AND (t.version >= (SELECT min(h.version) FROM history h WHERE h.row = t.row AND h.seq > {after}) OR EXISTS "
+        "(SELECT 1 FROM history h WHERE h.row = t.row AND h.seq > {after} AND h.event = 'REHYDRATE'))"
+    ),
     "embeddings": _EMBEDDED,
     "more_embeddings": _EMBEDDED,
 }
@@ -195,9 +200,13 @@ class Target:
 
     def make_room(self, events: Iterable[tuple[int, str]]) -> None:
         """Remove what records have that is replaced by what comes next, as their events ``(row, event)`` tell."""
-        rows = dict[int, bool]()
+        rows, moved = dict[int, bool](), set[int]()
         for row, event in events:
             rows[row] = rows.get(row, False) or event in _REPLACING
+            if event in _MOVING:
+                moved.add(row)
+        if moved:  # a database of a version without archives has neither
+            self.db.executemany("DELETE FROM archived WHERE row = ?", [(row,) for row in moved])
         changed = [row for row, replaced in rows.items() if replaced]
         for table in _OF_MODEL:
             self.db.executemany(f"DELETE FROM {table}_1 WHERE row = ?", [(row,) for row in changed])
@@ -205,7 +214,8 @@ class Target:
     def erase(self, rows: Iterable[int]) -> None:
         """Remove what records say beside what stands in the records themselves."""
         bound = [(row,) for row in rows]
-        for table in ("bodies", "accesses", *(f"{name}_1" for name in _OF_MODEL)):
+        known = {row[0] for row in self.db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for table in known & {"bodies", "accesses", "archived", *(f"{name}_1" for name in _OF_MODEL)}:
             self.db.executemany(f"DELETE FROM {table} WHERE row = ?", bound)
         self.db.executemany("UPDATE history SET data = NULL WHERE row = ?", bound)
 

@@ -175,6 +175,11 @@ def _read_large(db: Connection, stored: Held) -> str | None:
     return _joined(parts) if parts else None
 
 
+def joined(parts: Sequence[tuple[int, str]]) -> str | None:
+    """Data from all of its parts, in whatever order; None where there are none."""
+    return _joined(sorted(parts)) if parts else None
+
+
 def _joined(parts: Sequence[tuple[int, str]]) -> str:
     """Data from its parts in their order; part 0 is all of it where nothing follows."""
     whole = parts if len(parts) == 1 else [one for one in parts if one[0]]

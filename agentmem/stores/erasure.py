@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from agentmem.stores import accounting, bodies, embeddings, keyed, meta
+from agentmem.stores import accounting, archived, bodies, embeddings, keyed, meta
 from agentmem.stores.connection import Connection
 from agentmem.stores.records import COLUMNS, Records
 from agentmem.stores.rows import Place, ScopeKey, Stored
@@ -89,6 +89,7 @@ def erase(repository: Repository, found: Sequence[Stored], now: Micros, until: M
             for stored in found
         ],
     )
+    archived.bury(db, found, now)
     embeddings.remove(db, repository.embedding_tables(), [stored.row for stored in found])
     bodies.erase(db, [stored.row for stored in found])
     accounting.forget_use(db, (stored.row for stored in found))

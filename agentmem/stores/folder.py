@@ -29,6 +29,8 @@ REEMBED_LOCK = "reembed.lock"
 
 BACKUP_LOCK = "backup.lock"
 """Held by the process that backs the store up."""
+ARCHIVE_LOCK = "archive.lock"
+"""Held by the process that moves records to archives, or changes those."""
 PROOF_LOCK = "proof.lock"
 """Held by the process that proves that a backup can be restored."""
 RESTORING = f"{DATABASE}.restoring"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, MutableMapping, Sequence
 
-from agentmem.stores import accounting, documents
+from agentmem.stores import accounting, archived, documents
 from agentmem.stores.connection import CHUNK, Connection
 from agentmem.stores.facts import is_intact
 from agentmem.stores.records import COLUMNS, LIVE_ONLY, Records
 from agentmem.stores.rows import Stored
-from agentmem.stores.schema import ERASED, LIVE, STATE_AFTER
+from agentmem.stores.schema import ARCHIVED, ERASED, LIVE, STATE_AFTER
 from agentmem.types.forms import OF_CONTENT, count_of
 
 _ATTEMPTS = 5
@@ -22,7 +22,7 @@ _DECISIVE = ", ".join(f"'{event}'" for event in STATE_AFTER)
 def check_records(records: Records, size: int, counts: MutableMapping[str, int]) -> Iterator[str]:
     """Problems of records: each has an embedding of ``size`` bytes, and a history from ADD to its version and state.
 
-    Adds what it sees to ``counts``: ``records``, ``embeddings`` and ``history``.
+    Adds what it sees to ``counts``: ``records``, ``archived``, ``embeddings`` and ``history``.
     """
     db, table = records.db, records.embeddings
     for low, high in records.windows("1", ()):
@@ -32,19 +32,23 @@ def check_records(records: Records, size: int, counts: MutableMapping[str, int])
             "(SELECT max(version) FROM history h WHERE h.row = r.row), "
             "(SELECT count(*) FROM history h WHERE h.row = r.row), "
             f"(SELECT event FROM history h WHERE h.row = r.row AND event IN ({_DECISIVE}) ORDER BY seq DESC LIMIT 1), "
-            "(SELECT i.row FROM records i WHERE i.id = r.id) = r.row "
-            f"FROM records r LEFT JOIN {table} e ON e.row = r.row WHERE r.row > ? AND r.row <= ?",
+            "(SELECT i.row FROM records i WHERE i.id = r.id) = r.row, a.row IS NOT NULL "
+            f"FROM records r LEFT JOIN {table} e ON e.row = r.row LEFT JOIN archived a ON a.row = r.row "
+            "WHERE r.row > ? AND r.row <= ?",
             (low, high),
         )
-        for id, state, version, code, length, first, last, events, decisive, indexed in found:
+        for id, state, version, code, length, first, last, events, decisive, indexed, away in found:
             counts["records"] += state == LIVE
+            counts["archived"] += away
+            if (state == ARCHIVED) != (away and state in (LIVE, ARCHIVED)):
+                yield f"record {id!r}: its state is {state}, and {'an' if away else 'no'} archive is noted for it"
             counts["embeddings"] += length is not None
             counts["history"] += events
-            if length != (None if state == ERASED or not code else size):
+            if length != (None if state == ERASED or away or not code else size):
                 yield f"record {id!r}: its embedding has {length} bytes instead of {size}"
             if first != "ADD" or last != version:
                 yield f"record {id!r}: at version {version}, but its history runs from {first} to {last}"
-            if state != STATE_AFTER.get(decisive, LIVE):
+            if (LIVE if state == ARCHIVED else state) != STATE_AFTER.get(decisive, LIVE):
                 yield f"record {id!r}: its state is {state} after {decisive}"
             if not indexed:
                 yield f"record {id!r} is not found by its id"
@@ -59,6 +63,9 @@ def check_records(records: Records, size: int, counts: MutableMapping[str, int])
         yield f"libsql: {orphans} embeddings belong to no record"
     yield from _check_parts(records)
     yield from _check_events(records)
+    orphans = db.execute("SELECT count(*) FROM archived WHERE row NOT IN (SELECT row FROM records)")[0][0]
+    if orphans:
+        yield f"libsql: {orphans} records are noted to be in archives and do not exist"
 
 
 def _check_contents(records: Records, low: int, high: int) -> Iterator[str]:
@@ -79,8 +86,10 @@ def _check_contents(records: Records, low: int, high: int) -> Iterator[str]:
 
 def _check_bodies(records: Records, found: Sequence[Stored]) -> Iterator[str]:
     """The bodies that records have are there, as far as their size tells."""
-    held = documents.sizes(records.db, found)
+    held, away = documents.sizes(records.db, found), archived.places(records.db, [stored.row for stored in found])
     for stored in found:
+        if stored.row in away:
+            continue
         if held.get(stored.row, 0) == stored.body_size:
             continue
         current = next(records.find_rows([stored.row]), None)
@@ -107,7 +116,10 @@ def _check_several(records: Records, size: int, counts: MutableMapping[str, int]
     db, more = records.db, f"more_{records.embeddings}"
     sql = f"SELECT row, count(*), max(part), min(length(vector)), max(length(vector)) FROM {more} "
     held = {row: rest for row, *rest in db.execute(f"{sql} WHERE row > ? AND row <= ? GROUP BY row", (low, high))}
-    sql = "SELECT row, id, state, vectors, body FROM records WHERE row > ? AND row <= ? AND vectors NOT IN (1, -1)"
+    sql = (
+        "SELECT row, id, state, vectors, body FROM records WHERE row > ? AND row <= ? AND vectors NOT IN (1, -1) "
+        "AND row NOT IN (SELECT row FROM archived)"
+    )
     for row, id, state, code, body in db.execute(sql, (low, high)):
         expected = max(0, count_of(code) - 1)
         found = held.pop(row, [0, 0, size, size])

@@ -102,6 +102,9 @@ def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes
     numbers = [repository.numbers_of(draft.scope) for draft in drafts]
     places = [Place(one[0], one[3], str(draft.key)) for one, draft in zip(numbers, drafts, strict=True)]
     there = holders(repository, places)
+    for at, place in enumerate(places):
+        if place in there and there[place].state == ARCHIVED:  # it was brought back before, and archived again since
+            raise ConflictError(f"the record with the key {place.key!r} was archived just now; put it again", index=at)
     lapsed = [stored for stored in there.values() if expired(stored, now)]
     for stored in lapsed:
         del there[_place(stored)]

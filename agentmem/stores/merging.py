@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from agentmem.stores import bodies, documents, past
+from agentmem.stores import archived, bodies, documents, past
 from agentmem.stores.facts import key_of
 from agentmem.stores.records import Owner, Records
 from agentmem.stores.rows import Patch, Stored
@@ -71,8 +71,12 @@ class Taken:
 def arrivals(
     other: Records, rows: Sequence[int], embed: Callable[[Sequence[Stored]], dict[int, bytes]]
 ) -> list[Arrival]:
-    """Read records, by row; erased ones are passed over. ``embed`` gives their embeddings, by row."""
-    found = sorted(stored for stored in other.find_rows(rows) if stored.state != ERASED)
+    """Read records, by row; erased ones are passed over, and those whose text lies in an archive (``away``).
+
+    ``embed`` gives their embeddings, by row.
+    """
+    elsewhere = archived.places(other.db, rows)
+    found = sorted(s for s in other.find_rows(rows) if s.state != ERASED and s.row not in elsewhere)
     numbers, db = [stored.row for stored in found], other.db
     events, parts = dict[int, list[Any]](), dict[int, list[Any]]()
     sql = "SELECT row, event, at, version, data FROM history WHERE row IN ({}) ORDER BY seq"
@@ -133,8 +137,10 @@ def _meet(
 ) -> None:
     if known.state == ERASED or repository.owner(known) != each.owner:
         taken.ids.append(known.id)
-    elif not back:
+    elif not back or known.state == ARCHIVED:
         taken.present += 1
+    elif archived.places(repository.db, [known.row]):
+        taken.changed.append(known.id)  # it was deleted while its text lay in an archive, which nobody asks now
     elif known.state == LIVE and not overwrite:
         same = all(getattr(known, name) == getattr(each.stored, name) for name in _BROUGHT_BACK)
         if (

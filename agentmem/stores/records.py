@@ -7,7 +7,7 @@ what may be long goes in windows. Conditions are SQL on ``records r``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import starmap
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ from agentmem.stores import bodies, documents, embeddings, meta, past
 from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
 from agentmem.stores.rows import COLUMN_NAMES, ScopeKey, Stored, not_found, visible
-from agentmem.stores.schema import ERASED, LIVE
+from agentmem.stores.schema import ARCHIVED, ERASED, LIVE
 from agentmem.stores.spaces import entry as entry_of
 from agentmem.stores.spaces import parts_of, path_of
 from agentmem.types.clock import Micros, to_datetime
@@ -87,6 +87,7 @@ def public(stored: Stored, owner: Owner, data: str | None = None) -> MemoryRecor
         key=stored.key,
         embedding="content" if stored.vectors == OF_CONTENT else name_of(stored.vectors),
         data=None if data is None else parsed(data),
+        archived=stored.state == ARCHIVED,
         sliding=None if stored.sliding is None else stored.sliding / 1_000_000,
         last_accessed=None if stored.used_at is None else to_datetime(stored.used_at),
     )
@@ -317,6 +318,15 @@ class Records:
         """Which of some metadata, a JSON list of texts or null, satisfy a condition on ``r.metadata``: positions."""
         sql = f"SELECT r.key FROM (SELECT key, value AS metadata FROM json_each(?)) AS r WHERE {where}"
         return [row[0] for row in self.db.execute(sql, (texts, *params))]
+
+    def passing_with(self, texts: Mapping[int, str], where: str, params: Sequence[Value]) -> list[int]:
+        """Which records, by row, satisfy a condition if their content is what is given, by row."""
+        columns = ", ".join(f"s.{name}" for name in COLUMN_NAMES if name != "content")
+        sql = (
+            f"SELECT r.row FROM (SELECT {columns}, t.value AS content FROM json_each(?) t CROSS JOIN records s "
+            f"ON s.row = CAST(t.key AS INTEGER)) AS r WHERE {where}"
+        )
+        return [row[0] for row in self.db.execute(sql, (json.dumps(texts), *params))]
 
     def metadata_of(self, rows: Sequence[int]) -> Iterator[tuple[int, str | None]]:
         """The metadata of rows, each with its row number."""

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from agentmem.stores import spaces as paths
 from agentmem.stores.connection import Value
-from agentmem.stores.schema import ERASED, EXPIRED, LIVE
+from agentmem.stores.schema import ARCHIVED, ERASED, EXPIRED, LIVE
 from agentmem.types.clock import Micros
 from agentmem.types.enums import UNSET, EventType, Layer, Unset
 from agentmem.types.errors import ConflictError, NotFoundError
@@ -273,6 +273,11 @@ def restorable(stored: Stored, now: Micros, grace: Micros) -> bool:
 def visible(stored: Stored, now: Micros) -> bool:
     """Whether reads may return the record."""
     return stored.state == LIVE and not expired(stored, now)
+
+
+def kept(stored: Stored, now: Micros) -> bool:
+    """Whether a record is there for its owner: live, or live and archived."""
+    return stored.state in (LIVE, ARCHIVED) and not expired(stored, now)
 
 
 def not_found(id: str) -> NotFoundError:

@@ -6,8 +6,9 @@ Migrations are appended, never edited once released; each runs in one transactio
 and ``seq`` can be the change feed. Scope ids are interned in ``names`` (text), and so are the namespaces of each user
 (bytes, see ``stores.spaces``); 0 stands for "none". ``state`` is 0 for live, 1 for deleted, 2 for erased (then ``id``
 and ``key`` are keyed hashes, and ``expires_at`` says how long the row stays), 3 for expired or evicted, since
-``updated_at``, 4 for archived. Embeddings have tables of their own, one for each model the store ever had, so that
-scans of records stay narrow and a new model's vectors can grow beside the old one's; ``meta`` says which is current.
+``updated_at``, 4 for archived: live, with its text, vectors and data elsewhere (``stores.archived``). Embeddings have
+tables of their own, one for each model the store ever had, so that scans of records stay narrow and a new model's
+vectors can grow beside the old one's; ``meta`` says which is current.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ STATE_AFTER = {
     "ADD": LIVE, "UPDATE": LIVE, "RESTORE": LIVE,
     "DELETE": DELETED, "EXPIRE": EXPIRED, "EVICT": EXPIRED, "ERASE": ERASED,
 }  # fmt: skip
-"""Events that decide a record's state, and the state after each."""
+"""Events that decide a record's state, and the state after each. ARCHIVE and REHYDRATE do not: what is archived is as
+live as it was, and lies elsewhere."""
 
 # As they were when the migration that runs them was written; what runs them today is in ``accounting``.
 _COUNTED = "state = 0 AND row <= (SELECT value FROM meta WHERE key = 'settled_row')"
@@ -222,12 +224,33 @@ def _placements(db: Connection) -> None:
     db.execute("CREATE TABLE placements (row INTEGER PRIMARY KEY, tier TEXT NOT NULL)")
 
 
+def _archives(db: Connection) -> None:
+    """Records whose text, vectors and data lie in archives: see ``stores.archived``."""
+    for statement in (
+        # In which archive a record's are; row by row, for every record of which they are not here.
+        "CREATE TABLE archived (row INTEGER PRIMARY KEY, archive TEXT NOT NULL)",
+        # The archives that this store has written: 0 while it is being written, else 1; how often it was written anew;
+        # records in it, and how many of them are still away; what it takes; when the last of them came back.
+        """CREATE TABLE archives (
+            name TEXT PRIMARY KEY, state INTEGER NOT NULL, generation INTEGER NOT NULL, records INTEGER NOT NULL,
+            live INTEGER NOT NULL, objects INTEGER NOT NULL, bytes INTEGER NOT NULL, at INTEGER NOT NULL,
+            emptied_at INTEGER) WITHOUT ROWID""",
+        # Erased records, by row, and whose they were, that are yet to leave an archive.
+        """CREATE TABLE burials (
+            archive TEXT NOT NULL, row INTEGER NOT NULL, user INTEGER NOT NULL, PRIMARY KEY (archive, row))
+            WITHOUT ROWID""",
+        "CREATE INDEX records_archived ON records (user, space, row) WHERE state = 4",
+    ):
+        db.execute(statement)
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_first", _first),
     ("0002_lifecycle", _lifecycle),
     ("0003_facts_by_user", _facts_by_user),
     ("0004_keys", _keys),
     ("0005_placements", _placements),
+    ("0006_archives", _archives),
 )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+OWN = b"$"
+"""How the paths of the package's own namespaces begin."""
 _USER = 8
 _END = b"\xff"
 """After every path: no UTF-8 has it."""

@@ -2,6 +2,9 @@
 
 For a copy of a store that nobody uses yet. What was erased stays erased: such records go altogether. What no event
 tells is left as it is: how often records were used, and the time of a layer that began anew with a repetition.
+
+What lies in an archive stays there, whenever it went: taken back is what its row says. Only where an event since has
+replaced its text, that text makes it whole here.
 """
 
 from __future__ import annotations
@@ -11,12 +14,12 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from agentmem.stores import bodies, documents, embeddings, past
+from agentmem.stores import archived, bodies, documents, embeddings, past
 from agentmem.stores.connection import CHUNK, Connection, Row, Value
 from agentmem.stores.facts import checksum, key_of
 from agentmem.stores.records import COLUMNS
 from agentmem.stores.rows import COLUMN_NAMES, Stored
-from agentmem.stores.schema import ERASED, LIVE, STATE_AFTER
+from agentmem.stores.schema import ARCHIVED, ERASED, LIVE, STATE_AFTER
 from agentmem.types.enums import EventType
 from agentmem.types.forms import OF_CONTENT
 
@@ -89,11 +92,17 @@ def _changed(db: Connection, seq: int) -> Iterator[list[tuple[Stored, list[Row]]
 
 
 def _take_back(db: Connection, found: Sequence[tuple[Stored, list[Row]]], seq: int, left: TakenBack) -> None:
-    before = [_before(stored, events, seq) for stored, events in found]
+    away = archived.places(db, [stored.row for stored, _ in found])
+    before = [_before(stored, events, seq, away=stored.row in away) for stored, events in found]
+    back = [one.stored.row for one in before if not one.away]
+    db.execute_in("DELETE FROM archived WHERE row IN ({})", back)
     sizes = documents.sizes(db, [one.stored for one in before])
     written = list[tuple[Value, ...]]()
     for one in before:
         stored = one.stored
+        if one.away:
+            written.append((*_bindable(stored), checksum(stored), stored.row))
+            continue
         stored = stored._replace(body_size=sizes.get(stored.row, 0) if stored.body is not None else 0)
         if stored.body is not None and not stored.body_size:
             left.without_data.append(stored.row)
@@ -118,10 +127,15 @@ class _Before(NamedTuple):
     """Whether its embeddings were others."""
     given: bytes
     """What they were, where a caller gave them."""
+    away: bool = False
+    """Whether its text, vectors and data lie in an archive."""
 
 
-def _before(stored: Stored, events: Sequence[Row], seq: int) -> _Before:
-    """A record as it was after one of its events; ``body_size`` and ``fingerprint`` are yet to be made."""
+def _before(stored: Stored, events: Sequence[Row], seq: int, *, away: bool) -> _Before:
+    """A record as it was after one of its events; ``body_size`` and ``fingerprint`` are yet to be made.
+
+    Of one that is ``away``, in an archive, they are made when it comes back.
+    """
     values, embedded, given = dict[str, Any](), False, b""
     code = stored.vectors
     for number, event, _, _, text in reversed(events):
@@ -154,6 +168,11 @@ def _before(stored: Stored, events: Sequence[Row], seq: int) -> _Before:
     values["state"] = states[-1] if states else LIVE
     if values.get("aged_from") == stored.created_at:
         values["aged_from"] = None
+    if away and "content" not in values:
+        state = ARCHIVED if values["state"] == LIVE else values["state"]
+        kept = {"state": state, "vectors": stored.vectors, "body_size": stored.body_size}
+        kept |= {"fingerprint": stored.fingerprint or values.get("fingerprint")}
+        return _Before(stored._replace(**values | kept), False, b"", away=True)
     return _Before(stored._replace(**values), embedded, given)
 
 

@@ -25,10 +25,10 @@ from agentmem.stores.rows import (
     Patch,
     ScopeKey,
     Stored,
+    kept,
     not_found,
     restorable,
     version_conflict,
-    visible,
 )
 from agentmem.stores.schema import DELETED, EXPIRED, LIVE
 from agentmem.types.clock import Micros
@@ -178,8 +178,8 @@ class Repository(Records):
 
     def delete(self, id: str, scope: ScopeKey | None, now: Micros, if_version: int | None = None) -> bool:
         """Hide a record and write a DELETE event; False if there was none. ``restore`` brings it back."""
-        stored = self.find_by_id(id, scope, now)
-        if stored is None:
+        stored = self.find_by_id(id, scope)
+        if stored is None or not kept(stored, now):
             return False
         if if_version not in (None, stored.version):
             raise version_conflict(id, if_version, stored.version)
@@ -198,12 +198,12 @@ class Repository(Records):
         return there
 
     def there(self, ids: Sequence[str], scope: ScopeKey | None, now: Micros) -> list[Stored | None]:
-        """For each id the live record inside the scope; see ``find_by_id``."""
+        """For each id the live or archived record inside the scope; see ``find_by_id``."""
         known = self._existing_ids(dict.fromkeys(spelling for id in ids for spelling in spellings(id)))
         found = list[Stored | None]()
         for id in ids:
             stored = next((known[spelling] for spelling in spellings(id) if spelling in known), None)
-            admitted = stored is not None and visible(stored, now) and (scope is None or scope.admits(*stored.scope))
+            admitted = stored is not None and kept(stored, now) and (scope is None or scope.admits(*stored.scope))
             found.append(stored if admitted else None)
         return found
 

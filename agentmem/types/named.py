@@ -27,6 +27,7 @@ Tokenizer = _later("agentmem.agent.tokens", "Tokenizer")
 Applied = _later("agentmem.types.changes", "Applied")
 Operation = _later("agentmem.types.changes", "Operation")
 
+ArchiveReport = _later("agentmem.types.reports", "ArchiveReport")
 BackupInfo = _later("agentmem.types.reports", "BackupInfo")
 EraseReport = _later("agentmem.types.reports", "EraseReport")
 Erasure = _later("agentmem.types.reports", "Erasure")

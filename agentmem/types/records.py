@@ -62,6 +62,8 @@ class MemoryRecord(Plain):
     """What its vectors are of: its ``content``, other ``texts``, ``given`` by its caller; or it has ``none``."""
     data: Any = None
     """Any JSON that was stored with it; None where there is none, and where a read left it out."""
+    archived: bool = False
+    """Whether its text, vectors and data lie in an archive, see docs/glacier.md; what reads return was fetched."""
     sliding: float | None = None
     """Seconds from a read until it is over, where reads put off ``expires_at``; None: they do not."""
     last_accessed: datetime | None = field(default=None, compare=False)
@@ -273,17 +275,25 @@ class SearchTrace(Plain):
 
 
 class SearchResults(list[SearchHit]):
-    """Hits, best first: a list. ``trace`` is set when ``explain=True``."""
+    """Hits, best first: a list. ``trace`` is set when ``explain=True``.
+
+    ``skipped_archived`` says how many records of the scope that the filters allow lie in archives and were passed over,
+    counted up to 10,000; ``include_glacier=True`` searches them, too.
+    """
 
     trace: SearchTrace | None
+    skipped_archived: int
 
-    def __init__(self, hits: Sequence[SearchHit] = (), trace: SearchTrace | None = None) -> None:
+    def __init__(
+        self, hits: Sequence[SearchHit] = (), trace: SearchTrace | None = None, skipped_archived: int = 0
+    ) -> None:
         super().__init__(hits)
         self.trace = trace
+        self.skipped_archived = skipped_archived
 
     def to_dict(self) -> dict[str, Any]:
-        """``hits`` and ``trace``, JSON-ready."""
-        return {"hits": plain(list(self)), "trace": plain(self.trace)}
+        """``hits``, ``trace`` and ``skipped_archived``, JSON-ready."""
+        return {"hits": plain(list(self)), "trace": plain(self.trace), "skipped_archived": self.skipped_archived}
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:

@@ -52,7 +52,9 @@ class EraseReport(Plain):
     pending: tuple[str, ...]
     """``lancedb``: its copy of the vectors; ``write-ahead log``: somebody was reading for too long; ``ids``: what is
     left of the records and of their user. All of it goes in the background, or with ``compact()``. ``backups``: they
-    still have it, those in ``backups`` or, where sealing keys could not be deleted now, until the next backup."""
+    still have it, those in ``backups`` or, where sealing keys could not be deleted now, until the next backup.
+    ``archives``: those of ``tiers.archive`` could not be reached or are in use; a sweep, ``repair()`` or the next erase
+    goes on with it."""
     backups: tuple[HoldingBackup, ...] = ()
     """Of ``erase_all``: the backups that are not sealed and still hold records of the user, oldest first."""
 
@@ -125,6 +127,26 @@ class ImportReport(Plain):
     """Ids of records whose key another one has by now; those were left out."""
     embedded: int
     """Records whose texts were embedded again."""
+    archived: tuple[str, ...] = ()
+    """Ids of records whose texts lie in archives (docs/glacier.md) of the store that they come from; those were left
+    out: ``tiers.rehydrate`` them there, and export them again."""
+
+
+@dataclass(frozen=True)
+class ArchiveReport(Plain):
+    """What ``tiers.archive`` moved."""
+
+    archived: int
+    """Records whose texts, vectors and data lie in archives now."""
+    skipped: int
+    """Records that were asked for and stay, since their caller has set an end to them, they changed meanwhile, or the
+    package keeps them for itself."""
+    archives: int
+    """How many archives were written."""
+    bytes: int
+    """What these take where they lie."""
+    dry_run: bool = False
+    """Whether nothing was moved."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +187,8 @@ class SweepReport(Plain):
     examined: int
     """How many records it looked at."""
     moves: tuple[Move, ...] = ()
+    archived: int = 0
+    """Those that went to an archive instead of expiring (``glacier.cold_to_glacier``)."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +206,9 @@ class Requirement(Plain):
 class Explanation(Plain):
     """Why a record is where it is, what it lacks to move up, and when it is due.
 
-    ``state`` is ``"live"``, ``"deleted"`` or ``"expired"``; ``since`` and ``because`` are those of the event that
-    brought it there. ``lacks`` names the requirements that are not met, where that keeps it from being promoted.
+    ``state`` is ``"live"``, ``"archived"``, ``"deleted"`` or ``"expired"``; ``since`` and ``because`` are those of the
+    event that brought it there. ``lacks`` names the requirements that are not met, where that keeps it from being
+    promoted.
     At ``due_at`` comes ``due_rule``: by ``"ttl"`` (the caller's) it is gone, by ``"layer ttl"`` it is promoted if it is
     eligible then, else it expires. An expired record can be restored before ``restorable_until``.
     """
@@ -233,6 +258,10 @@ class TierStats(Plain):
     """That as a share of all; None before the first."""
     p50_ms: float | None
     """Median time that the last searches took in it; None where none did, and for cold ones."""
+    objects: int | None = None
+    """Of ``glacier``: how many objects its archives are, where ``bytes`` is what they take there. None elsewhere."""
+    requests: int | None = None
+    """Of ``glacier``: how many requests this process has made there. None elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -275,6 +304,8 @@ class Stats(Plain):
     """Hidden by a delete; ``restore`` brings them back."""
     expired: int
     """Expired or evicted."""
+    archived: int
+    """Those whose texts, vectors and data lie in archives."""
     events: int
     """Changes so far: the last event's ``seq``."""
     by_layer: dict[str, int]

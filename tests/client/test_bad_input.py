@@ -253,6 +253,24 @@ def test_nothing_is_wiped_by_accident(unchanged: Memory) -> None:
     assert unchanged.delete_all(user_id="ada", dry_run=True) == 2
 
 
+def test_archiving_says_which(unchanged: Memory) -> None:
+    refused(unchanged.tiers.archive, ScopeError, "user_id")
+    refused(lambda: unchanged.tiers.archive(user_id=ALL), ScopeError, "everybody")
+    refused(lambda: unchanged.tiers.archive(before="2030-01-01"), ScopeError, "user_id")
+    refused(lambda: unchanged.tiers.archive("x", user_id="ada"), InvalidInputError, "not both")
+    refused(lambda: unchanged.tiers.archive(7.5), InvalidInputError, "id")
+    refused(lambda: unchanged.tiers.archive(user_id="ada", before="soon"), InvalidInputError, "before")
+    refused(lambda: unchanged.tiers.archive(user_id="ada", layers=["attic"]), InvalidInputError, "layer")
+    refused(lambda: unchanged.tiers.archive(user_id="ada"), InvalidInputError, "glacier.url")
+    refused(lambda: unchanged.tiers.archive("nobody's"), NotFoundError, "nobody's")
+    refused(lambda: unchanged.tiers.rehydrate("nobody's"), NotFoundError, "nobody's")
+    for flag in ("yes", 1, None):
+        refused(lambda flag=flag: unchanged.tiers.archive(user_id="ada", dry_run=flag), InvalidInputError, "dry_run")
+        refused(lambda flag=flag: unchanged.search("tea", include_glacier=flag), InvalidInputError, "include_glacier")
+        refused(lambda flag=flag: unchanged.page(archived=flag), InvalidInputError, "archived")
+    assert unchanged.tiers.archive(user_id="ada", dry_run=True).archived == 2
+
+
 def test_members_of_enums_are_their_text(memory: Memory) -> None:
     id = memory.add("hello", role=Role.USER, user_id=Role.USER, kind=Kind.NOTE, metadata={Role.USER: Kind.NOTE}).id
     record = memory.get(id)

@@ -51,6 +51,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "lifecycle.sweep": {}, "lifecycle.explain": {"id": "x"}, "lifecycle.promote": {"id": "x"},
     "lifecycle.demote": {"id": "x"}, "lifecycle.pin": {"id": "x"}, "lifecycle.unpin": {"id": "x"},
     "tiers.stats": {}, "tiers.explain": {"id": "x"}, "tiers.place": {"scope_or_ids": "x", "tier": "hot"},
+    "tiers.archive": {"ids": "x"}, "tiers.rehydrate": {"ids": "x"},
     "backup.create": {}, "backup.list": {}, "backup.verify": {}, "backup.prune": {}, "backup.forget": {"user_id": "u"},
     "backup.restore": {}, "backup.restore_user": {"user_id": "u"},
     "backup.snapshots": {}, "backup.drop_snapshot": {"id": "x"},

@@ -27,13 +27,13 @@ CALLS: list[tuple[str, Options, set[str], set[str]]] = [
     (
         "context",
         SearchOptions,
-        {"limit", "offset", "as_of", "rank", "vector", "explain", "data"},
+        {"limit", "offset", "as_of", "rank", "vector", "explain", "data", "include_glacier"},
         {"query", "max_tokens", "count_tokens"},
     ),
     ("page", PageOptions, set(), set()),
-    ("iterate", PageOptions, {"limit", "offset", "cursor"}, set()),
-    ("count", PageOptions, {"order", "by", "limit", "offset", "cursor", "data", "touch"}, set()),
-    ("distinct", PageOptions, {"order", "by", "limit", "offset", "cursor", "data", "touch"}, {"field"}),
+    ("iterate", PageOptions, {"limit", "offset", "cursor", "archived"}, set()),
+    ("count", PageOptions, {"order", "by", "limit", "offset", "cursor", "data", "touch", "archived"}, set()),
+    ("distinct", PageOptions, {"order", "by", "limit", "offset", "cursor", "data", "touch", "archived"}, {"field"}),
 ]
 
 

@@ -38,7 +38,7 @@ RESULTS = sorted(
     for name in agentmem.__all__
     if isinstance(value := getattr(agentmem, name), type) and issubclass(value, (Plain, SearchResults, AddResults))
 )
-LISTS = {"SearchResults": ("hits", "trace"), "AddResults": ("results", "skipped")}
+LISTS = {"SearchResults": ("hits", "trace", "skipped_archived"), "AddResults": ("results", "skipped")}
 """Results that are lists, and what their ``to_dict`` has."""
 
 
@@ -110,6 +110,7 @@ def results(memory: Memory) -> dict[str, Any]:
         "Erasure": _erasure(memory),
         "HoldingBackup": agentmem.HoldingBackup("8a51-1", "snapshot", START, None),
         "ImportReport": agentmem.ImportReport(2, 0, 1, ("a",), (), ("b",), 0),
+        "ArchiveReport": agentmem.ArchiveReport(3, 1, 1, 4_096),
         "ReembedReport": agentmem.ReembedReport("one", "other", 3),
     }
 

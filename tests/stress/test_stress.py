@@ -409,3 +409,12 @@ def test_tiers_are_measured_beside_exact(tmp_path: Path) -> None:
     assert all(one["held_missed"] == 0 for one in notes["budgets"])
     run("report", str(found), "-o", str(tmp_path / "page.html"))
     assert "records by tier" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.slow
+def test_archives_are_measured_and_right(tmp_path: Path) -> None:
+    found = tmp_path / "glacier.json"
+    run("glacier", "--records", "1200", "--users", "2", "--json", str(found))
+    outcome = json.loads(found.read_text())
+    assert outcome["same"]
+    assert outcome["steps"]["missed"]["requests"] == 0

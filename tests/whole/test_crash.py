@@ -155,6 +155,9 @@ with Memory(path, settings=settings_of(200, path=path), embedder=HashedWords()) 
     items = [{"content": text_of(3, n), "role": "user", "importance": float(n % 2)} for n in range(100)]
     memory.add_many(items, user_id="ana")
     memory.lifecycle.sweep(now=datetime.now(UTC) + timedelta(days=2))
+    memory.tiers.archive(ids[10:14])
+    memory.erase(ids[10])
+    memory.tiers.rehydrate(ids[11])
     memory.compact()
     memory.delete(ids[3])  # too few of the merged rows for LanceDB to rewrite them by itself
     memory.compact()

@@ -1,4 +1,4 @@
-"""Where backups lie, and the keys that seal them, as settings and arguments name it."""
+"""Where backups or archives lie, and the keys that seal them, as settings and arguments name it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agentmem.types.errors import InvalidInputError
 
 
 class Place(NamedTuple):
-    """A place for backups, opened; ``keyring`` is None where they are not sealed."""
+    """A place for backups or archives, opened; ``keyring`` is None where they are not sealed."""
 
     objects: Objects
     keyring: KeyRing | None
@@ -29,19 +29,21 @@ def open_place(
     options: Mapping[str, str] | None = None,
     read_only: bool,
     retries: Retries | None = None,
+    what: str = "backups",
+    example: str = "backup.url, Settings(backup={'url': '/backups/memories'})",
 ) -> Place:
     """Open it; with ``read_only`` nothing is written, and a keyring that is not there is an error.
+
+    Errors call what lies there ``what``, and name the setting by its ``example``.
 
     Raises ``InvalidInputError`` for what does not fit together, and what ``open_objects``, ``load_master_key`` and
     ``KeyRing.open`` raise.
     """
     if not url:
-        raise InvalidInputError(
-            "there is no place for backups: set backup.url, Settings(backup={'url': '/backups/memories'})", field="url"
-        )
+        raise InvalidInputError(f"there is no place for {what}: set {example}", field="url")
     if (encryption is None) != (keyring is None):
         raise InvalidInputError(
-            "sealed backups need both a master key (encryption='file:...', 'env:...' or 'command:...') and a place for "
+            f"sealed {what} need both a master key (encryption='file:...', 'env:...' or 'command:...') and a place for "
             "the users' keys (keyring='...'); there is only one of them",
             field="keyring" if keyring is None else "encryption",
         )

@@ -1,0 +1,132 @@
+"""What was erased leaves the archives that have copies of it: they are written anew without it, and the old ones go.
+
+Which those are is noted in the transaction that erases, so whoever is killed on the way leaves the rest to the next
+one. Functions that change archives expect that nobody else does (``place.alone``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agentmem.archive.objects import Objects
+from agentmem.archive.reading import ArchiveReader
+from agentmem.engine.engine import Engine
+from agentmem.glacier.bodies import TABLE, from_row
+from agentmem.glacier.place import alone, archives_of, folder_of, generations
+from agentmem.glacier.uploading import Uploaded, write
+from agentmem.stores import archived
+from agentmem.stores.archived import Body
+from agentmem.stores.writes import Repository
+from agentmem.types.errors import ArchiveError, InvalidInputError, StoreLockedError
+from agentmem.types.spelling import spellings
+
+_DAY = 86_400_000_000
+
+
+def bury_now(engine: Engine) -> bool:
+    """Have what was erased leave the archives, if anything is to; False if that cannot be done now."""
+    if not archived.burials(engine.repository.db):
+        return True
+    try:
+        with alone(engine):
+            archives_of(engine).check_there()
+            bury(engine)
+    except (ArchiveError, StoreLockedError, InvalidInputError):  # the last: settings that name no place any more
+        return False
+    return True
+
+
+def forget_user(engine: Engine, user_id: str, number: int) -> bool:
+    """A user was erased: where archives are sealed, delete the key, so that no copy of them can be read any more.
+
+    False if that cannot be done now: then the archives are written anew, as for a single record.
+    """
+    archives = archives_of(engine)
+    if not archives.settings.encryption or not archived.burials(engine.repository.db):
+        return True
+    try:
+        _, keyring = archives.open(read_only=False)
+        if keyring is not None:
+            for name in spellings(user_id):
+                keyring.delete(name)
+            engine.write(lambda repository: archived.unreadable(repository.db, number))
+    except (ArchiveError, InvalidInputError):
+        return False
+    return True
+
+
+def bury(engine: Engine) -> None:
+    """Write every archive anew of which something was erased. Raises what reading and writing them raises."""
+    found = archived.burials(engine.repository.db)
+    for name, rows in sorted(found.items()):
+        _rewrite(engine, name, rows)
+
+
+def _rewrite(engine: Engine, name: str, rows: set[int]) -> None:
+    archives, db = archives_of(engine), engine.repository.db
+    objects, keyring = archives.open(read_only=False)
+    written, line = generations(objects, name), archived.archive(db, name)
+    whole = [number for number, keys in written.items() if f"{folder_of(name, number)}/manifest" in keys]
+    number = line.generation if line is not None and line.generation in whole else max(whole, default=0)
+    if number:
+        reader = ArchiveReader(objects, folder_of(name, number), keyring=keyring)
+        kept, dropped = dict[str | None, list[Body]](), False
+        for block in reader.read(TABLE.name):
+            for row in block.rows:
+                body = from_row(row)
+                if body.row in rows:
+                    dropped = True
+                else:
+                    kept.setdefault(row[-1], []).append(body)
+        if dropped and kept:
+            number = max(written) + 1
+            uploaded = write(objects, keyring, folder_of(name, number), kept, reader.manifest.model)
+            _note(engine, name, number, uploaded)
+        elif dropped:
+            number = 0
+    archives.forget(name)
+    _remove(objects, (key for other, keys in written.items() if other != number for key in keys))
+    engine.write(lambda repository: _done(repository, name, rows, there=bool(number)))
+
+
+def _note(engine: Engine, name: str, number: int, uploaded: Uploaded) -> None:
+    def change(repository: Repository) -> None:
+        line = archived.archive(repository.db, name)
+        if line is not None:
+            line = line._replace(generation=number, objects=uploaded.objects, bytes=uploaded.bytes)
+            archived.put(repository.db, line)
+
+    engine.write(change)
+
+
+def _done(repository: Repository, name: str, rows: Iterable[int], *, there: bool) -> None:
+    archived.buried(repository.db, name, rows)
+    line = archived.archive(repository.db, name)
+    if line is not None and not there and line.live <= 0:
+        archived.forget(repository.db, name)
+
+
+def tidy(engine: Engine) -> int:
+    """Remove what killed writers have left, and archives whose last record came back long enough ago; how many."""
+    archives, now = archives_of(engine), engine.now()
+    objects, _ = archives.open(read_only=False)
+    kept, count = round(archives.settings.keep_days * _DAY), 0
+    for line in archived.archives(engine.repository.db):
+        outdated = line.emptied_at is not None and line.live <= 0 and line.emptied_at + kept <= now
+        if line.state == archived.WRITING or outdated:
+            discard(engine, objects, line.name)
+            count += 1
+    return count
+
+
+def discard(engine: Engine, objects: Objects, name: str) -> None:
+    """Remove an archive of which no record is away."""
+    _remove(objects, [info.key for info in objects.list(name)])
+    archives_of(engine).forget(name)
+    engine.write(lambda repository: archived.forget(repository.db, name))
+
+
+def _remove(objects: Objects, keys: Iterable[str]) -> None:
+    """Manifests first: without one there is no archive."""
+    for key in sorted(keys, key=lambda key: not key.endswith("/manifest")):
+        objects.delete(key)

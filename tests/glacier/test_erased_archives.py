@@ -1,0 +1,187 @@
+"""What is erased leaves the archives, too: nothing that the store or its archives still have tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import FakeClock
+from glacier.test_archiving import SECRET, settings_of
+
+import agentmem
+from agentmem import Memory
+from agentmem.archive.folder import FolderObjects
+from agentmem.archive.home import open_place
+from agentmem.archive.reading import ArchiveReader
+from agentmem.errors import ArchiveKeyError
+from agentmem.glacier import burying
+from agentmem.glacier.bodies import TABLE
+
+
+@pytest.fixture
+def sealing(tmp_path: Path) -> dict[str, str]:
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
+    from agentmem.archive.masterkey import new_master_key
+
+    (tmp_path / "master.key").write_text(new_master_key())
+    return {"encryption": f"file:{tmp_path / 'master.key'}", "keyring": str(tmp_path / "keys")}
+
+
+def everything(folder: Path, sealing: dict[str, str]) -> Iterator[tuple[Path, bytes]]:
+    """Every byte of store and archives, the archives also as what can be read of them with all keys that are left."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield path, path.read_bytes()
+    place = open_place(str(folder / "ice"), sealing.get("encryption"), sealing.get("keyring"), read_only=True)
+    for info in FolderObjects(folder / "ice").list():
+        if info.key.endswith("/manifest"):
+            reader = ArchiveReader(place.objects, info.key.removesuffix("/manifest"), keyring=place.keyring)
+            for block in reader.read(TABLE.name):
+                yield folder / info.key, repr(block.rows).encode()
+
+
+def holding(folder: Path, text: str, sealing: dict[str, str]) -> list[Path]:
+    return [path for path, data in everything(folder, sealing) if text.encode() in data]
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("back", [False, True])
+def test_one_record(
+    open_memory: Callable[..., Memory], tmp_path: Path, sealing: dict[str, str], sealed: bool, back: bool
+) -> None:
+    keys = sealing if sealed else {}
+    memory = open_memory(settings=settings_of(tmp_path, **keys))
+    id = memory.add(SECRET, user_id="ana", data={"also": SECRET}).id
+    others = [memory.add(f"text {n}", user_id=user).id for n, user in enumerate(["ana", "ben"] * 3)]
+    memory.tiers.archive([id, *others])
+    if back:  # the archive still has a copy
+        memory.tiers.rehydrate([id, others[0]])
+    assert holding(tmp_path / "ice", SECRET, {}) == [] if sealed else True
+    assert any("ice" not in str(path) for path in holding(tmp_path, SECRET, keys))
+    report = memory.erase(id)
+    assert report.erased == 1
+    assert "archives" not in report.pending
+    memory.flush()
+    memory.compact()
+    assert holding(tmp_path, SECRET, keys) == []
+    for n, other in enumerate(others):
+        record = memory.get(other)
+        assert record is not None
+        assert record.content == f"text {n}"
+    assert memory.verify().problems == []
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_user(open_memory: Callable[..., Memory], tmp_path: Path, sealing: dict[str, str], sealed: bool) -> None:
+    keys = sealing if sealed else {}
+    memory = open_memory(settings=settings_of(tmp_path, **keys))
+    for n in range(3):
+        memory.add(f"{SECRET} {n}", user_id="ana")
+    other = memory.add("ben's", user_id="ben").id
+    memory.tiers.archive(user_id="ana")
+    memory.tiers.archive(user_id="ben")
+    before = {path: path.read_bytes() for path in (tmp_path / "ice").rglob("*") if path.is_file()}
+    report = memory.erase_all(user_id="ana")
+    assert (report.erased, report.pending) == (3, ("lancedb", "ids"))
+    memory.compact()
+    assert holding(tmp_path, SECRET, keys) == []
+    record = memory.get(other)
+    assert record is not None
+    assert record.content == "ben's"
+    if sealed:  # a copy that somebody has made of the bucket is of no use either
+        for path, data in before.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        assert holding(tmp_path, SECRET, keys) == []
+    memory.add("back again", user_id="ana")
+    memory.tiers.archive(user_id="ana")
+    assert [record.content for record in memory.page(user_id="ana", archived=True).records] == ["back again"]
+    assert memory.verify().problems == []
+
+
+def test_a_place_that_is_away_is_told_of_and_caught_up_with(open_memory: Callable[..., Memory], tmp_path: Path) -> None:
+    memory = open_memory(settings=settings_of(tmp_path))
+    id, other = memory.add(SECRET, user_id="ana").id, memory.add("other", user_id="ana").id
+    memory.tiers.archive([id, other])
+    ice = tmp_path / "ice"
+    ice.rename(tmp_path / "away")
+    ice.mkdir()  # as where a disk is not mounted
+    assert "archives" in memory.erase(id).pending
+    assert not memory.repair().ok
+    memory.lifecycle.sweep()
+    ice.rename(tmp_path / "nothing")
+    (tmp_path / "away").rename(ice)
+    memory.lifecycle.sweep()
+    memory.compact()
+    assert holding(tmp_path, SECRET, {}) == []
+    record = memory.get(other)
+    assert record is not None
+    assert record.content == "other"
+    assert memory.repair().problems == []
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("point", ["write", "_note", "_remove", "_done"])
+@pytest.mark.parametrize("after", [False, True])
+def test_broken_off_anywhere_it_is_completed(
+    open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, after: bool
+) -> None:
+    memory = open_memory(settings=settings_of(tmp_path))
+    id, other = memory.add(SECRET, user_id="ana").id, memory.add("other", user_id="ana").id
+    memory.tiers.archive([id, other])
+    real = getattr(burying, point)
+
+    def killed(*args: Any, **more: Any) -> Any:
+        if after:
+            real(*args, **more)
+        raise Killed
+
+    monkeypatch.setattr(burying, point, killed)
+    with pytest.raises(Killed):
+        memory.erase(id)
+    monkeypatch.setattr(burying, point, real)
+    record = memory.get(other)
+    assert record is not None
+    assert record.content == "other"
+    memory.add("something else", user_id="ana")
+    memory.lifecycle.sweep()
+    memory.compact()
+    assert holding(tmp_path, SECRET, {}) == []
+    assert memory.verify().problems == []
+    assert len({path.parent for path in (tmp_path / "ice").rglob("manifest")}) == 1
+
+
+def test_grace_over(open_memory: Callable[..., Memory], clock: FakeClock, tmp_path: Path) -> None:
+    """What came back, expired and is erased by a sweep leaves the archive, too."""
+    memory = open_memory(settings=settings_of(tmp_path))
+    id = memory.add({"role": "user", "content": SECRET}, user_id="ana").id
+    memory.tiers.archive(id)
+    memory.tiers.rehydrate(id)
+    clock.advance(2 * 86_400)
+    assert memory.lifecycle.sweep().expired == 1
+    clock.advance(31 * 86_400)
+    assert memory.lifecycle.sweep().erased == 1
+    assert holding(tmp_path / "ice", SECRET, {}) == []
+    clock.advance(60 * 86_400)
+    memory.repair()
+    assert not list((tmp_path / "ice").rglob("manifest"))
+
+
+def test_a_key_that_is_gone_is_told_of(
+    open_memory: Callable[..., Memory], tmp_path: Path, sealing: dict[str, str]
+) -> None:
+    memory = open_memory(settings=settings_of(tmp_path, **sealing))
+    id = memory.add("text", user_id="ana").id
+    memory.tiers.archive(id)
+    for path in (tmp_path / "keys" / "keys").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    with pytest.raises(agentmem.AgentMemError, match=r"key"):
+        memory.get(id)
+    assert not memory.verify().ok
+    assert issubclass(ArchiveKeyError, agentmem.AgentMemError)
