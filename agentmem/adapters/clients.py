@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from threading import Lock
+from typing import Self
 
 from agentmem import AsyncMemory, InvalidInputError, Memory, Settings
 
@@ -31,6 +32,10 @@ class Client:
         if self._given is not None and settings is not None:
             raise InvalidInputError("settings are for a store that is opened here; the client has its own")
         self._settings = settings
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """This one: a copy of what stands on it, as frameworks make them, has the same store."""
+        return self
 
     @property
     def memory(self) -> Memory:

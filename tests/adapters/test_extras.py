@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -61,3 +62,11 @@ def test_what_is_no_client_is_refused() -> None:
         Client(5)  # type: ignore[arg-type]
     with Memory(":memory:") as memory, pytest.raises(InvalidInputError, match="has its own"):
         Client(memory, Settings())
+
+
+def test_a_copy_stands_on_the_same_client() -> None:
+    own = {"client": Client(":memory:")}
+    assert deepcopy(own)["client"].memory is own["client"].memory
+    own["client"].close()
+    with Memory(":memory:") as memory:
+        assert deepcopy(Client(memory)).memory is memory

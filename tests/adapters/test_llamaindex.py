@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -357,7 +358,7 @@ def test_any_client_will_do() -> None:
             store = AgentMemChatStore(memory)
             await store.add_message("k", said("kept"))
             store.close()
-            assert (await store.get_messages("k"))[0].role == MessageRole.USER
+            assert (await deepcopy(store).get_messages("k"))[0].role == MessageRole.USER
 
     asyncio.run(use())
     with pytest.raises(InvalidInputError, match="a Memory, an AsyncMemory or a path"):
