@@ -114,19 +114,25 @@ _BEFORE = 20_000
 
 
 def _writers(folder: Path, pairs: int, engines: list[str]) -> dict[str, Any]:
-    """What writers reach beside an index that follows them, as a part of what they reach without: medians of pairs."""
+    """What writers reach beside an index that follows them, as a part of what they reach without: medians of pairs.
+
+    They add to the scope that is searched, or for a thousand other users.
+    """
     found = dict[str, Any]()
     for engine in engines:
         if engine in _MISSING and find_spec(_MISSING[engine]) is None:
             continue
-        ratios = list[float]()
-        for number in range(pairs):
-            speeds = dict[bool, float]()
-            for following in (True, False) if number % 2 else (False, True):
-                speeds[following] = step("tiers", "write", folder, engine=engine, following=following)["per_second"]
-            ratios.append(speeds[True] / speeds[False])
-        if ratios:
-            found[engine] = {"median": round(median(ratios), 3), "all": [round(one, 3) for one in ratios]}
+        for others in (0, 1_000):
+            ratios = list[float]()
+            for number in range(pairs):
+                speeds = dict[bool, float]()
+                for following in (True, False) if number % 2 else (False, True):
+                    one = step("tiers", "write", folder, engine=engine, following=following, others=others)
+                    speeds[following] = one["per_second"]
+                ratios.append(speeds[True] / speeds[False])
+            if ratios:
+                what = f"{engine}, {'other users' if others else 'the same scope'}"
+                found[what] = {"median": round(median(ratios), 3), "all": [round(one, 3) for one in ratios]}
     return found
 
 
@@ -216,23 +222,26 @@ def within(folder: Path, engine: str, megabytes: int, records: int, queries: int
         }
 
 
-def write(folder: Path, engine: str, following: bool, seconds: float = 6) -> dict[str, Any]:
-    """Add batches of 100 to a large scope that is searched twice a second, or never, so that nothing of it is held."""
+def write(folder: Path, engine: str, following: bool, others: int, seconds: float = 6) -> dict[str, Any]:
+    """Add batches of 100 while a large scope is searched twice a second, or never, so that nothing of it is held."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         settings = _settings(engine, _BEFORE, 32)
         with Memory(Path(name) / "store", settings=settings, embedder=Bundles()) as memory:
             numbers = iter(range(10**9))
 
-            def batch() -> list[dict[str, Any]]:
-                return [{"content": text_of(next(numbers)), "user_id": USER} for _ in range(100)]
+            def batch(users: int) -> list[dict[str, Any]]:
+                some = [next(numbers) for _ in range(100)]
+                return [
+                    {"content": text_of(n), "user_id": f"user-{n % users}" if users else USER} for n in some
+                ]  # fmt: skip
 
             for _ in range(_BEFORE // 100):
-                memory.add_many(batch())
+                memory.add_many(batch(0))
             memory.flush()
             if following:
                 memory.search(text_of(ASKED), user_id=USER, mode="vector")
                 memory.tiers.place({"user_id": USER}, "warm")
-            batches = [batch() for _ in range(int(300 * seconds))]
+            batches = [batch(others) for _ in range(int(300 * seconds))]
             over, asked, added = threading.Event(), iter(range(ASKED, ASKED + 10**6)), 0
 
             def ask() -> None:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from agentmem.types.ports import Bools, Ints, Vector
 
-BLOCK = 4_096
-"""Vectors that lie together: growing moves those of one block at most, so that no memory is needed twice."""
+BLOCK = 32_768
+"""Vectors that lie together: growing moves none but those of the first block, so that no memory is needed twice. In
+smaller blocks the threads that compare them would wait for each other more than they work."""
 _LEAST = 16
 TOGETHER = 16
 """Queries that are compared at once: each needs 4 bytes for every vector meanwhile."""
@@ -39,7 +40,8 @@ class Exact(VectorEngine):
     @property
     @override
     def nbytes(self) -> int:
-        return sum(block.nbytes for block in self._blocks)
+        # What no vector was written to yet takes no memory, however large the block.
+        return self._blocks[0].nbytes if len(self._blocks) == 1 else 4 * self._dim * self._used
 
     @override
     def __len__(self) -> int:
@@ -50,7 +52,8 @@ class Exact(VectorEngine):
         while len(vectors):
             at = self._used % BLOCK
             if not at and self._used == BLOCK * len(self._blocks):
-                self._blocks.append(np.empty((min(BLOCK, max(_LEAST, len(vectors))), self._dim), np.float32))
+                size = BLOCK if self._blocks else min(BLOCK, max(_LEAST, len(vectors)))
+                self._blocks.append(np.empty((size, self._dim), np.float32))
             part, vectors = vectors[: BLOCK - at], vectors[BLOCK - at :]
             last, end = self._blocks[-1], at + len(part)
             if end > len(last):
@@ -68,12 +71,12 @@ class Exact(VectorEngine):
         for start in range(0, len(numbers), BLOCK):
             part = self.vectors(numbers[start : start + BLOCK])
             block = self._blocks[start // BLOCK]
-            if len(block) < len(part):  # none but the last one is smaller
-                self._blocks[start // BLOCK] = part
-            else:
-                block[: len(part)] = part
+            block[: len(part)] = part
         self._used = len(numbers)
         del self._blocks[-(-self._used // BLOCK) :]
+        if self._blocks:
+            start, last = self._filled()[-1]
+            self._blocks[-1] = grown(last, BLOCK if start else len(last))  # what lay behind goes with the old one
 
     @override
     def blank(self, numbers: Ints) -> None:

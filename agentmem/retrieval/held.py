@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agentmem.indexes.exact import BLOCK, Exact
+from agentmem.indexes.exact import Exact
 from agentmem.indexes.growing import grown
 from agentmem.retrieval.tiermap import TierMap
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 KEPT_TIMES = 500
 BESIDE = 40
 """Bytes that a record takes here beside its vector: its row, tier, number and slot, and room around them."""
+STEP = 4_096
+"""Places that are made at once, and from how many that nobody uses memory is given back."""
 _UNKNOWN, _NONE = -2, -1
 _FREE = -1
 
@@ -70,7 +72,7 @@ class Held:
         self._slots[gone] = _FREE
         self._free += gone.tolist()
         self.tiers, self._number = wanted, number
-        if len(self._free) > BLOCK and 2 * len(self._free) > len(self._engine):
+        if len(self._free) > STEP and 2 * len(self._free) > len(self._engine):
             self._close_ranks()
 
     def seen(self, rows: Ints) -> None:
@@ -94,7 +96,7 @@ class Held:
         if len(more):
             self._engine.append(vectors[wanted[new[len(freed) :]]])
         if len(self._engine) > len(self._slots):
-            self._slots = grown(self._slots, max(len(self._engine), len(self._slots) + BLOCK))
+            self._slots = grown(self._slots, max(len(self._engine), len(self._slots) + STEP))
         numbers = self._number[at].astype(np.int64)
         self._engine.replace(numbers, vectors[wanted])
         self._slots[numbers] = slots[wanted]

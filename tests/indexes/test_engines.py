@@ -10,7 +10,7 @@ import pytest
 from contracts.vector_engine import DIM, VectorEngineContract, vectors
 
 from agentmem import MissingExtraError
-from agentmem.indexes import codes
+from agentmem.indexes import codes, exact
 from agentmem.indexes.codes import bytes_of, coding, new_codes
 from agentmem.indexes.exact import Exact
 from agentmem.indexes.int8 import Int8
@@ -33,6 +33,29 @@ class TestExact(VectorEngineContract):
             held.nearest(query, 10, np.ones(len(held), np.bool_))[0].tolist()
             == np.argsort(-(every @ query))[:10].tolist()
         )
+
+
+class TestExactInBlocks(TestExact):
+    """Vectors that lie in many blocks."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(exact, "BLOCK", 64)
+
+    @pytest.mark.parametrize("count", [1, 63, 64, 65, 200, 256])
+    def test_some_are_kept_and_replaced(self, count: int) -> None:
+        held, every = self.new(), vectors(400)
+        held.append(every)
+        numbers = np.sort(np.random.default_rng(count).permutation(400)[:count])
+        held.keep(numbers)
+        assert len(held) == count
+        assert (held.vectors(np.arange(count)) == every[numbers]).all()
+        assert held.nbytes == 4 * DIM * count
+        held.replace(np.array([count - 1, 0][: min(count, 2)]), every[[7, 8]][: min(count, 2)])
+        held.append(every[:70])
+        expected = every[numbers].copy()
+        expected[[count - 1, 0][: min(count, 2)]] = every[[7, 8]][: min(count, 2)]
+        assert (held.vectors(np.arange(count + 70)) == np.concatenate([expected, every[:70]])).all()
 
 
 class TestInt8(VectorEngineContract):

@@ -268,7 +268,7 @@ def test_what_is_held_is_what_was_put_last_and_takes_no_more_than_it_needs(
 ) -> None:
     """Beside a dict: records come, change, and go, again and again."""
     monkeypatch.setattr(exact, "BLOCK", 64)
-    monkeypatch.setattr("agentmem.retrieval.held.BLOCK", 64)
+    monkeypatch.setattr("agentmem.retrieval.held.STEP", 64)
     pick, held, there, slots = random.Random(seed), Held(8), dict[int, int](), 0
     vectors = np.random.default_rng(seed).standard_normal((4_000, 8)).astype(np.float32)
     most = 0
