@@ -111,10 +111,16 @@ def tidy(engine: Engine) -> int:
     archives, now = archives_of(engine), engine.now()
     objects, _ = archives.open(read_only=False)
     kept, count = round(archives.settings.keep_days * _DAY), 0
-    for line in archived.archives(engine.repository.db):
+    db, done = engine.repository.db, list[str]()
+    for line in archived.archives(db):
         outdated = line.emptied_at is not None and line.live <= 0 and line.emptied_at + kept <= now
         if line.state == archived.WRITING or outdated:
-            discard(engine, objects, line.name)
+            done.append(line.name)
+    # Whatever was counted: what records lie in stays.
+    held = archived.rows_in(db, done) if done else {}
+    for name in done:
+        if not held[name]:
+            discard(engine, objects, name)
             count += 1
     return count
 

@@ -170,8 +170,10 @@ class Archives:
         with self._lock:
             objects, _ = self.open(read_only=True)
             line = archived.archive(self._engine.repository.db, name)
-            number = line.generation if line is not None else newest(objects, name)
-            return ArchiveReader(objects, folder_of(name, number), keep=True)
+            if line is not None:
+                with suppress(ObjectNotFoundError):  # another store that knows it may have written it anew
+                    return ArchiveReader(objects, folder_of(name, line.generation), keep=True)
+            return ArchiveReader(objects, folder_of(name, newest(objects, name)), keep=True)
 
     def forget(self, name: str) -> None:
         """Open an archive anew when it is next read: it was written again."""

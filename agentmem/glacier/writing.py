@@ -93,7 +93,10 @@ class _Run:
         self._threads.shutdown(cancel_futures=True)
         for batch, _ in self._under_way:
             with suppress(AgentMemError):
-                burying.discard(self._engine, self._objects, batch.name)
+                # An error may come from a commit that has succeeded: then the records lie there, and nowhere else.
+                line = archived.archive(self._engine.repository.db, batch.name)
+                if line is not None and line.state == archived.WRITING:
+                    burying.discard(self._engine, self._objects, batch.name)
 
     def _complete(self) -> None:
         batch, future = self._under_way[0]

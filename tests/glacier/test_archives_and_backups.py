@@ -12,6 +12,7 @@ from glacier.test_archiving import fill, said, settings_of
 
 import agentmem
 from agentmem import Memory, Settings
+from agentmem.errors import ArchiveCorruptError
 
 
 def with_both(tmp_path: Path) -> Settings:
@@ -41,9 +42,28 @@ def test_a_restored_store_finds_them(open_memory: Callable[..., Memory], tmp_pat
     assert said(again, ids) == before
     again.repair()  # archives of another store are left alone
     assert said(memory, ids) == before
-    erased = ids[0]
-    memory.erase(erased)
+    memory.erase(ids[0])
     assert said(memory, ids[1:]) == before[1:]
+
+
+def test_either_store_may_erase(open_memory: Callable[..., Memory], tmp_path: Path) -> None:
+    """The archive is written anew by one of them, and the other finds it."""
+    memory = open_memory(settings=with_both(tmp_path))
+    ids = [memory.add(f"text {n}", user_id="ana").id for n in range(4)]
+    memory.tiers.archive(ids)
+    memory.backup.create()
+    agentmem.restore(tmp_path / "backups", tmp_path / "again")
+    again = open_memory(tmp_path / "again", settings=with_both(tmp_path))
+    again.erase(ids[0])
+    assert said(memory, ids[1:]) == said(again, ids[1:])
+    with pytest.raises(ArchiveCorruptError):
+        memory.get(ids[0])
+    memory.erase(ids[1])
+    assert said(again, ids[2:]) == said(memory, ids[2:])
+    assert memory.tiers.rehydrate(ids[2:]) == again.tiers.rehydrate(ids[2:]) == 2
+    assert memory.verify().ok is False  # that of the first one is gone
+    memory.erase(ids[0])
+    assert memory.verify().problems == []
 
 
 def test_moments(open_memory: Callable[..., Memory], clock: FakeClock, tmp_path: Path) -> None:

@@ -243,6 +243,28 @@ def test_what_changes_while_it_is_uploaded_stays(
     assert record.content == "changed"
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_an_error_around_the_commit_loses_nothing(
+    open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    memory = open_memory(settings=settings_of(tmp_path))
+    id, real = memory.add("text", user_id="ana").id, writing.commit
+
+    def broken(*args: Any) -> set[int]:
+        if after:
+            real(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing, "commit", broken)
+    with pytest.raises(KeyboardInterrupt):
+        memory.tiers.archive(id)
+    record = memory.get(id)
+    assert record is not None
+    assert (record.content, record.archived) == ("text", after)
+    assert bool(list((tmp_path / "ice").rglob("packs/*"))) == after
+    assert memory.verify().problems == []
+
+
 def test_many_in_several_archives_which_become_one(
     open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

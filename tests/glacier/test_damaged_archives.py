@@ -40,7 +40,10 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "error"), [(flip, ArchiveCorruptError), (cut, ArchiveCorruptError), (Path.unlink, ObjectNotFoundError)]
 )
-@pytest.mark.parametrize("what", ["packs", "catalogue", "manifest"])
+@pytest.mark.parametrize(
+    "what",
+    ["packs", pytest.param("catalogue", marks=pytest.mark.slow), pytest.param("manifest", marks=pytest.mark.slow)],
+)
 def test_damage_is_told_and_an_older_copy_mends_it(
     open_memory: Callable[..., Memory],
     tmp_path: Path,

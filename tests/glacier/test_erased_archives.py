@@ -46,8 +46,7 @@ def holding(folder: Path, text: str, sealing: dict[str, str]) -> list[Path]:
     return [path for path, data in everything(folder, sealing) if text.encode() in data]
 
 
-@pytest.mark.parametrize("sealed", [False, True])
-@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize(("sealed", "back"), [(False, True), (True, False)])
 def test_one_record(
     open_memory: Callable[..., Memory], tmp_path: Path, sealing: dict[str, str], sealed: bool, back: bool
 ) -> None:
@@ -127,7 +126,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("point", ["write", "_note", "_remove", "_done"])
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_broken_off_anywhere_it_is_completed(
     open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, after: bool
 ) -> None:

@@ -85,8 +85,8 @@ def _rank(hit: Any) -> Any:
     return -hit[1], hit[0]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("share", [pytest.param(0.0, marks=pytest.mark.slow), 0.4, 1.0])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_the_answer_is_that_of_a_store_without_archives(tmp_path: Path, share: float, seed: int) -> None:
     clocks, settings = (FakeClock(), FakeClock()), settings_of(tmp_path)
     with (
