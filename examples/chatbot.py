@@ -89,7 +89,7 @@ class _Stub(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        known = [line.partition("] user: ")[2] for line in request["messages"][0]["content"].splitlines()]
+        known = [line.partition("- user: ")[2] for line in request["messages"][0]["content"].splitlines()]
         said = " / ".join(filter(None, known))
         answer = f"You once told me: {said}" if said else "Nice to meet you!"
         body = json.dumps({"choices": [{"message": {"role": "assistant", "content": answer}}]}).encode()

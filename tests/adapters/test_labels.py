@@ -26,7 +26,7 @@ def test_labels_are_names_and_tell_texts_apart() -> None:
         for text in texts:
             label = label_of(text)
             assert len(label) <= 256
-            memory.put(label, user_id=label, run_id=label, namespace=("a", label), data={"text": text})
+            memory.put(label, user_id=label, run_id=label, namespace=("a", label), data=True)
         assert memory.count(user_id=label_of(" a"), under=()) == 1
         for text in texts:
             names = memory.namespaces(user_id=label_of(text), under=("a",))

@@ -17,7 +17,7 @@ SHOWN = {
         "Ana is vegetarian and allergic to peanuts.",
         "['Ben collects stamps.']",
         "version 2 UPDATE {'content': 'Ana moved to Lisbon in March.'}",
-        "] Ana moved to Porto in May.",
+        "- Ana moved to Porto in May.",
     ],
     "filters.py": [
         "topic is billing: note-1 note-2\n",

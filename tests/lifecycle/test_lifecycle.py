@@ -255,7 +255,7 @@ def test_a_search_counts_once_cached_or_not_and_get_counts(memory: Memory, clock
 def test_a_context_counts_what_it_shows(memory: Memory) -> None:
     ids = [say(memory, f"green tea number {n} " + "and so on " * 20) for n in range(5)]
     text = memory.context("green tea", max_tokens=90, user_id="ada")
-    assert text.count("\n") == 0
+    assert text.count("\n- ") == 1
     assert sum(memory.lifecycle.explain(id).accesses for id in ids) == 1
 
 
