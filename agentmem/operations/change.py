@@ -70,7 +70,7 @@ def delete_matching(engine: Engine, scope: Scope, conditions: Conditions, *, dry
         engine.check_writable()
     count = 0
     for found in matching(engine, scope, conditions, archived_too=True):
-        count += len(found) if dry_run else engine.write(partial(_delete_current, found, engine.now))
+        count += len(found) if dry_run else engine.write(partial(_delete_current, found, conditions, engine.now))
     return count
 
 
@@ -183,10 +183,13 @@ def _form_at(engine: Engine, current: Stored, values: dict[str, Value]) -> Form 
     return None if texts is None else Form(tuple(texts))
 
 
-def _delete_current(found: Sequence[Stored], now: Callable[[], Micros], repository: Repository) -> int:
-    """Delete those of the records that are still there now that the transaction has begun."""
+def _delete_current(
+    found: Sequence[Stored], conditions: Conditions, now: Callable[[], Micros], repository: Repository
+) -> int:
+    """Delete those of the records that are still there, and still meant, now that the transaction has begun."""
     instant = now()
-    current = [item for item in repository.find_rows(item.row for item in found) if kept(item, instant)]
+    there = repository.find_rows((item.row for item in found), conditions=conditions)
+    current = [item for item in there if kept(item, instant)]
     repository.delete_rows(current, instant)
     return len(current)
 

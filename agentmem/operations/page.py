@@ -51,6 +51,8 @@ class Listing:
     """Whether it is of the records that lie in archives, instead of the live ones; by adding only."""
 
 
+_ATTEMPTS = 3
+"""How often a page is looked for whose records change meanwhile, before it comes without those."""
 _SMALL = 16 * 1_048_576
 """Bytes of data in a small page, unless a single record has more."""
 
@@ -66,17 +68,28 @@ def page(engine: Engine, listing: Listing, limit: int, *, small: bool = False, t
         return Page([], None)
     records, now = engine.repository, engine.now()
     end = listing.offset + limit + 1
-    found = list(islice(rows_of(records, key, now, listing, end), listing.offset, end))
-    # Once more, since any of them may have been deleted since it was found.
-    there = records.find_rows((row for row, _ in found[:limit]), used=True)
-    state = ARCHIVED if listing.archived else LIVE
-    stored = {item.row: item for item in there if kept(item, now) and item.state == state}
+    attempt = 1
+    while True:
+        found = list(islice(rows_of(records, key, now, listing, end), listing.offset, end))
+        stored = _still(records, [row for row, _ in found[:limit]], listing, now)
+        if len(stored) == len(found[:limit]) or attempt == _ATTEMPTS:
+            break
+        attempt += 1
     if small and listing.data:
         limit = _how_many([stored.get(row) for row, _ in found[:limit]], limit)
     listed = known(engine, [stored[row] for row, _ in found[:limit] if row in stored], data=listing.data)
     if touch:
         engine.lifecycle.put_off(now, stored.values())
     return Page(listed, cursor_of(listing.order, found[limit - 1][1]) if len(found) > limit else None)
+
+
+def _still(records: Records, rows: Sequence[int], listing: Listing, now: Micros) -> dict[int, Stored]:
+    """Those of the rows of a list that are of it as they are read now; any may have been changed since it was found."""
+    times, limits = during(listing.within)
+    conditions = (*times, *listing.conditions[0]), (*limits, *listing.conditions[1])
+    state = ARCHIVED if listing.archived else LIVE
+    there = records.find_rows(rows, used=True, conditions=conditions)
+    return {item.row: item for item in there if kept(item, now) and item.state == state}
 
 
 def _how_many(found: Sequence[Stored | None], limit: int) -> int:
@@ -199,10 +212,10 @@ def matching(
     for low, high in records.windows(f"{where} AND r.row <= ?", (*params, last)):
         rows = records.rows_between(" AND ".join(terms), values, low, high)
         if rows:
-            yield list(records.find_rows(rows))
+            yield list(records.find_rows(rows, conditions=conditions))
     if archived_too and archived.is_used(records.db):
         where, params = archived.condition(key)
         tests, bound = " AND ".join([where, *conditions[0]]), (*params, *conditions[1])
         for low, high in records.windows(f"{where} AND r.row <= ?", (*params, last)):
             if rows := records.rows_between(tests, bound, low, high):
-                yield list(records.find_rows(rows))
+                yield list(records.find_rows(rows, conditions=conditions))

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import starmap
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agentmem.stores import bodies, documents, embeddings, meta, past
 from agentmem.stores.connection import Connection, Row, Value
@@ -28,6 +28,9 @@ from agentmem.types.inputs import Scope
 from agentmem.types.ports import Entry, FeedEvent
 from agentmem.types.records import HistoryEvent, MemoryRecord, StoreEvent
 from agentmem.types.spelling import spellings
+
+if TYPE_CHECKING:
+    from agentmem.stores.timeline import Conditions
 
 _COLUMNS = ", ".join(f"r.{name}" for name in COLUMN_NAMES)
 COLUMNS = f"{_COLUMNS}, NULL"
@@ -200,9 +203,16 @@ class Records:
             return None
         return None if now is not None and not visible(stored, now) else stored
 
-    def find_rows(self, rows: Iterable[int], *, used: bool = False) -> Iterator[Stored]:
-        """Records by row number, in any state and no particular order; ``used`` if they are to be shown."""
-        return map(Stored._make, self.db.select_in(_FIND_USED if used else _FIND, rows))
+    def find_rows(
+        self, rows: Iterable[int], *, used: bool = False, conditions: Conditions = ((), ())
+    ) -> Iterator[Stored]:
+        """Records by row number, in any state and no particular order; ``used`` if they are to be shown.
+
+        With ``conditions``, those that satisfy them as they are read: rows that were found by a statement before this
+        one may have been changed since.
+        """
+        sql = " AND ".join([_FIND_USED if used else _FIND, *conditions[0]])
+        return map(Stored._make, self.db.select_in(sql, rows, conditions[1]))
 
     def last_uses(self, rows: Iterable[int]) -> dict[int, Micros | None]:
         """When rows were last used, as far as that was written down."""
