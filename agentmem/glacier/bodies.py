@@ -14,7 +14,7 @@ from agentmem.glacier.place import Archives, archives_of
 from agentmem.stores import archived
 from agentmem.stores.archived import Body
 from agentmem.stores.rows import Stored
-from agentmem.types.errors import ArchiveCorruptError, ArchiveError, ArchiveKeyError, ObjectNotFoundError
+from agentmem.types.errors import ArchiveCorruptError, ArchiveError, ArchiveKeyError, NotFoundError, ObjectNotFoundError
 
 TABLE = Table(
     "bodies",
@@ -71,7 +71,10 @@ def fetch(engine: Engine, stubs: Sequence[Stored]) -> dict[int, Body]:
         if stored.row in here:
             groups.setdefault((here[stored.row], stored.user), []).append(stored)
     for (name, number), those in groups.items():
-        user = engine.repository.names.name(db, number)
+        try:
+            user = engine.repository.names.name(db, number)
+        except NotFoundError:
+            continue  # erased since, with all that there was
         try:
             got = _fetch(archives, name, user, those)
             error = None

@@ -29,11 +29,28 @@ def rehydrate(engine: Engine, stubs: Sequence[Stored]) -> int:
     engine.check_writable()
     count = 0
     for start in range(0, len(stubs), _GROUP):
-        found = fetch(engine, stubs[start : start + _GROUP])
-        backs = [Back(body, *made) for body, made in zip(found.values(), _vectors(engine, found.values()), strict=True)]
-        if backs:
-            count += len(engine.write(lambda r, backs=backs: archived.unshelve(r, backs, engine.now()), len(backs)))
+        group = stubs[start : start + _GROUP]
+        here, model = dict[int, str](), None
+        # What was brought back by somebody else, changed and archived again since it was fetched is fetched again.
+        while (away := _away(engine, group)) and (away, engine.model.number) != (here, model):
+            here, model = away, engine.model.number
+            count += _bring_back(engine, list(engine.repository.find_rows(away)), away)
     return count
+
+
+def _away(engine: Engine, stubs: Sequence[Stored]) -> dict[int, str]:
+    engine.check()
+    return archived.places(engine.repository.db, [stored.row for stored in stubs])
+
+
+def _bring_back(engine: Engine, stubs: Sequence[Stored], here: dict[int, str]) -> int:
+    generation = engine.model.number
+    found = {row: body for row, body in fetch(engine, stubs).items() if row in here}
+    made = zip(found.values(), _vectors(engine, found.values()), strict=True)
+    backs = [Back(body, *vectors, here[body.row]) for body, vectors in made]
+    if not backs:
+        return 0
+    return len(engine.write(lambda r: archived.unshelve(r, backs, engine.now(), generation), len(backs)))
 
 
 def embeddings_of(engine: Engine, found: Iterable[Body]) -> list[tuple[int, bytes]]:
@@ -85,16 +102,8 @@ def _texts(body: Body) -> list[str]:
     return [body.content] if body.content else []
 
 
-def shown(engine: Engine, stored: Stored, *, data: bool = True) -> MemoryRecord:
-    """The public form of a record whose text lies in an archive, with what it says. Raises as ``bodies.fetch`` does."""
-    body = fetch(engine, [stored]).get(stored.row)
-    if body is None:  # it has come back meanwhile
-        return engine.record(stored, data=data)
-    return known(engine, stored, body, data=data)
-
-
 def known(engine: Engine, stored: Stored, body: Body, *, data: bool = True) -> MemoryRecord:
-    """The same of one that was fetched."""
+    """The public form of a record whose text lies in an archive and was fetched."""
     text = documents.joined([(p, t) for v, p, t in body.parts if v == stored.body and p >= 0]) if data else None
     whole = engine.as_used(stored._replace(content=body.content))
     return public(whole, engine.repository.owner(stored), text)

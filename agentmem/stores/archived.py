@@ -55,6 +55,8 @@ class Back(NamedTuple):
     body: Body
     vectors: int
     embeddings: bytes
+    archive: str
+    """Where it was noted to lie before it was fetched."""
 
 
 class Archive(NamedTuple):
@@ -229,18 +231,23 @@ def _note(repository: Repository, found: Sequence[Stored], name: str, now: Micro
     repository.note_events((one.row, EventType.ARCHIVE, now, one.version, data) for one in found)
 
 
-def unshelve(repository: Repository, found: Sequence[Back], now: Micros) -> list[int]:
+def unshelve(repository: Repository, found: Sequence[Back], now: Micros, generation: int) -> list[int]:
     """Make records whole again, each with a REHYDRATE event; the rows of those that were not whole until now.
 
-    The time of a live one in its layer begins anew: otherwise the rules would let it go at once.
+    The time of a live one in its layer begins anew: otherwise the rules would let it go at once. ``generation`` is that
+    of the embeddings. Left as they are, for the caller to fetch again, are records that lie elsewhere by now, since
+    they may have changed on the way, and all of them where the store has moved to another model.
     """
     db, done = repository.db, list[Stored]()
-    there = places(db, [one.body.row for one in found])
+    if repository.generation != generation:
+        return []
+    here = places(db, [one.body.row for one in found])
+    there = {one.body.row: one.archive for one in found if here.get(one.body.row) == one.archive}
     current = {stored.row: stored for stored in repository.find_rows(there)}
     held = list[tuple[int, int, bytes]]()
     for one in {one.body.row: one for one in found}.values():
         stub = current.get(one.body.row)
-        if stub is None:
+        if stub is None or one.body.row not in there:
             continue
         whole = _whole(stub, one, now)
         bodies.write(db, _by_version(one.body))
