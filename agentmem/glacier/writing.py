@@ -24,7 +24,7 @@ from agentmem.stores import archived
 from agentmem.stores.archived import Body
 from agentmem.stores.rows import Stored
 from agentmem.stores.writes import Repository
-from agentmem.types.errors import AgentMemError, NotFoundError, StoreError
+from agentmem.types.errors import AgentMemError, ArchiveCorruptError, NotFoundError, ObjectNotFoundError, StoreError
 from agentmem.types.reports import ArchiveReport
 
 AT_ONCE = 3
@@ -59,7 +59,8 @@ def archive(
             run.end()
         finally:
             run.close()
-        burying.bury(engine)
+        with suppress(ArchiveCorruptError, ObjectNotFoundError):  # of damaged ones, which ``verify`` tells of
+            burying.bury(engine)
         merging.merge(engine)
     progress(run.looked)
     return ArchiveReport(run.moved, run.looked - run.moved, run.archives, run.bytes)

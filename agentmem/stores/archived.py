@@ -365,9 +365,9 @@ def buried(db: Connection, name: str, rows: Iterable[int]) -> None:
     db.executemany("DELETE FROM burials WHERE archive = ? AND row = ?", [(name, row) for row in rows])
 
 
-def unreadable(db: Connection, user: int) -> None:
-    """Note that nobody can read any more what archives have of a user: the key is gone that it was sealed with."""
-    db.execute("DELETE FROM burials WHERE user = ?", (user,))
+def unreadable(db: Connection, user: int, names: Iterable[str]) -> None:
+    """Note that nobody can read any more what archives have of a user: the key is gone that they were sealed with."""
+    db.executemany("DELETE FROM burials WHERE user = ? AND archive = ?", [(user, name) for name in names])
 
 
 def take_over(old: Connection, new: Connection, now: Micros) -> None:
