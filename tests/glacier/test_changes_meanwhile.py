@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from glacier.test_archiving import settings_of
 
-from agentmem import Memory
+from agentmem import ConflictError, Memory, Touch, Update
 from agentmem.glacier import bodies, returning
+from agentmem.operations import apply, change, lifecycle, touch
 
 
 def once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, run: Callable[[], object], *, after: bool) -> None:
@@ -66,3 +67,47 @@ def test_what_comes_back_meanwhile_is_read_here(
             record = read()
         assert record is not None
         assert (record.content, record.data) == ("text", {"n": 1})
+
+
+@pytest.mark.parametrize(
+    ("where", "call", "deleted", "expected"),
+    [
+        (change, lambda memory, id: memory.update(id, content="second"), False, "second"),
+        (change, lambda memory, id: memory.update(id, metadata={"n": 2}), False, "first"),
+        (change, lambda memory, id: memory.restore(id, version=1), False, "zeroth"),
+        (change, lambda memory, id: memory.restore(id, version=1), True, "zeroth"),
+        (change, lambda memory, id: memory.restore(id), True, "first"),
+        (change, lambda memory, id: memory.feedback(id, rating=3), False, "first"),
+        (touch, lambda memory, id: memory.touch([id], ttl=60), False, "first"),
+        (lifecycle, lambda memory, id: memory.lifecycle.pin(id), False, "first"),
+        (apply, lambda memory, id: memory.apply([Touch(id=id, ttl=60)]), False, "first"),
+        (apply, lambda memory, id: memory.apply([Update(id=id, content="second")]), False, "second"),
+    ],
+)
+def test_what_is_archived_just_before_it_changes_comes_back_first(
+    open_memory: Callable[..., Memory],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: Any,
+    call: Callable[[Memory, str], Any],
+    deleted: bool,
+    expected: str,
+) -> None:
+    memory = open_memory(settings=settings_of(tmp_path))
+    id = memory.add("zeroth", user_id="ana").id
+    memory.update(id, content="first")
+
+    def away() -> None:
+        memory.tiers.archive(id)
+        if deleted:
+            memory.delete(id)
+
+    once(monkeypatch, where, "_thaw" if where is apply else "thaw", away, after=True)
+    if where is apply:  # it has been told to change what may be no longer as it was
+        with pytest.raises(ConflictError, match="repeat the change"):
+            call(memory, id)
+    call(memory, id)
+    record = memory.get(id)
+    assert record is not None
+    assert (record.content, record.archived) == (expected, False)
+    assert memory.verify().problems == []
