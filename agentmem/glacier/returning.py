@@ -7,12 +7,13 @@ from itertools import islice
 
 from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.engine import Engine
-from agentmem.glacier.bodies import fetch
+from agentmem.glacier.bodies import fetch, is_of_model
 from agentmem.glacier.place import archives_of
 from agentmem.stores import archived, bodies, documents
 from agentmem.stores.archived import Back, Body
 from agentmem.stores.records import public
 from agentmem.stores.rows import Stored
+from agentmem.types.errors import ArchiveError
 from agentmem.types.forms import OF_CONTENT
 from agentmem.types.records import MemoryRecord
 
@@ -78,16 +79,19 @@ def _vectors(engine: Engine, found: Iterable[Body]) -> list[tuple[int, bytes]]:
 def _stale(engine: Engine, found: Sequence[Body]) -> dict[int, Body]:
     """Those whose vectors are of another model than the store's; given ones are kept as long as they fit."""
     db, archives = engine.repository.db, archives_of(engine)
-    model, here, same = archived.model(db), archived.places(db, [body.row for body in found]), dict[str, bool]()
+    here, same = archived.places(db, [body.row for body in found]), dict[str, bool]()
     stale = dict[int, Body]()
     for body in found:
         name = here.get(body.row)
-        if name is not None and name not in same:
-            same[name] = archives.reading(
-                name, lambda reader: {k: reader.manifest.model.get(k) for k in model} == model
-            )
+        if not body.vectors or name is None:
+            continue
+        if name not in same:
+            try:
+                same[name] = is_of_model(archives, db, name)
+            except ArchiveError:  # it is damaged, and what was fetched is a copy from another one
+                same[name] = True
         fits = body.vectors < 0 and len(body.embeddings) == -body.vectors * 4 * engine.embedder.dim
-        if body.vectors and name is not None and not (same[name] or fits):
+        if not fits and not (same[name] and body.embeddings):
             stale[body.row] = body
     return stale
 

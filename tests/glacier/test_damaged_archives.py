@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from archive.servers import moto, s3_bucket
 from glacier.test_archiving import settings_of
@@ -73,6 +75,24 @@ def test_damage_is_told_and_an_older_copy_mends_it(
     record = again.get(id)
     assert record is not None
     assert (record.content, record.archived) == ("text", False)
+
+
+def test_an_older_archive_stands_in_for_one_that_is_gone(open_memory: Callable[..., Memory], tmp_path: Path) -> None:
+    memory = open_memory(settings=settings_of(tmp_path))
+    id, given = memory.add("text", user_id="ana").id, memory.add("given", user_id="ana", vector=np.eye(32)[3]).id
+    before = [each.vectors.tobytes() for each in memory.vectors([id, given]) if each is not None]
+    memory.tiers.archive([id, given])
+    memory.tiers.rehydrate([id, given])
+    older = {path for path in (tmp_path / "ice").iterdir() if path.is_dir()}
+    memory.tiers.archive([id, given])
+    [newer] = {path for path in (tmp_path / "ice").iterdir() if path.is_dir()} - older
+    shutil.rmtree(newer)
+    memory.close()
+    again = open_memory(settings=settings_of(tmp_path))
+    assert {hit.content for hit in again.search("text", user_id="ana", include_glacier=True)} == {"text", "given"}
+    assert again.verify().problems
+    assert again.repair().problems == []
+    assert [each.vectors.tobytes() for each in again.vectors([id, given]) if each is not None] == before
 
 
 def test_another_master_key(open_memory: Callable[..., Memory], tmp_path: Path) -> None:
