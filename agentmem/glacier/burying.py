@@ -21,6 +21,7 @@ from agentmem.stores.writes import Repository
 from agentmem.types.errors import (
     ArchiveCorruptError,
     ArchiveError,
+    DiskFullError,
     InvalidInputError,
     ObjectNotFoundError,
     StoreLockedError,
@@ -28,6 +29,8 @@ from agentmem.types.errors import (
 from agentmem.types.spelling import spellings
 
 _DAY = 86_400_000_000
+_NOT_NOW = (ArchiveError, DiskFullError, StoreLockedError, InvalidInputError)
+"""The last: settings that name no place any more."""
 _DAMAGE = (ArchiveCorruptError, ObjectNotFoundError)
 
 
@@ -39,7 +42,7 @@ def bury_now(engine: Engine) -> bool:
         with alone(engine):
             archives_of(engine).check_there()
             bury(engine)
-    except (ArchiveError, StoreLockedError, InvalidInputError):  # the last: settings that name no place any more
+    except _NOT_NOW:
         return False
     return True
 
@@ -61,7 +64,7 @@ def forget_user(engine: Engine, user_id: str, number: int) -> bool:
                 keyring.delete(name)
             sealed = [name for name in held if _is_sealed(archives, name, keyring)]
             engine.write(lambda repository: archived.unreadable(repository.db, number, sealed))
-    except (ArchiveError, InvalidInputError):
+    except _NOT_NOW:
         return False
     return True
 

@@ -15,7 +15,7 @@ from agentmem import Memory
 from agentmem.archive.folder import FolderObjects
 from agentmem.archive.home import open_place
 from agentmem.archive.reading import ArchiveReader
-from agentmem.errors import ArchiveKeyError
+from agentmem.errors import ArchiveKeyError, DiskFullError
 from agentmem.glacier import burying
 from agentmem.glacier.bodies import TABLE
 
@@ -232,3 +232,26 @@ def test_a_damaged_archive_holds_up_no_other_and_goes_when_nothing_lies_in_it(
         assert record.content == text
     assert "archives" not in memory.erase(memory.add("more", user_id="ana").id).pending
     assert not list((tmp_path / "ice").glob(f"{pack.parts[-4]}/**/manifest"))
+
+
+def test_a_full_disk_holds_up_what_is_to_leave_archives_and_nothing_else(
+    open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = open_memory(settings=settings_of(tmp_path))
+    id, other = memory.add(SECRET, user_id="ana").id, memory.add("other", user_id="ana").id
+    memory.tiers.archive([id, other])
+    here = memory.add(f"{SECRET}, here", user_id="ana").id
+
+    def full(self: FolderObjects, key: str, data: bytes) -> str:
+        raise DiskFullError(f"{key}: no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderObjects, "create", full)
+        assert "archives" in memory.erase(id).pending
+        assert "archives" in memory.erase(here).pending
+        memory.repair()
+        memory.lifecycle.sweep()
+    assert "archives" not in memory.erase(memory.add("more", user_id="ana").id).pending
+    memory.compact()
+    assert holding(tmp_path, SECRET, {}) == []
+    assert [record.content for record in memory.page(user_id="ana", archived=True).records] == ["other"]
