@@ -21,6 +21,7 @@ from agentmem.stores.writes import Repository
 from agentmem.types.errors import (
     ArchiveCorruptError,
     ArchiveError,
+    ArchiveKeyError,
     DiskFullError,
     InvalidInputError,
     ObjectNotFoundError,
@@ -31,7 +32,6 @@ from agentmem.types.spelling import spellings
 _DAY = 86_400_000_000
 _NOT_NOW = (ArchiveError, DiskFullError, StoreLockedError, InvalidInputError)
 """The last: settings that name no place any more."""
-_DAMAGE = (ArchiveCorruptError, ObjectNotFoundError)
 
 
 def bury_now(engine: Engine) -> bool:
@@ -79,13 +79,13 @@ def _is_sealed(archives: Archives, name: str, keyring: KeyRing) -> bool:
 
 def bury(engine: Engine) -> None:
     """Write every archive anew of which something was erased. Raises what reading and writing them raises; of those
-    that are damaged the first error, once all others are done."""
+    that are damaged or cannot be opened the first error, once all others are done."""
     found, damaged = archived.burials(engine.repository.db), None
     for name, rows in sorted(found.items()):
         try:
             _rewrite(engine, name, rows)
-        except _DAMAGE as exc:
-            if not _is_of_no_use(engine, name):
+        except (ArchiveCorruptError, ArchiveKeyError, ObjectNotFoundError) as exc:
+            if isinstance(exc, ArchiveKeyError) or not _is_of_no_use(engine, name):
                 damaged = damaged or exc
     if damaged is not None:
         raise damaged

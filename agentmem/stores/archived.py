@@ -123,6 +123,12 @@ def all_places(db: Connection) -> Iterator[tuple[int, str]]:
         after = found[-1][0]
 
 
+def newest_place(db: Connection) -> str | None:
+    """In which archive the rest of the newest record lies of which it is not here; None where there is none."""
+    found = db.execute("SELECT archive FROM archived ORDER BY row DESC LIMIT 1")
+    return found[0][0] if found else None
+
+
 def rows_in(db: Connection, names: Iterable[str]) -> dict[str, list[int]]:
     """The records of which the rest lies in these archives. Looks at all that lie elsewhere."""
     found = {name: list[int]() for name in names}

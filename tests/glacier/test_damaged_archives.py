@@ -118,6 +118,33 @@ def test_another_master_key(open_memory: Callable[..., Memory], tmp_path: Path) 
         assert record.content == "text"
 
 
+def test_keys_that_are_not_mounted(tmp_path: Path, open_memory: Callable[..., Memory]) -> None:
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
+    from agentmem.archive.masterkey import new_master_key
+
+    keys = {"encryption": f"file:{tmp_path / 'master.key'}", "keyring": str(tmp_path / "keys")}
+    (tmp_path / "master.key").write_text(new_master_key())
+    memory = open_memory(settings=settings_of(tmp_path, **keys))
+    first, second = memory.add("first", user_id="ana").id, memory.add("second", user_id="ana").id
+    memory.tiers.archive(first)
+    memory.close()
+    (tmp_path / "keys").rename(tmp_path / "away")
+    (tmp_path / "keys").mkdir()
+    memory = open_memory(settings=settings_of(tmp_path, **keys))
+    with pytest.raises(ArchiveKeyError, match="was sealed with the keyring"):
+        memory.tiers.archive(second)
+    assert "archives" in memory.erase(first).pending
+    memory.close()
+    shutil.rmtree(tmp_path / "keys")
+    (tmp_path / "away").rename(tmp_path / "keys")
+    memory = open_memory(settings=settings_of(tmp_path, **keys))
+    assert memory.tiers.archive(second).archived == 1
+    record = memory.get(second)
+    assert record is not None
+    assert (record.content, record.archived) == ("second", True)
+    assert memory.verify().problems == []
+
+
 @pytest.mark.parametrize("most", range(5))
 def test_an_upload_that_breaks_off_leaves_nothing(
     open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
