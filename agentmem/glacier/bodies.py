@@ -13,8 +13,9 @@ from agentmem.engine.engine import Engine
 from agentmem.glacier.place import Archives, archives_of
 from agentmem.stores import archived
 from agentmem.stores.archived import Body
+from agentmem.stores.connection import Connection
 from agentmem.stores.rows import Stored
-from agentmem.types.errors import ArchiveCorruptError, ArchiveError, ArchiveKeyError, ObjectNotFoundError
+from agentmem.types.errors import ArchiveCorruptError, ArchiveError, ArchiveKeyError, NotFoundError, ObjectNotFoundError
 
 TABLE = Table(
     "bodies",
@@ -71,7 +72,10 @@ def fetch(engine: Engine, stubs: Sequence[Stored]) -> dict[int, Body]:
         if stored.row in here:
             groups.setdefault((here[stored.row], stored.user), []).append(stored)
     for (name, number), those in groups.items():
-        user = engine.repository.names.name(db, number)
+        try:
+            user = engine.repository.names.name(db, number)
+        except NotFoundError:
+            continue  # erased since, with all that there was
         try:
             got = _fetch(archives, name, user, those)
             error = None
@@ -92,14 +96,23 @@ def _fetch(archives: Archives, name: str, user: str | None, those: Sequence[Stor
 def _copy(
     engine: Engine, archives: Archives, name: str, user: str | None, stored: Stored, error: ArchiveError | None
 ) -> Body:
-    """A record that the archive it is to be in does not give: from one in which it was before."""
-    for other in archived.copies(engine.repository.db, stored.row):
+    """A record that the archive it is to be in does not give: from one in which it was before, without its vectors
+    where those are another model's."""
+    db = engine.repository.db
+    for other in archived.copies(db, stored.row):
         try:
             body = _fetch(archives, other, user, [stored]).get(stored.row) if other != name else None
+            if body is not None and (body.id, body.version) == (stored.id, stored.version):
+                given = body.vectors < 0
+                return body if given or is_of_model(archives, db, other) else body._replace(embeddings=b"")
         except (ArchiveCorruptError, ObjectNotFoundError, ArchiveKeyError):
             continue
-        if body is not None and (body.id, body.version) == (stored.id, stored.version):
-            return body
     raise error or ArchiveCorruptError(
         f"the archive {name} does not have the record {stored.id!r}, or no key of its user's can open it"
     )
+
+
+def is_of_model(archives: Archives, db: Connection, name: str) -> bool:
+    """Whether the vectors in an archive are those of the store's model. Raises as ``Archives.reading`` does."""
+    model = archived.model(db)
+    return archives.reading(name, lambda reader: {key: reader.manifest.model.get(key) for key in model} == model)

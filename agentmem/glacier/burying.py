@@ -8,19 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from agentmem.archive.keyring import KeyRing
 from agentmem.archive.objects import Objects
 from agentmem.archive.reading import ArchiveReader
 from agentmem.engine.engine import Engine
 from agentmem.glacier.bodies import TABLE, from_row
-from agentmem.glacier.place import alone, archives_of, folder_of, generations
+from agentmem.glacier.place import Archives, alone, archives_of, folder_of, generations
 from agentmem.glacier.uploading import Uploaded, write
 from agentmem.stores import archived
 from agentmem.stores.archived import Body
 from agentmem.stores.writes import Repository
-from agentmem.types.errors import ArchiveError, InvalidInputError, StoreLockedError
+from agentmem.types.errors import (
+    ArchiveCorruptError,
+    ArchiveError,
+    ArchiveKeyError,
+    DiskFullError,
+    InvalidInputError,
+    ObjectNotFoundError,
+    StoreLockedError,
+)
 from agentmem.types.spelling import spellings
 
 _DAY = 86_400_000_000
+_NOT_NOW = (ArchiveError, DiskFullError, StoreLockedError, InvalidInputError)
+"""The last: settings that name no place any more."""
 
 
 def bury_now(engine: Engine) -> bool:
@@ -31,7 +42,7 @@ def bury_now(engine: Engine) -> bool:
         with alone(engine):
             archives_of(engine).check_there()
             bury(engine)
-    except (ArchiveError, StoreLockedError, InvalidInputError):  # the last: settings that name no place any more
+    except _NOT_NOW:
         return False
     return True
 
@@ -39,27 +50,54 @@ def bury_now(engine: Engine) -> bool:
 def forget_user(engine: Engine, user_id: str, number: int) -> bool:
     """A user was erased: where archives are sealed, delete the key, so that no copy of them can be read any more.
 
-    False if that cannot be done now: then the archives are written anew, as for a single record.
+    False if that cannot be done now: then the archives are written anew, as for a single record; as are those that were
+    written before archives were sealed.
     """
     archives = archives_of(engine)
-    if not archives.settings.encryption or not archived.burials(engine.repository.db):
+    held = archived.burials(engine.repository.db)
+    if not archives.settings.encryption or not held:
         return True
     try:
         _, keyring = archives.open(read_only=False)
         if keyring is not None:
             for name in spellings(user_id):
                 keyring.delete(name)
-            engine.write(lambda repository: archived.unreadable(repository.db, number))
-    except (ArchiveError, InvalidInputError):
+            sealed = [name for name in held if _is_sealed(archives, name, keyring)]
+            engine.write(lambda repository: archived.unreadable(repository.db, number, sealed))
+    except _NOT_NOW:
         return False
     return True
 
 
+def _is_sealed(archives: Archives, name: str, keyring: KeyRing) -> bool:
+    """Whether an archive can be read with keys of this ring only; False where it cannot be looked at."""
+    try:
+        return archives.reading(name, lambda reader: reader.manifest.keyring == keyring.id)
+    except ArchiveError:
+        return False
+
+
 def bury(engine: Engine) -> None:
-    """Write every archive anew of which something was erased. Raises what reading and writing them raises."""
-    found = archived.burials(engine.repository.db)
+    """Write every archive anew of which something was erased. Raises what reading and writing them raises; of those
+    that are damaged or cannot be opened the first error, once all others are done."""
+    found, damaged = archived.burials(engine.repository.db), None
     for name, rows in sorted(found.items()):
-        _rewrite(engine, name, rows)
+        try:
+            _rewrite(engine, name, rows)
+        except (ArchiveCorruptError, ArchiveKeyError, ObjectNotFoundError) as exc:
+            if isinstance(exc, ArchiveKeyError) or not _is_of_no_use(engine, name):
+                damaged = damaged or exc
+    if damaged is not None:
+        raise damaged
+
+
+def _is_of_no_use(engine: Engine, name: str) -> bool:
+    """Remove a damaged archive in which nothing lies any more, if this store has written it."""
+    db = engine.repository.db
+    if archived.archive(db, name) is None or archived.rows_in(db, [name])[name]:
+        return False
+    discard(engine, archives_of(engine).open(read_only=False)[0], name)
+    return True
 
 
 def _rewrite(engine: Engine, name: str, rows: set[int]) -> None:

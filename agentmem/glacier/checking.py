@@ -83,12 +83,13 @@ def mend(engine: Engine) -> None:
     with alone(engine):
         archives_of(engine).check_there()
         burying.tidy(engine)
-        burying.bury(engine)
-        merging.merge(engine)
     keys = _Keys(engine)
     for name, rows in _held(engine).items():
         if any(_problems_of(engine, name, rows, keys)):
             _bring_back(engine, rows)
+    with alone(engine):  # now that nothing that can be read lies in damaged ones
+        burying.bury(engine)
+        merging.merge(engine)
 
 
 def _bring_back(engine: Engine, rows: array[int]) -> None:

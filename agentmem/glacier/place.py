@@ -19,7 +19,7 @@ from agentmem.settings import Glacier
 from agentmem.stores import archived
 from agentmem.stores.folder import ARCHIVE_LOCK
 from agentmem.stores.locks import FileLock
-from agentmem.types.errors import ObjectExistsError, ObjectNotFoundError, StoreLockedError
+from agentmem.types.errors import ArchiveCorruptError, ObjectExistsError, ObjectNotFoundError, StoreLockedError
 from agentmem.types.patience import attempts
 
 T = TypeVar("T")
@@ -149,6 +149,16 @@ class Archives:
                 ) from exc
             with suppress(ObjectExistsError):
                 objects.create(_MARK, b"agentmem archives\n")
+
+    def check_keys(self) -> None:
+        """Raise ``ArchiveKeyError`` where the keys are not those of what lies there already.
+
+        A disk with keys that is not mounted looks like a new keyring: what was sealed with that would be lost with it.
+        """
+        name = archived.newest_place(self._engine.repository.db)
+        if name is not None and self.settings.encryption:
+            with suppress(ArchiveCorruptError, ObjectNotFoundError):  # a damaged one tells nothing
+                self.reading(name, lambda reader: reader.manifest.keyring)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

@@ -7,12 +7,13 @@ from itertools import islice
 
 from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.engine import Engine
-from agentmem.glacier.bodies import fetch
+from agentmem.glacier.bodies import fetch, is_of_model
 from agentmem.glacier.place import archives_of
 from agentmem.stores import archived, bodies, documents
 from agentmem.stores.archived import Back, Body
 from agentmem.stores.records import public
 from agentmem.stores.rows import Stored
+from agentmem.types.errors import ArchiveError
 from agentmem.types.forms import OF_CONTENT
 from agentmem.types.records import MemoryRecord
 
@@ -29,11 +30,28 @@ def rehydrate(engine: Engine, stubs: Sequence[Stored]) -> int:
     engine.check_writable()
     count = 0
     for start in range(0, len(stubs), _GROUP):
-        found = fetch(engine, stubs[start : start + _GROUP])
-        backs = [Back(body, *made) for body, made in zip(found.values(), _vectors(engine, found.values()), strict=True)]
-        if backs:
-            count += len(engine.write(lambda r, backs=backs: archived.unshelve(r, backs, engine.now()), len(backs)))
+        group = stubs[start : start + _GROUP]
+        here, model = dict[int, str](), None
+        # What was brought back by somebody else, changed and archived again since it was fetched is fetched again.
+        while (away := _away(engine, group)) and (away, engine.model.number) != (here, model):
+            here, model = away, engine.model.number
+            count += _bring_back(engine, list(engine.repository.find_rows(away)), away)
     return count
+
+
+def _away(engine: Engine, stubs: Sequence[Stored]) -> dict[int, str]:
+    engine.check()
+    return archived.places(engine.repository.db, [stored.row for stored in stubs])
+
+
+def _bring_back(engine: Engine, stubs: Sequence[Stored], here: dict[int, str]) -> int:
+    generation = engine.model.number
+    found = {row: body for row, body in fetch(engine, stubs).items() if row in here}
+    made = zip(found.values(), _vectors(engine, found.values()), strict=True)
+    backs = [Back(body, *vectors, here[body.row]) for body, vectors in made]
+    if not backs:
+        return 0
+    return len(engine.write(lambda r: archived.unshelve(r, backs, engine.now(), generation), len(backs)))
 
 
 def embeddings_of(engine: Engine, found: Iterable[Body]) -> list[tuple[int, bytes]]:
@@ -61,16 +79,19 @@ def _vectors(engine: Engine, found: Iterable[Body]) -> list[tuple[int, bytes]]:
 def _stale(engine: Engine, found: Sequence[Body]) -> dict[int, Body]:
     """Those whose vectors are of another model than the store's; given ones are kept as long as they fit."""
     db, archives = engine.repository.db, archives_of(engine)
-    model, here, same = archived.model(db), archived.places(db, [body.row for body in found]), dict[str, bool]()
+    here, same = archived.places(db, [body.row for body in found]), dict[str, bool]()
     stale = dict[int, Body]()
     for body in found:
         name = here.get(body.row)
-        if name is not None and name not in same:
-            same[name] = archives.reading(
-                name, lambda reader: {k: reader.manifest.model.get(k) for k in model} == model
-            )
+        if not body.vectors or name is None:
+            continue
+        if name not in same:
+            try:
+                same[name] = is_of_model(archives, db, name)
+            except ArchiveError:  # it is damaged, and what was fetched is a copy from another one
+                same[name] = True
         fits = body.vectors < 0 and len(body.embeddings) == -body.vectors * 4 * engine.embedder.dim
-        if body.vectors and name is not None and not (same[name] or fits):
+        if not fits and not (same[name] and body.embeddings):
             stale[body.row] = body
     return stale
 
@@ -85,16 +106,8 @@ def _texts(body: Body) -> list[str]:
     return [body.content] if body.content else []
 
 
-def shown(engine: Engine, stored: Stored, *, data: bool = True) -> MemoryRecord:
-    """The public form of a record whose text lies in an archive, with what it says. Raises as ``bodies.fetch`` does."""
-    body = fetch(engine, [stored]).get(stored.row)
-    if body is None:  # it has come back meanwhile
-        return engine.record(stored, data=data)
-    return known(engine, stored, body, data=data)
-
-
 def known(engine: Engine, stored: Stored, body: Body, *, data: bool = True) -> MemoryRecord:
-    """The same of one that was fetched."""
+    """The public form of a record whose text lies in an archive and was fetched."""
     text = documents.joined([(p, t) for v, p, t in body.parts if v == stored.body and p >= 0]) if data else None
     whole = engine.as_used(stored._replace(content=body.content))
     return public(whole, engine.repository.owner(stored), text)

@@ -24,7 +24,14 @@ from agentmem.stores import archived
 from agentmem.stores.archived import Body
 from agentmem.stores.rows import Stored
 from agentmem.stores.writes import Repository
-from agentmem.types.errors import AgentMemError, NotFoundError, StoreError
+from agentmem.types.errors import (
+    AgentMemError,
+    ArchiveCorruptError,
+    ArchiveKeyError,
+    NotFoundError,
+    ObjectNotFoundError,
+    StoreError,
+)
 from agentmem.types.reports import ArchiveReport
 
 AT_ONCE = 3
@@ -49,6 +56,7 @@ def archive(
     objects, keyring = archives_of(engine).open(read_only=False)
     with alone(engine):
         archives_of(engine).check_there()
+        archives_of(engine).check_keys()
         burying.tidy(engine)
         run = _Run(engine, objects, keyring)
         try:
@@ -59,7 +67,8 @@ def archive(
             run.end()
         finally:
             run.close()
-        burying.bury(engine)
+        with suppress(ArchiveCorruptError, ArchiveKeyError, ObjectNotFoundError):  # ``verify`` tells of those
+            burying.bury(engine)
         merging.merge(engine)
     progress(run.looked)
     return ArchiveReport(run.moved, run.looked - run.moved, run.archives, run.bytes)

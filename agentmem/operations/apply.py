@@ -19,7 +19,7 @@ from agentmem.operations.change import for_record, to_embed, with_embeddings
 from agentmem.stores import archived, documents, keys, returning
 from agentmem.stores.commit import UNMET, UnembeddedError, rows_of
 from agentmem.stores.records import Records
-from agentmem.stores.rows import Created, Patch, ScopeKey, Stored, version_conflict, visible
+from agentmem.stores.rows import Created, Patch, ScopeKey, Stored, kept, version_conflict, visible
 from agentmem.stores.writes import Repository
 from agentmem.types.changes import Applied
 from agentmem.types.clock import Micros
@@ -223,6 +223,8 @@ def _must_find(repository: Repository, target: Target, now: Micros) -> Stored:
 def _find(repository: Repository, target: Target, if_version: int | None, now: Micros) -> Stored | None:
     """The live record that is meant. Raises ``ConflictError`` if it is not at that version."""
     stored = _holder(repository, target)
+    if stored is not None and kept(stored, now):
+        repository.check_here([stored])
     stored = stored if stored is not None and visible(stored, now) else None
     if target.key is not None:
         keys.check_version(target.key, stored, if_version)

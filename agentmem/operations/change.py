@@ -10,13 +10,13 @@ from typing import Any, cast
 from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.engine import Engine
 from agentmem.lifecycle.promotion_score import feedback
-from agentmem.operations.glacier import thaw
+from agentmem.operations.glacier import once_here, thaw
 from agentmem.operations.page import matching
 from agentmem.operations.read import must_find
 from agentmem.stores import keys
 from agentmem.stores.connection import Value
 from agentmem.stores.forms import StaleVectorError
-from agentmem.stores.rows import Patch, ScopeKey, Stored, kept, not_found, visible
+from agentmem.stores.rows import AwayError, Patch, ScopeKey, Stored, kept, not_found, visible
 from agentmem.stores.schema import DELETED, EXPIRED
 from agentmem.stores.timeline import Conditions
 from agentmem.stores.writes import Repository
@@ -35,15 +35,21 @@ def update(engine: Engine, id: str, patch: Patch, scope: Scope | None) -> Memory
     """Apply a patch to a live record; a new content is embedded first."""
     engine.check_writable()
     engine.adding.check_given(patch.form)
-    thaw(engine, [id], scope)
 
     def find() -> Stored:
-        stored = must_find(engine, id, scope)
+        stored = must_find(engine, id, scope, any_state=True)
+        if not visible(stored, engine.now()):
+            raise AwayError(id) if kept(stored, engine.now()) else not_found(id)
         for text in to_embed(stored, for_record(patch, stored)):
             engine.adding.check_length(text)
         return stored
 
-    return _change(engine, patch, find, lambda r, ready: r.update(id, ready, _guard(engine, id, scope), engine.now()))
+    def run() -> MemoryRecord:
+        return _change(
+            engine, patch, find, lambda r, ready: r.update(id, ready, _guard(engine, id, scope), engine.now())
+        )
+
+    return once_here(partial(thaw, engine, [id], scope), run)
 
 
 def delete(engine: Engine, id: str, scope: Scope | None, *, if_version: int | None = None) -> bool:
@@ -77,7 +83,10 @@ def delete_matching(engine: Engine, scope: Scope, conditions: Conditions, *, dry
 def restore(engine: Engine, id: str, version: int | None, scope: Scope | None) -> MemoryRecord:
     """Bring a deleted record back, or a record back to an earlier version, as a new version."""
     engine.check_writable()
-    thaw(engine, [id], scope)
+    return once_here(partial(thaw, engine, [id], scope), lambda: _restored(engine, id, version, scope))
+
+
+def _restored(engine: Engine, id: str, version: int | None, scope: Scope | None) -> MemoryRecord:
     current = must_find(engine, id, scope, any_state=True)
     if version is None and visible(current, engine.now()):
         return engine.record(current)
@@ -107,10 +116,13 @@ def _restore(repository: Repository, id: str, patch: Patch, key: ScopeKey, now: 
 
 def rate(engine: Engine, id: str, rating: float | None, data: dict[str, Any], scope: Scope | None) -> None:
     """Store feedback."""
-    thaw(engine, [id], scope)
     accepted = data.get("accepted")
     verdict = (0.0, 0.0) if accepted is None else feedback(accepted)
-    engine.write(lambda r: r.rate(id, rating, data, _guard(engine, id, scope), engine.now(), verdict))
+
+    def run() -> None:
+        engine.write(lambda r: r.rate(id, rating, data, _guard(engine, id, scope), engine.now(), verdict))
+
+    once_here(partial(thaw, engine, [id], scope), run)
 
 
 def _change(

@@ -7,11 +7,12 @@ first, but for deleting and erasing, which need nothing of the archive.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 from agentmem.operations.read import find
 from agentmem.stores import archived, keys
-from agentmem.stores.rows import Stored, not_found
+from agentmem.stores.rows import AwayError, Stored, not_found
 from agentmem.stores.schema import ARCHIVED, ERASED, LIVE
 from agentmem.stores.timeline import Conditions
 from agentmem.types.inputs import Draft, Scope
@@ -20,6 +21,8 @@ from agentmem.types.reports import ArchiveReport
 if TYPE_CHECKING:
     from agentmem.engine.engine import Engine
 
+T = TypeVar("T")
+_ATTEMPTS = 5
 Progress = Callable[[int], object]
 
 
@@ -90,6 +93,19 @@ def rehydrate(engine: Engine, ids: Sequence[str], scope: Scope | None) -> int:
 
 
 # -- before other operations -------------------------------------------------------------------------------------------
+
+
+def once_here(bring: Callable[[], None], change: Callable[[], T]) -> T:
+    """Change records once ``bring`` has made them whole; again where they were archived in between.
+
+    Raises ``AwayError``, a ``ConflictError``, where that happens time and again.
+    """
+    for _ in range(_ATTEMPTS):
+        bring()
+        with suppress(AwayError):
+            return change()
+    bring()
+    return change()
 
 
 def thaw(engine: Engine, ids: Iterable[str], scope: Scope | None) -> None:

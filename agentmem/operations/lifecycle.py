@@ -10,11 +10,11 @@ from agentmem.lifecycle.expiry import Due, due
 from agentmem.lifecycle.promotion import Criterion, judge
 from agentmem.lifecycle.rules import NEXT, PREVIOUS, Rules
 from agentmem.lifecycle.sessions import Sessions
-from agentmem.operations.glacier import thaw
+from agentmem.operations.glacier import once_here, thaw
 from agentmem.operations.read import must_find
 from agentmem.stores import accounting, transitions
 from agentmem.stores.past import WAS
-from agentmem.stores.rows import Stored, Subject, Transition, not_found, visible
+from agentmem.stores.rows import Stored, Subject, Transition, kept, not_found, visible
 from agentmem.stores.schema import ARCHIVED, DELETED, ERASED, EXPIRED, LIVE
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros, to_datetime
@@ -132,20 +132,20 @@ def _change(
     engine.check_writable()
     engine.lifecycle.write_down()
     engine.check()
-    thaw(engine, [id], scope)
     key = engine.key(scope, anywhere=True)
 
     def write(repository: Repository) -> Stored:
         now = engine.now()
-        stored = None if key is None else repository.find_by_id(id, key, now)
-        if stored is None:
+        stored = None if key is None else repository.find_by_id(id, key)
+        if stored is None or not kept(stored, now):
             raise not_found(id)
+        repository.check_here([stored])
         [subject] = transitions.subjects(repository.db, [stored.row])
         run(repository, subject, now, engine.lifecycle.rules)
         [changed] = repository.find_rows([stored.row])
         return changed
 
-    return engine.record(engine.write(write))
+    return engine.record(once_here(lambda: thaw(engine, [id], scope), lambda: engine.write(write)))
 
 
 def _move(engine: Engine, id: str, scope: Scope | None, event: EventType) -> MemoryRecord:

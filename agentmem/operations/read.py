@@ -13,14 +13,18 @@ import numpy as np
 from agentmem.embedding.batcher import embed_documents, embed_query
 from agentmem.engine.engine import Engine
 from agentmem.stores import archived, erasure
+from agentmem.stores.archived import Body
 from agentmem.stores.rows import Stored, kept, not_found, restorable, visible
-from agentmem.stores.schema import LIVE
+from agentmem.stores.schema import ARCHIVED, ERASED, LIVE
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.errors import NotFoundError
 from agentmem.types.forms import name_of
 from agentmem.types.inputs import Scope
 from agentmem.types.records import HistoryEvent, MemoryRecord, StoreEvent, Vectors
 from agentmem.types.spelling import spellings
+
+_ATTEMPTS = 3
+"""How often a record is looked for that is on its way to an archive and back."""
 
 
 def find(engine: Engine, id: str, scope: Scope | None, *, any_state: bool = False) -> Stored | None:
@@ -81,13 +85,15 @@ def known(engine: Engine, found: Iterable[Stored], *, data: bool = True) -> list
     Raises ``ArchiveError`` and below where that cannot be read.
     """
     every = list(found)
-    away = {one.row for one in every if one.state != LIVE}
-    away = set(archived.places(engine.repository.db, away)) if away else away
-    if not away:
+    stubs = [one for one in every if one.state != LIVE and not one.content]
+    if not stubs:
         return engine.known(every, data=data)
-    from agentmem.glacier import bodies, returning
+    every, fetched = _fetched(engine, every, stubs)
+    if not fetched:
+        return engine.known(every, data=data)
+    from agentmem.glacier import returning
 
-    fetched, records = bodies.fetch(engine, [one for one in every if one.row in away]), list[MemoryRecord]()
+    records = list[MemoryRecord]()
     for one in every:
         with suppress(NotFoundError):
             body = fetched.get(one.row)
@@ -95,6 +101,25 @@ def known(engine: Engine, found: Iterable[Stored], *, data: bool = True) -> list
                 engine.record(one, data=data) if body is None else returning.known(engine, one, body, data=data)
             )
     return records
+
+
+def _fetched(engine: Engine, every: list[Stored], stubs: list[Stored]) -> tuple[list[Stored], dict[int, Body]]:
+    """What lies in archives of some of the rows, and the rows, those as they are now that have come back meanwhile."""
+    records, fetched, current = engine.repository, dict[int, Body](), {one.row: one for one in every}
+    for _ in range(_ATTEMPTS):
+        if archived.places(records.db, [one.row for one in stubs]):
+            from agentmem.glacier import bodies
+
+            fetched |= bodies.fetch(engine, stubs)
+        rest = [one.row for one in stubs if one.row not in fetched]
+        again = {one.row: one for one in records.find_rows(rest, used=True)}
+        current |= {row: again.get(row) for row in rest}
+        away = archived.places(records.db, rest)
+        stubs = [one for one in again.values() if one.state == ARCHIVED or one.row in away]
+        if not stubs:
+            break
+    there = (current[one.row] for one in every)
+    return [one for one in there if one is not None and one.state != ERASED], fetched
 
 
 def events(engine: Engine, after: int, limit: int) -> list[StoreEvent]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from agentmem.engine.engine import Engine
 from agentmem.operations.verify import verify
 from agentmem.stores import accounting
-from agentmem.types.errors import ArchiveError, StoreLockedError
+from agentmem.types.errors import ArchiveError, DiskFullError, StoreLockedError
 from agentmem.types.reports import VerifyReport
 
 
@@ -17,7 +17,7 @@ def repair(engine: Engine) -> VerifyReport:
     if engine.settings.glacier.url:
         from agentmem.glacier import checking
 
-        with suppress(ArchiveError, StoreLockedError):  # ``verify`` tells what is wrong with archives
+        with suppress(ArchiveError, DiskFullError, StoreLockedError):  # ``verify`` tells what is wrong with archives
             checking.mend(engine)
     report = verify(engine)
     if any(problem.startswith(("libsql", "record")) for problem in report.problems):

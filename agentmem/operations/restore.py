@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 
 from agentmem.engine.engine import Engine
-from agentmem.operations.glacier import thaw_rows
+from agentmem.operations.glacier import once_here, thaw_rows
 from agentmem.operations.read import known
 from agentmem.stores.gone import bring_back, gone, restorable
 from agentmem.stores.rows import Place, expired, past_grace
@@ -73,8 +73,8 @@ def restore_all(engine: Engine, departed: Departed, *, dry_run: bool) -> int:
     groups = (rows[start : start + _GROUP] for start in range(0, len(rows), _GROUP))
     count = 0
     for group in groups:
-        thaw_rows(engine, group)
-        count += engine.write(partial(_bring_back, group, state, engine), len(group))
+        run = partial(engine.write, partial(_bring_back, group, state, engine), len(group))
+        count += once_here(partial(thaw_rows, engine, group), run)
     return count
 
 

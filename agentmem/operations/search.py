@@ -20,7 +20,7 @@ from agentmem.retrieval.walls import wall_of
 from agentmem.stores import archived, documents
 from agentmem.stores.archived import Body
 from agentmem.stores.records import public
-from agentmem.stores.rows import ScopeKey, Stored, kept, visible
+from agentmem.stores.rows import ScopeKey, Stored, kept, not_found, visible
 from agentmem.stores.schema import ARCHIVED
 from agentmem.text.dates import end_of_day, ranges_of
 from agentmem.text.question import Word, words_of
@@ -248,6 +248,9 @@ class _Searching:
         from agentmem.glacier import bodies
 
         found = bodies.fetch(self._engine, [one for one in stored.values() if one.state == ARCHIVED])
+        for row, one in stored.items():
+            if one.state == ARCHIVED and row not in found:  # it has come back since
+                raise not_found(one.id)
         whole = {row: stored[row]._replace(content=body.content) for row, body in found.items()}
         return {**stored, **whole}, found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agentmem.engine.engine import Engine
-from agentmem.operations.glacier import thaw
+from agentmem.operations.glacier import once_here, thaw
 from agentmem.stores import accounting, renewal
 from agentmem.stores.rows import ScopeKey, Stored
 from agentmem.stores.writes import Repository
@@ -21,8 +21,11 @@ def touch(engine: Engine, ids: Sequence[str], ttl: Micros | Unset | None, scope:
     key = engine.key(scope, anywhere=True)
     if key is None or not ids:
         return [False] * len(ids)
-    thaw(engine, ids, scope)
-    return engine.write(lambda repository: _touch(repository, ids, ttl, key, engine.now()), len(ids))
+
+    def run() -> list[bool]:
+        return engine.write(lambda repository: _touch(repository, ids, ttl, key, engine.now()), len(ids))
+
+    return once_here(lambda: thaw(engine, ids, scope), run)
 
 
 def _touch(
@@ -30,6 +33,7 @@ def _touch(
 ) -> list[bool]:
     found = repository.there(ids, key, now)
     rows = {stored.row: stored for stored in found if stored is not None}
+    repository.check_here(rows.values())
     use(repository, list(rows.values()), ttl, now)
     return [stored is not None for stored in found]
 

@@ -55,6 +55,8 @@ class Back(NamedTuple):
     body: Body
     vectors: int
     embeddings: bytes
+    archive: str
+    """Where it was noted to lie before it was fetched."""
 
 
 class Archive(NamedTuple):
@@ -119,6 +121,12 @@ def all_places(db: Connection) -> Iterator[tuple[int, str]]:
     while found := db.execute(sql, (after,)):
         yield from ((row, name) for row, name in found)
         after = found[-1][0]
+
+
+def newest_place(db: Connection) -> str | None:
+    """In which archive the rest of the newest record lies of which it is not here; None where there is none."""
+    found = db.execute("SELECT archive FROM archived ORDER BY row DESC LIMIT 1")
+    return found[0][0] if found else None
 
 
 def rows_in(db: Connection, names: Iterable[str]) -> dict[str, list[int]]:
@@ -229,18 +237,23 @@ def _note(repository: Repository, found: Sequence[Stored], name: str, now: Micro
     repository.note_events((one.row, EventType.ARCHIVE, now, one.version, data) for one in found)
 
 
-def unshelve(repository: Repository, found: Sequence[Back], now: Micros) -> list[int]:
+def unshelve(repository: Repository, found: Sequence[Back], now: Micros, generation: int) -> list[int]:
     """Make records whole again, each with a REHYDRATE event; the rows of those that were not whole until now.
 
-    The time of a live one in its layer begins anew: otherwise the rules would let it go at once.
+    The time of a live one in its layer begins anew: otherwise the rules would let it go at once. ``generation`` is that
+    of the embeddings. Left as they are, for the caller to fetch again, are records that lie elsewhere by now, since
+    they may have changed on the way, and all of them where the store has moved to another model.
     """
     db, done = repository.db, list[Stored]()
-    there = places(db, [one.body.row for one in found])
+    if repository.generation != generation:
+        return []
+    here = places(db, [one.body.row for one in found])
+    there = {one.body.row: one.archive for one in found if here.get(one.body.row) == one.archive}
     current = {stored.row: stored for stored in repository.find_rows(there)}
     held = list[tuple[int, int, bytes]]()
     for one in {one.body.row: one for one in found}.values():
         stub = current.get(one.body.row)
-        if stub is None:
+        if stub is None or one.body.row not in there:
             continue
         whole = _whole(stub, one, now)
         bodies.write(db, _by_version(one.body))
@@ -358,9 +371,9 @@ def buried(db: Connection, name: str, rows: Iterable[int]) -> None:
     db.executemany("DELETE FROM burials WHERE archive = ? AND row = ?", [(name, row) for row in rows])
 
 
-def unreadable(db: Connection, user: int) -> None:
-    """Note that nobody can read any more what archives have of a user: the key is gone that it was sealed with."""
-    db.execute("DELETE FROM burials WHERE user = ?", (user,))
+def unreadable(db: Connection, user: int, names: Iterable[str]) -> None:
+    """Note that nobody can read any more what archives have of a user: the key is gone that they were sealed with."""
+    db.executemany("DELETE FROM burials WHERE user = ? AND archive = ?", [(user, name) for name in names])
 
 
 def take_over(old: Connection, new: Connection, now: Micros) -> None:

@@ -61,6 +61,7 @@ def bring_back(repository: Repository, found: Sequence[Stored], now: Micros) -> 
     What had a key comes back only if it was the last that had it, and nothing has it now. Returns how many came back.
     """
     db = repository.db
+    repository.check_here(found)
     back = keys.returnable(repository, found, now) if any(stored.key is not None for stored in found) else found
     db.executemany(
         f"UPDATE records SET aged_from = CASE state WHEN {EXPIRED} THEN ? ELSE aged_from END, state = {LIVE}, "

@@ -284,5 +284,12 @@ def not_found(id: str) -> NotFoundError:
     return NotFoundError(f"there is no record with the id {id!r} here")
 
 
+class AwayError(ConflictError):
+    """A record that is to be changed has gone to an archive since it was looked at: bring it back, and try again."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"record {id!r} was archived just now; repeat the change, which brings it back first")
+
+
 def version_conflict(id: str, wanted: int, found: int) -> ConflictError:
     return ConflictError(f"record {id!r} is at version {found}, not {wanted}; read it again and repeat the change")

@@ -20,6 +20,7 @@ from agentmem.stores.records import COLUMNS, STANDING, Records
 from agentmem.stores.repetition import as_far_as_there_is_room, id_in_use, news, repeats
 from agentmem.stores.rows import (
     COLUMN_NAMES,
+    AwayError,
     Created,
     Numbers,
     Patch,
@@ -229,6 +230,7 @@ class Repository(Records):
             raise not_found(id)
         if patch.if_version is not None and current.version != patch.if_version:
             raise version_conflict(id, patch.if_version, current.version)
+        self.check_here([current])
         if since is not None:
             current = current._replace(version=since)
         values = {**patch.values, "state": LIVE}
@@ -238,6 +240,12 @@ class Repository(Records):
         if current.state == EXPIRED:
             values["aged_from"] = now
         return self._change(current, values, patch, EventType.RESTORE, now)
+
+    def check_here(self, found: Iterable[Stored]) -> None:
+        """Raise ``AwayError`` for a record whose text lies in an archive: before it is changed, it is to come back."""
+        gone = {stored.row: stored for stored in found if stored.state != LIVE}
+        for (row,) in self.db.select_in("SELECT row FROM archived WHERE row IN ({})", gone) if gone else ():
+            raise AwayError(gone[row].id)
 
     def set_back(self, current: Stored, values: dict[str, Value], patch: Patch, now: Micros) -> Stored:
         """Give a record back what it was, with a RESTORE event, whatever it is now; ``current`` if it is that."""
@@ -413,9 +421,10 @@ class Repository(Records):
             accounting.touch(self.db, [new.row])
 
     def _current(self, id: str, scope: ScopeKey | None, now: Micros, if_version: int | None) -> Stored:
-        stored = self.find_by_id(id, scope, now)
-        if stored is None:
+        stored = self.find_by_id(id, scope)
+        if stored is None or not kept(stored, now):
             raise not_found(id)
+        self.check_here([stored])
         if if_version is not None and stored.version != if_version:
             raise version_conflict(id, if_version, stored.version)
         return stored

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from archive.servers import moto, s3_bucket
 from glacier.test_archiving import settings_of
@@ -78,6 +80,24 @@ def test_damage_is_told_and_an_older_copy_mends_it(
     assert (record.content, record.archived) == ("text", False)
 
 
+def test_an_older_archive_stands_in_for_one_that_is_gone(open_memory: Callable[..., Memory], tmp_path: Path) -> None:
+    memory = open_memory(settings=settings_of(tmp_path))
+    id, given = memory.add("text", user_id="ana").id, memory.add("given", user_id="ana", vector=np.eye(32)[3]).id
+    before = [each.vectors.tobytes() for each in memory.vectors([id, given]) if each is not None]
+    memory.tiers.archive([id, given])
+    memory.tiers.rehydrate([id, given])
+    older = {path for path in (tmp_path / "ice").iterdir() if path.is_dir()}
+    memory.tiers.archive([id, given])
+    [newer] = {path for path in (tmp_path / "ice").iterdir() if path.is_dir()} - older
+    shutil.rmtree(newer)
+    memory.close()
+    again = open_memory(settings=settings_of(tmp_path))
+    assert {hit.content for hit in again.search("text", user_id="ana", include_glacier=True)} == {"text", "given"}
+    assert again.verify().problems
+    assert again.repair().problems == []
+    assert [each.vectors.tobytes() for each in again.vectors([id, given]) if each is not None] == before
+
+
 def test_another_master_key(open_memory: Callable[..., Memory], tmp_path: Path) -> None:
     pytest.importorskip("cryptography", reason="cryptography is not installed")
     from agentmem.archive.masterkey import new_master_key
@@ -99,6 +119,33 @@ def test_another_master_key(open_memory: Callable[..., Memory], tmp_path: Path) 
         record = memory.get(id)
         assert record is not None
         assert record.content == "text"
+
+
+def test_keys_that_are_not_mounted(tmp_path: Path, open_memory: Callable[..., Memory]) -> None:
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
+    from agentmem.archive.masterkey import new_master_key
+
+    keys = {"encryption": f"file:{tmp_path / 'master.key'}", "keyring": str(tmp_path / "keys")}
+    (tmp_path / "master.key").write_text(new_master_key())
+    memory = open_memory(settings=settings_of(tmp_path, **keys))
+    first, second = memory.add("first", user_id="ana").id, memory.add("second", user_id="ana").id
+    memory.tiers.archive(first)
+    memory.close()
+    (tmp_path / "keys").rename(tmp_path / "away")
+    (tmp_path / "keys").mkdir()
+    memory = open_memory(settings=settings_of(tmp_path, **keys))
+    with pytest.raises(ArchiveKeyError, match="was sealed with the keyring"):
+        memory.tiers.archive(second)
+    assert "archives" in memory.erase(first).pending
+    memory.close()
+    shutil.rmtree(tmp_path / "keys")
+    (tmp_path / "away").rename(tmp_path / "keys")
+    memory = open_memory(settings=settings_of(tmp_path, **keys))
+    assert memory.tiers.archive(second).archived == 1
+    record = memory.get(second)
+    assert record is not None
+    assert (record.content, record.archived) == ("second", True)
+    assert memory.verify().problems == []
 
 
 @pytest.mark.parametrize("most", range(5))

@@ -15,7 +15,7 @@ from agentmem import Memory
 from agentmem.archive.folder import FolderObjects
 from agentmem.archive.home import open_place
 from agentmem.archive.reading import ArchiveReader
-from agentmem.errors import ArchiveKeyError
+from agentmem.errors import ArchiveKeyError, DiskFullError
 from agentmem.glacier import burying
 from agentmem.glacier.bodies import TABLE
 
@@ -184,3 +184,73 @@ def test_a_key_that_is_gone_is_told_of(
         memory.get(id)
     assert not memory.verify().ok
     assert issubclass(ArchiveKeyError, agentmem.AgentMemError)
+
+
+def test_archives_from_before_they_were_sealed(
+    open_memory: Callable[..., Memory], tmp_path: Path, sealing: dict[str, str]
+) -> None:
+    memory = open_memory(settings=settings_of(tmp_path))
+    memory.tiers.archive([memory.add(SECRET, user_id="ana").id, memory.add("ben's", user_id="ben").id])
+    memory.close()
+    memory = open_memory(settings=settings_of(tmp_path, **sealing))
+    memory.tiers.archive(memory.add(f"{SECRET}, sealed", user_id="ana").id)
+    assert "archives" not in memory.erase_all(user_id="ana").pending
+    memory.compact()
+    assert holding(tmp_path, SECRET, sealing) == []
+    assert [record.content for record in memory.page(user_id="ben", archived=True).records] == ["ben's"]
+    assert memory.verify().problems == []
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_damaged_archive_holds_up_no_other_and_goes_when_nothing_lies_in_it(
+    open_memory: Callable[..., Memory], tmp_path: Path, removed: bool
+) -> None:
+    memory = open_memory(settings=settings_of(tmp_path, keep_days=10_000))
+    erased, whole = memory.add(SECRET, user_id="ana").id, memory.add("ben's", user_id="ben").id
+    memory.tiers.archive([erased, whole])
+    [pack] = (path for path in (tmp_path / "ice").rglob("packs/*") if path.is_file())
+    data = pack.read_bytes()
+    others = [memory.add(f"{SECRET} {n}", user_id="carl").id for n in range(2)]
+    for other in others:
+        memory.tiers.archive(other)
+    if removed:
+        memory.tiers.rehydrate(whole)
+        pack.unlink()
+    else:  # the first block, which is Ana's
+        pack.write_bytes(data[:20] + bytes([data[20] ^ 1]) + data[21:])
+    for id in (erased, *others):
+        assert ("archives" in memory.erase(id).pending) is not removed
+    assert [path for path in (tmp_path / "ice").rglob("packs/*") if path.is_file()] == ([] if removed else [pack])
+    fresh = memory.add("new", user_id="ana").id
+    assert memory.tiers.archive(fresh).archived == 1
+    report = memory.repair()
+    assert report.problems == []
+    for id, text in ((whole, "ben's"), (fresh, "new")):
+        record = memory.get(id)
+        assert record is not None
+        assert record.content == text
+    assert "archives" not in memory.erase(memory.add("more", user_id="ana").id).pending
+    assert not list((tmp_path / "ice").glob(f"{pack.parts[-4]}/**/manifest"))
+
+
+def test_a_full_disk_holds_up_what_is_to_leave_archives_and_nothing_else(
+    open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = open_memory(settings=settings_of(tmp_path))
+    id, other = memory.add(SECRET, user_id="ana").id, memory.add("other", user_id="ana").id
+    memory.tiers.archive([id, other])
+    here = memory.add(f"{SECRET}, here", user_id="ana").id
+
+    def full(self: FolderObjects, key: str, data: bytes) -> str:
+        raise DiskFullError(f"{key}: no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderObjects, "create", full)
+        assert "archives" in memory.erase(id).pending
+        assert "archives" in memory.erase(here).pending
+        memory.repair()
+        memory.lifecycle.sweep()
+    assert "archives" not in memory.erase(memory.add("more", user_id="ana").id).pending
+    memory.compact()
+    assert holding(tmp_path, SECRET, {}) == []
+    assert [record.content for record in memory.page(user_id="ana", archived=True).records] == ["other"]
