@@ -150,17 +150,17 @@ class Connection:
     def select_in(
         self, sql: str, values: Iterable[Value], extra: Sequence[Value] = (), *, chunk: int = CHUNK
     ) -> Iterator[Row]:
-        """Rows of ``sql``, whose ``{}`` becomes the placeholders of ``values``, in chunks; ``extra`` binds after."""
+        """Rows of ``sql``, whose first ``{}`` becomes placeholders of ``values``, in chunks; ``extra`` binds after."""
         every = list(values)
         for start in range(0, len(every), chunk):
             part = every[start : start + chunk]
-            yield from self.execute(sql.format(",".join("?" * len(part))), (*part, *extra))
+            yield from self.execute(sql.replace("{}", ",".join("?" * len(part)), 1), (*part, *extra))
 
     def execute_in(self, sql: str, values: Sequence[Value]) -> None:
-        """Run ``sql``, whose ``{}`` becomes the placeholders of ``values``, in chunks."""
+        """Run ``sql``, whose first ``{}`` becomes the placeholders of ``values``, in chunks."""
         for start in range(0, len(values), CHUNK):
             chunk = values[start : start + CHUNK]
-            self.execute(sql.format(",".join("?" * len(chunk))), chunk)
+            self.execute(sql.replace("{}", ",".join("?" * len(chunk)), 1), chunk)
 
     def vacuum(self, pages: int) -> None:
         """Give up to this many unused pages back to the file system."""
