@@ -711,3 +711,19 @@ def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
         except arrayfile.DamagedFileError:
             continue
         assert all((found[name] == array).all() for name, array in arrays.items()), at  # it hit what lies between
+
+
+@pytest.mark.parametrize("filters", [{"user.id": 1}, {"$data.list": 1}, {"$data.list": [1, "x"]}], ids=str)
+def test_what_is_added_is_found_by_a_filter_that_was_used_before(
+    tmp_path: Path, embedder: Any, filters: dict[str, Any]
+) -> None:
+    def items(first: int) -> list[dict[str, Any]]:
+        numbers = [(n, n % 3) for n in range(first, first + 30)]
+        return [
+            {"content": f"tea {n}", "metadata": {"user": {"id": k}}, "data": {"list": [k, "x"]}} for n, k in numbers
+        ]
+
+    with Memory(tmp_path / "s", embedder=embedder, settings=Settings(performance={"arena_limit": 5})) as memory:
+        for round in range(3):
+            memory.add_many(items(30 * round), user_id="ana")
+            assert len(memory.search("tea", user_id="ana", filters=filters, limit=100)) == 10 * (round + 1)
