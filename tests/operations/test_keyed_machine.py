@@ -77,7 +77,9 @@ class Keyed(RuleBasedStateMachine):
     def open(self) -> None:
         self.stack = ExitStack()
         self.renewed = False
-        self.path = Path(self.stack.enter_context(tempfile.TemporaryDirectory())) / "store"
+        # A close waits a while only for LanceDB, which may be merging: then it still writes while the folder goes.
+        folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self.path = Path(self.stack.enter_context(folder)) / "store"
         self.clock = FakeClock()
         self.rows: dict[str, Row] = {}
         self.top: dict[Place, int] = {}
