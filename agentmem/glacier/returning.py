@@ -47,7 +47,7 @@ def _away(engine: Engine, stubs: Sequence[Stored]) -> dict[int, str]:
 def _bring_back(engine: Engine, stubs: Sequence[Stored], here: dict[int, str]) -> int:
     generation = engine.model.number
     found = {row: body for row, body in fetch(engine, stubs).items() if row in here}
-    made = zip(found.values(), _vectors(engine, found.values()), strict=True)
+    made = zip(found.values(), embeddings_of(engine, found.values()), strict=True)
     backs = [Back(body, *vectors, here[body.row]) for body, vectors in made]
     if not backs:
         return 0
@@ -57,10 +57,6 @@ def _bring_back(engine: Engine, stubs: Sequence[Stored], here: dict[int, str]) -
 def embeddings_of(engine: Engine, found: Iterable[Body]) -> list[tuple[int, bytes]]:
     """The embeddings of what was fetched, each with the code that says of what; made again where the store has moved
     to another model since."""
-    return _vectors(engine, found)
-
-
-def _vectors(engine: Engine, found: Iterable[Body]) -> list[tuple[int, bytes]]:
     every, size = list(found), 4 * engine.embedder.dim
     stale = _stale(engine, every)
     texts = {row: _texts(body) for row, body in stale.items()}

@@ -64,15 +64,12 @@ def _archive(engine: Engine, rows: Iterable[int], dry_run: bool, progress: Progr
 
 
 def _matching(engine: Engine, scope: Scope, conditions: Conditions) -> Iterator[int]:
-    key = engine.key(scope)
+    """The scope's live records that satisfy the conditions; those added meanwhile are left out."""
+    key, records = engine.key(scope), engine.repository
     if key is None:
-        return
-    where, params = key.where()
-    terms, values = " AND ".join([where, *conditions[0]]), (*params, *conditions[1])
-    records = engine.repository
-    last = records.last_row()
-    for low, high in records.windows(f"{where} AND r.row <= ?", (*params, last)):
-        yield from records.rows_between(terms, values, low, high)
+        return iter(())
+    tests = " AND ".join(["r.row <= ?", *conditions[0]])
+    return records.matching(key, tests, (records.last_row(), *conditions[1]))
 
 
 def rehydrate(engine: Engine, ids: Sequence[str], scope: Scope | None) -> int:
