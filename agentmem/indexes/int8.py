@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
-from agentmem.indexes.exact import best
+from agentmem.indexes.exact import TOGETHER, best
 from agentmem.indexes.growing import grown
 from agentmem.types.ports import VectorEngine
 
@@ -25,8 +25,6 @@ _CODE = 127
 _QUERY = 63
 """The query is coded more coarsely: on processors without VNNI sums of two products are kept in 16 bits."""
 _THREADS = 2
-TOGETHER = 16
-"""Queries that are compared at once: each needs 4 bytes for every vector meanwhile."""
 
 
 class Int8(VectorEngine):
