@@ -23,7 +23,7 @@ test: $(VENV)/installed-dev
 
 # Builds a wheel and installs it into a fresh environment: minutes, and needs the package registry.
 test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 # The frameworks' own tests against our adapters, each in an environment of its own: FRAMEWORKS="langgraph" for some.
 conformance: $(VENV)/installed-dev

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentmem.client.backupchecks import open_place_of, retention
-from agentmem.types.errors import ArchiveError, ArchiveUnavailableError, StoreLockedError
+from agentmem.types.errors import ArchiveError, ArchiveUnavailableError, DiskFullError, StoreLockedError
 from agentmem.types.inputs import Scope
 
 if TYPE_CHECKING:
@@ -61,6 +61,6 @@ def erase_user(handle: Handle, scope: Scope, *, rewrite: bool) -> EraseReport:
             raise ArchiveUnavailableError(f"the backups in {place.objects.url} are not there")
         held = holding.holders(places, create.lineage_of(engine, place.objects), events, erased)
         backups = tuple(holding.described(places, held, retention(handle)))
-    except (ArchiveError, StoreLockedError):
+    except (ArchiveError, DiskFullError, StoreLockedError):
         return replace(report, pending=(*report.pending, "backups"))
     return replace(report, pending=(*report.pending, *["backups"] * bool(backups)), backups=backups)

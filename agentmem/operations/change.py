@@ -12,7 +12,7 @@ from agentmem.engine.engine import Engine
 from agentmem.lifecycle.promotion_score import feedback
 from agentmem.operations.glacier import once_here, thaw
 from agentmem.operations.page import matching
-from agentmem.operations.read import must_find
+from agentmem.operations.read import must_find, record
 from agentmem.stores import keys
 from agentmem.stores.connection import Value
 from agentmem.stores.forms import StaleVectorError
@@ -89,7 +89,7 @@ def restore(engine: Engine, id: str, version: int | None, scope: Scope | None) -
 def _restored(engine: Engine, id: str, version: int | None, scope: Scope | None) -> MemoryRecord:
     current = must_find(engine, id, scope, any_state=True)
     if version is None and visible(current, engine.now()):
-        return engine.record(current)
+        return record(engine, current)
     values = {} if version is None else _values_at(engine, current, version)
     if (span := values.get("sliding", current.sliding)) is not None:
         values["expires_at"] = engine.now() + int(span)  # where reads count, its time begins anew
@@ -132,7 +132,7 @@ def _change(
     while True:
         ready = patch if patch.form is None and "content" not in patch.values else _embedded(engine, patch, find())
         try:
-            return engine.record(engine.write(partial(_apply, run, ready)))
+            return record(engine, engine.write(partial(_apply, run, ready)))
         except StaleVectorError:
             continue
 

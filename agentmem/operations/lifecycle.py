@@ -11,7 +11,7 @@ from agentmem.lifecycle.promotion import Criterion, judge
 from agentmem.lifecycle.rules import NEXT, PREVIOUS, Rules
 from agentmem.lifecycle.sessions import Sessions
 from agentmem.operations.glacier import once_here, thaw
-from agentmem.operations.read import must_find
+from agentmem.operations.read import must_find, record
 from agentmem.stores import accounting, transitions
 from agentmem.stores.past import WAS
 from agentmem.stores.rows import Stored, Subject, Transition, kept, not_found, visible
@@ -145,7 +145,7 @@ def _change(
         [changed] = repository.find_rows([stored.row])
         return changed
 
-    return engine.record(once_here(lambda: thaw(engine, [id], scope), lambda: engine.write(write)))
+    return record(engine, once_here(lambda: thaw(engine, [id], scope), lambda: engine.write(write)))
 
 
 def _move(engine: Engine, id: str, scope: Scope | None, event: EventType) -> MemoryRecord:

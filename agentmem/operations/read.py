@@ -14,7 +14,7 @@ from agentmem.embedding.batcher import embed_documents, embed_query
 from agentmem.engine.engine import Engine
 from agentmem.stores import archived, erasure
 from agentmem.stores.archived import Body
-from agentmem.stores.rows import Stored, kept, not_found, restorable, visible
+from agentmem.stores.rows import AwayError, Stored, kept, not_found, restorable, visible
 from agentmem.stores.schema import ARCHIVED, ERASED, LIVE
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.errors import NotFoundError
@@ -67,16 +67,26 @@ def shown(engine: Engine, stored: Stored, now: Micros, *, touch: bool, data: boo
     What lies in an archive is fetched.
     """
     try:
-        if stored.state == LIVE:
-            record = engine.record(stored, data=data)
-        else:
-            record = next(iter(known(engine, [stored], data=data)), None)
+        found = record(engine, stored, data=data)
     except NotFoundError:  # as if the call had come later
         return None
-    if touch and record is not None:
+    if touch:
         engine.lifecycle.accesses.read(now, stored.row)
         engine.lifecycle.put_off(now, (stored,))
-    return record
+    return found
+
+
+def record(engine: Engine, stored: Stored, *, data: bool = True) -> MemoryRecord:
+    """The public form of a row, with what lies in an archive, as it may since the row was read.
+
+    Raises ``NotFoundError`` if it was erased since; ``ArchiveError`` and below.
+    """
+    if stored.state == LIVE:
+        with suppress(AwayError):
+            return engine.record(stored, data=data)
+    for found in known(engine, [stored], data=data):
+        return found
+    raise not_found(stored.id)
 
 
 def known(engine: Engine, found: Iterable[Stored], *, data: bool = True) -> list[MemoryRecord]:
@@ -85,6 +95,16 @@ def known(engine: Engine, found: Iterable[Stored], *, data: bool = True) -> list
     Raises ``ArchiveError`` and below where that cannot be read.
     """
     every = list(found)
+    for _ in range(_ATTEMPTS):
+        with suppress(AwayError):
+            return _known(engine, every, data=data)
+        again = {one.row: one for one in engine.repository.find_rows((one.row for one in every), used=True)}
+        every = [again[one.row] for one in every if one.row in again and again[one.row].state != ERASED]
+    return _known(engine, every, data=data)
+
+
+def _known(engine: Engine, every: list[Stored], *, data: bool) -> list[MemoryRecord]:
+    """Raises ``AwayError`` where one of the rows has gone to an archive since it was read."""
     stubs = [one for one in every if one.state != LIVE and not one.content]
     if not stubs:
         return engine.known(every, data=data)

@@ -20,7 +20,7 @@ from agentmem.retrieval.walls import wall_of
 from agentmem.stores import archived, documents
 from agentmem.stores.archived import Body
 from agentmem.stores.records import public
-from agentmem.stores.rows import ScopeKey, Stored, kept, not_found, visible
+from agentmem.stores.rows import AwayError, ScopeKey, Stored, kept, not_found, visible
 from agentmem.stores.schema import ARCHIVED
 from agentmem.text.dates import end_of_day, ranges_of
 from agentmem.text.question import Word, words_of
@@ -172,7 +172,7 @@ class _Searching:
             stored, bodies = self._fetched(stored) if deep else (stored, {})
             texts = self._data(stored, bodies) if data else {}
             hits = self._hits(found.candidates, stored, texts, explain)
-        except NotFoundError:  # something was erased under this search, and the user with it, or changed often
+        except (NotFoundError, AwayError):  # something went under this search: erased, archived, or changed often
             if cache is not None:
                 cache.drop(None)
             return None

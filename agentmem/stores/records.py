@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from agentmem.stores import bodies, documents, embeddings, meta, past
 from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
-from agentmem.stores.rows import COLUMN_NAMES, ScopeKey, Stored, not_found, visible
+from agentmem.stores.rows import COLUMN_NAMES, AwayError, ScopeKey, Stored, not_found, size_of, visible
 from agentmem.stores.schema import ARCHIVED, ERASED, LIVE
 from agentmem.stores.spaces import entry as entry_of
 from agentmem.stores.spaces import parts_of, path_of
@@ -226,34 +226,53 @@ class Records:
         """The public form of a row; with ``data``, if it has any.
 
         Where that has been replaced many times since the row was read, it is the record as it is now. Raises
-        ``NotFoundError`` if it was erased since, and its user, too.
+        ``NotFoundError`` if it was erased since, and its user, too; ``AwayError`` if it went to an archive.
         """
         if stored.body is None or not data:
             return public(stored, self.owner(stored))
         while True:
-            texts = documents.read(self.db, [stored])
+            texts = self._data([stored])
             if stored.row in texts or stored.has_texts:
                 return public(stored, self.owner(stored), texts.get(stored.row))
             stored = self._moved_on(stored)
 
     def data_of(self, found: Iterable[Stored]) -> dict[int, str]:
         """The data, as JSON text, of those rows that have any. Raises ``NotFoundError`` if one was changed or erased
-        since it was read, so that its data is no longer there."""
+        since it was read, so that its data is no longer there; ``AwayError`` if it went to an archive."""
         with_data = [stored for stored in found if stored.body is not None]
-        texts = documents.read(self.db, with_data) if with_data else {}
+        texts = self._data(with_data) if with_data else {}
         for stored in with_data:
             if stored.row not in texts and not stored.has_texts:
                 raise not_found(self._moved_on(stored).id)
         return texts
 
+    def _data(self, found: Sequence[Stored]) -> dict[int, str]:
+        """The data of rows. Raises ``AwayError`` where one has gone to an archive since: what filters look at stays
+        here, and may not be taken for the data."""
+        texts = documents.read(self.db, found)
+        doubtful = [
+            one.row
+            for one in found
+            if one.body is not None
+            and one.state == LIVE
+            and (one.has_texts or one.row not in texts or size_of(texts[one.row]) != one.body_size)
+        ]
+        if doubtful:
+            away = {row for (row,) in self.db.select_in("SELECT row FROM archived WHERE row IN ({})", doubtful)}
+            if away:
+                raise AwayError(next(one.id for one in found if one.row in away))
+        return texts
+
     def _moved_on(self, stored: Stored) -> Stored:
         """The record as it is now, whose data is no longer what it was.
 
-        Raises ``NotFoundError``, ``StoreCorruptError``.
+        Raises ``NotFoundError``, ``AwayError``, ``StoreCorruptError``.
         """
         current = next(self.find_rows([stored.row]), None)
         if current is None or current.state == ERASED:
             raise not_found(stored.id)
+        if current.state == ARCHIVED and stored.state != ARCHIVED:
+            raise AwayError(stored.id)
         if current.body == stored.body:
             raise documents.missing(stored)
         return current
@@ -269,9 +288,9 @@ class Records:
         return name(db, user), name(db, agent), name(db, run), namespace
 
     def known(self, found: Iterable[Stored], *, data: bool = True) -> Iterator[MemoryRecord]:
-        """The public form of rows, without those that were erased after they were read."""
+        """The public form of rows, without those that were erased after they were read. Raises ``AwayError``."""
         every = list(found)
-        texts = documents.read(self.db, every) if data else {}
+        texts = self._data(every) if data else {}
         for stored in every:
             with suppress(NotFoundError):
                 if stored.row in texts:

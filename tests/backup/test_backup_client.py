@@ -13,7 +13,8 @@ from conftest import FakeClock, HashEmbedder
 
 import agentmem
 from agentmem import AsyncMemory, InvalidInputError, Memory, NotFoundError, ScopeError, Settings, StoreError
-from agentmem.errors import ArchiveKeyError, ObjectNotFoundError
+from agentmem.archive.folder import FolderObjects
+from agentmem.errors import ArchiveKeyError, DiskFullError, ObjectNotFoundError
 
 
 @pytest.fixture
@@ -192,6 +193,25 @@ def test_a_key_that_could_not_be_deleted_goes_before_the_next_backup(
         assert sorted(record.content for record in again.iterate(user_id=agentmem.ALL)) == contents
         assert again.verify().problems == []
     assert "backups" not in memory.erase_all(user_id="ana").pending
+
+
+def test_a_full_disk_holds_up_the_backups_and_nothing_else(
+    open_memory: Callable[..., Memory], tmp_path: Path, sealed: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = open_memory(settings=with_backup(tmp_path, **sealed))
+    memory.add("what ana says", user_id="ana")
+    memory.add("what ben says", user_id="ben")
+    memory.backup.create()
+
+    def full(self: FolderObjects, key: str, *_: Any) -> str:
+        raise DiskFullError(f"{key}: no space left")
+
+    with monkeypatch.context() as patch:
+        for write in ("create", "upload", "swap"):
+            patch.setattr(FolderObjects, write, full)
+        assert "backups" in memory.erase_all(user_id="ana", rewrite_backups=True).pending
+    assert [record.content for record in memory.iterate(user_id=agentmem.ALL)] == ["what ben says"]
+    assert "backups" not in memory.erase_all(user_id="ana", rewrite_backups=True).pending
 
 
 def test_who_is_forgotten_and_goes_on_is_backed_up_anew(

@@ -12,6 +12,7 @@ from glacier.test_archiving import settings_of
 from agentmem import ConflictError, Memory, Touch, Update
 from agentmem.glacier import bodies, returning
 from agentmem.operations import apply, change, lifecycle, touch
+from agentmem.stores import documents
 
 
 def once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, run: Callable[[], object], *, after: bool) -> None:
@@ -111,3 +112,45 @@ def test_what_is_archived_just_before_it_changes_comes_back_first(
     assert record is not None
     assert (record.content, record.archived) == (expected, False)
     assert memory.verify().problems == []
+
+
+@pytest.mark.parametrize(
+    ("data", "embed"),
+    [
+        ({"n": 1}, None),
+        ({"n": [float("inf"), 1]}, None),
+        ({"n": "long " * 20_000}, None),
+        ({"n": 1}, ["what it is found by"]),
+        ({"n": "long " * 20_000}, ["what it is found by"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["read", "_read_large"])
+def test_data_that_is_archived_while_it_is_read_comes_whole(
+    open_memory: Callable[..., Memory],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    data: dict[str, Any],
+    embed: list[str] | None,
+    name: str,
+) -> None:
+    memory = open_memory(settings=settings_of(tmp_path))
+    id = memory.put("k", "text", user_id="ana", data=data, embed=embed).id
+    for read in (
+        lambda: memory.get(id),
+        lambda: memory.get(key="k", user_id="ana"),
+        lambda: next(iter(memory.iterate(user_id="ana"))),
+        lambda: memory.page(user_id="ana").records[0],
+        lambda: memory.update(id, metadata={"n": memory.stats().records}),
+        lambda: memory.lifecycle.pin(id),
+    ):
+        memory.tiers.rehydrate(id)
+        with monkeypatch.context() as patch:
+            once(patch, documents, name, lambda: memory.tiers.archive(id), after=False)
+            record = read()
+        assert record is not None
+        assert (record.content, record.data) == ("text", data)
+    memory.tiers.rehydrate(id)
+    with monkeypatch.context() as patch:
+        once(patch, documents, name, lambda: memory.tiers.archive(id), after=False)
+        hits = memory.search("text", user_id="ana")
+    assert [hit.record.data for hit in hits] in ([], [data])
