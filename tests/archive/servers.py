@@ -87,3 +87,26 @@ def azure_container(port: int, name: str) -> None:
     headers["Authorization"] = f"SharedKey {AZURE_ACCOUNT}:{base64.b64encode(signed).decode()}"
     status, body = request(port, "PUT", f"/{AZURE_ACCOUNT}/{name}?restype=container", headers)
     assert status == 201, body
+
+
+@contextmanager
+def cloud(kind: str, folder: Path, *buckets: str) -> Iterator[tuple[str, int]]:
+    """A server of that kind with these buckets: the beginning of their URLs, and its port."""
+    with moto(folder) if kind == "s3" else azurite(folder) as port:
+        for name in buckets:
+            s3_bucket(port, name) if kind == "s3" else azure_container(port, name)
+        yield "s3://" if kind == "s3" else "az://", port
+
+
+def environment(kind: str, port: int) -> dict[str, str]:
+    """What tells a process where the server is, and who asks."""
+    if kind == "s3":
+        values = {
+            "ACCESS_KEY_ID": "any", "SECRET_ACCESS_KEY": "secret", "REGION": "us-east-1",
+            "ENDPOINT": f"http://127.0.0.1:{port}", "ALLOW_HTTP": "true",
+        }  # fmt: skip
+        return {f"AWS_{name}": value for name, value in values.items()}
+    return {
+        "AZURE_STORAGE_ACCOUNT_NAME": AZURE_ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": AZURE_KEY,
+        "AZURE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}/{AZURE_ACCOUNT}", "AZURE_STORAGE_ALLOW_HTTP": "true",
+    }  # fmt: skip

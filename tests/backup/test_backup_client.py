@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archive.servers import moto, s3_bucket
+from archive.servers import cloud, environment
 from conftest import FakeClock, HashEmbedder
 
 import agentmem
@@ -145,25 +145,35 @@ def test_what_is_refused(open_memory: Callable[..., Memory], tmp_path: Path, sea
             assert not (tmp_path / "keys").exists()
 
 
+@pytest.mark.parametrize("kind", ["s3", "azure"])
 def test_a_bucket_that_the_environment_describes(
-    open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sealed: dict[str, str]
+    open_memory: Callable[..., Memory],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sealed: dict[str, str],
+    kind: str,
 ) -> None:
     pytest.importorskip("obstore", reason="obstore is not installed")
-    with moto(tmp_path) as port:
-        s3_bucket(port, "backups")
-        for name, value in {
-            "ACCESS_KEY_ID": "any", "SECRET_ACCESS_KEY": "secret", "REGION": "us-east-1",
-            "ENDPOINT": f"http://127.0.0.1:{port}", "ALLOW_HTTP": "true",
-        }.items():  # fmt: skip
-            monkeypatch.setenv(f"AWS_{name}", value)
-        memory = open_memory(settings=with_backup(tmp_path, **sealed | {"url": "s3://backups/agentmem"}))
+    with cloud(kind, tmp_path, "backups") as (url, port):
+        for name, value in environment(kind, port).items():
+            monkeypatch.setenv(name, value)
+        url = f"{url}backups/agentmem"
+        memory = open_memory(settings=with_backup(tmp_path, **sealed | {"url": url}))
         memory.add_many([f"memory {n}" for n in range(50)], user_id="ana")
         assert memory.backup.list() == []
         made = memory.backup.create()
         assert memory.backup.list() == [made]
+        seq = memory.events(limit=1000)[-1].seq
+        memory.delete(memory.add("later", user_id="ben").id)
+        memory.backup.create("incremental")
         assert memory.backup.verify().ok
-        assert agentmem.restore("s3://backups/agentmem", tmp_path / "again", **sealed).records == 50
+        assert agentmem.restore(url, tmp_path / "again", **sealed).records == 51
         assert open_memory(tmp_path / "again").verify().ok
+        memory.add_many([f"more {n}" for n in range(50)], user_id="ben")
+        memory.backup.create("incremental")
+        assert agentmem.restore(url, tmp_path / "then", seq=seq, **sealed).records == 50
+        assert "backups" not in memory.erase_all(user_id="ben").pending
+        assert agentmem.restore(url, tmp_path / "forgotten", **sealed).records == 50
 
 
 def test_a_key_that_could_not_be_deleted_goes_before_the_next_backup(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from archive.faulty import Faulty, between
-from archive.servers import moto, s3_bucket
+from archive.servers import cloud, environment
 
 import agentmem
 from agentmem import Memory, Settings
@@ -18,29 +18,28 @@ ATTEMPTS = 10
 SLOW = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with moto(tmp_path_factory.mktemp("moto")) as port:
-        s3_bucket(port, "backups")
-        yield port
+@pytest.fixture(scope="module", params=["s3", pytest.param("azure", marks=SLOW)])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, int]]:
+    with cloud(request.param, tmp_path_factory.mktemp(request.param), "backups") as (url, port):
+        yield request.param, url, port
 
 
 @pytest.fixture
-def place(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
+def place(served: tuple[str, str, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
+    kind, _, port = served
     monkeypatch.setattr("agentmem.archive.retries._pause", lambda state: 0)
     with between(port) as proxy:
-        for name, value in {
-            "ACCESS_KEY_ID": "any", "SECRET_ACCESS_KEY": "secret", "REGION": "us-east-1",
-            "ENDPOINT": proxy.url, "ALLOW_HTTP": "true",
-        }.items():  # fmt: skip
-            monkeypatch.setenv(f"AWS_{name}", value)
+        for name, value in environment(kind, proxy.port).items():
+            monkeypatch.setenv(name, value)
         yield proxy
 
 
 @pytest.fixture
-def memory(open_memory: Callable[..., Memory], request: pytest.FixtureRequest, place: Faulty) -> Memory:
+def memory(
+    open_memory: Callable[..., Memory], request: pytest.FixtureRequest, served: tuple[str, str, int], place: Faulty
+) -> Memory:
     name = "".join(letter for letter in request.node.name.lower() if letter.isalnum())
-    url = f"s3://backups/{name}"
+    url = f"{served[1]}backups/{name}"
     memory = open_memory(settings=Settings(backup={"url": url}, lifecycle={"sweep_interval_s": 0}))
     memory.add_many([f"memory {n}" for n in range(30)], user_id="ana")
     return memory
@@ -63,7 +62,7 @@ def test_a_write_that_goes_wrong_once(memory: Memory, place: Faulty, fault: str,
     memory.add("counted", user_id="ana")
     memory.backup.create("incremental")
     writes = requests(place, "PUT") - before
-    for step in range(0, writes, 4):
+    for step in range(0, writes, 1 if fault == "503" else 4):
         memory.add(f"at step {step}", user_id="ana")
         place.faults["PUT"] = ["pass"] * step + [fault]
         made = memory.backup.create("incremental")

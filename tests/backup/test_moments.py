@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable
@@ -437,3 +438,34 @@ def test_writers_and_increments_at_once(
         assert again.verify().problems == []
         assert all(again.get(id) is not None for id in acknowledged[:known])
         again.close()
+
+
+@pytest.mark.slow
+def test_a_bit_that_flips_anywhere_in_increments_is_told_or_harmless(tmp_path: Path) -> None:
+    life, folder = Life(tmp_path, 5), tmp_path / "backups"
+    with life.memory as memory:
+        for n in range(4):
+            for _ in range(12):
+                life.step()
+            memory.add("one more", user_id="ana")
+            create(memory.handle.engine(), life.objects, kind="incremental" if n else "full")
+    expected = agentmem.restore(folder, tmp_path / "whole", embedder=HashEmbedder()).records
+    with Memory(tmp_path / "whole", settings=Settings(**QUIET), clock=life.clock, embedder=HashEmbedder()) as whole:
+        wanted = state(whole)
+    told = 0
+    for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+        data = path.read_bytes()
+        for at in sorted({0, len(data) // 3, 2 * len(data) // 3, len(data) - 1} if data else set()):
+            path.write_bytes(data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :])
+            again = tmp_path / f"again {told}"
+            try:
+                assert agentmem.restore(folder, again, embedder=HashEmbedder()).records == expected, (path, at)
+            except ArchiveError:
+                told += 1
+                assert not again.exists()
+            else:
+                with Memory(again, settings=Settings(**QUIET), clock=life.clock, embedder=HashEmbedder()) as restored:
+                    same_words(state(restored), wanted)
+                shutil.rmtree(again)
+        path.write_bytes(data)
+    assert told > 20

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from archive.servers import moto, s3_bucket
+from archive.servers import cloud, environment
 from glacier.test_archiving import settings_of
 
 from agentmem import Memory, Settings
@@ -194,16 +194,17 @@ def test_what_is_read_back_is_compared(
     assert not packs(tmp_path)
 
 
-def test_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_memory: Callable[..., Memory]) -> None:
+@pytest.mark.parametrize("kind", ["s3", "azure"])
+def test_in_a_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_memory: Callable[..., Memory], kind: str
+) -> None:
     pytest.importorskip("obstore", reason="obstore is not installed")
-    with moto(tmp_path) as port:
-        s3_bucket(port, "ice")
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_ALLOW_HTTP": "true",
-            "AWS_ENDPOINT": f"http://127.0.0.1:{port}",
-        }.items():  # fmt: skip
-            monkeypatch.setenv(name, value)
-        glacier = {"url": "s3://ice", "prefix": "old/ones", "region": "eu-central-1"}
+    with cloud(kind, tmp_path, "ice") as (url, port):
+        for name, value in environment(kind, port).items():
+            if name != "AWS_REGION":
+                monkeypatch.setenv(name, value)
+        region = {"region": "eu-central-1"} if kind == "s3" else {}
+        glacier = {"url": f"{url}ice", "prefix": "old/ones", **region}
         memory = open_memory(settings=Settings(glacier=glacier))
         ids = [one.id for one in memory.add_many([f"text {n}" for n in range(20)], user_id="ana")]
         report = memory.tiers.archive(user_id="ana")
