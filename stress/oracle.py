@@ -9,9 +9,10 @@ import math
 import re
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +40,21 @@ Floats = NDArray[np.float64]
 class Oracle:
     """Scores every record of one scope for a query. ASCII texts only."""
 
-    def __init__(self, records: Sequence[MemoryRecord], embedder: Embedder) -> None:
-        self._records = records
+    def __init__(self, records: Iterable[MemoryRecord], embedder: Embedder) -> None:
         self._embedder = embedder
-        vectors = embedder.embed_documents([record.content for record in records]).astype(np.float64)
-        self._vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        self._postings, self._lengths = _postings(record.content for record in records)
-        self._moments = np.array([_moment(record).timestamp() for record in records])
-        self._worth = np.array([_worth(record) for record in records])
+        self._rows, vectors = dict[str, int](), list[NDArray[np.float32]]()
+        moments, worth, words = array("d"), array("d"), _Words()
+        for part in _batched(records):
+            for record in part:
+                self._rows[record.id] = len(self._rows)
+                moments.append(_moment(record).timestamp())
+                worth.append(_worth(record))
+                words.add(record.content)
+            made = embedder.embed_documents([record.content for record in part])
+            vectors.append(made / np.linalg.norm(made, axis=1, keepdims=True))
+        self._vectors = np.concatenate(vectors)
+        self._postings, self._lengths = words.postings(), np.array(words.lengths)
+        self._moments, self._worth = np.array(moments), np.array(worth)
 
     def recall(self, query: str, mode: str, found: SearchResults, limit: int, now: datetime) -> float:
         """The share of the best ``limit`` that was found; records whose scores are equal may stand for each other."""
@@ -56,14 +64,14 @@ class Oracle:
         best = np.sort(scores)[::-1][:limit]
         if not len(best):
             return 1.0
-        by_id = dict(zip((record.id for record in self._records), scores.tolist(), strict=True))
-        good = sum(by_id.get(hit.id, -1.0) >= best[-1] - TOLERANCE for hit in found[:limit])
+        rows = (self._rows.get(hit.id) for hit in found[:limit])
+        good = sum(row is not None and scores[row] >= best[-1] - TOLERANCE for row in rows)
         return good / len(best)
 
     def _scores(self, query: str, mode: str, now: datetime) -> Floats:
         words = self._keyword(query)
-        wanted = self._embedder.embed_query(query).astype(np.float64)
-        cosine = np.maximum(self._vectors @ (wanted / np.linalg.norm(wanted)), 0)
+        wanted = self._embedder.embed_query(query)
+        cosine = np.maximum(self._vectors @ (wanted / np.linalg.norm(wanted)), 0).astype(np.float64)
         base = {"vector": cosine, "keyword": words}.get(mode, _VECTOR * cosine + _KEYWORD * words)
         if mode == "keyword":
             base = np.where(self._has_word(query), base, 0)
@@ -78,33 +86,39 @@ class Oracle:
         return base * (0.9 + 0.1 * (0.5 * 2 ** (-ages / _HALF_LIFE_S) + self._worth))
 
     def _has_word(self, query: str) -> NDArray[np.bool_]:
-        has = np.zeros(len(self._records), np.bool_)
+        has = np.zeros(len(self._rows), np.bool_)
         for term in set(_terms(query)):
             has[self._where(term)[0]] = True
         return has
 
-    def _where(self, term: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _where(self, term: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """The records that have a term, and how often."""
-        return self._postings.get(term, (np.zeros(0, np.int64), np.zeros(0, np.int64)))
+        return self._postings.get(term, (np.zeros(0, np.int32), np.zeros(0, np.int32)))
 
     def _keyword(self, query: str) -> Floats:
-        total, bound = np.zeros(len(self._records)), 0.0
+        total, bound = np.zeros(len(self._rows)), 0.0
         damping = _K1 * (1 - _B + _B * self._lengths / self._lengths.mean())
         for term in dict.fromkeys(_terms(query)):
             function_word = term in _function_terms()
             counts = {term: 1.0} | ({} if function_word else _similar().get(term, {}))
-            frequency = np.zeros(len(self._records))
+            frequency = np.zeros(len(self._rows))
             for other, factor in counts.items():
                 rows, times = self._where(other)
                 frequency[rows] += factor * times
             if not frequency.any():
                 continue
             containing = len(self._where(term)[0])
-            weight = math.log1p((len(self._records) - containing + 0.5) / (containing + 0.5))
+            weight = math.log1p((len(self._rows) - containing + 0.5) / (containing + 0.5))
             weight *= _STOP if function_word else 1
             total += weight * frequency / (frequency + damping)
             bound += weight
         return total / bound if bound else total
+
+
+def _batched(records: Iterable[MemoryRecord], size: int = 10_000) -> Iterator[list[MemoryRecord]]:
+    source = iter(records)
+    while part := list(islice(source, size)):
+        yield part
 
 
 @cache
@@ -125,18 +139,22 @@ def _similar() -> dict[str, dict[str, float]]:
     return table
 
 
-def _postings(texts: Iterable[str]) -> tuple[dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]], Floats]:
+class _Words:
     """By term the texts that have it and how often; and the number of terms of each text."""
-    found: dict[str, tuple[array[int], array[int]]] = defaultdict(lambda: (array("q"), array("q")))
-    lengths = array("d")
-    for row, text in enumerate(texts):
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[array[int], array[int]]] = defaultdict(lambda: (array("i"), array("i")))
+        self.lengths = array("d")
+
+    def add(self, text: str) -> None:
         terms = _terms(text)
-        lengths.append(len(terms))
         for term, times in Counter(terms).items():
-            found[term][0].append(row)
-            found[term][1].append(times)
-    postings = {term: (np.array(rows), np.array(times)) for term, (rows, times) in found.items()}
-    return postings, np.array(lengths)
+            self._found[term][0].append(len(self.lengths))
+            self._found[term][1].append(times)
+        self.lengths.append(len(terms))
+
+    def postings(self) -> dict[str, tuple[NDArray[np.int32], NDArray[np.int32]]]:
+        return {term: (np.array(rows), np.array(times)) for term, (rows, times) in self._found.items()}
 
 
 def _closeness(moments: Floats, year: datetime) -> Floats:

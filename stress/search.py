@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentmem import AgentMemError, Memory, MemoryRecord, SearchResults, Settings
+from agentmem import AgentMemError, Memory, SearchResults, Settings
 from agentmem.embedding import open_embedder
 from stress.ledger import Ledger, check
 from stress.loading import TOPICS, fill, user_of
@@ -176,8 +176,7 @@ def _recalls(bench: Bench, embedder: str | None, count: int) -> float:
         # Few users, so that few scopes are embedded again.
         user = bench.users[(number % 10) * max(1, len(bench.users) // 10) % len(bench.users)]
         if user not in oracles:
-            found: list[MemoryRecord] = list(bench.memory.iterate(user_id=user_of(user)))
-            oracles[user] = Oracle(found, model)
+            oracles[user] = Oracle(bench.memory.iterate(user_id=user_of(user)), model)
         for mode in ("vector", "hybrid", "keyword"):
             query, hits = _one(bench, Figure(""), user, mode, topics=0)
             recalls.append(oracles[user].recall(query, mode, hits, bench.limit, datetime.now(UTC)))
