@@ -157,11 +157,11 @@ def newest(engine: Engine, scope: Scope, limit: int, *, before: int | None = Non
         return []
     records = engine.repository
     found = _rows(records, key, engine.now(), limit, before, after)
-    texts = documents.read(records.db, found)
-    # One that was changed since it was read, and with its data, is read again.
+    texts = documents.read(records.db, found, set())
+    # One that was changed since it was read, and with its data, or has gone to an archive, is read again.
     if any(turn.body is not None and turn.row not in texts for turn in found):
         found = _rows(records, key, engine.now(), limit, before, after)
-        texts = documents.read(records.db, found)
+        texts = documents.read(records.db, found, set())
     return [turn._replace(data=texts.get(turn.row)) if turn.body is not None else turn for turn in reversed(found)]
 
 

@@ -141,23 +141,37 @@ def is_same(db: Connection, stored: Stored, parts: Mapping[int, str]) -> bool:
     return found == {part: bodies.checksum(stored.row, part, text) for part, text in parts.items()}
 
 
-def read(db: Connection, found: Iterable[Held]) -> dict[int, str]:
-    """The data of records, by row; what is not there is left out."""
+def read(db: Connection, found: Iterable[Held], away: set[int] | None = None) -> dict[int, str]:
+    """The data of records, by row; what is not there is left out.
+
+    So are, with ``away``, records that have gone to an archive since they were found, and their rows are put there: of
+    their data what filters look at is still here, and may not be taken for all of it.
+    """
     texts = dict[int, str]()
     wanted = {stored.row: stored for stored in found if stored.body is not None}
     small = [stored for stored in wanted.values() if stored.body_size <= SEEN]
     for group in bodies.groups([(stored.row, stored.body, stored.body_size) for stored in small], lambda one: one[2]):
         sql = (
             f"WITH wanted (row, version) AS (VALUES {','.join(['(?,?)'] * len(group))}) "
-            "SELECT b.row, b.part, b.body FROM wanted w CROSS JOIN bodies b "
+            "SELECT b.row, b.part, b.body, EXISTS (SELECT 1 FROM archived a WHERE a.row = b.row) "
+            "FROM wanted w CROSS JOIN bodies b "
             "ON b.row = w.row AND b.version = w.version WHERE b.part >= 0 ORDER BY b.row, b.part"
         )
         rows = db.execute(sql, tuple(value for one in group for value in one[:2]))
+        if away is not None:
+            away.update(row for row, _, _, gone in rows if gone)
         for row, parts in groupby(rows, lambda each: each[0]):
-            texts[row] = _joined([(part, text) for _, part, text in parts])
-    for stored in wanted.values():
-        if stored.body_size > SEEN and (text := _read_large(db, stored)) is not None:
+            texts[row] = _joined([(part, text) for _, part, text, _ in parts])
+    large = [stored for stored in wanted.values() if stored.body_size > SEEN]
+    for stored in large:
+        if (text := _read_large(db, stored)) is not None:
             texts[stored.row] = text
+    if away is not None:
+        if large:  # read by several statements, between which they may have gone
+            sql = "SELECT row FROM archived WHERE row IN ({})"
+            away.update(row for (row,) in db.select_in(sql, [stored.row for stored in large]))
+        for row in away:
+            texts.pop(row, None)
     return texts
 
 

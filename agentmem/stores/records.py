@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from agentmem.stores import bodies, documents, embeddings, meta, past
 from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
-from agentmem.stores.rows import COLUMN_NAMES, AwayError, ScopeKey, Stored, not_found, size_of, visible
+from agentmem.stores.rows import COLUMN_NAMES, AwayError, ScopeKey, Stored, not_found, visible
 from agentmem.stores.schema import ARCHIVED, ERASED, LIVE
 from agentmem.stores.spaces import entry as entry_of
 from agentmem.stores.spaces import parts_of, path_of
@@ -247,21 +247,13 @@ class Records:
         return texts
 
     def _data(self, found: Sequence[Stored]) -> dict[int, str]:
-        """The data of rows. Raises ``AwayError`` where one has gone to an archive since: what filters look at stays
-        here, and may not be taken for the data."""
-        texts = documents.read(self.db, found)
-        doubtful = [
-            one.row
-            for one in found
-            if one.body is not None
-            and one.state == LIVE
-            and (one.has_texts or one.row not in texts or size_of(texts[one.row]) != one.body_size)
-        ]
-        if doubtful:
-            away = {row for (row,) in self.db.select_in("SELECT row FROM archived WHERE row IN ({})", doubtful)}
-            if away:
-                raise AwayError(next(one.id for one in found if one.row in away))
-        return texts
+        """The data of rows. Raises ``AwayError`` where a live one has gone to an archive since."""
+        away = set[int]()
+        texts = documents.read(self.db, [stored for stored in found if stored.state == LIVE], away)
+        if away:
+            raise AwayError(next(stored.id for stored in found if stored.row in away))
+        rest = [stored for stored in found if stored.state != LIVE]
+        return texts | documents.read(self.db, rest) if rest else texts
 
     def _moved_on(self, stored: Stored) -> Stored:
         """The record as it is now, whose data is no longer what it was.
