@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from agentmem.engine.engine import Engine
-from agentmem.operations.read import shown
+from agentmem.operations.read import shown, used
 from agentmem.stores import keys
-from agentmem.stores.rows import kept
+from agentmem.stores.rows import kept, visible
 from agentmem.stores.writes import Repository
+from agentmem.types.errors import NotFoundError
 from agentmem.types.inputs import Scope
 from agentmem.types.records import MemoryRecord
 
 
 def get(engine: Engine, key: str, scope: Scope, *, data: bool = True, touch: bool = True) -> MemoryRecord | None:
     """The live record of a key in the scope's namespace, which counts as an access."""
-    engine.check()
-    stored, now = keys.find(engine.repository, key, engine.key(scope)), engine.now()
-    if stored is None or not kept(stored, now):
+    engine.check_process()
+    engine.lifecycle.check()
+    looked = keys.look(engine.repository, key, engine.key(scope))
+    if looked is None:
+        engine.check()
+        stored, now = keys.find(engine.repository, key, engine.key(scope)), engine.now()
+        if stored is None or not kept(stored, now):
+            return None
+        return shown(engine, stored, now, touch=touch, data=data)
+    (stored, text), now = looked, engine.now()
+    if stored is None or not visible(stored, now):
         return None
-    return shown(engine, stored, now, touch=touch, data=data)
+    try:
+        record = engine.changed(stored, text if data else None)
+    except NotFoundError:  # its user was erased meanwhile
+        return None
+    if touch:
+        used(engine, stored, now)
+    return record
 
 
 def delete(engine: Engine, key: str, scope: Scope, *, if_version: int | None) -> bool:

@@ -71,9 +71,14 @@ def shown(engine: Engine, stored: Stored, now: Micros, *, touch: bool, data: boo
     except NotFoundError:  # as if the call had come later
         return None
     if touch:
-        engine.lifecycle.accesses.read(now, stored.row)
-        engine.lifecycle.put_off(now, (stored,))
+        used(engine, stored, now)
     return found
+
+
+def used(engine: Engine, stored: Stored, now: Micros) -> None:
+    """Note that a record was read, which is a use of it."""
+    engine.lifecycle.accesses.read(now, stored.row)
+    engine.lifecycle.put_off(now, (stored,))
 
 
 def record(engine: Engine, stored: Stored, *, data: bool = True) -> MemoryRecord:

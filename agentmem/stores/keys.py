@@ -15,7 +15,7 @@ from typing import NamedTuple
 from agentmem.stores import accounting, bodies, documents, embeddings, forms, keyed, meta, past
 from agentmem.stores.connection import CHUNK, Row, Value
 from agentmem.stores.facts import checksum
-from agentmem.stores.records import USED, Records
+from agentmem.stores.records import STANDING, USED, Records
 from agentmem.stores.repetition import id_in_use
 from agentmem.stores.rows import Created, Numbers, ScopeKey, Stored, expired
 from agentmem.stores.schema import ARCHIVED, EXPIRED, LIVE
@@ -29,6 +29,11 @@ from agentmem.types.inputs import Draft
 from agentmem.types.spelling import composed, spellings
 
 _KEPT = f"r.key IS NOT NULL AND r.state IN ({LIVE}, {ARCHIVED})"
+_LOOK = (
+    f"{STANDING}, b.body, {USED} FROM (SELECT 1) "
+    f"LEFT JOIN records r INDEXED BY records_by_key ON r.user = ? AND r.space = ? AND r.key = ? AND {_KEPT} "
+    "LEFT JOIN bodies b ON b.row = r.row AND b.version = r.body AND b.part >= 0 LIMIT 2"
+)
 _FORMER = f"r.key IS NOT NULL AND r.state NOT IN ({LIVE}, {ARCHIVED})"
 _PUT = ("role", "kind", "layer", "content", "metadata", "importance", "occurred_at", "expires_at", "sliding")
 """Columns that a put replaces; it begins the record's time in its layer anew, too."""
@@ -58,6 +63,28 @@ def find(records: Records, key: str, scope: ScopeKey | None) -> Stored | None:
     found = records.db.execute(sql, (scope.user, scope.space, key))
     stored = Stored._make(found[0]) if found else None
     return stored if stored is not None and scope.admits(*stored.scope) else None
+
+
+def look(records: Records, key: str, scope: ScopeKey | None) -> tuple[Stored | None, str | None] | None:
+    """What ``find`` finds, with its data where that is small and the record live; None if more has to be asked.
+
+    It is one statement, a driver's call being most of what a read takes: it reads also what ``is_current`` does, and is
+    of no use where names that the scope was made of were removed since, or the model is another one.
+    """
+    if scope is None or scope.user is None or scope.space is None:
+        return None
+    epoch = records.names.epoch
+    # More than one row where the data has several parts.
+    (generation, now, text, *columns), *more = records.db.execute(_LOOK, (scope.user, scope.space, key))
+    if not records.stands(generation, now) or records.names.epoch != epoch:
+        return None
+    if columns[0] is None:
+        return None, None
+    stored = Stored._make(columns)
+    if not scope.admits(*stored.scope):
+        return None, None
+    whole = not more and (text is not None or stored.body is None or stored.has_texts)
+    return (stored, text) if whole and stored.state == LIVE else None
 
 
 def holders(records: Records, places: Iterable[Place]) -> dict[Place, Stored]:

@@ -44,6 +44,11 @@ class Names:
         self._removed = False
         """Whether the transaction at hand has removed names, so that what is cached says nothing in it."""
 
+    @property
+    def epoch(self) -> int:
+        """The one that what is cached is of."""
+        return self._cache.epoch
+
     def follow(self, epoch: int) -> None:
         """The store is at this epoch: what was cached before it may be wrong."""
         # Inside a transaction that removes names the epoch may yet be rolled back, and come again from elsewhere.
