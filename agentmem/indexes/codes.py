@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
@@ -29,12 +30,19 @@ def coding(engine: Engine) -> Literal["rabitq", "int8"] | None:
     return None if engine == "lancedb" else engine
 
 
-def new_codes(coded: Literal["rabitq", "int8"], dim: int) -> VectorEngine:
-    """No vectors yet, of ``dim`` numbers each."""
+def new_codes(
+    coded: Literal["rabitq", "int8"], dim: int, pauses: Callable[[], Callable[[], bool]] | None = None
+) -> VectorEngine:
+    """No vectors yet, of ``dim`` numbers each.
+
+    ``pauses`` makes what is called between two pieces of what is coded in the background, and says whether to go on. A
+    vector is coded as bytes in 2 µs, so that this is not put off.
+    """
     if coded == "rabitq":
+        from agentmem.indexes.delta import Delta
         from agentmem.indexes.rabitq import RaBitQ
 
-        return RaBitQ(dim)
+        return Delta(RaBitQ(dim), dim) if pauses is None else Delta(RaBitQ(dim), dim, pauses)
     from agentmem.indexes.int8 import Int8
 
     return Int8(dim)

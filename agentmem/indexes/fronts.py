@@ -159,6 +159,10 @@ class Fronted(VectorEngine):
         self._codes.append(vectors)
 
     @override
+    def settle(self) -> None:
+        self._codes.settle()
+
+    @override
     def retire(self, numbers: Ints) -> None:
         self._codes.blank(numbers)
 

@@ -8,13 +8,13 @@ scans a third faster does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from typing_extensions import override
 
-from agentmem.types.ports import VectorEngine
+from agentmem.indexes.delta import Codes
 from agentmem.types.promise import promised
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SHARED = 1_000_000
 """Vectors beyond which two threads share the segments: below that, waking the other one is not worth it."""
 
 
-class RaBitQ(VectorEngine):
+class RaBitQ(Codes):
     """Codes of one length, in segments. The first vectors that are appended are the sample that the centre is taken
     from."""
 
@@ -57,13 +57,23 @@ class RaBitQ(VectorEngine):
     def append(self, vectors: Vector) -> None:
         if len(vectors) and not self._segments[0].is_trained:
             self._alone(lambda: self._segments[0].train(vectors))
-        while len(vectors):
-            room = SEGMENT - int(self._segments[-1].ntotal)
-            if room <= 0:
-                self._segments.append(self._another())
-                continue
-            part, vectors = vectors[:room], vectors[room:]
+        for part in self._parts(vectors):
             self._add(part)
+
+    @property
+    @override
+    def is_trained(self) -> bool:
+        return bool(self._segments[0].is_trained)
+
+    @override
+    def code(self, vectors: Vector) -> NDArray[np.uint8]:
+        index = self._segments[0]
+        return self._alone(lambda: index.sa_encode(np.ascontiguousarray(vectors)))
+
+    @override
+    def take(self, codes: NDArray[np.uint8]) -> None:
+        for part in self._parts(codes):
+            self._segments[-1].add_sa_codes(np.ascontiguousarray(part))
 
     @override
     def blank(self, numbers: Ints) -> None:
@@ -122,6 +132,16 @@ class RaBitQ(VectorEngine):
     @override
     def close(self) -> None:
         self._segments = []
+
+    def _parts(self, every: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        """What is to be appended, in parts that fit into the last segment, which is another one for each."""
+        while len(every):
+            room = SEGMENT - int(self._segments[-1].ntotal)
+            if room <= 0:
+                self._segments.append(self._another())
+                continue
+            part, every = every[:room], every[room:]
+            yield part
 
     def _add(self, vectors: Vector) -> None:
         self._alone(lambda: self._segments[-1].add(vectors))

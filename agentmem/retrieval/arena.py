@@ -138,8 +138,6 @@ class Arena:
         start, end = self._used, self._used + len(entries)
         self._reserve(end)
         self._put(entries, self._first_vectors(entries, start), start)
-        found = [terms_and_length(entry.words) for entry in entries]
-        counts = [Counter(terms) for terms, _ in found]
         nan = float("nan")
         values = {
             "row": [e.row for e in entries],
@@ -154,13 +152,11 @@ class Arena:
             "layer": [self._code(e.layer) for e in entries],
             "importance": [nan if e.importance is None else e.importance for e in entries],
             "rating": [nan if e.rating is None else e.rating for e in entries],
-            "length": [length for _, length in found],
-            "asks": [asking(e.content) for e in entries],
             "live": True,
         }
         for name, column in values.items():
             self._columns[name][start:end] = column
-        self._postings.append(counts, start)
+        self._take_texts([(entry.words, entry.content) for entry in entries], start)
         for slot, entry in enumerate(entries, start):
             if entry.run:
                 self._links.add(slot, (entry.user, entry.agent, entry.run), self._columns["row"])
@@ -304,6 +300,17 @@ class Arena:
             int(self._columns["version"][slot]), similarity, float(scores.vector[at]), float(scores.keyword[at]),
             float(scores.recency[at]), float(scores.importance[at]), float(scores.rating[at]), parts, part,
         )  # fmt: skip
+
+    def _take_texts(self, texts: Sequence[tuple[str, str]], start: int) -> None:
+        """Words come in, of slots from ``start`` on: of each the text that they are looked for in, and its content."""
+        self._take_words(texts, start)
+
+    def _take_words(self, texts: Sequence[tuple[str, str]], start: int) -> None:
+        found = [terms_and_length(words) for words, _ in texts]
+        end = start + len(texts)
+        self._columns["length"][start:end] = [length for _, length in found]
+        self._columns["asks"][start:end] = [asking(content) for _, content in texts]
+        self._postings.append([Counter(terms) for terms, _ in found], start)
 
     def _ids_of(self, slots: NDArray[np.intp]) -> list[str]:
         return [self._ids[slot] for slot in slots]

@@ -199,6 +199,7 @@ class Builder:
             for row in set(part) - entries.keys():
                 arena.remove(row)
             self._add(arena, sorted(entries.values()))
+        arena.settle()
         return arena
 
     def _loaded(self, wall: Wall, key: ScopeKey, building: Building, expected: int) -> LargeArena | None:
@@ -219,6 +220,7 @@ class Builder:
                 return None
             pace()
         self._add(arena, sample)
+        arena.settle()
         self._save(wall, arena, seq)
         return arena
 
@@ -227,10 +229,20 @@ class Builder:
             arena.upsert(piece)
 
     def _new(self, wall: Wall, expected: int = 0) -> LargeArena:
-        codes = new_codes(self._coded, self._dim)
+        codes = new_codes(self._coded, self._dim, self._pauses)
         if self.fronts is not None:
             codes = self.fronts.before(codes)
         return LargeArena(self._dim, codes, self._records, lambda: wall.key(self._records), expected)
+
+    def _pauses(self) -> Callable[[], bool]:
+        """For what is coded in the background, once the arena is there."""
+        pace = Pace(self._activity, _REST)
+
+        def go_on() -> bool:
+            pace()
+            return not self._closing
+
+        return go_on
 
     def _changed_after(self, wall: Wall, seq: int) -> set[int]:
         """Rows behind a wall that changed after an event."""

@@ -26,6 +26,7 @@ from agentmem.retrieval.query import NEVER, Candidate, Query
 from agentmem.retrieval.several import Nearest
 from agentmem.retrieval.sparse import SparseMatcher
 from agentmem.retrieval.tiermap import TierMap
+from agentmem.retrieval.unread import Unread
 from agentmem.stores.records import Records
 from agentmem.stores.rows import ScopeKey
 from agentmem.types.clock import Micros
@@ -48,6 +49,8 @@ _MARGIN = 0.1
 """How far a cosine told from codes may be from its own, where there is a floor for it."""
 _ROUNDING = 1e-5
 """How far a cosine may be from itself, computed in another way."""
+MOST_UNREAD = 16 * 1_048_576
+"""Bytes of texts that wait for somebody to ask for their words."""
 _ROOM = 1.02
 """Room left for what comes, where the number of records is known."""
 
@@ -67,6 +70,8 @@ class LargeArena(Arena):
         self._records = records
         self._vectors = np.empty((0, dim), np.float32)
         self._postings = Postings(lasting)
+        self._unread = Unread()
+        """Texts whose words nobody has asked for yet."""
         self._ordered = self._top = 0
         """The first so many slots hold ascending rows, up to this one."""
         self._moved = dict[int, int]()
@@ -91,7 +96,8 @@ class LargeArena(Arena):
     @override
     def nbytes(self) -> int:
         held = 0 if self.held is None else self.held.nbytes
-        return self._common_bytes + self.codes.nbytes + self._masks.nbytes + 200 * len(self._moved) + held
+        further = self._masks.nbytes + self._unread.nbytes + 200 * len(self._moved) + held
+        return self._common_bytes + self.codes.nbytes + further
 
     @property
     def is_worth_keeping(self) -> bool:
@@ -115,7 +121,10 @@ class LargeArena(Arena):
         self._most = _greatest(self._most, new)
 
     def settle(self) -> None:
-        """Sort words that were added in among the rest, where it is many of them; for whoever adds a great deal."""
+        """Code vectors that were added, and sort words in among the rest, where it is many of them; for whoever adds a
+        great deal."""
+        self.codes.settle()
+        self._read()
         self._postings.sort(max(500_000, self._postings.size // 3))
 
     def scrub(self) -> None:
@@ -124,6 +133,7 @@ class LargeArena(Arena):
         dead = ~self._column("live")
         if not dead.any():
             return
+        self._read()
         numbers = np.flatnonzero(dead)
         if isinstance(self.codes, Fronted):
             rows, new = self._column("row")[numbers], ~np.isin(numbers, self._overwritten)
@@ -390,6 +400,7 @@ class LargeArena(Arena):
 
     @override
     def _matcher(self, query: Query, present: Bools, *, puts_off: bool = False) -> Matcher:
+        self._read()
         live, length = self._column("live"), self._column("length")
         return SparseMatcher(self._postings, live, present, length, self._links, query.neighbours, puts_off=puts_off)
 
@@ -430,6 +441,21 @@ class LargeArena(Arena):
             self._moved.update(zip(rows.tolist(), range(start, start + len(rows)), strict=True))
 
     @override
+    def _take_texts(self, texts: Sequence[tuple[str, str]], start: int) -> None:
+        end = start + len(texts)
+        self._columns["length"][start:end] = self._columns["asks"][start:end] = 0
+        self._unread.add(texts, start)
+        if self._unread.nbytes > MOST_UNREAD:
+            self._read(MOST_UNREAD // 2)
+
+    def _read(self, most: int = 0) -> None:
+        """Take the words of texts that were left for later, until so many bytes of those are left."""
+        while self._unread.nbytes > most:
+            texts, start = self._unread.pop()
+            live = self._columns["live"][start : start + len(texts)].tolist()
+            self._take_words([text if there else ("", "") for text, there in zip(texts, live, strict=True)], start)
+
+    @override
     def _ids_of(self, slots: NDArray[np.intp]) -> list[str]:
         rows = self._column("row")[slots].tolist()
         ids = self._records.ids_of(rows)
@@ -439,6 +465,7 @@ class LargeArena(Arena):
 
     def saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """What ``restore`` needs: values as JSON has them, and arrays, which do not change any more."""
+        self._read()
         arrays = {f"column {name}": self._column(name) for name in self._columns}
         arrays |= {f"words {name}": array for name, array in self._postings.saved().items()}
         arrays |= {f"codes {name}": array for name, array in self.codes.saved().items()}
@@ -460,6 +487,7 @@ class LargeArena(Arena):
         self._used = len(self.codes)
         self._labels, self._ordered, self._most = dict(values["labels"]), int(values["ordered"]), tuple(values["most"])
         self._postings.restore(_part("words", arrays))
+        self._unread.clear()
         live, rows = self._column("live"), self._column("row")
         self._top = int(rows[self._ordered - 1]) if self._ordered else 0
         self._count = int(np.count_nonzero(live))

@@ -298,6 +298,10 @@ class VectorEngine(Protocol):
         allow them any more. Costs less than ``blank`` where something would have to be made anew."""
         self.blank(numbers)
 
+    def settle(self) -> None:
+        """Do now what would be done in the background; for whoever appends a great deal."""
+        return None
+
     def nearest(self, vector: Vector, k: int, allowed: Bools) -> tuple[Ints, Vector]:
         """The ``k`` nearest among the ``allowed``: their numbers, and about their cosines, the greatest first.
 

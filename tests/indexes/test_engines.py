@@ -87,7 +87,9 @@ class TestRaBitQ(VectorEngineContract):
         pytest.importorskip("faiss", reason="the extra faiss is not installed")
 
     def new(self, dim: int = DIM) -> VectorEngine:
-        return new_codes("rabitq", dim)
+        from agentmem.indexes.rabitq import RaBitQ
+
+        return RaBitQ(dim)
 
     def test_the_program_keeps_its_threads(self) -> None:
         import faiss

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from agentmem import ALL, Memory, SearchResults, Settings
+from agentmem.indexes import delta
 from agentmem.retrieval import largearena, sparse
 
 LIMIT = 100
@@ -297,11 +298,13 @@ def admits(scope: dict[str, Any], restriction: dict[str, Any], row: Row) -> bool
 @contextmanager
 def few() -> Iterator[None]:
     """So few are proposed and read that what is found depends on the codes, even in a small test; and function words
-    are put off."""
+    are put off. What comes later is coded in small pieces."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sparse, "FREQUENT", 5)
         patch.setattr(largearena, "PROPOSED", 60)
         patch.setattr(largearena, "FINALISTS", 40)
+        patch.setattr(delta, "LEAST", 8)
+        patch.setattr(delta, "PIECE", 5)
         yield
 
 

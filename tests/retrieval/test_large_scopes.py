@@ -18,6 +18,7 @@ from contracts.feed_copy import IDLE, FeedCopyContract
 
 from agentmem import ALL, Memory, SearchResults, Settings
 from agentmem.engine.engine import Engine
+from agentmem.indexes import delta
 from agentmem.retrieval import building, columns, largearena, masks, sparse
 from agentmem.retrieval.postings import lasting
 from agentmem.retrieval.residents import Residents
@@ -235,6 +236,41 @@ def test_what_changes_is_seen_by_the_very_next_search(open_memory: Open, engine:
             assert memory.restore(id).content == f"a windmill {n}"
             assert memory.search(f"windmill {n}", mode=mode, **here)[0].id == id
             memory.delete(id)
+    assert memory.verify().ok
+
+
+@pytest.mark.parametrize("most", [0, 3_000, 10**9])
+def test_words_are_found_of_what_was_only_asked_for_by_vectors(
+    open_memory: Open, monkeypatch: pytest.MonkeyPatch, engine: str, most: int
+) -> None:
+    """Nobody needed them until then; what is gone by then has none."""
+    monkeypatch.setattr(largearena, "MOST_UNREAD", most)
+    monkeypatch.setattr(delta, "LEAST", 7)
+    memory = open_memory(settings=coded(large_engine=engine))
+    filled(memory, 200)
+    here = {"user_id": "ana", "explain": True}
+    assert engines(memory.search("a zeppelin", mode="vector", **here)) == ("codes",)
+    ids = dict[int, str]()
+    for n in range(40):
+        ids[n] = memory.add(f"zeppelin {SUBJECTS[n % 12]} hangar{n}", user_id="ana").id
+        if not n % 4:
+            found = memory.search(f"zeppelin {SUBJECTS[n % 12]} hangar{n}", mode="vector", limit=1, **here)
+            assert found[0].id == ids[n]
+    memory.update(ids[3], content="a balloon over hangar41")
+    memory.update(ids[3], content="a balloon over hangar42")
+    memory.delete(ids[5])
+    memory.erase(ids[6])
+    memory.search("a zeppelin", mode="vector", **here)
+    residents = memory.handle.engine().retriever.residents
+    [arena] = [one.arena for one in residents._every() if isinstance(one.arena, largearena.LargeArena)]
+    assert arena._unread.nbytes <= max(most, 500)
+    there = set(ids.values()) - {ids[3], ids[5], ids[6]}
+    assert {hit.id for hit in memory.search("zeppelin", mode="keyword", limit=100, **here)} == there
+    for word, id in (("hangar42", ids[3]), ("hangar39", ids[39])):
+        assert [hit.id for hit in memory.search(word, mode="keyword", **here)] == [id]
+    for gone in ("hangar3", "hangar41", "hangar5", "hangar6"):
+        assert not {hit.id for hit in memory.search(gone, mode="keyword", **here)} & {ids[3], ids[5], ids[6]}
+    assert arena._unread.nbytes == 0
     assert memory.verify().ok
 
 

@@ -83,7 +83,7 @@ class Blind(codes.VectorEngine):
 
 @pytest.fixture
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentmem.retrieval.building.new_codes", lambda _, dim: Blind(dim))
+    monkeypatch.setattr("agentmem.retrieval.building.new_codes", lambda _, dim, pauses: Blind(dim))
     monkeypatch.setattr(largearena, "PROPOSED", 20)
     monkeypatch.setattr(largearena, "FINALISTS", 15)
 
