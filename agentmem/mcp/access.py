@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from agentmem import AsyncMemory
+
+
+def _always() -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,14 @@ class Access:
     agent_id: str | None = None
     namespace: tuple[str, ...] = ()
     """Where the view is at home: it has this one and all below it."""
+    read: bool = True
     write: bool = True
+    holds: Callable[[], bool] = _always
+    """Whether it is still so: a key may end while a client listens."""
+
+    def may(self, writes: bool) -> bool:
+        """Whether something that changes memories, or does not, may be done."""
+        return self.write if writes else self.read
 
     def concerns(self, user_id: str | None, agent_id: str | None, namespace: tuple[str, ...]) -> bool:
         """Whether what happened to a record with this scope is this caller's to know."""
@@ -32,7 +44,9 @@ def access_to(
     user_id: str | None,
     agent_id: str | None = None,
     namespace: tuple[str, ...] = (),
+    read: bool = True,
     write: bool = True,
+    holds: Callable[[], bool] = _always,
 ) -> Access:
     """Access to a user's memories (None: those of nobody), of all agents or of one, at a namespace and below it.
 
@@ -41,4 +55,4 @@ def access_to(
     view = memory.userless(agent_id=agent_id) if user_id is None else memory.scoped(user_id=user_id, agent_id=agent_id)
     if namespace:
         view = view.scoped(under=namespace)
-    return Access(view, user_id, agent_id, namespace, write)
+    return Access(view, user_id, agent_id, namespace, read, write, holds)

@@ -116,6 +116,8 @@ class Resources:
         self, ctx: ServerRequestContext[Any, Any], params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
         access = self.who(ctx)
+        if not access.read:
+            raise MCPError(types.INVALID_PARAMS, "memories may be added here and not read", {"uri": params.uri})
         for one in self.resources:
             if one.uri == params.uri:
                 return _contents(one.uri, one.mime_type, await one.read(access))
@@ -186,8 +188,11 @@ class Resources:
 
     async def _tell(self, events: Iterable[StoreEvent]) -> None:
         seen = list(events)
-        for subscriber in list(self._subscribers.values()):
+        for key, subscriber in list(self._subscribers.items()):
             access = subscriber.access
+            if not (access.read and access.holds()):
+                self._subscribers.pop(key, None)
+                continue
             own = [one for one in seen if access.concerns(one.user_id, one.agent_id, one.namespace)]
             for uri in sorted(_changed(access, own, self.resources) & subscriber.uris):
                 await subscriber.tell(uri)

@@ -73,8 +73,8 @@ class MemoryServer:
     async def _list(
         self, ctx: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        write = self._who(ctx).write
-        return types.ListToolsResult(tools=[listed(tool) for tool in self._tools.values() if write or not tool.writes])
+        access = self._who(ctx)
+        return types.ListToolsResult(tools=[listed(tool) for tool in self._tools.values() if access.may(tool.writes)])
 
     async def _call(
         self, ctx: ServerRequestContext[Any, Any], params: types.CallToolRequestParams
@@ -84,8 +84,9 @@ class MemoryServer:
             return _result(
                 Answer(f"There is no tool {params.name!r}; there are {', '.join(self._tools)}."), failed=True
             )
-        if tool.writes and not access.write:
-            return _result(Answer("This key may only read; nothing was changed."), failed=True)
+        if not access.may(tool.writes):
+            may = "read and not change" if tool.writes else "add and not read"
+            return _result(Answer(f"Nothing was done: whoever runs this server lets you {may} memories."), failed=True)
         try:
             return _result(await tool.call(access, params.arguments or {}))
         except ToolError as exc:

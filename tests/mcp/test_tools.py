@@ -153,7 +153,7 @@ def test_who_may_only_read_sees_and_does_nothing_else(memory: Memory) -> None:
         assert [tool.name for tool in (await say.client.list_tools()).tools] == ["recall", "context", "history"]
         assert "Rita" in await say("recall", query="reads")
         for tool, arguments in (("remember", {"content": "x"}), ("forget", {"id": id})):
-            assert "may only read" in await say.error(tool, **arguments)
+            assert "lets you read and not change" in await say.error(tool, **arguments)
 
     talk(memory, body, user="rita", write=False)
 
