@@ -1,6 +1,8 @@
 """The public home of the errors; what each means is in ``agentmem.types.errors``."""
 
 from agentmem.types.errors import (
+    AccessDeniedError,
+    AccessError,
     AgentMemError,
     ArchiveAccessError,
     ArchiveCorruptError,
@@ -16,12 +18,14 @@ from agentmem.types.errors import (
     FilterError,
     FilterWarning,
     InvalidInputError,
+    InvalidKeyError,
     MissingExtraError,
     ModelMismatchError,
     NotFoundError,
     ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
+    RateLimitError,
     ReadOnlyError,
     ScopeError,
     StoreCorruptError,
@@ -32,6 +36,8 @@ from agentmem.types.errors import (
 )
 
 __all__ = [
+    "AccessDeniedError",
+    "AccessError",
     "AgentMemError",
     "ArchiveAccessError",
     "ArchiveCorruptError",
@@ -47,12 +53,14 @@ __all__ = [
     "FilterError",
     "FilterWarning",
     "InvalidInputError",
+    "InvalidKeyError",
     "MissingExtraError",
     "ModelMismatchError",
     "NotFoundError",
     "ObjectChangedError",
     "ObjectExistsError",
     "ObjectNotFoundError",
+    "RateLimitError",
     "ReadOnlyError",
     "ScopeError",
     "StoreCorruptError",

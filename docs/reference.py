@@ -39,7 +39,9 @@ GROUPS = {
     "agentmem.errors.ArchiveError agentmem.errors.ObjectNotFoundError agentmem.errors.ObjectExistsError "
     "agentmem.errors.ObjectChangedError agentmem.errors.ArchiveUnavailableError "
     "agentmem.errors.ArchiveAccessError agentmem.errors.ArchiveCorruptError "
-    "agentmem.errors.ArchiveVersionError agentmem.errors.ArchiveKeyError",
+    "agentmem.errors.ArchiveVersionError agentmem.errors.ArchiveKeyError "
+    "agentmem.errors.AccessError agentmem.errors.InvalidKeyError agentmem.errors.AccessDeniedError "
+    "agentmem.errors.RateLimitError",
     "Embedding models": "agentmem.embedding.open_embedder Embedder agentmem.ports.RemoteEmbedder "
     "agentmem.embedding.FunctionEmbedder agentmem.ports.Windowed",
     "Configuration": "Settings agentmem.settings.Layers agentmem.settings.Interact agentmem.settings.Insights "

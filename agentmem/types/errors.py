@@ -16,6 +16,10 @@
     ├── BlockReadOnlyError                      the block is not to be edited
     ├── ClosedError                             the client was closed
     ├── MissingExtraError     also ImportError  an optional dependency is not installed
+    ├── AccessError                             a server's key does not lead there
+    │   ├── InvalidKeyError                     no key, or one that is unknown, revoked or expired
+    │   ├── AccessDeniedError                   the key lacks a scope, or is for somebody else's memories
+    │   └── RateLimitError                      the key has made as many requests as it may for now
     ├── ArchiveError                            what lies outside of the store: backups, archives, their objects
     │   ├── ObjectNotFoundError   also LookupError  no object with this key
     │   ├── ObjectExistsError                   an object that is written once exists already
@@ -162,6 +166,26 @@ class ClosedError(AgentMemError):
 
 class MissingExtraError(AgentMemError, ImportError):
     """An optional dependency is needed and not installed; the message has the command that installs it."""
+
+
+class AccessError(AgentMemError):
+    """What was asked of a server is not for whoever asked."""
+
+
+class InvalidKeyError(AccessError):
+    """There is no key, or none that is valid: unknown, revoked or expired."""
+
+
+class AccessDeniedError(AccessError):
+    """The key is valid, and lacks the scope that is needed, or is for the memories of somebody else."""
+
+
+class RateLimitError(AccessError):
+    """The key has made as many requests as it may for now; ``retry_after`` says in how many seconds it may again."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ArchiveError(AgentMemError):

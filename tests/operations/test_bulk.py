@@ -92,6 +92,15 @@ def test_many_go_in_one_transaction(memory: Memory) -> None:
     assert memory.restore_all(user_id="tree") == 1_200
 
 
+def test_a_view_deletes_by_ids_in_all_its_namespaces_as_one_by_one(memory: Memory) -> None:
+    ids = [memory.add("a", user_id="lena", namespace=where).id for where in ((), ("letters",), ("letters", "2026"))]
+    other = memory.add("a", user_id="omar", namespace=("letters",)).id
+    view = memory.scoped(user_id="lena")
+    assert view.delete_many([*ids, other]) == [True, True, True, False]
+    assert memory.userless().delete_many([other]) == [False]
+    assert memory.scoped(user_id="omar", namespace=("notes",)).delete_many([other]) == [False]
+
+
 def test_read_only_deletes_nothing(memory: Memory, open_memory: Open) -> None:
     fill(memory)
     reading = open_memory(read_only=True)
