@@ -58,7 +58,7 @@ class Call:
     def if_version(self) -> int | None:
         """The version that ``If-Match`` names. Raises ``InvalidInputError`` for what is no ETag of ours."""
         tag = self.headers.get(b"if-match")
-        if tag is None:
+        if tag is None or tag.strip() == b"*":
             return None
         text = tag.strip().removeprefix(b"W/").strip(b'"')
         if not text.isdigit() or len(text) > 18:
