@@ -12,6 +12,7 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from ipaddress import ip_address
+from socket import AI_PASSIVE, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, getaddrinfo, socket
 from typing import Any
 
 from typing_extensions import override
@@ -19,10 +20,10 @@ from typing_extensions import override
 from agentmem import AsyncMemory, InvalidInputError, MissingExtraError
 from agentmem.server.keys import KeyStore
 from agentmem.server.limits import Limits
+from agentmem.server.workers import FAILED_TO_START, supervise
 
 try:
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
 
     from agentmem.server.app import App
     from agentmem.server.protocol import Protocol
@@ -32,8 +33,6 @@ except ImportError as exc:
 GRACE_S = 30
 """For which requests that are under way may go on after SIGTERM."""
 _BACKLOG = 4_096
-_HUNG_S = 120
-"""After which a worker that does not answer its parent is replaced: some calls of the store hold the interpreter."""
 _MOUNTS: tuple[tuple[str, str, str], ...] = (
     ("/mcp", "agentmem.mcp.http", "build_app"),
     ("/metrics", "agentmem.observe.http", "build_app"),
@@ -84,40 +83,42 @@ def serve(options: Options, say: Callable[[str], object] = log.info) -> int:
             "(agentmem key create --user NAME --scopes read,write), or serve on 127.0.0.1",
             field="host",
         )
-    config = uvicorn.Config(
-        partial(make_app, options),
-        factory=True,
-        host=options.host,
-        port=options.port,
-        workers=options.workers,
-        http=Protocol,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=GRACE_S,
-        timeout_worker_healthcheck=_HUNG_S,
-        ssl_certfile=options.certificate,
-        ssl_keyfile=options.private_key,
-    )
-    socket = _bound(config)
-    port = socket.getsockname()[1]
+    listening = _bound(options)
+    port = listening.getsockname()[1]
     scheme = "https" if options.certificate else "http"
     host = f"[{options.host}]" if ":" in options.host else options.host
     entering = "without keys, to this machine only; `agentmem key create` ends that" if open_ else "to those with a key"
     say(f"serving {options.path} at {scheme}://{host}:{port}, {entering}")
-    if options.workers == 1:
-        server = _Server(config)
-        try:
-            server.run(sockets=[socket])
-        except SystemExit as exc:
-            return int(exc.code or 1) if server.started else 3
-        return 0
-    Multiprocess(config, sockets=[socket]).run()
+    with listening:
+        if options.workers == 1:
+            return work(options, listening)
+        return supervise(work, options, listening, options.workers)
+
+
+def work(options: Options, listening: socket) -> int:
+    """Serve from a socket until SIGTERM or SIGINT; an exit code. In a process of its own where there are several."""
+    server = _Server(
+        uvicorn.Config(
+            partial(make_app, options),
+            factory=True,
+            http=Protocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=GRACE_S,
+            ssl_certfile=options.certificate,
+            ssl_keyfile=options.private_key,
+        )
+    )
+    try:
+        server.run(sockets=[listening])
+    except SystemExit:
+        return FAILED_TO_START
     return 0
 
 
@@ -154,16 +155,23 @@ class _Server(uvicorn.Server):
             self._captured_signals.clear()
 
 
-def _bound(config: uvicorn.Config) -> Any:
-    """The socket. uvicorn would leave with a traceback, or without a word."""
+def _bound(options: Options) -> socket:
+    """The socket, not listened to yet."""
     try:
-        return config.bind_socket()
-    except SystemExit as exc:
+        found = getaddrinfo(options.host, options.port, type=SOCK_STREAM, flags=AI_PASSIVE)[0]
+        listening = socket(found[0], SOCK_STREAM)
+        try:
+            listening.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+            listening.bind(found[4])
+        except OSError:
+            listening.close()
+            raise
+    except OSError as exc:
         raise InvalidInputError(
-            f"{config.host}:{config.port} cannot be served on: it is taken, or not an address of this machine; "
-            "name another --port or --host",
+            f"{options.host}:{options.port} cannot be served on: {exc.strerror or exc}; name another --port or --host",
             field="port",
         ) from exc
+    return listening
 
 
 def _check(options: Options) -> None:
