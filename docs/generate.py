@@ -20,6 +20,7 @@ from agentmem import Settings
 from agentmem.cli.app import app
 from agentmem.lifecycle import promotion_score
 from agentmem.retrieval import scoring
+from agentmem.server import openapi
 
 DOCS = Path(__file__).parent
 _PART = re.compile(r"(<!-- generated: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -79,7 +80,18 @@ def promotion() -> str:
     return f"```text\n{inspect.cleandoc(promotion_score.__doc__ or '')}\n```\n"
 
 
+def endpoints() -> str:
+    """A table of the server's endpoints: method and path, the scope that a key needs, and what it does."""
+    lines = ["| | scope | |", "|---|---|---|"]
+    for endpoint in openapi.described():
+        meaning = inspect.cleandoc(endpoint.run.__doc__ or "").split("\n\n")[0].replace("\n", " ").replace("``", "`")
+        scope = endpoint.scope or "none"
+        lines.append(f"| `{endpoint.method} {endpoint.path}` | {scope} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "endpoints": endpoints,
     "settings": settings,
     "help": help_texts,
     "scoring": formulas,
@@ -101,6 +113,7 @@ def main() -> None:
         text = page.read_text(encoding="utf-8")
         if (new := regenerated(text)) != text:
             page.write_text(new, encoding="utf-8")
+    (DOCS / "openapi.json").write_text(openapi.text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -69,6 +69,36 @@ def no_real_model() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A server in this process, one for a whole file; each test has users of its own."""
+    from served import Served
+
+    from agentmem.server.limits import Limits
+
+    found = Served(tmp_path_factory.mktemp("served"), limits=Limits(body_bytes=200_000, silence_s=5))
+    found.call("GET", "/v1/memories", "boss")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Makes servers in this process, with options of a test's own."""
+    from served import Served
+
+    with ExitStack() as stack:
+
+        def serve_(**options: Any) -> Any:
+            folder = tmp_path / f"served-{os.urandom(4).hex()}"
+            folder.mkdir()
+            made = Served(folder, **options)
+            stack.callback(made.close)
+            return made
+
+        yield serve_
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()

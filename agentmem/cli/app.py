@@ -10,11 +10,13 @@ import typer
 from agentmem.cli.base import app, run
 
 # Each adds its commands when it is imported.
-from agentmem.cli import adding, keyed, reading, changing, agents, upkeep, backups, archives, mcp
+from agentmem.cli import adding, keyed, reading, changing, agents, upkeep, backups, archives, mcp, serving
 from agentmem.cli.streams import say
 # isort: on
 
-__all__ = ["adding", "agents", "app", "archives", "backups", "changing", "keyed", "mcp", "reading", "run", "upkeep"]
+__all__ = [
+    "adding", "agents", "app", "archives", "backups", "changing", "keyed", "mcp", "reading", "run", "serving", "upkeep",
+]  # fmt: skip
 
 
 def _show_version(wanted: bool) -> None:

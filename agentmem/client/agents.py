@@ -72,7 +72,8 @@ def listed(
 
 
 def _desk(border: Border, scope: Scope) -> Desk:
-    return Desk(border.handle, None if scope.user_id is None else str(scope.user_id), scope.namespace or ())
+    user = None if scope.user_id is None else str(scope.user_id)
+    return Desk(border.handle, user, scope.namespace or (), border.bound)
 
 
 def _place(

@@ -1099,5 +1099,12 @@ def client_beside(blocking: Memory, border: Border) -> AsyncMemory:
     return client
 
 
+def own_namespace(view: AsyncMemory) -> AsyncMemory:
+    """A client of the same user that may name namespaces that begin with ``$``, for surfaces that keep something of
+    their own there, as sessions do: out of the way of the user's records, and gone when the user is erased."""
+    border = view._border.own()  # pyright: ignore[reportPrivateUsage]
+    return client_beside(client_on(border), border)
+
+
 async def _on(workers: Workers, call: Callable[[], T]) -> T:
     return await wait_for(workers.submit(call))

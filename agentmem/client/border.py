@@ -78,6 +78,10 @@ class Border:
             raise ScopeError(f"{bound}; call userless() on the unbound memory")
         return Border(self.handle, scope)
 
+    def own(self) -> Border:
+        """The same user, or no user, where the package's own namespaces may be named. Not narrowed to an agent."""
+        return Border(self.handle, Scope(None if self.bound is None else self.bound.user_id), ours=True)
+
     def scope(
         self,
         user_id: object,

@@ -45,10 +45,14 @@ _KEPT = 16 * 1_048_576
 class Desk(AgentStore):
     """One user's, or nobody's, in one namespace. Thread-safe; holds nothing but the turns that were read last."""
 
-    def __init__(self, handle: Handle, user_id: str | None, namespace: tuple[str, ...]) -> None:
+    def __init__(
+        self, handle: Handle, user_id: str | None, namespace: tuple[str, ...], bound: Scope | None = None
+    ) -> None:
+        """``bound`` is what the view is bound to that this is made of: nothing beyond it is recalled."""
         self._handle = handle
         self._user = user_id
         self._namespace = namespace
+        self._wall = Scope(user_id) if bound is None else replace(bound, user_id=user_id, run_id=None)
         self._memory: Memory = client_on(Border(handle, Scope(user_id), ours=True))
         self._made: tuple[SessionPlace, Draft] | None = None
 
@@ -161,7 +165,7 @@ class Desk(AgentStore):
         if self._namespace:
             where["namespace"] = self._namespace
         asked = SearchOptions(**{**where, **options})
-        Border(self._handle, Scope(self._user)).search(query, asked, choose=lambda hits, _: choose(hits))
+        Border(self._handle, self._wall).search(query, asked, choose=lambda hits, _: choose(hits))
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

@@ -295,6 +295,7 @@ class KeyStore:
         """The file, for its owner alone; it appears with its tables in it, whoever else makes it at the same moment."""
         new = self._path.with_name(f"{FILE}.{secrets.token_hex(8)}")
         try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # a key may come before the first memory
             os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             with closing(sqlite3.connect(new, isolation_level=None)) as db:
                 db.execute("PRAGMA journal_mode = WAL")
@@ -302,7 +303,7 @@ class KeyStore:
             with suppress(FileExistsError):
                 os.link(new, self._path)
         except OSError as exc:
-            raise StoreError(f"{self._path} cannot be made: {exc.strerror or exc}; is there a store?") from exc
+            raise StoreError(f"{self._path} cannot be made: {exc.strerror or exc}") from exc
         finally:
             with suppress(OSError):
                 new.unlink()

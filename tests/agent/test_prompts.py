@@ -13,7 +13,7 @@ from conftest import FakeClock, HashEmbedder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentmem import InvalidInputError, Memory, Prompt, Session
+from agentmem import InvalidInputError, Memory, Prompt, ScopeError, Session
 from agentmem.agent.quoting import quoted
 from agentmem.agent.tokens import estimate_tokens, message_tokens
 
@@ -292,3 +292,22 @@ def test_bad_arguments(session: Session) -> None:
     for arguments in wrong:
         with pytest.raises(InvalidInputError):
             session.prompt(**arguments)
+
+
+def test_a_view_of_an_agent_recalls_nothing_of_another(memory: Memory) -> None:
+    memory.add("The doctor said that Ana needs rest.", user_id="ana", agent_id="doctor")
+    memory.add("The coach said that Ana should run.", user_id="ana", agent_id="coach")
+    session = memory.scoped(user_id="ana", agent_id="coach").session("r")
+    session.append({"role": "user", "content": "What does Ana need?"})
+    shown = session.prompt("What does Ana need?", max_tokens=2_000).text()
+    assert "should run" in shown
+    assert "doctor" not in shown
+
+
+def test_a_view_of_a_namespace_recalls_nothing_beyond_it(memory: Memory) -> None:
+    memory.add("The key is under the mat.", user_id="ana", namespace=("private",))
+    memory.add("The key is at the office.", user_id="ana", namespace=("work",))
+    session = memory.scoped(user_id="ana", under=("work",)).session("r")
+    with pytest.raises(ScopeError):
+        session.prompt("Where is the key?", max_tokens=2_000, namespace=("private",))
+    assert "office" in session.prompt("Where is the key?", max_tokens=2_000).text()

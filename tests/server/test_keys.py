@@ -218,7 +218,7 @@ def test_a_file_that_is_no_list_of_keys_is_an_error_of_ours(keys: KeyStore, tmp_
         with pytest.raises(StoreError):
             call()
     with pytest.raises(StoreError):
-        KeyStore(tmp_path / "nowhere").create(scopes=["read"])
+        KeyStore(tmp_path / FILE).create(scopes=["read"])
 
 
 def test_what_a_key_sees_is_what_lies_behind_its_wall(keys: KeyStore, memory: Memory) -> None:

@@ -1,0 +1,168 @@
+"""Commands that serve a store, and that make the keys for it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agentmem import StoreError
+from agentmem.cli.base import STORE, Agent, AsTable, InNamespace, StorePath, app, reporting
+from agentmem.cli.output import Output
+from agentmem.cli.streams import note
+from agentmem.cli.values import local, span
+
+if TYPE_CHECKING:
+    from agentmem.server.keys import KeyStore
+
+key = typer.Typer(
+    help="Make, list, rotate and revoke the keys of a server.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(key, name="key")
+
+KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, as `agentmem key list` shows it.")]
+Expires = Annotated[
+    str | None, typer.Option("--expires", metavar="TIME", help="How long it is good for (90d, 12h), or until when.")
+]
+
+
+@app.command(help="Serve the store over HTTP until it is stopped; needs the extra `server`.")
+def serve(
+    path: StorePath = STORE,
+    host: Annotated[str, typer.Option(help="The address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65_535)] = 8377,
+    workers: Annotated[int, typer.Option(help="Processes that serve.", min=1, max=64)] = 1,
+    certificate: Annotated[
+        Path | None, typer.Option("--tls-certificate", metavar="FILE", help="The certificate, for HTTPS.")
+    ] = None,
+    private_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's private key.")
+    ] = None,
+    per_minute: Annotated[
+        int, typer.Option(help="Requests that each key may make in a minute; 0: any number.", min=0)
+    ] = 0,
+    body_mb: Annotated[float, typer.Option(help="Largest body of a request, in MiB.", min=0.001, max=1_024)] = 20,
+    request_s: Annotated[float, typer.Option(help="Longest that a request may take, in seconds.", min=0.1)] = 60,
+) -> None:
+    with reporting():
+        from agentmem.server.limits import Limits
+        from agentmem.server.running import Options, serve
+
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+        limits = Limits(
+            body_bytes=round(body_mb * 1_048_576), request_s=request_s, per_minute=per_minute, workers=workers
+        )
+        code = serve(
+            Options(
+                path=str(path), host=host, port=port, workers=workers, limits=limits,
+                certificate=None if certificate is None else str(certificate),
+                private_key=None if private_key is None else str(private_key),
+            ),
+            note,
+        )  # fmt: skip
+    raise typer.Exit(code)
+
+
+@key.command("create", help="Make a key. It is shown once, and kept as a hash only.")
+def key_create(
+    *,
+    scopes: Annotated[str, typer.Option(help="What it allows, of read, write, erase, admin, with commas between.")],
+    user: Annotated[
+        str | None, typer.Option("--user", "-u", metavar="ID", help="Whose memories; left out, those of no user.")
+    ] = None,
+    any_user: Annotated[bool, typer.Option("--any-user", help="Each request says whose memories.")] = False,
+    agent: Agent = None,
+    namespace: InNamespace = None,
+    expires: Expires = None,
+    name: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    per_minute: Annotated[int | None, typer.Option(help="Requests that it may make in a minute.", min=1)] = None,
+    path: StorePath = STORE,
+    table: AsTable = None,
+) -> None:
+    output, until = Output(table), _expiry(expires)
+    with reporting():
+        from agentmem.server.keys import KeyStore
+
+        made = KeyStore(path).create(
+            scopes=[scope.strip() for scope in scopes.split(",") if scope.strip()],
+            user_id=user, any_user=any_user, agent_id=agent, namespace=namespace, expires=until, name=name,
+            per_minute=per_minute,
+        )  # fmt: skip
+        output.figures(made.to_dict())
+        note("the token is shown this once; whoever has it has what the key allows")
+
+
+@key.command("list", help="Show all keys, and when each was last used.")
+def key_list(path: StorePath = STORE, table: AsTable = None) -> None:
+    output = Output(table)
+    with reporting():
+        found = [one.to_dict() for one in _keys(path).list()]
+        output.rows(found, "id", "scopes", "user_id", "any_user", "name", "expires_at", "revoked_at", "used_at")
+
+
+@key.command("rotate", help="Make a key that allows what another does, and end that one.")
+def key_rotate(
+    id: KeyId,
+    *,
+    overlap: Annotated[
+        str, typer.Option(metavar="TIME", help="How long the old one goes on, such as 1h; 0: not at all.")
+    ] = "0",
+    expires: Expires = None,
+    path: StorePath = STORE,
+    table: AsTable = None,
+) -> None:
+    output, until = Output(table), _expiry(expires)
+    try:
+        both = timedelta(0) if overlap.strip() == "0" else span(overlap)
+    except ValueError as exc:
+        raise typer.BadParameter(f"--overlap={overlap!r} is {exc}") from exc
+    with reporting():
+        output.figures(_keys(path).rotate(id, overlap=both, expires=until).to_dict())
+        note("the token is shown this once; whoever has it has what the key allows")
+
+
+@key.command("revoke", help="End a key, now and in every process that serves the store.")
+def key_revoke(id: KeyId, path: StorePath = STORE, table: AsTable = None) -> None:
+    output = Output(table)
+    with reporting():
+        output.figures(_keys(path).revoke(id).to_dict())
+
+
+@key.command("audit", help="Show what administrators did, oldest first.")
+def key_audit(
+    *,
+    after: Annotated[int, typer.Option(help="Only what came after this line.", min=0)] = 0,
+    limit: Annotated[int, typer.Option(help="Lines at most.", min=1, max=10_000)] = 100,
+    path: StorePath = STORE,
+    table: AsTable = None,
+) -> None:
+    output = Output(table)
+    with reporting():
+        found = [act.to_dict() for act in _keys(path).audit(after=after, limit=limit)]
+        output.rows(found, "seq", "at", "act", "actor", "target", "user_id")
+
+
+def _keys(path: Path) -> KeyStore:
+    from agentmem.server.keys import KeyStore
+
+    if not path.is_dir():
+        raise StoreError(f"there is no store at {path}; --path names another")
+    return KeyStore(path)
+
+
+def _expiry(text: str | None) -> Any:
+    if text is None:
+        return None
+    found: timedelta | datetime
+    try:
+        found = span(text)
+    except ValueError:
+        try:
+            found = local(text)
+        except (ValueError, OverflowError, OSError) as exc:
+            raise typer.BadParameter(f"--expires={text!r} is neither a span such as 90d nor a time") from exc
+    return found
