@@ -11,10 +11,23 @@ from agentmem.cli.base import app, run
 
 # Each adds its commands when it is imported.
 from agentmem.cli import adding, keyed, reading, changing, agents, upkeep, backups, archives
+from agentmem.cli import valuecommands
 from agentmem.cli.streams import say
 # isort: on
 
-__all__ = ["adding", "agents", "app", "archives", "backups", "changing", "keyed", "reading", "run", "upkeep"]
+__all__ = [
+    "adding",
+    "agents",
+    "app",
+    "archives",
+    "backups",
+    "changing",
+    "keyed",
+    "reading",
+    "run",
+    "upkeep",
+    "valuecommands",
+]
 
 
 def _show_version(wanted: bool) -> None:
