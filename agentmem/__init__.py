@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         TierStats,
         VerifyReport,
     )
+    from agentmem.types.valueinfo import ValueInfo, ValueUsage, ValueVersion
 
 __version__ = "0.1.0"
 _REPORTS = (
@@ -127,6 +128,9 @@ _LAZY = {
     "Trimmed": "agentmem.agent.prompt",
     "Turn": "agentmem.agent.turns",
     "Update": "agentmem.types.changes",
+    "ValueInfo": "agentmem.types.valueinfo",
+    "ValueUsage": "agentmem.types.valueinfo",
+    "ValueVersion": "agentmem.types.valueinfo",
     "WorkingMemory": "agentmem.agent.working",
     "restore": "agentmem.client.backups",
     **dict.fromkeys(_REPORTS, "agentmem.types.reports"),
@@ -222,6 +226,9 @@ __all__ = [
     "Trimmed",
     "Turn",
     "Update",
+    "ValueInfo",
+    "ValueUsage",
+    "ValueVersion",
     "Vectors",
     "VerifyReport",
     "WorkingMemory",

@@ -20,10 +20,11 @@ from agentmem import settings
 from agentmem.client.backups import BackupClient
 from agentmem.client.lifecycle import LifecycleClient
 from agentmem.client.tiers import TiersClient
+from agentmem.client.values import ValuesClient
 from agentmem.types import clock, enums, errors, inputs, ports
 
 GROUPS = {
-    "Clients": "Memory memory.lifecycle memory.tiers memory.backup AsyncMemory restore",
+    "Clients": "Memory memory.lifecycle memory.tiers memory.values memory.backup AsyncMemory restore",
     "Agents": "Session SessionInfo Turn WorkingMemory Blocks Block BlockVersion Prompt Section Manifest Trimmed "
     "Summary SummaryLine",
     "Input": "NewMemory Add Put Update Delete Touch Layer ALL UNSET",
@@ -31,7 +32,7 @@ GROUPS = {
     "HistoryEvent StoreEvent EventType",
     "Reports": "Group NamespaceCount Stats LayerStats Pressure Health VerifyReport EraseReport Erasure ReembedReport "
     "SweepReport Move Explanation Requirement TierStats Residence BackupInfo BackupHealth HoldingBackup RestoreReport "
-    "ImportReport ArchiveReport",
+    "ImportReport ArchiveReport ValueInfo ValueVersion ValueUsage",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "SessionClosedError ModelMismatchError EmbeddingError CapacityError BlockFullError BlockReadOnlyError ClosedError "
     "MissingExtraError StoreError StoreLockedError StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError "
@@ -47,11 +48,16 @@ GROUPS = {
     "Configuration": "Settings agentmem.settings.Layers agentmem.settings.Interact agentmem.settings.Insights "
     "agentmem.settings.Assets agentmem.settings.Lifecycle agentmem.settings.Retrieval agentmem.settings.Performance "
     "agentmem.settings.Tiers agentmem.settings.Hot agentmem.settings.Warm agentmem.settings.Cold "
-    "agentmem.settings.Backup agentmem.settings.Glacier "
+    "agentmem.settings.Backup agentmem.settings.Glacier agentmem.settings.StoredValues "
     "agentmem.settings.origins",
 }
 """What is documented, by the heading of ``reference.md`` that it stands under. A name without a path is agentmem's."""
-FACES = {"memory.lifecycle": LifecycleClient, "memory.backup": BackupClient, "memory.tiers": TiersClient}
+FACES = {
+    "memory.lifecycle": LifecycleClient,
+    "memory.backup": BackupClient,
+    "memory.tiers": TiersClient,
+    "memory.values": ValuesClient,
+}
 """What is reached through a client, by the name that it has there."""
 OPENINGS = {"Errors": errors, "Configuration": settings}
 """Groups that begin with the docstring of a module."""

@@ -27,6 +27,7 @@ from stress.soak import soak
 from stress.swaps import swaps
 from stress.throughput import throughput
 from stress.tiers import tiers
+from stress.values import values
 
 app = typer.Typer(
     name="python -m stress",
@@ -68,6 +69,7 @@ app.command()(quality)
 app.command()(context)
 app.command()(languages)
 app.command()(tiers)
+app.command()(values)
 
 if __name__ == "__main__":
     app()

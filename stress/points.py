@@ -191,8 +191,12 @@ POINTS: dict[str, Point] = {
 
 def arm(name: str | None, nth: int) -> None:
     """Make this process die at the ``nth`` passage of a point."""
-    if name is None:
-        return
+    if name is not None:
+        arm_at(POINTS[name], nth)
+
+
+def arm_at(point: Point, nth: int) -> None:
+    """The same for a point that has no name here."""
     left = [nth]
 
     def passed() -> None:
@@ -200,7 +204,7 @@ def arm(name: str | None, nth: int) -> None:
         if left[0] <= 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    _wrap(POINTS[name], passed)
+    _wrap(point, passed)
 
 
 def watch() -> Counter[str]:

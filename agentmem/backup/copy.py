@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from agentmem.archive.tables import Table
 from agentmem.archive.writing import ArchiveWriter
+from agentmem.backup.chunks import ChunkReader
 from agentmem.backup.lineage import Entry
-from agentmem.backup.tables import ERASED, NAMES, NOTED, PRESENT, SEQUENCES, TOUCHED, table_of, to_archive
+from agentmem.backup.tables import CHUNKS, ERASED, NAMES, NOTED, PRESENT, SEQUENCES, TOUCHED, table_of, to_archive
 from agentmem.stores import meta
 from agentmem.stores.connection import Row
 from agentmem.stores.copying import NAMED, Columns, Source
@@ -27,18 +29,19 @@ _NAMES_KEPT = 200_000
 def tables_of(source: Source) -> list[Table]:
     """The tables of a backup."""
     made = [table_of(columns, rounds=True) for columns in source.by_row]
-    own = (NAMES, NOTED, SEQUENCES, TOUCHED, ERASED, PRESENT)
+    own = (NAMES, NOTED, SEQUENCES, TOUCHED, ERASED, PRESENT, CHUNKS)
     return made + [table_of(columns) for columns in (*source.whole, *own)]
 
 
 class Copy:
     """Reads a store into an archive: all of it, or else what has changed since the ``last`` backup.
 
-    ``only`` is the number of a user, 0 of nobody, whose records alone are read, without what is the store's own.
+    ``path`` is the store's folder. ``only`` is the number of a user, 0 of nobody, whose records alone are read, without
+    what is the store's own.
 
     Afterwards ``seq`` is the event that the copy is the state at, ``after`` the one that it goes on from (None: it is
     whole), ``records`` how many records the store has, ``first_at`` the earliest time of an event since the last
-    backup, ``purged`` the last event that was removed with its record.
+    backup, ``purged`` the last event that was removed with its record, ``chunk`` the last chunk of values.
     """
 
     def __init__(
@@ -49,10 +52,12 @@ class Copy:
         pause: Callable[[], object],
         progress: Callable[[int, int], object],
         *,
+        path: Path,
         whole: bool,
         only: int | None = None,
     ) -> None:
         self._only = only
+        self._chunks = ChunkReader(source, path, 0 if whole or last is None else last.chunk, only)
         self._source, self._writer, self._pause, self._progress = source, writer, pause, progress
         self._last = last
         self._users: dict[int, str | None] = {0: None}
@@ -64,6 +69,7 @@ class Copy:
         self.records = 0
         self.first_at: Micros | None = None
         self.purged = 0
+        self.chunk = 0
 
     def run(self) -> None:
         """Read everything. Raises ``StoreError`` where the store moves to another model meanwhile."""
@@ -91,10 +97,13 @@ class Copy:
                 break
             self._read_again(seq, last, number)
             seq = last
+        self._read_chunks(self._pause)
         db.execute("BEGIN")
         try:
             self.seq = source.last_seq()
             self._read_again(seq, self.seq, _ROUNDS)
+            self._read_chunks()
+            self.chunk = self._chunks.last
             if self._only is not None:
                 self._add_all(NOTED, [_noted(key, value) for key, value in source.noted() if key in meta.MODEL_KEYS])
                 self.records = len(source.rows_of_user(self._only))
@@ -143,6 +152,12 @@ class Copy:
             for found in self._source.of_rows(table, rows, self.after):
                 self._take(table, found, number)
                 pause()
+
+    def _read_chunks(self, pause: Callable[[], object] = lambda: None) -> None:
+        """Of values, what nobody has read yet. What a row refers to that is read later was there, and is so still."""
+        for user, row in self._chunks.read(pause):
+            self._learn([user])
+            self._writer.add(CHUNKS.name, self._users[user], [to_archive(CHUNKS, row)])
 
     def _take(self, table: Columns, found: Sequence[tuple[int, Row]], number: int) -> None:
         if table.name == "history":

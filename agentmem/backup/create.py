@@ -79,8 +79,9 @@ def create(
             writer = ArchiveWriter(objects, name, tables_of(source), keyring=keyring, model=source.model())
             with writer:
                 copy = Copy(
-                    source, writer, last, Pace(lambda: engine.commits.requests, _REST), progress, whole=not goes_on
-                )
+                    source, writer, last, Pace(lambda: engine.commits.requests, _REST), progress, path=engine.path,
+                    whole=not goes_on,
+                )  # fmt: skip
                 copy.run()
                 at = engine.now()
                 about = {"kind": kind, "lineage": before.lineage, "number": number, "previous": before.sha256}
@@ -90,7 +91,7 @@ def create(
                 before.lineage, number, before.sha256, name, written.sha256, kind, copy.seq, at,
                 copy.records, written.size, description, token, copy.after, copy.first_at, copy.purged,
                 source.generation, len(source.migrations()), at if last is None or last.began is None else last.began,
-                *source.restored_from(), keyring is not None,
+                *source.restored_from(), keyring is not None, copy.chunk,
             )  # fmt: skip
         # Killed between the two, the store knows its entry by the token.
         _note(engine, objects, replace(before, token=token))

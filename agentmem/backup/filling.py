@@ -10,9 +10,10 @@ from agentmem.archive.keyring import KeyRing
 from agentmem.archive.manifest import Manifest
 from agentmem.archive.objects import Objects
 from agentmem.archive.reading import EVERYBODY, ArchiveReader
+from agentmem.backup.chunks import ChunkFilling
 from agentmem.backup.lineage import Entry
 from agentmem.backup.moment import Moment
-from agentmem.backup.tables import ERASED, NOTED, PRESENT, SEQUENCES, TOUCHED, FromArchive
+from agentmem.backup.tables import CHUNKS, ERASED, NOTED, PRESENT, SEQUENCES, TOUCHED, FromArchive
 from agentmem.stores import undo
 from agentmem.stores.connection import Connection
 from agentmem.stores.copying import Target
@@ -59,6 +60,7 @@ class Filling:
         self._objects, self._keyring, self._db, self._into = objects, keyring, db, into
         self._wanted, self._progress = wanted, progress
         self._target = Target(db)
+        self.chunks = ChunkFilling(db, into)
         self._done = self._total = 0
 
     def run(self, moment: Moment) -> Filled:
@@ -86,6 +88,7 @@ class Filling:
         if moment.at is not None:
             seq = min(seq, undo.last_event(self._db, moment.at))
         left = undo.back_to(self._db, seq) if (moment.seq, moment.at) != (None, None) else undo.TakenBack([], [])
+        self.chunks.finish()
         self._target.finish(list(sequences.items()))
         undo.tidy(self._db)
         self._db.execute("COMMIT")
@@ -110,6 +113,9 @@ class Filling:
                 continue
             found, belongs = FromArchive(content.table), "round" in content.table.names
             for rows in self._rows(reader, name, everybody=name in _WHOLE_ONLY):
+                if name == CHUNKS.name:
+                    self._within(lambda f=found, r=rows: self.chunks.add(f.columns, map(f.row, r)))
+                    continue
                 kept = [found.row(row) for row in rows if not belongs or _is_last(found.place(row), touched)]
                 if name == "history" and not first:
                     row, event = found.columns.index("row"), found.columns.index("event")

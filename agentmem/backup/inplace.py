@@ -19,8 +19,9 @@ from agentmem.archive.objects import Objects
 from agentmem.archive.reading import ArchiveReader
 from agentmem.backup.moment import Moment
 from agentmem.backup.restore import Restored, made_aside
-from agentmem.stores import archived, meta
+from agentmem.stores import archived, chunks, meta
 from agentmem.stores.alone import alone_with
+from agentmem.stores.chunkfiles import ChunkFiles
 from agentmem.stores.connection import Connection
 from agentmem.stores.copying import Source
 from agentmem.stores.folder import ARENAS, DATABASE, LANCE, SHARED_MEMORY, WRITE_AHEAD_LOG, sync
@@ -56,7 +57,14 @@ def replace_store(
             shutil.rmtree(path / ARENAS, ignore_errors=True)
             _take_its_place(fresh, path)
         shutil.rmtree(path / LANCE, ignore_errors=True)
+        _leave_values(path)
     return restored
+
+
+def _leave_values(path: Path) -> None:
+    """Remove the files of values that only the old database knew; killed before that, ``compact`` does it."""
+    with closing(Connection(path / DATABASE)) as db:
+        ChunkFiles(path).sweep(lambda folder: chunks.files_of(db, folder))
 
 
 def check_unchanged(path: Path, seq: int) -> None:

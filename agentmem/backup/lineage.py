@@ -70,6 +70,8 @@ class Entry:
     """The last row that it had from there."""
     sealed: bool = False
     """Whether users' records are sealed; False of backups that do not say so."""
+    chunk: int = 0
+    """The last chunk of values that it has, or that one before it has."""
 
     @property
     def id(self) -> str:

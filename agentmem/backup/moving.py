@@ -16,6 +16,7 @@ from agentmem.archive.keyring import KeyRing
 from agentmem.archive.objects import Objects
 from agentmem.archive.writing import ArchiveWriter
 from agentmem.backup import lineage
+from agentmem.backup.chunks import arriving
 from agentmem.backup.copy import Copy, tables_of
 from agentmem.backup.filling import Wanted
 from agentmem.backup.lineage import Entry, archive_name
@@ -62,7 +63,7 @@ def export(
         only = None if user is ALL else _number_of(source, None if user is None else str(user))
         with ArchiveWriter(objects, archive, tables_of(source), keyring=keyring, model=source.model()) as writer:
             pace = Pace(lambda: engine.commits.requests, _REST)
-            copy = Copy(source, writer, None, pace, progress, whole=True, only=only)
+            copy = Copy(source, writer, None, pace, progress, path=engine.path, whole=True, only=only)
             copy.run()
             at = engine.now()
             about = {"kind": "export", "lineage": name, "number": 1, "previous": None}
@@ -71,7 +72,7 @@ def export(
         entry = Entry(
             name, 1, None, archive, written.sha256, "export", copy.seq, at, copy.records, written.size, description,
             token, None, copy.first_at, copy.purged, source.generation, len(source.migrations()), at, None, 0,
-            keyring is not None,
+            keyring is not None, copy.chunk,
         )  # fmt: skip
     lineage.add(objects, entry)
     return entry
@@ -113,13 +114,15 @@ def bring(
                 found = arrivals(other, rows, embed)
                 away += other.ids_of(archived.places(db, rows)).values()
                 if not dry_run:
-                    done = engine.write(
-                        lambda repository, found=found: take(
-                            repository, found, engine.now(), back=back, overwrite=overwrite
-                        ),
-                        rows=len(found),
-                    )
-                    total.add(done)
+                    with arriving(db, folder, engine.path, found) as (whole, settled):
+                        future = engine.begin_write(
+                            lambda repository, found=whole: take(
+                                repository, found, engine.now(), back=back, overwrite=overwrite
+                            ),
+                            rows=len(found),
+                        )
+                        future.add_done_callback(settled)
+                    total.add(future.result())
             embedded = embed.count + made.embedded
     return ImportReport(
         total.added, total.back, total.present, tuple(total.changed), tuple(total.ids), tuple(total.keys), embedded,

@@ -15,7 +15,7 @@ from agentmem.backup.lineage import Entry
 from agentmem.backup.moment import Moment, Places
 from agentmem.embedding import fingerprint_of, open_embedder, settle
 from agentmem.embedding.batcher import embed_documents
-from agentmem.stores import embeddings, meta
+from agentmem.stores import chunkupkeep, embeddings, meta
 from agentmem.stores.connection import Connection
 from agentmem.stores.folder import DATABASE, RESTORING, is_store, sync
 from agentmem.stores.integrity import check_accounts, check_records
@@ -106,7 +106,7 @@ def made_aside(
 ) -> Generator[tuple[Path, Restored]]:
     """A database as it was at a moment, checked, in a folder, under a name that makes no store of it; removed at the
     end unless it was moved. See ``restore_moment``."""
-    name, fresh = moment.chain[-1].id, into / RESTORING
+    name, fresh, filling = moment.chain[-1].id, into / RESTORING, None
     try:
         _discard(fresh)
         os.close(os.open(fresh, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -115,7 +115,9 @@ def made_aside(
             db.execute("PRAGMA journal_mode=OFF")
             db.execute("PRAGMA synchronous=OFF")
             db.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            filled = Filling(objects, keyring, db, into, wanted, progress).run(moment)
+            db.execute("PRAGMA secure_delete=ON")  # what was erased since is read, and removed again
+            filling = Filling(objects, keyring, db, into, wanted, progress)
+            filled = filling.run(moment)
             _embed(db, filled.unembedded, embedder)
             _note_origin(db, moment.chain[-1], filled)
         with closing(Connection(fresh)) as db:
@@ -126,6 +128,8 @@ def made_aside(
             fresh.with_name(fresh.name + end).unlink(missing_ok=True)
         yield fresh, Restored(filled.records, filled.seq, len(filled.unembedded), filled.without_data)
     finally:
+        if filling is not None:
+            filling.chunks.leave(kept=not fresh.exists())
         _discard(fresh)
 
 
@@ -182,6 +186,7 @@ def _check(db: Connection, into: Path, name: str) -> None:
     counts = {"records": 0, "archived": 0, "embeddings": 0, "history": 0}
     problems.extend(check_records(records, int(meta.get(db, meta.DIM)) * 4, counts))
     problems.extend(check_accounts(records))
+    problems.extend(chunkupkeep.loose_ends(db))
     if problems:
         listed = "; ".join(problems.listed())
         raise StoreCorruptError(f"what the backup {name} has is no whole store, so none was made in {into}: {listed}")

@@ -24,6 +24,14 @@ TOUCHED = Columns("touched", "", ("row", "round"), ("INTEGER", "INTEGER"))
 ERASED = Columns("erased", "", ("row",), ("INTEGER",))
 PRESENT = Columns("present", "", ("first", "last"), ("INTEGER", "INTEGER"))
 
+CHUNKS = Columns(
+    "chunks",
+    "chunks",
+    ("n", "user", "space", "hash", "size", "codec", "stored", "checksum", "body"),
+    ("INTEGER", "INTEGER", "INTEGER", "BLOB", "INTEGER", "TEXT", "INTEGER", "BLOB", "BLOB"),
+)
+"""Chunks of values, wherever they lie in the store. Without a ``body``, one that could not be read."""
+
 _TYPES: dict[str, ColumnType] = {"INTEGER": "int", "REAL": "float", "TEXT": "text", "BLOB": "bytes"}
 _ZONES = ("row", "seq", "at", "created_at")
 

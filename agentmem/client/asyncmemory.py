@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 
 from agentmem import operations
+from agentmem.client.asyncvalues import AsyncValuesClient
 from agentmem.client.backups import AsyncBackupClient
 from agentmem.client.border import ITERATED, Border, words_only
 from agentmem.client.checks import check_batch, check_chunk, check_stream
@@ -955,6 +956,11 @@ class AsyncMemory:
     def tiers(self) -> AsyncTiersClient:
         """See ``Memory.tiers``."""
         return AsyncTiersClient(self._blocking.tiers, self._wait)
+
+    @property
+    def values(self) -> AsyncValuesClient:
+        """See ``Memory.values``."""
+        return AsyncValuesClient(self._blocking.values, self._wait)
 
     @property
     def backup(self) -> AsyncBackupClient:

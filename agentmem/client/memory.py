@@ -38,6 +38,7 @@ from agentmem.client.lifecycle import LifecycleClient
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.client.streaming import AddStream, Unread
 from agentmem.client.tiers import TiersClient
+from agentmem.client.values import ValuesClient
 from agentmem.types.checks import check_number
 from agentmem.types.clock import Clock
 from agentmem.types.enums import (
@@ -1228,6 +1229,11 @@ class Memory:
     def tiers(self) -> TiersClient:
         """Which memories of large scopes are searched exactly: ``stats``, ``explain``, ``place``."""
         return TiersClient(self.handle, self._border.bound)
+
+    @property
+    def values(self) -> ValuesClient:
+        """Bytes, texts, JSON, arrays, tables, files and streams by key: ``put``, ``get``, ``list``, ``query``, ..."""
+        return ValuesClient(self._border)
 
     @property
     def backup(self) -> BackupClient:

@@ -36,6 +36,7 @@ from agentmem.retrieval.residents import Residents
 from agentmem.retrieval.retriever import Retriever
 from agentmem.retrieval.snapshots import Snapshots
 from agentmem.settings import Settings
+from agentmem.stores.chunkupkeep import remove_files, settle_files
 from agentmem.stores.commit import GroupCommit, Write
 from agentmem.stores.files import OpenFiles
 from agentmem.stores.folder import (
@@ -176,7 +177,9 @@ class Engine:
             )
             self.lifecycle.held_up.subscribe(self.follower.await_keywords)
             self.lifecycle.erased.subscribe(lambda: self.retriever.residents.remove_files())
+            self.lifecycle.erased.subscribe(lambda: remove_files(self.commits, self._connection, path))
             self._serve(self.model)
+            settle_files(self._connection, path)
             self.follower.start(self.check_model)
             stack.callback(self.follower.close)
             self.adding = Adding(

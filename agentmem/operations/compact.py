@@ -6,6 +6,7 @@ from functools import partial
 
 from agentmem.engine.engine import Engine
 from agentmem.stores import erasure, meta
+from agentmem.stores.chunkupkeep import tidy
 from agentmem.stores.upkeep import empty_wal, give_space_back, purge
 from agentmem.stores.writes import Repository
 
@@ -22,6 +23,7 @@ def compact(engine: Engine) -> None:
         engine.follower.index_keywords()
         engine.keywords.purge()
     purge(engine.commits, engine.now)
+    tidy(engine.commits, engine.repository.db, engine.path, whole=True)
     give_space_back(engine.commits)
     empty_wal(engine.commits)
 

@@ -11,6 +11,7 @@ from agentmem.operations.page import matching
 from agentmem.operations.read import find, find_erased
 from agentmem.stores import archived, erasure, meta
 from agentmem.stores.alone import remove_copies
+from agentmem.stores.chunkupkeep import remove_files
 from agentmem.stores.rows import Stored, not_found
 from agentmem.stores.schema import ERASED
 from agentmem.stores.upkeep import empty_wal
@@ -69,10 +70,11 @@ def _erase(found: Iterable[Stored], now: Callable[[], Micros], keep: bool, repos
     """Erase those of the records that are not erased yet, now that the transaction has begun."""
     current = [item for item in repository.find_rows(item.row for item in found) if item.state != ERASED]
     instant = now()
-    erasure.erase(repository, current, instant, instant + erasure.KEPT if keep else erasure.AT_ONCE)
+    until = instant + erasure.KEPT if keep else erasure.AT_ONCE
+    count = erasure.erase(repository, current, instant, until, carried=keep)
     if current:
         repository.set_meta(meta.LANCE_PURGE, repository.last_seq())
-    return len(current)
+    return count
 
 
 def _erase_and_note(
@@ -128,6 +130,8 @@ def _wipe(engine: Engine) -> list[str]:
     if engine.keywords.applied_seq():
         engine.follower.index_keywords()
         engine.keywords.purge()
+    if not remove_files(engine.commits, engine.repository.db, engine.path):
+        pending.append("values")
     if not empty_wal(engine.commits):
         pending.append("write-ahead log")
     if engine.repository.meta(meta.LANCE_PURGE):

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from agentmem.engine.engine import Engine
 from agentmem.operations.verify import verify
-from agentmem.stores import accounting
+from agentmem.stores import accounting, chunkupkeep
 from agentmem.types.errors import ArchiveError, DiskFullError, StoreLockedError
 from agentmem.types.reports import VerifyReport
 
@@ -19,10 +19,11 @@ def repair(engine: Engine) -> VerifyReport:
 
         with suppress(ArchiveError, DiskFullError, StoreLockedError):  # ``verify`` tells what is wrong with archives
             checking.mend(engine)
+    chunkupkeep.tidy(engine.commits, engine.repository.db, engine.path, whole=True)
     report = verify(engine)
     if any(problem.startswith(("libsql", "record")) for problem in report.problems):
         return report
-    if all(problem.startswith("archive") for problem in report.problems):
+    if all(problem.startswith(("archive", "value")) for problem in report.problems):
         return report
     engine.retriever.residents.reset()
     engine.write(lambda repository: accounting.recount(repository.db))

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from agentmem.embedding import fingerprint_of, known_dim, settle
 from agentmem.engine.opening import Spec, note_model, open_model
+from agentmem.operations import salvage_values
 from agentmem.operations.salvage_vectors import Held, copy_embeddings
 from agentmem.settings import Settings
 from agentmem.stores import erasure, keyed, meta, rescue
@@ -198,6 +199,7 @@ class _Transfer:
         self._copy_use(last)
         self._copy_erasures()
         self._copy_archives()
+        self._tally.problems.extend(salvage_values.copy(self._old, self._new, last, self._write))
         meta.put(self._new, meta.FORMER_KEYS, self._meta.get(meta.FORMER_KEYS))
         meta.put(self._new, meta.FIRST_KEYS, int(self._meta.get(meta.FIRST_KEYS, last)))
         # These numbers are never given out twice.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from agentmem.engine.engine import Engine
-from agentmem.stores import archived
+from agentmem.stores import archived, chunks, chunkupkeep
 from agentmem.stores.integrity import check_accounts, check_records
 from agentmem.stores.lookalikes import lookalikes
 from agentmem.types.errors import StoreCorruptError, StoreError
@@ -54,6 +54,8 @@ def _verify(engine: Engine) -> VerifyReport:
         from agentmem.glacier import checking
 
         problems.extend(checking.problems(engine))
+    if chunks.is_used(engine.repository.db):
+        problems.extend(chunkupkeep.problems(engine.repository.db, engine.path))
     return VerifyReport(not problems, counts, problems.listed(), Problems(lookalikes(engine.repository)).listed())
 
 

@@ -352,6 +352,17 @@ class Glacier(_Section):
         return frozenset(self.cold_to_glacier)
 
 
+class StoredValues(_Section):
+    """``[memory.values]``: bytes, arrays, tables and files by key; docs/artifacts.md says more."""
+
+    compression: Literal["auto", "zstd", "lz4", "none"] = "auto"
+    """What packs each chunk: "auto" tries both on a part of it, and packs nothing that gets not a tenth smaller."""
+    compression_level: int = Field(default=3, ge=1, le=19)
+    """How hard zstd tries."""
+    inline_kb: float = Field(default=64, ge=0, le=256)
+    """Chunks of up to so many KiB, as they are packed, lie in the database; others in files beside it."""
+
+
 class Settings(_Section):
     """Settings of one store. Immutable; an unknown name or an impossible value raises ``InvalidInputError``.
 
@@ -384,6 +395,8 @@ class Settings(_Section):
     """Where backups go."""
     glacier: Glacier = Glacier()
     """Where archives of old records go."""
+    values: StoredValues = StoredValues()
+    """How values are packed, and where they lie."""
 
     @property
     def engine_of_large(self) -> Literal["auto", "rabitq", "int8", "hnsw", "lancedb"]:

@@ -19,7 +19,7 @@ NAMED = ("user", "agent", "run", "space")
 EITHER = frozenset({("records", "id"), ("records", "key"), ("names", "value"), ("meta", "value")})
 """Columns that hold text in some rows, and bytes in others."""
 
-_BY_ROW = ("records", "history", "accesses", "bodies", "archived")
+_BY_ROW = ("records", "history", "accesses", "bodies", "archived", "value_chunks")
 _OF_MODEL = ("embeddings", "more_embeddings")
 _WHOLE = ("erasures",)
 _META = frozenset({*meta.MODEL_KEYS, meta.ERASURE_KEY, meta.FIRST_KEYS, meta.PURGED, meta.FORMER_KEYS})
@@ -33,12 +33,14 @@ _EMBEDDED = (
     " AND EXISTS (SELECT 1 FROM history h WHERE h.row = t.row AND h.seq > {after} AND h.event IN "
     f"({', '.join(map(repr, _REPLACING))}))"
 )
+_BROUGHT = (
+    " AND (t.version >= (SELECT min(h.version) FROM history h WHERE h.row = t.row AND h.seq > {after}) OR EXISTS "
+    "(SELECT 1 FROM history h WHERE h.row = t.row AND h.seq > {after} AND h.event = 'REHYDRATE'))"
+)
 _CHANGED = {
     "history": " AND t.seq > {after}",
-    "bodies": (
-        " AND (t.version >= (SELECT min(h.version) FROM history h WHERE h.row = t.row AND h.seq > {after}) OR EXISTS "
-        "(SELECT 1 FROM history h WHERE h.row = t.row AND h.seq > {after} AND h.event = 'REHYDRATE'))"
-    ),
+    "bodies": _BROUGHT,
+    "value_chunks": _BROUGHT,
     "embeddings": _EMBEDDED,
     "more_embeddings": _EMBEDDED,
 }
@@ -154,6 +156,11 @@ class Source:
         """The last event that was removed with its record; 0 for none."""
         return int(meta.get(self.db, meta.PURGED) or 0)
 
+    def chunks(self, after: int, only: int | None, limit: int) -> list[Row]:
+        """The next chunks of values after a number, of one user where ``only`` is his: their columns in the table."""
+        whose = "" if only is None else f" AND user = {only:d}"
+        return self.db.execute(f"SELECT * FROM chunks WHERE n > ?{whose} ORDER BY n LIMIT ?", (after, limit))
+
     def names(self, numbers: Iterable[int]) -> dict[int, str | bytes]:
         """Names by their numbers, those that there are."""
         return dict(self.db.select_in("SELECT n, value FROM names WHERE n IN ({})", numbers))
@@ -257,6 +264,8 @@ class Target:
         )
         for table in (*_BY_ROW[1:], *(f"{name}_1" for name in _OF_MODEL)):
             self.db.execute(f"DELETE FROM {table} WHERE row != 0 AND row NOT IN (SELECT row FROM records)")
+        self.db.execute("DELETE FROM chunks WHERE n NOT IN (SELECT chunk FROM value_chunks)")
+        self.db.execute("DELETE FROM loose_chunks")
         used = " UNION ".join(f"SELECT {column} FROM records" for column in NAMED)
         self.db.execute(f"DELETE FROM names WHERE n NOT IN ({used})")
         self.db.execute("UPDATE accesses SET touched = 1")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from agentmem.stores import accounting, archived, bodies, embeddings, keyed, meta
+from agentmem.stores import accounting, archived, attachments, bodies, chunks, embeddings, keyed, meta
 from agentmem.stores.connection import Connection
 from agentmem.stores.records import COLUMNS, Records
 from agentmem.stores.rows import Place, ScopeKey, Stored
@@ -64,13 +64,16 @@ class Purged(NamedTuple):
     next: Place | None = None
 
 
-def erase(repository: Repository, found: Sequence[Stored], now: Micros, until: Micros) -> None:
-    """Remove everything that records say, from their history too, and what is known of their use.
+def erase(repository: Repository, found: Sequence[Stored], now: Micros, until: Micros, *, carried: bool = True) -> int:
+    """Remove everything that records say, from their history too, and what is known of their use; how many those are,
+    with the values that they alone have carried. Without ``carried``, those go by themselves.
 
     What stays, until that instant, is that there was a record and what became of it when.
     """
     if not found:
-        return
+        return 0
+    if carried:
+        found = [*found, *attachments.erased_with(repository, found)]
     db, rows, key = repository.db, [(stored.row,) for stored in found], _key(repository)
     db.executemany(
         f"UPDATE records SET state = {ERASED}, version = version + 1, id = ?, key = ?, content = '', metadata = NULL, "
@@ -92,12 +95,14 @@ def erase(repository: Repository, found: Sequence[Stored], now: Micros, until: M
     archived.bury(db, found, now)
     embeddings.remove(db, repository.embedding_tables(), [stored.row for stored in found])
     bodies.erase(db, [stored.row for stored in found])
+    chunks.collect(db)
     accounting.forget_use(db, (stored.row for stored in found))
     for layer in {stored.layer for stored in found}:
         accounting.unqueue(db, layer, [(stored.begun, stored.row) for stored in found if stored.layer == layer])
     accounting.resize(db, ((one.row, one.layer, -1, -one.size) for one in found if one.state == LIVE))
     db.executemany("UPDATE history SET data = NULL WHERE row = ?", rows)
     repository.note_events((stored.row, EventType.ERASE, now, stored.version + 1, None) for stored in found)
+    return len(found)
 
 
 def find_erased(records: Records, id: str, scope: ScopeKey, now: Micros) -> Stored | None:

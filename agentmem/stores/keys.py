@@ -87,6 +87,38 @@ def look(records: Records, key: str, scope: ScopeKey | None) -> tuple[Stored | N
     return (stored, text) if whole and stored.state == LIVE else None
 
 
+def listed(records: Records, scope: ScopeKey | None, prefix: str, after: str | None, limit: int) -> list[Stored]:
+    """The live records of a scope of one namespace whose keys begin so, by their keys, after one of them."""
+    if scope is None or scope.user is None or scope.space is None:
+        return []
+    tests = [test for column, test, _ in scope.tests() if column in ("agent", "run")]
+    bound = [value for column, _, values in scope.tests() if column in ("agent", "run") for value in values]
+    sql = (
+        f"SELECT {USED} FROM records r INDEXED BY records_by_key WHERE r.user = ? AND r.space = ? AND r.key >= ? "
+        f"AND r.key < ? AND r.key > ? AND r.state = {LIVE} AND {' AND '.join([_KEPT, *tests])} ORDER BY r.key LIMIT ?"
+    )
+    # No key is longer than that, so none that begins so comes after it.
+    end = prefix + "\U0010ffff" * 600
+    return [
+        Stored._make(found)
+        for found in records.db.execute(
+            sql, (scope.user, scope.space, prefix, end, "" if after is None else after, *bound, limit)
+        )
+    ]
+
+
+def everything_of(records: Records, key: str, scope: ScopeKey | None) -> list[Stored]:
+    """The records that have a key, or had it when they were deleted or expired, inside a scope of one namespace."""
+    if scope is None or scope.user is None or scope.space is None:
+        return []
+    found = list[Stored]()
+    for index, state in (("records_by_key", _KEPT), ("records_by_former_key", _FORMER)):
+        where = f"r.user = ? AND r.space = ? AND r.key = ? AND {state}"
+        sql = f"SELECT {USED} FROM records r INDEXED BY {index} WHERE {where}"
+        found += map(Stored._make, records.db.execute(sql, (scope.user, scope.space, key)))
+    return [stored for stored in found if scope.admits(*stored.scope)]
+
+
 def holders(records: Records, places: Iterable[Place]) -> dict[Place, Stored]:
     """The live or archived records of keys, lapsed ones too."""
     sql = (

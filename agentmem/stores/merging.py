@@ -10,11 +10,11 @@ Functions that write expect to be inside a transaction.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from agentmem.stores import archived, bodies, documents, past
+from agentmem.stores import archived, bodies, chunks, documents, past
 from agentmem.stores.facts import key_of
 from agentmem.stores.records import Owner, Records
 from agentmem.stores.rows import Patch, Stored
@@ -45,6 +45,8 @@ class Arrival(NamedTuple):
     events: list[tuple[EventType, Micros, int, str | None]]
     use: tuple[Any, ...] | None
     """Its row of ``accesses``, without the number."""
+    pieces: Mapping[int, Sequence[chunks.Piece]] = {}
+    """Of a value, what each of its versions consists of; whoever takes it has seen to the files."""
 
 
 @dataclass
@@ -58,6 +60,8 @@ class Taken:
     changed: list[str] = field(default_factory=list[str])
     ids: list[str] = field(default_factory=list[str])
     keys: list[str] = field(default_factory=list[str])
+    files: set[str] = field(default_factory=set[str])
+    """Of chunks, that are the store's now."""
 
     def add(self, other: Taken) -> None:
         """Count these, too."""
@@ -127,7 +131,7 @@ def take(repository: Repository, found: Sequence[Arrival], now: Micros, *, back:
             stored = stored._replace(version=stored.version + 1, updated_at=now)
         new.append((stored._replace(fingerprint=key_of(stored)), each))
         row += 1
-    _insert(repository, new, now, back=back)
+    taken.files |= _insert(repository, new, now, back=back)
     taken.added = len(new)
     return taken
 
@@ -161,6 +165,10 @@ def _meet(
             data=each.data,
         )  # fmt: skip
         changed = repository.set_back(known, values, patch, now)
+        if each.stored.body in each.pieces and changed.body not in (None, known.body):
+            pieces = each.pieces[int(each.stored.body or 0)]
+            place = (changed.user, changed.space, changed.row, int(changed.body or 0))
+            taken.files |= chunks.refer(repository.db, [chunks.Brought(*place, pieces)])
         taken.present += changed is known
         taken.back += changed is not known
 
@@ -185,11 +193,19 @@ def _has_key(repository: Repository, place: tuple[Any, ...]) -> bool:
     return bool(repository.db.execute(sql, place))
 
 
-def _insert(repository: Repository, new: Sequence[tuple[Stored, Arrival]], now: Micros, *, back: bool) -> None:
+def _insert(repository: Repository, new: Sequence[tuple[Stored, Arrival]], now: Micros, *, back: bool) -> set[str]:
     db = repository.db
     repository.insert([(stored, each.vectors) for stored, each in new], now, with_past=True)
     bodies.write(
         db, [(stored.row, version, {part: body}) for stored, each in new for version, part, body in each.parts]
+    )
+    used_files = chunks.refer(
+        db,
+        [
+            chunks.Brought(stored.user, stored.space, stored.row, version, pieces)
+            for stored, each in new
+            for version, pieces in each.pieces.items()
+        ],
     )
     events = list[tuple[int, EventType, Micros, int, str | None]]()
     for stored, each in new:
@@ -200,6 +216,7 @@ def _insert(repository: Repository, new: Sequence[tuple[Stored, Arrival]], now: 
     columns = _use_columns(repository)
     used = [(stored.row, *each.use) for stored, each in new if each.use is not None]
     db.insert(f"INSERT INTO accesses ({', '.join(columns)}) VALUES {{}}", used)
+    return used_files
 
 
 def _moved(data: str | None, now: Micros) -> str | None:

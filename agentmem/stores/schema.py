@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 
-from agentmem.stores import keyed
+from agentmem.stores import keyed, valueschema
 from agentmem.stores.connection import Connection, damaged
 from agentmem.types.clock import now_micros
 from agentmem.types.errors import StoreCorruptError, StoreVersionError
@@ -251,6 +251,7 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0004_keys", _keys),
     ("0005_placements", _placements),
     ("0006_archives", _archives),
+    ("0008_values", valueschema.create),
 )
 
 

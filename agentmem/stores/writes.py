@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from typing_extensions import override
 
-from agentmem.stores import accounting, bodies, documents, embeddings, forms, meta, past, spaces
+from agentmem.stores import accounting, bodies, chunks, documents, embeddings, forms, meta, past, spaces
 from agentmem.stores.connection import Connection, Value
 from agentmem.stores.facts import checksum, fact_key, key_of
 from agentmem.stores.known import known_facts
@@ -239,7 +239,12 @@ class Repository(Records):
             patch = replace(patch, data=found)
         if current.state == EXPIRED:
             values["aged_from"] = now
-        return self._change(current, values, patch, EventType.RESTORE, now)
+        if isinstance(patch.data_of, int):  # before, since the body that has them may be one too many afterwards
+            chunks.carry(self.db, current.row, patch.data_of, current.version + 1)
+        restored = self._change(current, values, patch, EventType.RESTORE, now)
+        if isinstance(patch.data_of, int) and restored.body != current.version + 1:
+            chunks.drop(self.db, current.row, current.version + 1)
+        return restored
 
     def check_here(self, found: Iterable[Stored]) -> None:
         """Raise ``AwayError`` for a record whose text lies in an archive: before it is changed, it is to come back."""

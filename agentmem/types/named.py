@@ -43,3 +43,7 @@ Stats = _later("agentmem.types.reports", "Stats")
 SweepReport = _later("agentmem.types.reports", "SweepReport")
 TierStats = _later("agentmem.types.reports", "TierStats")
 VerifyReport = _later("agentmem.types.reports", "VerifyReport")
+
+ValueInfo = _later("agentmem.types.valueinfo", "ValueInfo")
+ValueUsage = _later("agentmem.types.valueinfo", "ValueUsage")
+ValueVersion = _later("agentmem.types.valueinfo", "ValueVersion")

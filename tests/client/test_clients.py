@@ -22,10 +22,12 @@ from conftest import ROOT, START, FakeClock, HashEmbedder
 
 from agentmem import AgentMemError, AsyncMemory, ClosedError, InvalidInputError, Memory, ScopeError, Settings
 from agentmem.agent import sessions
+from agentmem.client.asyncvalues import AsyncValuesClient
 from agentmem.client.backups import AsyncBackupClient, BackupClient
 from agentmem.client.lifecycle import AsyncLifecycleClient, LifecycleClient
 from agentmem.client.tiers import AsyncTiersClient, TiersClient
-from agentmem.types import changes, reports
+from agentmem.client.values import ValuesClient
+from agentmem.types import changes, reports, valueinfo
 
 Open = Callable[..., Memory]
 # What the async client takes from the blocking one; not for users.
@@ -52,6 +54,12 @@ CALLS: dict[str, dict[str, Any]] = {
     "lifecycle.demote": {"id": "x"}, "lifecycle.pin": {"id": "x"}, "lifecycle.unpin": {"id": "x"},
     "tiers.stats": {}, "tiers.explain": {"id": "x"}, "tiers.place": {"scope_or_ids": "x", "tier": "hot"},
     "tiers.archive": {"ids": "x"}, "tiers.rehydrate": {"ids": "x"},
+    "values.put": {"key": "k", "value": b"v"}, "values.put_many": {"values": {"k": 1}}, "values.get": {"key": "k"},
+    "values.get_many": {"keys": ["k"]}, "values.open": {"key": "k"}, "values.info": {"key": "k"},
+    "values.exists": {"key": "k"}, "values.list": {}, "values.query": {"metadata_filter": {}},
+    "values.delete": {"key": "k"}, "values.erase": {"key": "k"}, "values.versions": {"key": "k"},
+    "values.restore": {"key": "k", "version": 1}, "values.usage": {},
+    "values.attach": {"id": "x"}, "values.attachments": {"id": "x"},
     "backup.create": {}, "backup.list": {}, "backup.verify": {}, "backup.prune": {}, "backup.forget": {"user_id": "u"},
     "backup.restore": {}, "backup.restore_user": {"user_id": "u"},
     "backup.snapshots": {}, "backup.drop_snapshot": {"id": "x"},
@@ -162,9 +170,11 @@ def test_both_clients_have_the_same_names() -> None:
     assert public(AsyncLifecycleClient) == public(LifecycleClient)
     assert public(AsyncBackupClient) == public(BackupClient)
     assert public(AsyncTiersClient) == public(TiersClient)
+    assert public(AsyncValuesClient) == public(ValuesClient)
     ours = {f"lifecycle.{name}" for name in public(LifecycleClient)}
     ours |= {f"backup.{name}" for name in public(BackupClient)} | {f"tiers.{name}" for name in public(TiersClient)}
-    apart = {"close", "scoped", "userless", "aio", "lifecycle", "backup", "tiers", "session", "blocks"}
+    ours |= {f"values.{name}" for name in public(ValuesClient)}
+    apart = {"values", "close", "scoped", "userless", "aio", "lifecycle", "backup", "tiers", "session", "blocks"}
     assert CALLS.keys() == public(Memory) - apart | ours
     assert {"__aenter__", "__aexit__"} <= vars(AsyncMemory).keys()
     assert {"__enter__", "__exit__"} <= vars(Memory).keys()
@@ -177,6 +187,7 @@ def signature(function: Any) -> inspect.Signature:
         "Settings": Settings,
         **vars(changes),
         **vars(reports),
+        **vars(valueinfo),
         **vars(sessions),
     }
     return inspect.signature(function, eval_str=True, globals=names)
@@ -189,6 +200,7 @@ def test_both_clients_take_and_return_the_same(name: str) -> None:
         "lifecycle": (LifecycleClient, AsyncLifecycleClient),
         "backup": (BackupClient, AsyncBackupClient),
         "tiers": (TiersClient, AsyncTiersClient),
+        "values": (ValuesClient, AsyncValuesClient),
     }
     blocking, waiting = (getattr(owner, method) for owner in faces.get(face, (Memory, AsyncMemory)))
     ours, theirs = signature(blocking), signature(waiting)

@@ -13,6 +13,7 @@ from agentmem import AsyncMemory, Memory
 from agentmem.client.backups import BackupClient
 from agentmem.client.lifecycle import LifecycleClient
 from agentmem.client.tiers import TiersClient
+from agentmem.client.values import ValuesClient
 
 OPENED = [(Memory, "__init__"), (AsyncMemory, "__init__")]
 
@@ -21,7 +22,7 @@ def _public(cls: type) -> list[str]:
     return [name for name, _ in inspect.getmembers(cls) if not name.startswith("_") or (cls, name) in OPENED]
 
 
-CLIENTS = [Memory, AsyncMemory, BackupClient, LifecycleClient, TiersClient]
+CLIENTS = [Memory, AsyncMemory, BackupClient, LifecycleClient, TiersClient, ValuesClient]
 
 
 @pytest.mark.parametrize(("cls", "name"), [(cls, name) for cls in CLIENTS for name in _public(cls)])

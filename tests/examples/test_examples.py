@@ -19,6 +19,16 @@ SHOWN = {
         "version 2 UPDATE {'content': 'Ana moved to Lisbon in March.'}",
         "- Ana moved to Porto in May.",
     ],
+    "tool_cache.py": [
+        "2 calls for 4 questions\n",
+        "3 calls with Rui's\n",
+        "1 of Porto, and then 0 of anything\n",
+    ],
+    "captions.py": [
+        "The neighbour's cat asleep on the piano\n",
+        "  cat.ppm: 32,414 bytes, image/x-portable-pixmap; pixels (90, 120, 3) of |u1\n",
+        "  erased: 3 records, left: 4 values\n",
+    ],
     "filters.py": [
         "topic is billing: note-1 note-2\n",
         "urgent: note-1 note-3 note-4\n",

@@ -1,0 +1,255 @@
+"""Chunks of values that lie in files, in the folder ``values`` of a store.
+
+Whoever puts a value writes its chunks into a folder of his own, below ``values/new``, which he holds locked until his
+rows are committed, and then moves to where it stays. Every file is on the disk before a row names it. What a killed
+process has left in ``new`` is nobody's where no row names it, and is removed; a folder that rows name is moved on. So
+no file is ever taken away that somebody is just about to refer to: what is in a locked folder is left alone, what is in
+any other was decided.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from agentmem.stores.folder import VALUES, sync
+from agentmem.types.errors import DiskFullError, StoreCorruptError, StoreError
+
+_NEW = "new"
+_ATTEMPTS = 100
+
+
+class ChunkFiles:
+    """The files of one store. Thread-safe: it holds nothing open."""
+
+    def __init__(self, store: Path) -> None:
+        self._folder = store / VALUES
+
+    def read(self, name: str) -> bytes:
+        """What a file has. Raises ``FileNotFoundError``, and ``StoreCorruptError`` where it cannot be read."""
+        error: OSError | None = None
+        for path in (self._path(name), self._new(name)):
+            try:
+                with open(path, "rb", buffering=0) as file:
+                    return file.readall()
+            except FileNotFoundError as exc:
+                error = exc
+            except OSError as exc:
+                raise StoreCorruptError(f"{path} cannot be read: {exc.strerror or exc}") from exc
+        raise FileNotFoundError(errno.ENOENT, "no file of this chunk", name) from error
+
+    def stage(self) -> Staging:
+        """A new folder for chunks that are about to be referred to."""
+        return Staging(self._folder)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files, for good once this returns. Raises ``StoreError``."""
+        folders = set[Path]()
+        for name in names:
+            for path in (self._path(name), self._new(name)):
+                try:
+                    path.unlink()
+                except FileNotFoundError:
+                    continue
+                except OSError as exc:
+                    raise StoreError(f"{path} cannot be removed: {exc.strerror or exc}") from exc
+                folders.add(path.parent)
+        for folder in folders:
+            with suppress(OSError):
+                sync(folder)
+            if folder.parent.name != _NEW:
+                with suppress(OSError):
+                    folder.rmdir()
+
+    def remove_empty(self) -> None:
+        """Remove the folder itself, where there is nothing in it."""
+        for folder in (self._folder / _NEW, self._folder):
+            with suppress(OSError):
+                folder.rmdir()
+
+    def settle(self, named: Callable[[str], set[str]]) -> int:
+        """Look after what killed processes have left; how many files were removed.
+
+        ``named`` gives the files in a folder that rows name.
+        """
+        count = 0
+        for folder in _folders(self._folder / _NEW):
+            lock = _locked(folder)
+            if lock is None:
+                continue
+            try:
+                kept = named(folder.name)
+                if kept:
+                    count += _keep(folder, kept)
+                    _move(folder, self._folder)
+                else:
+                    count += sum(1 for _ in os.scandir(folder))
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
+        return count
+
+    def sweep(self, named: Callable[[str], set[str]]) -> int:
+        """The same for everything, which takes a look at every file."""
+        count = self.settle(named)
+        for group in _folders(self._folder):
+            if group.name == _NEW:
+                continue
+            for folder in _folders(group):
+                count += _keep(folder, named(folder.name))
+                with suppress(OSError):
+                    folder.rmdir()
+            with suppress(OSError):
+                group.rmdir()
+        return count
+
+    def _path(self, name: str) -> Path:
+        return self._folder / name[:2] / name
+
+    def _new(self, name: str) -> Path:
+        return self._folder / _NEW / name
+
+
+class Staging:
+    """A locked folder with chunks that no row names yet. Not thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+        for _ in range(_ATTEMPTS):
+            self.name = secrets.token_hex(10)
+            self._path = folder / _NEW / self.name
+            try:
+                self._path.mkdir(mode=0o700, parents=True)
+                lock = _locked(self._path)
+            except OSError as exc:
+                raise _failed(self._path, exc) from exc
+            if lock is not None:
+                self._lock: int | None = lock
+                return
+        raise StoreError(f"no folder could be made in {folder / _NEW}; look who removes what is there")
+
+    def add(self, body: bytes | bytearray | memoryview) -> str:
+        """Write a chunk; the name of its file. It is on the disk when this returns."""
+        name = str(self._count)
+        self._count += 1
+        path = self._path / name
+        try:
+            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                view = memoryview(body)
+                while view:
+                    view = view[os.write(number, view) :]
+                os.fsync(number)
+            finally:
+                os.close(number)
+        except OSError as exc:
+            raise _failed(path, exc) from exc
+        return f"{self.name}/{name}"
+
+    def link(self, name: str) -> str | None:
+        """Have a file that is there here, too, whatever becomes of it; None where that cannot be."""
+        own = str(self._count)
+        for there in (self._folder / name[:2] / name, self._folder / _NEW / name):
+            with suppress(OSError):
+                os.link(there, self._path / own)
+                self._count += 1
+                return f"{self.name}/{own}"
+        return None
+
+    def seal(self) -> None:
+        """Before a row names any of it: the folders that lead here are on the disk, too."""
+        try:
+            for path in (self._path, self._path.parent, self._folder, self._folder.parent):
+                sync(path)
+        except OSError as exc:
+            raise _failed(self._path, exc) from exc
+
+    def keep(self, used: set[str]) -> None:
+        """Rows name the files ``used`` now; the others go."""
+        try:
+            if used:
+                with suppress(OSError):  # what is left over goes with the next look at what is there
+                    _keep(self._path, used)
+                _move(self._path, self._folder)
+            else:
+                shutil.rmtree(self._path, ignore_errors=True)
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Whether rows name any of it, is for others to find out."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.drop()
+
+    def drop(self) -> None:
+        """No row will ever name any of it."""
+        if self._lock is not None:
+            shutil.rmtree(self._path, ignore_errors=True)
+            self.leave()
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor of a folder that holds it locked; None where another has it, or it is gone."""
+    try:
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        there, held = os.stat(folder), os.fstat(number)
+        if (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino):
+            return number
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(number)
+        raise
+    os.close(number)
+    return None
+
+
+def _keep(folder: Path, names: set[str]) -> int:
+    """Remove all others; how many."""
+    count = 0
+    with os.scandir(folder) as found:
+        for each in list(found):
+            if f"{folder.name}/{each.name}" not in names:
+                with suppress(FileNotFoundError):
+                    os.unlink(each.path)
+                    count += 1
+    return count
+
+
+def _move(folder: Path, into: Path) -> None:
+    """Where a folder stays. Killed before, it is found in ``new``, too."""
+    with suppress(OSError):
+        (into / folder.name[:2]).mkdir(mode=0o700, exist_ok=True)
+        os.rename(folder, into / folder.name[:2] / folder.name)
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    try:
+        found = list(os.scandir(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    yield from (Path(each.path) for each in found if each.is_dir(follow_symlinks=False))
+
+
+def _failed(path: Path, exc: OSError) -> StoreError:
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(f"{path}: the disk is full; free some space and try again (nothing of this was kept)")
+    return StoreError(f"{path} cannot be written: {exc.strerror or exc}; check the permissions of the store's folder")

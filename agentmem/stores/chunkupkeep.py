@@ -1,0 +1,94 @@
+"""Looking after the chunks of values: files that are to go, what killed processes have left, whether all is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from agentmem.stores import chunks
+from agentmem.stores.chunkfiles import ChunkFiles
+from agentmem.stores.commit import GroupCommit, Write
+from agentmem.stores.connection import Connection
+from agentmem.types.errors import StoreCorruptError, StoreError
+
+
+def remove_files(commits: GroupCommit, db: Connection, path: Path) -> bool:
+    """Remove the files that nothing refers to any more; False if some cannot be removed now."""
+    files = ChunkFiles(path)
+    while names := chunks.loose_files(db):
+        try:
+            files.remove(names)
+        except StoreError:
+            return False
+        work = Write(lambda repository, names=names: chunks.forget_files(repository.db, names))
+        commits.submit(work, background=True).result()
+    return True
+
+
+def settle_files(db: Connection, path: Path) -> None:
+    """Remove what killed processes have left behind, and what is not named by now never will be."""
+    ChunkFiles(path).settle(lambda folder: chunks.files_of(db, folder))
+
+
+def tidy(commits: GroupCommit, db: Connection, path: Path, *, whole: bool = False) -> None:
+    """Remove what killed processes have left, and what nothing refers to; with ``whole``, look at every file."""
+    commits.submit(Write(lambda repository: chunks.collect(repository.db)), background=True).result()
+    remove_files(commits, db, path)
+    files = ChunkFiles(path)
+    (files.sweep if whole else files.settle)(lambda folder: chunks.files_of(db, folder))
+
+
+def problems(db: Connection, path: Path, pause: Callable[[], object] = lambda: None) -> Iterator[str]:
+    """What is wrong with values, in words: every chunk is what was stored, and every value has all of its own."""
+    files = ChunkFiles(path)
+    for part in chunks.every(db):
+        wrong = _wrong(files, part)
+        if wrong and chunks.known_number(db, part.n):
+            for id, start in chunks.users_of(db, part.n):
+                yield f"value of record {id!r}: its chunk at byte {start:,} {wrong}"
+        pause()
+    yield from loose_ends(db)
+
+
+def loose_ends(db: Connection) -> Iterator[str]:
+    """What is wrong with how values and chunks belong together, as far as the database tells."""
+    size = f"""json_extract(b.body, '$."{chunks.MARK}".size')"""
+    held = (
+        "(SELECT coalesce(sum(c.size), 0) FROM value_chunks v JOIN chunks c ON c.n = v.chunk "
+        "WHERE v.row = b.row AND v.version = b.version)"
+    )
+    sql = (
+        f"SELECT r.id, b.version, {size}, {held} FROM bodies b JOIN records r ON r.row = b.row "
+        f"WHERE b.part = 0 AND r.kind = 'value' AND json_valid(b.body) AND {size} IS NOT NULL AND {size} != {held}"
+    )
+    for id, version, wanted, found in db.execute(sql):
+        yield f"value of record {id!r}: its version {version} has {found:,} bytes, not {wanted:,}"
+    orphans = (
+        (
+            "references belong to no version of a record",
+            "value_chunks v WHERE NOT EXISTS "
+            "(SELECT 1 FROM bodies b WHERE b.row = v.row AND b.version = v.version AND b.part = 0)",
+        ),
+        ("references are to chunks that do not exist", "value_chunks v WHERE v.chunk NOT IN (SELECT n FROM chunks)"),
+        (
+            "chunks belong to nothing",
+            "chunks c WHERE NOT EXISTS (SELECT 1 FROM value_chunks v WHERE v.chunk = c.n) "
+            "AND c.n NOT IN (SELECT chunk FROM loose_chunks)",
+        ),
+    )
+    for what, where in orphans:
+        if count := db.execute(f"SELECT count(*) FROM {where}")[0][0]:
+            yield f"values: {count} {what}"
+
+
+def _wrong(files: ChunkFiles, part: chunks.Part) -> str | None:
+    try:
+        body = part.body if part.file is None else files.read(part.file)
+    except FileNotFoundError:
+        return "is missing"
+    except StoreCorruptError as exc:
+        return f"cannot be read: {exc}"
+    if body is None or sha256(body).digest() != part.checksum:
+        return "is not what was stored"
+    return None

@@ -1,0 +1,225 @@
+"""Chunks: what is damaged is named and never returned, what nobody refers to goes, and nothing else ever does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from agentmem import ConflictError, DiskFullError, Memory, StoreCorruptError
+from agentmem.stores import chunkfiles
+from agentmem.stores.chunkfiles import ChunkFiles, Staging
+
+MB = 1_048_576
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    return np.random.default_rng(seed).bytes(size)
+
+
+def files(store: Path) -> list[Path]:
+    return sorted(path for path in (store / "values").rglob("*") if path.is_file())
+
+
+def flip(path: Path, at: int = 1_000) -> None:
+    body = bytearray(path.read_bytes())
+    body[at] ^= 4
+    path.write_bytes(body)
+
+
+def test_a_flipped_bit_is_named_and_never_returned(memory: Memory, store: Path) -> None:
+    info = memory.values.put("k", noise(2 * MB))
+    flip(files(store)[0])
+    memory.values.put("other", noise(MB, 1))
+    with pytest.raises(StoreCorruptError, match=f"{info.id}.*is not what was stored") as caught:
+        memory.values.get("k")
+    assert "put the value again" in str(caught.value)
+    report = memory.verify()
+    assert [problem for problem in report.problems if info.id in problem] == report.problems
+    assert len(report.problems) == 1
+    assert memory.repair().problems == report.problems
+    assert memory.values.get("other") == noise(MB, 1)
+
+
+@pytest.mark.parametrize("change", ["flip", "cut", "lengthen", "remove"])
+@pytest.mark.parametrize("compression", [True, False])
+def test_putting_it_again_mends_it(memory: Memory, store: Path, change: str, compression: bool) -> None:
+    body = noise(200_000).hex().encode() if compression else noise(400_000)
+    memory.values.put("k", body)
+    memory.values.put("same", body)
+    [path] = files(store)
+    if change == "flip":
+        flip(path)
+    elif change == "cut":
+        os.truncate(path, 5)
+    elif change == "lengthen":
+        path.write_bytes(path.read_bytes() + b"!")
+    else:
+        path.unlink()
+    with pytest.raises(StoreCorruptError):
+        memory.values.get("same")
+    assert not memory.verify().ok
+    memory.values.put("k", body)
+    assert memory.values.get("k") == memory.values.get("same") == body
+    assert memory.verify().ok
+    assert len(files(store)) == 1
+
+
+def test_a_flip_inside_of_the_database(memory: Memory) -> None:
+    info = memory.values.put("k", b"a small value")
+    memory.handle.engine().write(lambda r: r.db.execute("UPDATE chunks SET body = ?", (b"A small value",)))
+    with pytest.raises(StoreCorruptError, match=info.id):
+        memory.values.get("k")
+    assert info.id in memory.verify().problems[0]
+    memory.values.put("k", b"a small value")
+    assert memory.values.get("k") == b"a small value"
+    assert memory.verify().ok
+
+
+def test_references_that_are_lost_are_named(memory: Memory) -> None:
+    info = memory.values.put("k", noise(2 * MB))
+    memory.handle.engine().write(lambda r: r.db.execute("DELETE FROM value_chunks WHERE start = 524288"))
+    with pytest.raises(StoreCorruptError, match="no bytes from 524,288"):
+        memory.values.get("k")
+    assert any(info.id in problem and "not 2,097,152" in problem for problem in memory.verify().problems)
+
+
+def test_what_a_killed_put_left_is_removed(open_memory: Callable[..., Memory], store: Path) -> None:
+    memory = open_memory()
+    memory.values.put("k", noise(MB))
+    kept = files(store)
+    left = Staging(store / "values")
+    left.add(noise(MB, 1))
+    left.leave()
+    memory.repair()
+    assert files(store) == kept
+    left = Staging(store / "values")
+    left.add(noise(MB, 2))
+    left.leave()
+    memory.close()
+    assert open_memory().values.get("k") == noise(MB)
+    assert files(store) == kept
+
+
+def test_what_a_put_holds_is_left_alone(memory: Memory, store: Path) -> None:
+    def slowly() -> Iterator[bytes]:
+        yield noise(MB)
+        memory.repair()
+        memory.compact()
+        yield noise(MB, 1)
+
+    memory.values.put("k", slowly())
+    assert memory.values.open("k").read() == noise(MB) + noise(MB, 1)
+    assert memory.verify().ok
+
+
+def test_a_folder_that_was_committed_and_not_moved(
+    open_memory: Callable[..., Memory], store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = open_memory()
+    monkeypatch.setattr(chunkfiles, "_move", lambda *_: None)
+    memory.values.put("k", noise(MB))
+    monkeypatch.undo()
+    assert [path.parts[-3] for path in files(store)] == ["new", "new"]
+    assert memory.values.get("k") == noise(MB)
+    memory.close()
+    again = open_memory()
+    assert again.values.get("k") == noise(MB)
+    assert "new" not in [path.parts[-3] for path in files(store)]
+    assert again.verify().ok
+
+
+def test_a_chunk_that_goes_while_it_is_about_to_be_shared(memory: Memory, store: Path) -> None:
+    memory.values.put("old", noise(MB))
+
+    def slowly() -> Iterator[bytes]:
+        yield noise(MB)  # shares what the old value has, so far
+        yield b""
+        memory.values.erase("old")
+        memory.compact()
+        assert memory.values.usage().chunks == 0
+
+    memory.values.put("new", slowly())
+    assert memory.values.open("new").read() == noise(MB)
+    assert memory.verify().ok
+    assert len(files(store)) == 2
+
+
+def test_a_value_that_is_erased_while_it_is_read(memory: Memory) -> None:
+    memory.values.put("k", noise(3 * MB))
+    stream = memory.values.open("k")
+    assert stream.read(10) == noise(3 * MB)[:10]
+    memory.values.put("k", b"another")
+    assert stream.read(2 * MB) == noise(3 * MB)[10 : 2 * MB + 10]
+    memory.values.erase("k")
+    from agentmem import NotFoundError
+
+    with pytest.raises(NotFoundError, match="while it was being read"):
+        stream.read()
+
+
+def test_refused_puts_leave_nothing(memory: Memory, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.values.put("k", 1)
+    with pytest.raises(ConflictError):
+        memory.values.put("k", noise(MB), if_version=9)
+    assert files(store) == []
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(DiskFullError, match="nothing of this was kept"):
+            memory.values.put("k", noise(MB))
+    assert files(store) == []
+    assert memory.values.get("k") == 1
+    assert memory.values.put("k", noise(MB)).version == 2
+
+
+def test_names_of_files_lead_nowhere_else(tmp_path: Path) -> None:
+    files = ChunkFiles(tmp_path)
+    with files.stage() as staging:
+        name = staging.add(b"body")
+        assert files.read(name) == b"body"
+        assert staging.link("no/file") is None
+
+
+WRITER = """
+import sys
+from agentmem import Memory
+import numpy as np
+path, who = sys.argv[1], int(sys.argv[2])
+with Memory(path) as memory:
+    for n in range(12):
+        body = np.random.default_rng(n % 3).bytes(700_000)
+        memory.values.put(f"{who}", body, user_id="ana")
+        assert memory.values.get(f"{who}", user_id="ana") == body
+        if n % 4 == 3:
+            memory.values.erase(f"{who}", user_id="ana")
+            memory.compact()
+        memory.values.put("counter", n, user_id="ana")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_put_and_collect(open_memory: Callable[..., Memory], store: Path) -> None:
+    with Memory(store) as first:
+        first.values.put("counter", 0, user_id="ana")
+    several = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(store), str(who)], cwd=ROOT, env=os.environ.copy())
+        for who in range(2)
+    ]
+    assert [one.wait(120) for one in several] == [0, 0]
+    with Memory(store) as memory:
+        assert memory.verify().ok
+        assert memory.values.usage().bytes < 50
+        info = memory.values.info("counter", user_id="ana")
+        assert info is not None
+        assert info.version == 25
+    assert files(store) == []
