@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         Group,
         Health,
         ImportReport,
+        Kpis,
         NamespaceCount,
         ReembedReport,
         RestoreReport,
@@ -97,6 +98,7 @@ else:
         Group,
         Health,
         ImportReport,
+        Kpis,
         NamespaceCount,
         Operation,
         ReembedReport,
@@ -1029,6 +1031,10 @@ class AsyncMemory:
         """See ``Memory.health``."""
         await self._open()
         return await in_thread(self._blocking.health)
+
+    async def kpis(self) -> Kpis:
+        """See ``Memory.kpis``."""
+        return await self._run(self._blocking.kpis)
 
     async def verify(self) -> VerifyReport:
         """See ``Memory.verify``."""

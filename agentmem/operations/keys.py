@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agentmem.engine.engine import Engine
+from agentmem.engine.metering import metered
 from agentmem.operations.read import shown
 from agentmem.stores import keys
 from agentmem.stores.rows import kept
@@ -11,6 +12,7 @@ from agentmem.types.inputs import Scope
 from agentmem.types.records import MemoryRecord
 
 
+@metered("read")
 def get(engine: Engine, key: str, scope: Scope, *, data: bool = True, touch: bool = True) -> MemoryRecord | None:
     """The live record of a key in the scope's namespace, which counts as an access."""
     engine.check()
@@ -20,6 +22,7 @@ def get(engine: Engine, key: str, scope: Scope, *, data: bool = True, touch: boo
     return shown(engine, stored, now, touch=touch, data=data)
 
 
+@metered("delete")
 def delete(engine: Engine, key: str, scope: Scope, *, if_version: int | None) -> bool:
     """Hide the record of a key; see ``stores.keys.delete``."""
     engine.check_writable()
