@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         Group,
         Health,
         ImportReport,
+        Kpis,
         NamespaceCount,
         ReembedReport,
         RestoreReport,
@@ -98,6 +99,7 @@ else:
         Group,
         Health,
         ImportReport,
+        Kpis,
         NamespaceCount,
         Operation,
         ReembedReport,
@@ -1035,6 +1037,10 @@ class AsyncMemory:
         """See ``Memory.health``."""
         await self._open()
         return await in_thread(self._blocking.health)
+
+    async def kpis(self) -> Kpis:
+        """See ``Memory.kpis``."""
+        return await self._run(self._blocking.kpis)
 
     async def verify(self) -> VerifyReport:
         """See ``Memory.verify``."""

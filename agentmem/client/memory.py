@@ -93,6 +93,7 @@ if TYPE_CHECKING:
         Group,
         Health,
         ImportReport,
+        Kpis,
         NamespaceCount,
         ReembedReport,
         RestoreReport,
@@ -110,6 +111,7 @@ else:
         Group,
         Health,
         ImportReport,
+        Kpis,
         NamespaceCount,
         Operation,
         ReembedReport,
@@ -1331,6 +1333,10 @@ class Memory:
         """How the background work is doing."""
         return operations.stats.health(self.handle.engine(even_gone=True), self.handle.database)
 
+    def kpis(self) -> Kpis:
+        """Key figures: size and pressure, latencies and rates, errors and uptime; some milliseconds."""
+        return _figures().kpis(self.handle.engine())
+
     def verify(self) -> VerifyReport:
         """Compare every store with every other: records, embeddings, history, LanceDB (vectors byte for byte), indexes.
 
@@ -1397,6 +1403,11 @@ class Memory:
 def applying() -> Any:
     """What checks the changes of ``apply``; with them comes the module that makes them."""
     return aside(lambda: import_module("agentmem.client.applying"))
+
+
+@cache
+def _figures() -> Any:
+    return aside(lambda: import_module("agentmem.observe.kpis"))
 
 
 @cache

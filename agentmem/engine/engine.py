@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 from agentmem.embedding import open_embedder, settle
 from agentmem.engine.adding import Adding
 from agentmem.engine.follower import Follower
+from agentmem.engine.metering import Meter
 from agentmem.engine.opening import Spec, learned, mismatch, open_store
 from agentmem.engine.tiering import Tiering
 from agentmem.engine.workers import Workers
@@ -119,6 +120,7 @@ class Engine:
         self.settings = settings
         self.pid = os.getpid()
         self._accompanying = RLock()
+        self.meter = Meter(str(path))
         self.searching = set[int]()
         """The threads that are in the middle of a search."""
         self._patience: float | None = None

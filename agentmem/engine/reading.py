@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from agentmem.engine.engine import READERS, WAITERS, Engine
 from agentmem.engine.follower import Follower
+from agentmem.engine.metering import Meter
 from agentmem.engine.opening import Spec, find_model
 from agentmem.indexes.keywords import KeywordIndex
 from agentmem.lifecycle.accesses import Accesses
@@ -45,6 +46,7 @@ class ReadingEngine(Engine):
         self.settings = settings
         self.pid = os.getpid()
         self._accompanying = RLock()
+        self.meter = Meter(str(path))
         self.searching = set[int]()
         self._patience, self._durable = None, None
         self._given = embedder

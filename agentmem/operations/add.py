@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from agentmem.engine.engine import Engine
+from agentmem.engine.metering import metered
 from agentmem.operations.glacier import thaw_drafts
 from agentmem.stores import erasure
 from agentmem.stores.commit import Put
@@ -22,6 +23,7 @@ from agentmem.types.inputs import Draft
 from agentmem.types.records import AddResult, AddResults, MemoryRecord, Skipped
 
 
+@metered("add")
 def submit(
     engine: Engine,
     drafts: Sequence[Draft],
@@ -36,6 +38,7 @@ def submit(
     return engine.adding.submit(drafts, first_index, after, here=here)
 
 
+@metered("put")
 def submit_puts(
     engine: Engine, drafts: Sequence[Draft], first_index: int | None = None, *, here: bool = False
 ) -> Future[list[Created]]:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from agentmem.engine.engine import Engine
+from agentmem.engine.metering import metered
 from agentmem.operations import add, glacier, touch
 from agentmem.operations.change import for_record, to_embed, with_embeddings
 from agentmem.stores import archived, documents, keys, returning
@@ -118,6 +119,7 @@ def _thaw(engine: Engine, steps: Sequence[Step]) -> None:
     glacier.thaw_rows(engine, [stored.row for stored in found if stored is not None])
 
 
+@metered("apply")
 def submit(engine: Engine, plan: Plan, *, here: bool = False) -> Future[list[Done]]:
     """Begin to make changes; texts are embedded before. Errors have the position of the change as ``index``."""
     engine.check_process()

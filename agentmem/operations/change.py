@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.engine import Engine
+from agentmem.engine.metering import metered
 from agentmem.lifecycle.promotion_score import feedback
 from agentmem.operations.glacier import once_here, thaw
 from agentmem.operations.page import matching
@@ -31,6 +32,7 @@ _VERSIONED = ("content", "metadata", "importance", "expires_at", "vectors", "bod
 """What going back to a version brings back. A record stays in the layer that it has come to."""
 
 
+@metered("update")
 def update(engine: Engine, id: str, patch: Patch, scope: Scope | None) -> MemoryRecord:
     """Apply a patch to a live record; a new content is embedded first."""
     engine.check_writable()
@@ -52,6 +54,7 @@ def update(engine: Engine, id: str, patch: Patch, scope: Scope | None) -> Memory
     return once_here(partial(thaw, engine, [id], scope), run)
 
 
+@metered("delete")
 def delete(engine: Engine, id: str, scope: Scope | None, *, if_version: int | None = None) -> bool:
     """Hide a record; False if there was none. Raises ``ConflictError`` if it is not at ``if_version``."""
     engine.check_writable()
@@ -60,6 +63,7 @@ def delete(engine: Engine, id: str, scope: Scope | None, *, if_version: int | No
     return key is not None and engine.write(lambda repository: repository.delete(id, key, engine.now(), if_version))
 
 
+@metered("delete")
 def delete_many(engine: Engine, ids: Sequence[str], scope: Scope | None) -> list[bool]:
     """Hide records in one transaction; for each id, whether there was a record. What comes twice is gone by then."""
     engine.check_writable()
@@ -70,6 +74,7 @@ def delete_many(engine: Engine, ids: Sequence[str], scope: Scope | None) -> list
     return engine.write(lambda repository: repository.delete_many(ids, key, engine.now()), len(ids))
 
 
+@metered("delete")
 def delete_matching(engine: Engine, scope: Scope, conditions: Conditions, *, dry_run: bool) -> int:
     """Delete what the scope holds now and satisfies the conditions, a window per transaction; returns how many."""
     if not dry_run:
@@ -80,6 +85,7 @@ def delete_matching(engine: Engine, scope: Scope, conditions: Conditions, *, dry
     return count
 
 
+@metered("update")
 def restore(engine: Engine, id: str, version: int | None, scope: Scope | None) -> MemoryRecord:
     """Bring a deleted record back, or a record back to an earlier version, as a new version."""
     engine.check_writable()
@@ -114,6 +120,7 @@ def _restore(repository: Repository, id: str, patch: Patch, key: ScopeKey, now: 
     return repository.restore(id, patch, key, now, grace, since)
 
 
+@metered("update")
 def rate(engine: Engine, id: str, rating: float | None, data: dict[str, Any], scope: Scope | None) -> None:
     """Store feedback."""
     accepted = data.get("accepted")

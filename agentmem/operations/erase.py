@@ -7,6 +7,7 @@ from functools import partial
 
 from agentmem.embedding.cache import CachedEmbedder
 from agentmem.engine.engine import Engine
+from agentmem.engine.metering import metered
 from agentmem.operations.page import matching
 from agentmem.operations.read import find, find_erased
 from agentmem.stores import archived, erasure, meta
@@ -22,6 +23,7 @@ from agentmem.types.inputs import Scope
 from agentmem.types.reports import EraseReport, Erasure
 
 
+@metered("erase")
 def erase(engine: Engine, id: str, scope: Scope | None) -> EraseReport:
     """Erase one record, in whatever state. Raises ``NotFoundError``."""
     engine.check_writable()
@@ -36,6 +38,7 @@ def erase(engine: Engine, id: str, scope: Scope | None) -> EraseReport:
     return EraseReport(count, tuple(_wipe(engine)))
 
 
+@metered("erase")
 def erase_all(engine: Engine, scope: Scope) -> EraseReport:
     """Erase every record of a user, deleted ones too, and what stays of those that were erased before.
 

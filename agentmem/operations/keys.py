@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agentmem.engine.engine import Engine
+from agentmem.engine.metering import metered
 from agentmem.operations.read import shown, used
 from agentmem.stores import keys
 from agentmem.stores.rows import kept, visible
@@ -12,6 +13,7 @@ from agentmem.types.inputs import Scope
 from agentmem.types.records import MemoryRecord
 
 
+@metered("read")
 def get(engine: Engine, key: str, scope: Scope, *, data: bool = True, touch: bool = True) -> MemoryRecord | None:
     """The live record of a key in the scope's namespace, which counts as an access."""
     engine.check_process()
@@ -35,6 +37,7 @@ def get(engine: Engine, key: str, scope: Scope, *, data: bool = True, touch: boo
     return record
 
 
+@metered("delete")
 def delete(engine: Engine, key: str, scope: Scope, *, if_version: int | None) -> bool:
     """Hide the record of a key; see ``stores.keys.delete``."""
     engine.check_writable()

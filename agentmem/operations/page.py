@@ -9,6 +9,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from agentmem.engine.engine import Engine
+from agentmem.engine.metering import metered
 from agentmem.operations.read import known
 from agentmem.stores import archived
 from agentmem.stores.changed import by_change
@@ -57,6 +58,7 @@ _SMALL = 16 * 1_048_576
 """Bytes of data in a small page, unless a single record has more."""
 
 
+@metered("read")
 def page(engine: Engine, listing: Listing, limit: int, *, small: bool = False, touch: bool = True) -> Page:
     """The next live records of a list; of a ``small`` page those that together have not too much data.
 

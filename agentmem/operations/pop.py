@@ -6,12 +6,14 @@ from functools import partial
 from itertools import islice
 
 from agentmem.engine.engine import Engine
+from agentmem.engine.metering import metered
 from agentmem.operations.page import Listing, rows_of
 from agentmem.stores.rows import ScopeKey
 from agentmem.stores.writes import Repository
 from agentmem.types.records import MemoryRecord
 
 
+@metered("delete")
 def pop(engine: Engine, listing: Listing, n: int) -> list[MemoryRecord]:
     """Delete the first ``n`` records of a list and return them as they were, the first of them last."""
     engine.check_writable()

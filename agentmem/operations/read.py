@@ -12,6 +12,7 @@ import numpy as np
 
 from agentmem.embedding.batcher import embed_documents, embed_query
 from agentmem.engine.engine import Engine
+from agentmem.engine.metering import metered
 from agentmem.stores import archived, erasure
 from agentmem.stores.archived import Body
 from agentmem.stores.rows import AwayError, Stored, kept, not_found, restorable, visible
@@ -44,6 +45,7 @@ def must_find(engine: Engine, id: str, scope: Scope | None, *, any_state: bool =
     return stored
 
 
+@metered("read")
 def get(
     engine: Engine, id: str, scope: Scope | None, *, deleted: bool = False, data: bool = True, touch: bool = True
 ) -> MemoryRecord | None:
@@ -159,6 +161,7 @@ def find_erased(engine: Engine, id: str, scope: Scope | None) -> Stored | None:
     return None if key is None else erasure.find_erased(engine.repository, id, key, engine.now())
 
 
+@metered("read")
 def history(engine: Engine, id: str, scope: Scope | None) -> list[HistoryEvent]:
     """Every event of a record, deleted or not, oldest first; where none has the id, of the last one that was erased.
 

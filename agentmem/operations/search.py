@@ -13,6 +13,7 @@ import numpy as np
 from agentmem.embedding import windows_of
 from agentmem.embedding.batcher import embed_query
 from agentmem.engine.engine import Engine, Model
+from agentmem.engine.metering import SEARCH, metered
 from agentmem.retrieval.batch import SIZE, Batch
 from agentmem.retrieval.query import Candidate, Found, Query, Search
 from agentmem.retrieval.querycache import Cached
@@ -73,6 +74,7 @@ class _Watch:
         self._at = now
 
 
+@metered(SEARCH)
 def search(
     engine: Engine,
     request: Search,

@@ -37,7 +37,7 @@ def stats(engine: Engine) -> Stats:
         by_layer=by_layer,
         layers=layers,
         pressure=max((layer.pressure for layer in layers.values()), key=list(Pressure).index),
-        bytes=_sizes(engine),
+        bytes=sizes(engine),
         model=engine.embedder.name,
         dim=engine.embedder.dim,
         arenas=engine.retriever.residents.usage(),
@@ -90,7 +90,8 @@ def health(engine: Engine, database: str | None = None) -> Health:
     )
 
 
-def _sizes(engine: Engine) -> dict[str, int]:
+def sizes(engine: Engine) -> dict[str, int]:
+    """Bytes on disk, by part."""
     sizes = {"libsql": 0, "wal": 0, "lancedb": 0}
     for name, part in ((DATABASE, "libsql"), (f"{DATABASE}-wal", "wal")):
         with suppress(FileNotFoundError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agentmem.engine.engine import Engine
+from agentmem.engine.metering import metered
 from agentmem.operations.glacier import once_here, thaw
 from agentmem.stores import accounting, renewal
 from agentmem.stores.rows import ScopeKey, Stored
@@ -14,6 +15,7 @@ from agentmem.types.enums import UNSET, Unset
 from agentmem.types.inputs import Scope
 
 
+@metered("update")
 def touch(engine: Engine, ids: Sequence[str], ttl: Micros | Unset | None, scope: Scope | None) -> list[bool]:
     """Note a use of records, in one transaction; for each id, whether there was a record."""
     engine.check_writable()

@@ -15,6 +15,7 @@ from itertools import starmap
 from typing import NamedTuple
 
 from agentmem.engine.engine import Engine
+from agentmem.engine.metering import metered
 from agentmem.stores import documents, keys, renewal, transitions
 from agentmem.stores.commit import rows_of
 from agentmem.stores.records import UNEXPIRED, Records
@@ -61,6 +62,7 @@ class Appended(NamedTuple):
 # -- appending ---------------------------------------------------------------------------------------------------------
 
 
+@metered("add")
 def append(
     engine: Engine, session: Draft, turns: Sequence[Draft], *, only_new: bool = False, here: bool = False
 ) -> Future[Appended]:

@@ -330,6 +330,53 @@ class Stats(Plain):
 
 
 @dataclass(frozen=True)
+class Latency(Plain):
+    """Milliseconds that calls took: half of them at most ``p50``, and so on. None where there were none."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True)
+class Kpis(Plain):
+    """Key figures of a store. Rates and latencies are those of this process, of the last five minutes; others may have
+    the store open, too."""
+
+    total_size: int
+    """Bytes on disk: database, write-ahead log, LanceDB."""
+    usage_percent: float
+    """How full the fullest layer is, of its limit."""
+    pressure: Pressure
+    """That layer's: low, medium or high."""
+    fragmentation_percent: float
+    """How much of the database file is free pages. Of more than a quarter some go back to the disk by themselves, with
+    ``compact`` all."""
+    search_latency: Latency
+    qps: float
+    """Calls a second: searches, reads and writes."""
+    cache_hit_rate: float | None
+    """The share of searches that the query cache has answered since the store was opened, in [0, 1]; None before the
+    first."""
+    promotion_rate: float
+    """Memories that were promoted within the last hour, by whatever process; of the last 10,000 changes."""
+    error_rate: float
+    """The share of calls that failed by the store's fault, in [0, 1]; not those that asked for what cannot be."""
+    fallback_rate: float
+    """How many searches were answered in another way than meant, because a graph or a graphics card failed, as a share
+    of all that this process made since the store was opened (up to the last 8,192)."""
+    recovery_time_s: float | None
+    """How long the last outage took, from the first call that failed to the next that succeeded; None if there was
+    none."""
+    uptime_percent: float
+    """The share of the time since this process opened the store in which no call failed: 100 less the outages."""
+    records: int
+    """Live ones."""
+    window_s: float
+    """Of how many seconds the rates and latencies are."""
+
+
+@dataclass(frozen=True)
 class BackupHealth(Plain):
     """How backups that are made by themselves (``backup.interval_s``) are doing."""
 

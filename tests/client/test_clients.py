@@ -48,7 +48,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "erase_all": {"user_id": "u"}, "erasures": {"user_id": "u"}, "history": {"id": "x"}, "restore": {"id": "x"},
     "sessions": {},
     "feedback": {"id": "x", "rating": 3}, "touch": {"ids": ["x"]}, "events": {}, "apply": {"changes": []},
-    "flush": {}, "warm_up": {}, "stats": {}, "health": {}, "verify": {}, "repair": {}, "compact": {},
+    "flush": {}, "warm_up": {}, "stats": {}, "health": {}, "kpis": {}, "verify": {}, "repair": {}, "compact": {},
     "reembed": {"model": HashEmbedder()},
     "lifecycle.sweep": {}, "lifecycle.explain": {"id": "x"}, "lifecycle.promote": {"id": "x"},
     "lifecycle.demote": {"id": "x"}, "lifecycle.pin": {"id": "x"}, "lifecycle.unpin": {"id": "x"},
