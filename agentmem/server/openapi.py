@@ -22,6 +22,12 @@ _ABOUT = """A memory for LLM agents, served. Every request sends a key (`agentme
 memories it is about; only a key for any user takes `?user_id=`. Errors are `application/problem+json` (RFC 9457),
 with the name of the error as `title`."""
 _LINES = {"application/x-ndjson": {"schema": {"type": "string", "description": "JSON values, one a line."}}}
+_BYTES = {
+    "application/octet-stream": {
+        "schema": {"type": "string", "format": "binary", "description": "JSON values, one a line."}
+    }
+}
+"""Generators of clients do not know the type of lines, and this says how to send them: as they are."""
 _ONCE = {
     "name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 255},
     "description": "The same request with the same key within 24 hours is answered again, and not done again.",
@@ -56,6 +62,8 @@ def description() -> dict[str, Any]:
     made["components"]["schemas"]["Problem"] = TypeAdapter(Problem).json_schema()
     for endpoint in described():
         operation = made["paths"][endpoint.path][endpoint.method.lower()]
+        if endpoint.streams:
+            operation["responses"]["200"]["content"] = _BYTES | _LINES
         if endpoint.scope is not None:
             operation["security"] = [{"bearer": []}, {"key": []}]
             operation["x-scope"] = endpoint.scope
@@ -86,7 +94,7 @@ def _describe(app: FastAPI, endpoint: Endpoint) -> None:
     if endpoint.streams:
         answers[200] = {"description": "Lines of JSON.", "content": _LINES}
         if endpoint.method == "POST":
-            extra["requestBody"] = {"required": True, "content": _LINES}
+            extra["requestBody"] = {"required": True, "content": _BYTES}
     if "ETag" in (inspect.getdoc(endpoint.run) or "") and endpoint.method == "GET":
         answers[304] = {"description": "It is still at the version of If-None-Match."}
     if endpoint.path == "/health/ready":
