@@ -30,8 +30,8 @@ GROUPS = {
     "Input": "NewMemory Add Put Update Delete Touch Layer ALL UNSET",
     "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Vectors Page "
     "HistoryEvent StoreEvent EventType",
-    "Reports": "Group NamespaceCount Stats LayerStats Pressure Kpis Latency Health VerifyReport EraseReport Erasure ReembedReport "
-    "SweepReport Move Explanation Requirement TierStats Residence BackupInfo BackupHealth HoldingBackup RestoreReport "
+    "Reports": "Group NamespaceCount Stats LayerStats Pressure Kpis Latency Health VerifyReport EraseReport Erasure "
+    "ReembedReport SweepReport Move Explanation Requirement TierStats Residence BackupInfo BackupHealth HoldingBackup RestoreReport "
     "ImportReport ArchiveReport ValueInfo ValueVersion ValueUsage",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "SessionClosedError ModelMismatchError EmbeddingError CapacityError BlockFullError BlockReadOnlyError ClosedError "
