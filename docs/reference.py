@@ -30,8 +30,8 @@ GROUPS = {
     "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Vectors Page "
     "HistoryEvent StoreEvent EventType",
     "Reports": "Group NamespaceCount Stats LayerStats Pressure Health VerifyReport EraseReport Erasure ReembedReport "
-    "SweepReport Move Explanation Requirement TierStats Residence BackupInfo BackupHealth HoldingBackup RestoreReport "
-    "ImportReport ArchiveReport",
+    "SweepReport Move Explanation Requirement ScorerReport ScorerReplay TierStats Residence BackupInfo BackupHealth "
+    "HoldingBackup RestoreReport ImportReport ArchiveReport",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "SessionClosedError ModelMismatchError EmbeddingError CapacityError BlockFullError BlockReadOnlyError ClosedError "
     "MissingExtraError StoreError StoreLockedError StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError "
