@@ -31,8 +31,8 @@ GROUPS = {
     "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Vectors Page "
     "HistoryEvent StoreEvent EventType",
     "Reports": "Group NamespaceCount Stats LayerStats Pressure Kpis Latency Health VerifyReport EraseReport Erasure "
-    "ReembedReport SweepReport Move Explanation Requirement TierStats Residence BackupInfo BackupHealth "
-    "HoldingBackup RestoreReport ImportReport ArchiveReport ValueInfo ValueVersion ValueUsage",
+    "ReembedReport SweepReport Move Explanation Requirement ScorerReport ScorerReplay TierStats Residence BackupInfo "
+    "BackupHealth HoldingBackup RestoreReport ImportReport ArchiveReport ValueInfo ValueVersion ValueUsage",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "SessionClosedError ModelMismatchError EmbeddingError CapacityError BlockFullError BlockReadOnlyError ClosedError "
     "MissingExtraError StoreError StoreLockedError StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError "

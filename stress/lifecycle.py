@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agentmem import Memory
+from stress.habits import HABITS, Habit
 from stress.options import Json, Seed
 from stress.store import Ticker, progress
 from stress.victim import HashedWords
@@ -35,6 +36,7 @@ class Part(StrEnum):
     YEAR = "year"
     COST = "cost"
     TRAFFIC = "traffic"
+    SCORER = "scorer"
 
 
 def lifecycle(
@@ -45,6 +47,7 @@ def lifecycle(
     large: Annotated[int, typer.Option(min=10, help="Records of the large store of which --due are due.")] = 1_000_000,
     due: Annotated[int, typer.Option(min=1, help="Records that are due in both.")] = 1_000,
     swept: Annotated[int, typer.Option(min=1, help="Records that are due under traffic.")] = 50_000,
+    used: Annotated[int, typer.Option(min=100, help="Records of each year in which a scorer is learned.")] = 1_500,
     seed: Seed = 7,
     json_file: Json = None,
 ) -> None:
@@ -52,6 +55,8 @@ def lifecycle(
 
     year: every record's layer, kind and history must be what a slow and obvious oracle says.
     cost: sweeping the same number of due records must cost less than twice as much in the large store as in the small.
+    scorer: a learned scorer must tell what is used again as well as the formula, and better where use is skewed; each
+    of its decisions must come out the same once more.
     traffic: the 99th percentile of adds and searches must be less than twice as long during a sweep as without.
     """
     outcome: dict[str, Any] = {"command": "lifecycle", "ok": True}
@@ -62,6 +67,8 @@ def lifecycle(
         outcome["cost"] = _cost(small, large, due, seed)
     if Part.TRAFFIC in parts:
         outcome["traffic"] = _traffic(swept, seed)
+    if Part.SCORER in parts:
+        outcome |= {f"scorer, {name}": _scorer(name, used, seed) for name in HABITS}
     outcome["ok"] = all(outcome[name]["ok"] for name in outcome if name not in ("command", "ok"))
     if json_file is not None:
         json_file.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
@@ -116,6 +123,18 @@ def _fill(memory: Memory, count: int, pick: random.Random, role: str | None, tic
         memory.add_many(items)
         if ticker is not None:
             ticker.at(start / count, "filling")
+
+
+def _scorer(name: str, records: int, seed: int) -> dict[str, Any]:
+    """A year of one habit, scored by whichever scorer tells better what is used again."""
+    clock, started = Clock(), time.perf_counter()
+    plan, least = HABITS[name]
+    with _store(clock, scorer="auto") as memory, progress(f"scorer, {name}", 1) as ticker:
+        found = Habit(memory, clock, plan, records, seed).run(lambda done: ticker.at(done, f"day {done * 365:.0f}"))
+        report = memory.verify()
+    ahead = found["auc"] - found["formula_auc"]
+    sound = report.ok and not found["decisions"]["different"]
+    return {"ok": sound and ahead >= least, "seconds": round(time.perf_counter() - started, 1), **found}
 
 
 def _cost(small: int, large: int, due: int, seed: int) -> dict[str, Any]:

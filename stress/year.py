@@ -34,7 +34,8 @@ class Clock:
 def settings(**options: Any) -> Settings:
     """The rules as they are by default; what only costs time here is kept out of the way."""
     quiet = {"arena_limit": 10_000_000, "follower_group": 100_000, "follower_delay_s": 3_600}
-    return Settings(lifecycle={"sweep_interval_s": 0}, **(quiet | options))
+    scorer = options.pop("scorer", "formula")
+    return Settings(lifecycle={"sweep_interval_s": 0, "scorer": scorer}, **(quiet | options))
 
 
 @dataclass

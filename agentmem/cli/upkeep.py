@@ -84,6 +84,19 @@ def sweep(
         output.figures(report | {"moves": moves} if dry_run else report)
 
 
+@app.command(help="Show what scores memories for promotion, and how well it tells which of them are used again.")
+def scorer(
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Compute each decision of the learned scorer once more, and compare.")
+    ] = False,
+    path: StorePath = STORE,
+    table: AsTable = None,
+) -> None:
+    output = Output(table)
+    with reporting(), opened(path, reading=True) as memory:
+        output.figures((memory.lifecycle.replay() if replay else memory.lifecycle.scorer()).to_dict())
+
+
 @app.command(help="Show which tier a memory of a large scope is in, and why; without an id, what the tiers hold.")
 def tiers(
     id: Annotated[str | None, typer.Argument(metavar="[ID]", help="A memory's id.")] = None,

@@ -15,9 +15,9 @@ from agentmem.types.records import MemoryRecord
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
-    from agentmem.types.reports import Explanation, SweepReport
+    from agentmem.types.reports import Explanation, ScorerReplay, ScorerReport, SweepReport
 else:
-    from agentmem.types.named import Explanation, SweepReport
+    from agentmem.types.named import Explanation, ScorerReplay, ScorerReport, SweepReport
 
 
 class LifecycleClient:
@@ -50,6 +50,26 @@ class LifecycleClient:
         Also of a record that has expired or was deleted. Raises ``NotFoundError``.
         """
         return operations.lifecycle.explain(self._handle.engine(), check_id(id), self._bound)
+
+    def scorer(self) -> ScorerReport:
+        """What scores memories (``lifecycle.scorer``), of how many examples its model is made, and how good it is.
+
+        Raises ``ScopeError`` on a scoped view, since a model is everybody's.
+        """
+        engine = self._handle.engine()
+        if self._bound is not None:
+            raise ScopeError("a scorer is everybody's; ask the memory for it, not a scoped view")
+        return operations.scorer.report(engine)
+
+    def replay(self) -> ScorerReplay:
+        """Compute each decision of the learned scorer that the history has once more, and compare it to the last bit.
+
+        Raises ``ScopeError`` on a scoped view.
+        """
+        engine = self._handle.engine()
+        if self._bound is not None:
+            raise ScopeError("decisions concern everybody's records; ask the memory for it, not a scoped view")
+        return operations.scorer.replay(engine)
 
     def promote(self, id: Id) -> MemoryRecord:
         """Move a record to the next layer, whatever its score; its time there begins now.
@@ -91,6 +111,14 @@ class AsyncLifecycleClient:
     async def explain(self, id: Id) -> Explanation:
         """See ``LifecycleClient.explain``."""
         return await self._wait(self._blocking.explain, id)
+
+    async def scorer(self) -> ScorerReport:
+        """See ``LifecycleClient.scorer``."""
+        return await self._wait(self._blocking.scorer)
+
+    async def replay(self) -> ScorerReplay:
+        """See ``LifecycleClient.replay``."""
+        return await self._wait(self._blocking.replay)
 
     async def promote(self, id: Id) -> MemoryRecord:
         """See ``LifecycleClient.promote``."""

@@ -165,6 +165,7 @@ class Engine:
                 interval=settings.lifecycle.sweep_interval_s,
                 lock=FileLock(path / SWEEP_LOCK),
                 now=self.now,
+                scorer=settings.lifecycle.scorer,
             )
             self.commits.grown.subscribe(self.lifecycle.grown)
             self.commits.begun.subscribe(self.lifecycle.begun)

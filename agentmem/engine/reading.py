@@ -71,9 +71,14 @@ class ReadingEngine(Engine):
             stack.callback(lambda: self.model.vectors.close())
             stack.callback(lambda: self.retriever.residents.close())
             self.lifecycle = _NoLifecycle(
-                self.commits, Rules.of(settings), interval=0, lock=FileLock(path / SWEEP_LOCK), now=self.now
+                self.commits,
+                Rules.of(settings),
+                interval=0,
+                lock=FileLock(path / SWEEP_LOCK),
+                now=self.now,
+                scorer=settings.lifecycle.scorer,
             )
-            self.lifecycle.accesses = _NoAccesses(self.lifecycle.rules.similar)
+            self.lifecycle.accesses = _NoAccesses(self.lifecycle.rules.similar, lambda repository, uses: None)
             self.follower = _NoFollower(
                 self.model.vectors,
                 self.keywords,

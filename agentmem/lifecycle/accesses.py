@@ -34,8 +34,10 @@ _NEVER = 2**63 - 1
 class Accesses:
     """What was used since it was last written down. Any thread may note; one at a time may write down."""
 
-    def __init__(self, similar: float) -> None:
+    def __init__(self, similar: float, learn: Callable[[Repository, Sequence[tuple[Any, ...]]], object]) -> None:
+        """``learn`` is told of uses before they are written down, in the same transaction."""
         self._similar = similar
+        self._learn = learn
         self._noted: deque[tuple[Micros, int | Sequence[Candidate], Sequence[int] | None, int]] = deque()
         self._sums: dict[int, list[Any]] = {}
         self._renewals: dict[int, Renewal] = {}
@@ -112,7 +114,7 @@ class Accesses:
             rows = todo[start : start + GROUP]
             uses = [(row, *self._sums[row]) for row in rows if row in self._sums]
             ends = [(row, renewals[row]) for row in rows if row in renewals]
-            write(lambda repository, uses=uses, ends=ends: _write(repository, uses, ends), len(rows))
+            write(lambda repository, uses=uses, ends=ends: self._write(repository, uses, ends), len(rows))
             self.written += 1
             self._forget(uses, ends)
             pause()
@@ -128,6 +130,13 @@ class Accesses:
                     if self._renewals.get(row) is noted:
                         del self._renewals[row]
                 self._end = min((left.end for left in self._renewals.values()), default=_NEVER)
+
+    def _write(
+        self, repository: Repository, uses: Sequence[tuple[Any, ...]], ends: Sequence[tuple[int, Renewal]]
+    ) -> None:
+        self._learn(repository, uses)
+        accounting.note_accesses(repository.db, uses)
+        renewal.renew(repository, ends)
 
     def _sum_up(self) -> None:
         while self._noted:
@@ -148,8 +157,3 @@ class Accesses:
             known[4] += weight
         elif len(self._sums) < MOST:
             self._sums[row] = [1, now, now, value, weight]
-
-
-def _write(repository: Repository, uses: Sequence[tuple[Any, ...]], ends: Sequence[tuple[int, Renewal]]) -> None:
-    accounting.note_accesses(repository.db, uses)
-    renewal.renew(repository, ends)

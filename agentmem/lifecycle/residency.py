@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agentmem.lifecycle.promotion_score import recency, score
+from agentmem.lifecycle.promotion_score import recency
 from agentmem.lifecycle.rules import HOUR, Rules
+from agentmem.lifecycle.scorer import total
 from agentmem.retrieval.tiermap import TierMap
 from agentmem.stores.placements import Used
 from agentmem.types.clock import Micros
@@ -66,7 +67,7 @@ def tier_of(used: Used, now: Micros, rules: Rules, residency: Residency, held: T
     if idle >= residency.warm_idle:
         return "cold"
     least = residency.hot_score * (LESS if held == "hot" else 1)
-    return "hot" if idle < residency.hot_idle and score(used.subject, now, rules).total >= least else "warm"
+    return "hot" if idle < residency.hot_idle and total(used.subject, now, rules) >= least else "warm"
 
 
 def decide(
@@ -109,7 +110,7 @@ def _judged(
         return subject.row, size, 0, 0, 0, 0, False
     importance = 0.5 if subject.importance is None else subject.importance
     worth = importance * recency(subject.used_at, now, rules.half_life) / size
-    reached = score(subject, now, rules).total
+    reached = total(subject, now, rules)
     return subject.row, size, worth, reached, _CODES[tier], _CODES[where], used.placed is not None
 
 

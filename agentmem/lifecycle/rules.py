@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from agentmem.lifecycle.model import Scorer
 from agentmem.types.clock import Micros
 from agentmem.types.enums import Layer
 
@@ -45,6 +46,8 @@ class Rules:
     similar: float
     archived: frozenset[str] = frozenset()
     """Layers whose records are archived instead of expiring."""
+    scorer: Scorer = field(default_factory=Scorer, compare=False)
+    """What scores now; it may change between two decisions, each of which says by which it was made."""
 
     @classmethod
     def of(cls, settings: Settings) -> Rules:

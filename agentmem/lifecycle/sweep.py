@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from agentmem.lifecycle.expiry import promise, review, worth
 from agentmem.lifecycle.pressure import EASED, HIGH, pressure
 from agentmem.lifecycle.promotion import Verdict, judge
+from agentmem.lifecycle.promotion_score import score
 from agentmem.lifecycle.rules import DAY, Rules
 from agentmem.lifecycle.sessions import Sessions
 from agentmem.stores import accounting, archived, erasure, meta, transitions
@@ -37,6 +38,7 @@ SHOWN = 10_000
 _DOWNWARDS = (Layer.ASSETS, Layer.INSIGHTS, Layer.INTERACT)
 
 
+_BY_LAYER = "layer ttl"
 _FOREVER = 2**52
 """After every time."""
 
@@ -75,7 +77,9 @@ class Sweep:
         dry_run: bool = False,
         pause: Callable[[], object] = lambda: None,
         freeze: Freeze | None = None,
+        over: Callable[[Sequence[Subject], Micros], object] = lambda subjects, now: None,
     ) -> None:
+        """``over`` is told of those whose time in their layer has come to its end, in the transaction that says so."""
         self._records = records
         self._write = write
         self._rules = rules
@@ -88,6 +92,7 @@ class Sweep:
         self._blocked = set[int]()
         self._moves = list[Move]()
         self._freeze = freeze
+        self._over = over
         self._frozen = dict[int, None]()
         self._moved = set[int]()
         """Rows that a dry run would have moved by now; a real one sees that by the records."""
@@ -162,6 +167,7 @@ class Sweep:
         def run(repository: Repository) -> tuple[list[Transition], set[int]]:
             chosen, blocked, later, postponed = self._decide(repository, rows, decide)
             transitions.apply(repository, chosen, self._now)
+            self._over([one.subject for one in chosen if one.rule == _BY_LAYER], self._now)
             if also is not None:
                 also(repository, {one.subject.row for one in chosen}, blocked | later)
             transitions.postpone(repository.db, [(one.subject.row, one.begun) for one in postponed])
@@ -333,7 +339,7 @@ class Sweep:
             "worth": worths[subject.row],
             "used": round(share, 4),
             "threshold": HIGH,
-            "components": judge(subject, self._now, self._rules).score.to_dict(),
+            "components": score(subject, self._now, self._rules).to_dict(),
         }
         return Transition(subject, EventType.EVICT, "layer size", data)
 
@@ -352,7 +358,10 @@ class Sweep:
 
     def _notice_changed_rules(self) -> None:
         """Have everything that was ever used looked at again if other rules apply than in the last sweep."""
-        noted = repr((self._rules.thresholds, self._rules.gate, self._rules.half_life, self._rules.frequent))
+        rules, model = self._rules, self._rules.scorer.model
+        noted = repr((rules.thresholds, rules.gate, rules.half_life, rules.frequent))
+        if model is not None:
+            noted += f" {model.version}"
         before = self._records.meta(meta.LIFECYCLE_RULES)
         if before == noted or self._dry_run:
             return

@@ -11,6 +11,7 @@ from threading import RLock
 from typing import Any, TypeVar
 
 from agentmem.lifecycle.accesses import Accesses
+from agentmem.lifecycle.learning import Learner
 from agentmem.lifecycle.pressure import HIGH
 from agentmem.lifecycle.rules import MB, Rules
 from agentmem.lifecycle.sweep import Sweep
@@ -48,11 +49,20 @@ class LifecycleWorker:
     """One store's lifecycle in this process. Thread-safe."""
 
     def __init__(
-        self, commits: GroupCommit, rules: Rules, *, interval: float, lock: FileLock, now: Callable[[], Micros]
+        self,
+        commits: GroupCommit,
+        rules: Rules,
+        *,
+        interval: float,
+        lock: FileLock,
+        now: Callable[[], Micros],
+        scorer: str = "formula",
     ) -> None:
-        """``interval``: seconds between two sweeps in the background, 0: none; ``lock``: held during one of those."""
+        """``interval``: seconds between two sweeps in the background, 0: none; ``lock``: held during one of those;
+        ``scorer``: the setting."""
         self.rules = rules
-        self.accesses = Accesses(rules.similar)
+        self.learner = Learner(rules, scorer)
+        self.accesses = Accesses(rules.similar, self.learner.used)
         self.errors = 0
         self.last_error: str | None = None
         self._commits = commits
@@ -81,6 +91,7 @@ class LifecycleWorker:
         """Go on with another model; called once before ``start``."""
         self._records = records
         self.vector_bytes = 4 * dim
+        self.learner.load(records)
 
     def start(self) -> None:
         """Begin the background work."""
@@ -99,6 +110,7 @@ class LifecycleWorker:
             self._thread.ended.result(patience)
         try:
             self.write_down(patience=patience)
+            self.learner.write_down(self._write, at_last=True)
         except StoreGoneError:
             pass  # there is nowhere to write it, and everybody has been told
         except Exception as exc:
@@ -193,6 +205,7 @@ class LifecycleWorker:
 
     def _sweep(self, now: Micros, dry_run: bool, pause: Callable[[], object]) -> SweepReport:
         freeze = self.freeze
+        self.learner.load(self._records)
         sweep = Sweep(
             self._records,
             self._write,
@@ -202,8 +215,12 @@ class LifecycleWorker:
             dry_run=dry_run,
             pause=pause,
             freeze=None if freeze is None else lambda rows: freeze(rows, pause),
+            over=self.learner.expired,
         )
         report = sweep.run()
+        if not dry_run:
+            self.learner.write_down(self._write)
+            self.learner.train(self._records, self._write, now)
         if report.erased and not dry_run:
             self.erased()
         return report
@@ -238,6 +255,7 @@ class LifecycleWorker:
             try:
                 self._commits.watch()
                 self.write_down(self._pausing(_SHORT_REST))
+                self.learner.write_down(self._write)
                 pause = self._pausing(_REST)
                 self._settle(pause)
                 self._purge(pause)

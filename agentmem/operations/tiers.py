@@ -8,8 +8,8 @@ from contextlib import suppress
 from statistics import median
 from typing import TYPE_CHECKING
 
-from agentmem.lifecycle.promotion_score import score
 from agentmem.lifecycle.residency import tier_of
+from agentmem.lifecycle.scorer import total
 from agentmem.operations.read import must_find
 from agentmem.retrieval.walls import Wall, walls_of
 from agentmem.stores import archived, placements
@@ -87,7 +87,7 @@ def explain(engine: Engine, id: str, scope: Scope | None) -> Residence:
         tier=(held or "cold") if behind else None,
         belongs=belongs,
         placed=used.placed,
-        score=round(score(used.subject, now, rules).total, 6),
+        score=round(total(used.subject, now, rules), 6),
         accesses=used.subject.accesses,
         last_access=None if at is None else to_datetime(at),
         because=_because(used, held, belongs, large=bool(behind)),

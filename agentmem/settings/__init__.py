@@ -105,6 +105,9 @@ class Lifecycle(_Section):
     """Accesses at which frequency is 1."""
     relevant_similarity: float = Field(default=0.5, gt=0, le=1)
     """Similarity from which a first hit is as relevant as it gets; depends on the embedding model."""
+    scorer: Literal["formula", "learned", "auto"] = "formula"
+    """What scores memories for promotion and tiers: the formula; a model that is learned from which of the store's
+    memories were used again; or whichever of the two tells that better (docs/lifecycle.md)."""
     session_ttl_days: float = Field(default=90, ge=0, le=36_500)
     """Days after its last turn for which a session lives, and its turns with it; 0: for good."""
 

@@ -66,6 +66,16 @@ def promoted_since(db: Connection, row: int, instant: Micros) -> bool:
     return bool(db.execute(sql, (row, instant)))
 
 
+def scored(db: Connection, after: int, most: int) -> list[tuple[int, str]]:
+    """The next events whose decision a learned scorer had a part in: their numbers, and what it said, as JSON."""
+    return db.execute(
+        "SELECT seq, json_extract(data, '$.scorer') FROM history "
+        "WHERE seq > ? AND event IN ('PROMOTE', 'DEMOTE', 'EXPIRE') AND data LIKE '%\"scorer\"%' "
+        "AND json_extract(data, '$.scorer') IS NOT NULL ORDER BY seq LIMIT ?",
+        (after, most),
+    )
+
+
 def apply(repository: Repository, transitions: Sequence[Transition], now: Micros) -> None:
     """Do what was decided: move or hide the records, write their events, keep the layers' sizes."""
     if not transitions:

@@ -241,6 +241,47 @@ class Explanation(Plain):
     due_at: datetime | None
     due_rule: str | None
     restorable_until: datetime | None
+    scorer: str = "formula"
+    """What made the score: ``formula``, or the version of a model (``lifecycle.scorer``)."""
+
+
+@dataclass(frozen=True)
+class ScorerReport(Plain):
+    """What scores memories for promotion, and how well it tells which of them are used again."""
+
+    mode: str
+    """The setting ``lifecycle.scorer``."""
+    in_use: str
+    """``formula``, or the version of a model."""
+    examples: int
+    """Uses of the past that models are made of."""
+    used_again: int
+    """How many of these were followed by another use within their layer's time."""
+    needed: int
+    """From how many examples on a model is made."""
+    model: str | None
+    """The version of the last model that was made, in use or not; None before the first."""
+    made: datetime | None
+    auc: float | None
+    """How often a memory that was used again scored more by the model than one that was not, among examples that it was
+    not made of: 0.5 is chance."""
+    formula_auc: float | None
+    """The same by the formula, of the same examples."""
+    weights: dict[str, float]
+    """What the model makes of each feature, in log-odds for a standard deviation of it."""
+
+
+@dataclass(frozen=True)
+class ScorerReplay(Plain):
+    """Decisions of the learned scorer, computed again from what their events have kept."""
+
+    decisions: int
+    same: int
+    """Those that come out the same, to the last bit."""
+    different: int
+    """Those that do not: the history or a model was changed."""
+    unknown: int
+    """Those by a model that is no longer kept: the last 20 are, and backups have none."""
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,8 @@ def results(memory: Memory) -> dict[str, Any]:
         "VerifyReport": VerifyReport(False, {"records": 3}, ["record 'x': odd"]),
         "TierStats": memory.tiers.stats()["hot"],
         "Residence": memory.tiers.explain("ferry"),
+        "ScorerReport": memory.lifecycle.scorer(),
+        "ScorerReplay": memory.lifecycle.replay(),
         "EraseReport": memory.erase("ferry"),
         "Erasure": _erasure(memory),
         "HoldingBackup": agentmem.HoldingBackup("8a51-1", "snapshot", START, None),
