@@ -1,6 +1,6 @@
 """Drives a client that was generated from the description through every endpoint.
 
-``test_generated.py`` runs it, with the client in the path: ``python generated.py URL TOKEN``, with the token of a key for
+``test_generated.py`` runs it, with the client in the path: ``python generated.py URL TOKEN``, the token of a key for
 any user with all scopes.
 
 Each call goes through the generated function, and its answer through the generated model.
