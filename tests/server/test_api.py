@@ -332,3 +332,11 @@ def test_what_a_body_says_is_what_the_call_takes(model: type[BaseModel], call: C
     if model is prompts.PromptWanted:
         apart |= set(signature(Session.prompt).parameters)
     assert set(model.model_fields) - apart <= set(signature(call).parameters)
+
+
+def test_each_request_is_told_with_the_path_of_its_endpoint(serve: Callable[..., Served]) -> None:
+    told = list[tuple[str, str | None, int]]()
+    served = serve(observe=lambda method, path, status, seconds: told.append((method, path, status)))
+    served.call("GET", "/v1/memories/some-id", "ana")
+    served.call("GET", "/nowhere")
+    assert told == [("GET", "/v1/memories/{id}", 404), ("GET", None, 404)]
