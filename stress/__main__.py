@@ -22,6 +22,7 @@ from stress.quality import quality
 from stress.reembed import reembed
 from stress.report import report
 from stress.search import search
+from stress.serve import serve
 from stress.sessions import sessions
 from stress.soak import soak
 from stress.swaps import swaps
@@ -54,6 +55,7 @@ app.command()(compare)
 app.command()(keyed)
 app.command()(pairs)
 app.command()(sessions)
+app.command()(serve)
 app.command()(report)
 app.command()(crash)
 app.command()(damage)

@@ -1,17 +1,54 @@
-"""A server in this process: its app, its keys, and calls of it, each by a loop of its own."""
+"""Servers for tests: in this process, its app and calls of it, each by a loop of its own; and in one of their own."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-from conftest import HashEmbedder
+from conftest import ROOT, HashEmbedder
 
 from agentmem import AsyncMemory, Settings
 from agentmem.server.app import App
 from agentmem.server.keys import KeyStore
+
+PROGRAM = """
+import json, sys
+from conftest import HashEmbedder
+from agentmem.server import protocol, running
+from agentmem.server.limits import Limits
+
+if __name__ == "__main__":
+    protocol.HEAD_S = 1.0
+    options = json.loads(sys.argv[1])
+    limits = Limits(silence_s=2.0)
+    say = lambda text: print(text, flush=True)
+    sys.exit(running.serve(running.Options(**options, port=0, embedder=HashEmbedder(), limits=limits), say))
+"""
+"""A server of its own process; its options as JSON in the arguments."""
+
+
+@contextmanager
+def running(folder: Path) -> Generator[str]:
+    """The URL of a server in a process of its own, on ``store`` in a folder, with places for backups and archives."""
+    (folder / "program.py").write_text(PROGRAM)
+    places = {"AGENTMEM_MEMORY__BACKUP__URL": "backups", "AGENTMEM_MEMORY__GLACIER__URL": "glacier"}
+    paths = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    env = os.environ | {name: str(folder / place) for name, place in places.items()} | paths
+    command = [sys.executable, str(folder / "program.py"), json.dumps({"path": str(folder / "store")})]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().split(" at ")[1].split(",")[0]
+        finally:
+            server.terminate()
 
 
 class Served:

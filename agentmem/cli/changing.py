@@ -204,7 +204,10 @@ def erase(
     agent: Agent = None,
     run: Run = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Everything that was ever stored for --user, instead of single ones.")
+        bool,
+        typer.Option(
+            "--all", help="Everything that was ever stored for --user, and the user's keys, instead of single ones."
+        ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first, as is done on a terminal.")] = False,
     table: AsTable = None,
@@ -222,7 +225,11 @@ def erase(
     output = Output(table)
     with reporting(), opened(path) as memory:
         if not wanted:
-            output.figures(memory.erase_all(user_id=str(user)).to_dict())
+            from agentmem.server.keys import KeyStore
+
+            report = memory.erase_all(user_id=str(user))
+            KeyStore(path).forget_user(str(user))
+            output.figures(report.to_dict())
             return
         view = within(memory, user, agent, run)
         missing = [id for id in wanted if not _found(view.erase, id)]

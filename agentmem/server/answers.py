@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -52,6 +53,8 @@ _STATUS: tuple[tuple[type[AgentMemError], int], ...] = (
     (ArchiveError, 502),
 )
 """The first that fits counts."""
+_UNREAD_S = 60.0
+"""For which somebody who asked for a stream may leave it unread."""
 _OF_THE_SERVER = 500
 """From here on it is the server's affair, whose paths are nobody's business: the log has the message."""
 
@@ -75,7 +78,11 @@ class Answer:
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         if self.lines is not None and not head:
             async for line in self.lines:
-                await send({"type": "http.response.body", "body": line, "more_body": True})
+                try:
+                    async with asyncio.timeout(_UNREAD_S):
+                        await send({"type": "http.response.body", "body": line, "more_body": True})
+                except TimeoutError:
+                    return  # cut short, so that whoever reads on later sees that it is not all
         await send({"type": "http.response.body", "body": b"" if head or self.lines is not None else self.body})
 
 

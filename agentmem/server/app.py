@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -22,6 +23,10 @@ from agentmem.server.reading import Receive, checked, headers_of, parsed, querie
 from agentmem.server.routes import ENDPOINTS
 
 _TIDY_S = 60.0
+_PATH = "agentmem.path"
+Observe = Callable[[str, str | None, int, float], object]
+"""Takes the method of a request, the path of its endpoint with names in braces (None: there is none), the status of the
+answer, and the seconds until it was sent."""
 
 log = logging.getLogger("agentmem.server")
 
@@ -31,7 +36,7 @@ class App:
 
     ``mounts`` are ASGI apps by the path that they answer at and below; they let in whom they like by themselves, and
     those that have a ``lifespan_context`` live as long as this. With ``open`` no key is needed while there has never
-    been one.
+    been one. ``observe`` is told of each request, once it was answered.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class App:
         mounts: Mapping[str, Any] | None = None,
         endpoints: Sequence[Endpoint] = ENDPOINTS,
         close_both: bool = False,
+        observe: Observe | None = None,
     ) -> None:
         self._memory = memory
         self._keys = keys
@@ -52,6 +58,7 @@ class App:
         self._buckets = Buckets(self._limits)
         self._mounts = dict(mounts or {})
         self._close_both = close_both
+        self._observe = observe
         self._router = Router(list(endpoints))
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -64,7 +71,11 @@ class App:
                 if path == prefix or path.startswith(f"{prefix}/"):
                     await app(scope, receive, send)
                     return
-            await (await self.answer(scope, receive)).send(send, head=scope["method"] == "HEAD")
+            began = time.perf_counter()
+            answer = await self.answer(scope, receive)
+            await answer.send(send, head=scope["method"] == "HEAD")
+            if self._observe is not None:
+                self._observe(scope["method"], scope.get(_PATH), answer.status, time.perf_counter() - began)
         else:
             await send({"type": "websocket.close", "code": 1008})
 
@@ -72,6 +83,7 @@ class App:
         """The answer to one request; errors are answers, too."""
         try:
             endpoint, names = self._router.find(scope["method"], scope.get("raw_path") or scope["path"].encode())
+            scope[_PATH] = endpoint.path
             if endpoint.slow or endpoint.streams:
                 return await self._run(endpoint, names, scope, receive)
             async with asyncio.timeout(self._limits.request_s + self._limits.silence_s):

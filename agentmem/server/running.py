@@ -156,13 +156,14 @@ class _Server(uvicorn.Server):
 
 
 def _bound(options: Options) -> socket:
-    """The socket, not listened to yet."""
+    """The socket."""
     try:
         found = getaddrinfo(options.host, options.port, type=SOCK_STREAM, flags=AI_PASSIVE)[0]
         listening = socket(found[0], SOCK_STREAM)
         try:
             listening.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
             listening.bind(found[4])
+            listening.listen(_BACKLOG)  # now, so that nobody is turned away while the store is being opened
         except OSError:
             listening.close()
             raise

@@ -50,3 +50,11 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     refused = run("serve", "--host", "0.0.0.0", *store, code=1)
     assert "make a key first" in refused
     assert "there is no file" in run("serve", "--tls-certificate", "x", "--tls-key", "y", *store, code=1)
+
+
+def test_who_is_erased_has_no_key(tmp_path: Path) -> None:
+    store = ("--path", str(tmp_path))
+    run("add", "Ana was here", "--user", "ana", *store)
+    run("key", "create", "--user", "ana", "--scopes", "read", *store)
+    run("erase", "--all", "--user", "ana", "--yes", *store)
+    assert json.loads(run("key", "list", *store)) == []

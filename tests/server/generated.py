@@ -1,7 +1,7 @@
 """Drives a client that was generated from the description through every endpoint.
 
-``test_generated.py`` runs it, with the client in the path: ``python generated.py URL TOKEN``, with the token of a key
-for any user with all scopes.
+``test_generated.py`` runs it, with the client in the path: ``python generated.py URL TOKEN``, the token of a key for
+any user with all scopes.
 
 Each call goes through the generated function, and its answer through the generated model.
 """

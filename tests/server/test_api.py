@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from inspect import signature
 from urllib.parse import quote
 
 import pytest
+from pydantic import BaseModel
 from served import Served
 
+from agentmem import Memory, Session
 from agentmem.server.limits import Limits
-from agentmem.server.routes import ENDPOINTS
+from agentmem.server.routes import ENDPOINTS, changing, keyed, models, prompts, search, streams
 
 
 def test_one_memory_from_its_first_day_to_its_last(served: Served) -> None:
@@ -307,3 +310,33 @@ def test_nothing_but_health_and_the_description_is_for_everybody() -> None:
     assert {endpoint.path for endpoint in ENDPOINTS if endpoint.scope is None} == {
         "/health/live", "/health/ready", "/openapi.json",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "call"),
+    [
+        (models.Item, Memory.add), (models.KeyedItem, Memory.put), (models.Batch, Memory.add_many),
+        (models.Streamed, Memory.add_stream), (models.Search, Memory.search), (models.SearchMany, Memory.search_many),
+        (models.Context, Memory.context), (models.Patch, Memory.update), (models.Rating, Memory.feedback),
+        (models.Paged, Memory.page), (models.Listed, Memory.count), (models.Listed, Memory.distinct),
+        (models.OfUser, Memory.scoped), (streams.Iterated, Memory.iterate), (changing.Doomed, Memory.delete_all),
+        (changing.GonePaged, Memory.deleted), (changing.GoneBack, Memory.restore_all), (search.Recent, Memory.recent),
+        (search.Spaces, Memory.namespaces), (search.Around, Memory.kinds), (keyed.Read, Memory.get),
+        (prompts.PromptWanted, Memory.search),
+    ],
+    ids=lambda one: one.__name__,
+)  # fmt: skip
+def test_what_a_body_says_is_what_the_call_takes(model: type[BaseModel], call: Callable[..., object]) -> None:
+    # Items are given apart from their arguments, and of prompts the rest is the session's.
+    apart = {"content", "items", "queries", "ids"}
+    if model is prompts.PromptWanted:
+        apart |= set(signature(Session.prompt).parameters)
+    assert set(model.model_fields) - apart <= set(signature(call).parameters)
+
+
+def test_each_request_is_told_with_the_path_of_its_endpoint(serve: Callable[..., Served]) -> None:
+    told = list[tuple[str, str | None, int]]()
+    served = serve(observe=lambda method, path, status, seconds: told.append((method, path, status)))
+    served.call("GET", "/v1/memories/some-id", "ana")
+    served.call("GET", "/nowhere")
+    assert told == [("GET", "/v1/memories/{id}", 404), ("GET", None, 404)]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from test_running import PROGRAM
+from served import running
 
 from agentmem.server import openapi
 from agentmem.server.keys import KeyStore
@@ -34,22 +32,9 @@ def test_a_generated_client_drives_every_endpoint(tmp_path: Path) -> None:
     keys = KeyStore(tmp_path / "store")
     token = keys.create(any_user=True, scopes=["read", "write", "erase", "admin"]).token
     keys.close()
-    (tmp_path / "program.py").write_text(PROGRAM)
-    places = {"AGENTMEM_MEMORY__BACKUP__URL": "backups", "AGENTMEM_MEMORY__GLACIER__URL": "glacier"}
-    env = {
-        **os.environ,
-        **{name: str(tmp_path / place) for name, place in places.items()},
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
-    }
-    command = [sys.executable, str(tmp_path / "program.py"), json.dumps({"path": str(tmp_path / "store")})]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as server:
-        assert server.stdout is not None
-        url = server.stdout.readline().split(" at ")[1].split(",")[0]
-        try:
-            driver = [python, str(Path(__file__).with_name("generated.py")), url, token]
-            env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-            done = subprocess.run(driver, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200)
-        finally:
-            server.terminate()
+    with running(tmp_path) as url:
+        driver = [python, str(Path(__file__).with_name("generated.py")), url, token]
+        env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(driver, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{len(openapi.described())} operations\n"

@@ -22,23 +22,10 @@ import httpx
 import psutil
 import pytest
 from conftest import ROOT, HashEmbedder
+from served import PROGRAM
 
 from agentmem import Memory
 from agentmem.server.keys import KeyStore
-
-PROGRAM = """
-import json, sys
-from conftest import HashEmbedder
-from agentmem.server import protocol, running
-from agentmem.server.limits import Limits
-
-if __name__ == "__main__":
-    protocol.HEAD_S = 1.0
-    options = json.loads(sys.argv[1])
-    limits = Limits(silence_s=2.0)
-    say = lambda text: print(text, flush=True)
-    sys.exit(running.serve(running.Options(**options, port=0, embedder=HashEmbedder(), limits=limits), say))
-"""
 
 
 class Server:

@@ -6,7 +6,7 @@ from agentmem import InvalidInputError, MemoryRecord
 from agentmem.server.answers import Answer, answer, etag, of_record
 from agentmem.server.calls import Call, found
 from agentmem.server.endpoint import Area
-from agentmem.server.routes.models import Added, Done, Item, OfUser, Path
+from agentmem.server.routes.models import Added, Done, KeyedItem, OfUser, Path
 
 area = Area("keyed")
 
@@ -24,7 +24,7 @@ class Read(Keyed):
     touch: bool = True
 
 
-@area("PUT", "/v1/keyed/{key}", "write", body=Item, query=OfUser, gives=Added)
+@area("PUT", "/v1/keyed/{key}", "write", body=KeyedItem, query=OfUser, gives=Added)
 async def put(call: Call) -> Answer:
     """Store one thing under a key; what has the key already is replaced as a whole, and keeps its id.
 

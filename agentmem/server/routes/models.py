@@ -56,8 +56,8 @@ class Paged(Listed):
     archived: bool = False
 
 
-class Item(Body):
-    """One thing to remember: a text, a message (with a role), or data."""
+class KeyedItem(Body):
+    """One thing to keep by a key: a text, or data."""
 
     content: str | None = None
     agent_id: str | None = None
@@ -74,8 +74,13 @@ class Item(Body):
     embed: Embeds | None = None
     vector: VectorText = None
     id: str | None = None
-    dedupe: bool | None = None
     data: Any = None
+
+
+class Item(KeyedItem):
+    """One thing to remember: a text, a message (with a role), or data."""
+
+    dedupe: bool | None = None
 
 
 class Batch(Body):

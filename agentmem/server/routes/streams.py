@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Literal, cast
@@ -76,15 +77,26 @@ def _line(results: AddResults, through: int, *, with_ids: bool) -> bytes:
 
 async def _lines(call: Call, said: dict[str, Any]) -> AsyncIterator[bytes]:
     part, size = list[bytes](), 0
+    reader = asyncio.create_task(_gone(call))
     try:
         async with aclosing(cast("AsyncGenerator[MemoryRecord]", call.memory.iterate(**said))) as records:
             async for record in records:
                 part.append(dumps(record))
                 size += len(part[-1])
+                if reader.done():
+                    return
                 if size > 65_536:  # a message for each record takes longer than the record
                     yield b"\n".join(part) + b"\n"
                     part, size = [], 0
     except AgentMemError as exc:
         part.append(dumps({"error": problem_of(exc)}))
+    finally:
+        reader.cancel()
     if part:
         yield b"\n".join(part) + b"\n"
+
+
+async def _gone(call: Call) -> None:
+    """Ends when nobody reads any more what is being sent."""
+    while (await call.receive())["type"] != "http.disconnect":
+        pass
