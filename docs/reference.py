@@ -29,9 +29,12 @@ GROUPS = {
     "Input": "NewMemory Add Put Update Delete Touch Layer ALL UNSET",
     "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Vectors Page "
     "HistoryEvent StoreEvent EventType",
-    "Reports": "Group NamespaceCount Stats LayerStats Pressure Kpis Latency Health VerifyReport EraseReport Erasure ReembedReport "
-    "SweepReport Move Explanation Requirement TierStats Residence BackupInfo BackupHealth HoldingBackup RestoreReport "
-    "ImportReport ArchiveReport",
+    "Reports": "Group NamespaceCount Stats LayerStats Pressure Kpis Latency Health VerifyReport EraseReport Erasure "
+    "ReembedReport SweepReport Move Explanation Requirement TierStats Residence BackupInfo BackupHealth HoldingBackup "
+    "RestoreReport ImportReport ArchiveReport",
+    "Watching": "agentmem.observe.HealthMonitor agentmem.observe.Thresholds agentmem.observe.Threshold "
+    "agentmem.observe.Alert agentmem.observe.Level agentmem.observe.to_log agentmem.observe.Webhook "
+    "agentmem.observe.Command",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "SessionClosedError ModelMismatchError EmbeddingError CapacityError BlockFullError BlockReadOnlyError ClosedError "
     "MissingExtraError StoreError StoreLockedError StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError "

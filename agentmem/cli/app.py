@@ -10,11 +10,24 @@ import typer
 from agentmem.cli.base import app, run
 
 # Each adds its commands when it is imported.
-from agentmem.cli import adding, keyed, reading, changing, agents, upkeep, backups, archives, mcp
+from agentmem.cli import adding, keyed, reading, changing, agents, upkeep, backups, archives, doctor, mcp
 from agentmem.cli.streams import say
 # isort: on
 
-__all__ = ["adding", "agents", "app", "archives", "backups", "changing", "keyed", "mcp", "reading", "run", "upkeep"]
+__all__ = [
+    "adding",
+    "agents",
+    "app",
+    "archives",
+    "backups",
+    "changing",
+    "doctor",
+    "keyed",
+    "mcp",
+    "reading",
+    "run",
+    "upkeep",
+]
 
 
 def _show_version(wanted: bool) -> None:
