@@ -33,6 +33,9 @@ GROUPS = {
     "Reports": "Group NamespaceCount Stats LayerStats Pressure Kpis Latency Health VerifyReport EraseReport Erasure "
     "ReembedReport SweepReport Move Explanation Requirement ScorerReport ScorerReplay TierStats Residence BackupInfo "
     "BackupHealth HoldingBackup RestoreReport ImportReport ArchiveReport ValueInfo ValueVersion ValueUsage",
+    "Watching": "agentmem.observe.HealthMonitor agentmem.observe.Thresholds agentmem.observe.Threshold "
+    "agentmem.observe.Alert agentmem.observe.Level agentmem.observe.to_log agentmem.observe.Webhook "
+    "agentmem.observe.Command",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
     "SessionClosedError ModelMismatchError EmbeddingError CapacityError BlockFullError BlockReadOnlyError ClosedError "
     "MissingExtraError StoreError StoreLockedError StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError "

@@ -47,9 +47,9 @@ def latency(calls: Sequence[Call]) -> Latency:
     """Percentiles of what calls took, each one that was measured."""
     taken = sorted(call.seconds * 1_000 for call in calls)
     if not taken:
-        return Latency(None, None, None)
+        return Latency(None, None, None, 0)
     p50, p95, p99 = (taken[min(len(taken) - 1, int(share * len(taken)))] for share in (0.5, 0.95, 0.99))
-    return Latency(p50, p95, p99)
+    return Latency(p50, p95, p99, len(taken))
 
 
 def _fragmentation(engine: Engine) -> float:

@@ -377,6 +377,8 @@ class Latency(Plain):
     p50: float | None
     p95: float | None
     p99: float | None
+    calls: int
+    """How many these are of."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def test_a_store_without_any_calls(memory: Memory) -> None:
     assert (found.search_latency.p50, found.cache_hit_rate, found.recovery_time_s) == (None, None, None)
     assert (found.error_rate, found.fallback_rate, found.promotion_rate, found.uptime_percent) == (0, 0, 0, 100)
     assert found.total_size > 0
-    assert set(found.to_dict()["search_latency"]) == {"p50", "p95", "p99"}
+    assert set(found.to_dict()["search_latency"]) == {"p50", "p95", "p99", "calls"}
 
 
 def test_size_usage_and_pressure(open_memory: Open) -> None:
