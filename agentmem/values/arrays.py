@@ -50,7 +50,7 @@ def encoded(value: object) -> tuple[dict[str, Any], Iterator[memoryview]]:
 
 def _plain(array: Any) -> Any:
     """An array of NumPy's own, that is no more than that."""
-    kind: type = type(array)
+    kind = cast("type[Any]", type(array))
     if issubclass(kind, np.generic) or kind in (np.ndarray, np.memmap):
         return np.asarray(array)
     raise InvalidInputError(
