@@ -79,7 +79,7 @@ def create(
             writer = ArchiveWriter(objects, name, tables_of(source), keyring=keyring, model=source.model())
             with writer:
                 copy = Copy(
-                    source, writer, last, Pace(lambda: engine.commits.requests, _REST), progress, path=engine.path,
+                    source, writer, last, Pace(lambda: engine.commits.requests, _REST), progress, path=engine.held,
                     whole=not goes_on,
                 )  # fmt: skip
                 copy.run()

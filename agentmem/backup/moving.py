@@ -63,7 +63,7 @@ def export(
         only = None if user is ALL else _number_of(source, None if user is None else str(user))
         with ArchiveWriter(objects, archive, tables_of(source), keyring=keyring, model=source.model()) as writer:
             pace = Pace(lambda: engine.commits.requests, _REST)
-            copy = Copy(source, writer, None, pace, progress, path=engine.path, whole=True, only=only)
+            copy = Copy(source, writer, None, pace, progress, path=engine.held, whole=True, only=only)
             copy.run()
             at = engine.now()
             about = {"kind": "export", "lineage": name, "number": 1, "previous": None}
@@ -114,7 +114,7 @@ def bring(
                 found = arrivals(other, rows, embed)
                 away += other.ids_of(archived.places(db, rows)).values()
                 if not dry_run:
-                    with arriving(db, folder, engine.path, found) as (whole, settled):
+                    with arriving(db, folder, engine.held, found) as (whole, settled):
                         future = engine.begin_write(
                             lambda repository, found=whole: take(
                                 repository, found, engine.now(), back=back, overwrite=overwrite

@@ -20,6 +20,7 @@ from agentmem.types.errors import ConflictError, InvalidInputError, NotFoundErro
 from agentmem.types.inputs import Scope
 from agentmem.types.promise import aside
 from agentmem.types.records import MemoryRecord
+from agentmem.types.valuekeys import ATTACHMENTS, ROOM
 
 if TYPE_CHECKING:
     from agentmem.types.reports import EraseReport
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 else:
     from agentmem.types.named import EraseReport, ValueInfo, ValueUsage, ValueVersion
 
-_ROOM = "$values"
-"""The namespace of all values; one of the caller's lies below it."""
 _MOST = 10_000
 _ATTEMPTS = 100
 
@@ -295,7 +294,7 @@ class ValuesClient:
     def _place(self, user: object, agent: object, run: object, namespace: object) -> Scope:
         """The namespace of the values of a call."""
         scope = self._border.place(user, agent, run, namespace)
-        return replace(scope, namespace=(_ROOM, *(scope.namespace or ())))
+        return replace(scope, namespace=(ROOM, *(scope.namespace or ())))
 
     def _carrier(self, id: object) -> tuple[MemoryRecord, Scope]:
         """A memory, and where the values are that it may carry."""
@@ -303,7 +302,7 @@ class ValuesClient:
         record = operations.read.get(engine, name, self._border.bound, deleted=False, data=False, touch=False)
         if record is None:
             raise NotFoundError(f"there is no record with the id {name!r} here")
-        return record, Scope(record.user_id, namespace=(_ROOM, *record.namespace))
+        return record, Scope(record.user_id, namespace=(ROOM, *record.namespace))
 
     def _ours(self, place: Scope) -> Border:
         """The border of whom a place belongs to, where the package's own namespaces may be named."""
@@ -311,7 +310,7 @@ class ValuesClient:
 
 
 def _carried(record: MemoryRecord) -> list[str]:
-    listed = cast("object", (record.metadata or {}).get("attachments"))
+    listed = cast("object", (record.metadata or {}).get(ATTACHMENTS))
     return [key for key in cast("list[object]", listed) if isinstance(key, str)] if isinstance(listed, list) else []
 
 

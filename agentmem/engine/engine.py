@@ -180,9 +180,9 @@ class Engine:
             )
             self.lifecycle.held_up.subscribe(self.follower.await_keywords)
             self.lifecycle.erased.subscribe(lambda: self.retriever.residents.remove_files())
-            self.lifecycle.erased.subscribe(lambda: remove_files(self.commits, self._connection, path))
+            self.lifecycle.erased.subscribe(lambda: remove_files(self.commits, self._connection, self.held))
             self._serve(self.model)
-            settle_files(self._connection, path)
+            settle_files(self._connection, self.held)
             self.follower.start(self.check_model)
             stack.callback(self.follower.close)
             self.adding = Adding(
@@ -323,6 +323,11 @@ class Engine:
                 with suppress(Exception):
                     moving.result()
             self.repository.check_generation()
+
+    @property
+    def held(self) -> Path:
+        """The store's folder wherever it is moved, and never what takes its place."""
+        return self.path if self.folder is None else self.folder.path
 
     @property
     def embedder(self) -> Embedder:

@@ -23,7 +23,7 @@ def compact(engine: Engine) -> None:
         engine.follower.index_keywords()
         engine.keywords.purge()
     purge(engine.commits, engine.now)
-    tidy(engine.commits, engine.repository.db, engine.path, whole=True)
+    tidy(engine.commits, engine.repository.db, engine.held, whole=True)
     give_space_back(engine.commits)
     empty_wal(engine.commits)
 

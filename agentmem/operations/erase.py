@@ -133,7 +133,7 @@ def _wipe(engine: Engine) -> list[str]:
     if engine.keywords.applied_seq():
         engine.follower.index_keywords()
         engine.keywords.purge()
-    if not remove_files(engine.commits, engine.repository.db, engine.path):
+    if not remove_files(engine.commits, engine.repository.db, engine.held):
         pending.append("values")
     if not empty_wal(engine.commits):
         pending.append("write-ahead log")

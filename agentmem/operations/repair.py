@@ -19,7 +19,7 @@ def repair(engine: Engine) -> VerifyReport:
 
         with suppress(ArchiveError, DiskFullError, StoreLockedError):  # ``verify`` tells what is wrong with archives
             checking.mend(engine)
-    chunkupkeep.tidy(engine.commits, engine.repository.db, engine.path, whole=True)
+    chunkupkeep.tidy(engine.commits, engine.repository.db, engine.held, whole=True)
     report = verify(engine)
     if any(problem.startswith(("libsql", "record")) for problem in report.problems):
         return report

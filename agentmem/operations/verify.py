@@ -55,7 +55,7 @@ def _verify(engine: Engine) -> VerifyReport:
 
         problems.extend(checking.problems(engine))
     if chunks.is_used(engine.repository.db):
-        problems.extend(chunkupkeep.problems(engine.repository.db, engine.path))
+        problems.extend(chunkupkeep.problems(engine.repository.db, engine.held))
     return VerifyReport(not problems, counts, problems.listed(), Problems(lookalikes(engine.repository)).listed())
 
 

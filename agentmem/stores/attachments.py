@@ -1,6 +1,6 @@
-"""Values that records carry: their keys stand in a record's metadata, under ``KEY``, so that history, backups and moves
-of the record have them. They are values of the record's user and namespace, and are erased with the last record that
-carries them."""
+"""Values that records carry: their keys stand in a record's metadata, under ``ATTACHMENTS``, so that history, backups
+and moves of the record have them. They are values of the record's user and namespace, and are erased with the last
+record that carries them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,15 @@ from agentmem.stores.records import Records
 from agentmem.stores.rows import ScopeKey, Stored
 from agentmem.stores.schema import ERASED
 from agentmem.types.inputs import Scope
-
-KEY = "attachments"
-ROOM = "$values"
-"""The namespace of all values; one of the caller's lies below it."""
+from agentmem.types.valuekeys import ATTACHMENTS, ROOM
 
 
 def keys_in(metadata: str | None) -> list[str]:
     """The keys of the values that a record with this metadata carries."""
-    if metadata is None or f'"{KEY}"' not in metadata:
+    if metadata is None or f'"{ATTACHMENTS}"' not in metadata:
         return []
     found: dict[str, Any] = json.loads(metadata)
-    listed = found.get(KEY)
+    listed = found.get(ATTACHMENTS)
     return [key for key in listed if isinstance(key, str)] if isinstance(listed, list) else []  # pyright: ignore[reportUnknownVariableType]
 
 
@@ -50,7 +47,7 @@ def _is_carried(records: Records, stored: Stored, key: str, but: set[int]) -> bo
     """Whether another record of the same place carries a value."""
     sql = (
         f"SELECT r.row FROM records r WHERE r.user = ? AND r.space = ? AND r.state != {ERASED} "
-        f"AND r.metadata LIKE '%\"{KEY}\"%' "
-        f"AND EXISTS (SELECT 1 FROM json_each(r.metadata, '$.{KEY}') j WHERE j.value = ?)"
+        f"AND r.metadata LIKE '%\"{ATTACHMENTS}\"%' "
+        f"AND EXISTS (SELECT 1 FROM json_each(r.metadata, '$.{ATTACHMENTS}') j WHERE j.value = ?)"
     )
     return any(row not in but for (row,) in records.db.execute(sql, (stored.user, stored.space, key)))

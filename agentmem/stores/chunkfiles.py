@@ -14,7 +14,9 @@ import fcntl
 import os
 import secrets
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from agentmem.types.errors import DiskFullError, StoreCorruptError, StoreError
 
 _NEW = "new"
 _ATTEMPTS = 100
+_ALONE, _WRITERS = 4, 4
+"""Chunks of a put that it writes itself, and threads that write the others."""
 
 
 class ChunkFiles:
@@ -122,6 +126,8 @@ class Staging:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._count = 0
+        self._writers: ThreadPoolExecutor | None = None
+        self._pending = deque[Future[None]]()
         for _ in range(_ATTEMPTS):
             self.name = secrets.token_hex(10)
             self._path = folder / _NEW / self.name
@@ -136,10 +142,24 @@ class Staging:
         raise StoreError(f"no folder could be made in {folder / _NEW}; look who removes what is there")
 
     def add(self, body: bytes | bytearray | memoryview) -> str:
-        """Write a chunk; the name of its file. It is on the disk when this returns."""
+        """Write a chunk, which stays as it is until ``seal``; the name of its file.
+
+        After the first few, others write: most of the time is that of waiting for the disk.
+        """
         name = str(self._count)
         self._count += 1
-        path = self._path / name
+        if self._count <= _ALONE:
+            self._write(self._path / name, body)
+        else:
+            if self._writers is None:
+                self._writers = ThreadPoolExecutor(_WRITERS, "agentmem-values")
+            self._pending.append(self._writers.submit(self._write, self._path / name, body))
+            if len(self._pending) > 2 * _WRITERS:
+                self._pending.popleft().result()
+        return f"{self.name}/{name}"
+
+    @staticmethod
+    def _write(path: Path, body: bytes | bytearray | memoryview) -> None:
         try:
             number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
@@ -151,7 +171,6 @@ class Staging:
                 os.close(number)
         except OSError as exc:
             raise _failed(path, exc) from exc
-        return f"{self.name}/{name}"
 
     def link(self, name: str) -> str | None:
         """Have a file that is there here, too, whatever becomes of it; None where that cannot be."""
@@ -164,7 +183,10 @@ class Staging:
         return None
 
     def seal(self) -> None:
-        """Before a row names any of it: the folders that lead here are on the disk, too."""
+        """Before a row names any of it: all of it is on the disk, and so are the folders that lead here."""
+        while self._pending:
+            self._pending.popleft().result()
+        self._end_writers()
         try:
             for path in (self._path, self._path.parent, self._folder, self._folder.parent):
                 sync(path)
@@ -195,8 +217,14 @@ class Staging:
     def __exit__(self, *_: object) -> None:
         self.drop()
 
+    def _end_writers(self) -> None:
+        writers, self._writers = self._writers, None
+        if writers is not None:
+            writers.shutdown(cancel_futures=True)
+
     def drop(self) -> None:
         """No row will ever name any of it."""
+        self._end_writers()
         if self._lock is not None:
             shutil.rmtree(self._path, ignore_errors=True)
             self.leave()

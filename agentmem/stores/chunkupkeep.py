@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def remove_files(commits: GroupCommit, db: Connection, path: Path) -> bool:
 
 def settle_files(db: Connection, path: Path) -> None:
     """Remove what killed processes have left behind, and what is not named by now never will be."""
-    ChunkFiles(path).settle(lambda folder: chunks.files_of(db, folder))
+    with suppress(OSError):  # what cannot be looked at is looked at again
+        ChunkFiles(path).settle(lambda folder: chunks.files_of(db, folder))
 
 
 def tidy(commits: GroupCommit, db: Connection, path: Path, *, whole: bool = False) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any, cast
 
@@ -22,6 +24,8 @@ from agentmem.values.cutting import SIZE
 from agentmem.values.kinds import Whole
 
 _ATTEMPTS = 5
+_ALONE, _READERS = 4, 3
+"""Chunks that a read takes itself, and threads that read those of longer ones."""
 
 
 def find(engine: Engine, key: str, scope: Scope) -> Stored | None:
@@ -58,7 +62,7 @@ class Content(Whole):
 
     def __init__(self, engine: Engine, stored: Stored, size: int) -> None:
         self._engine, self._stored = engine, stored
-        self._files = ChunkFiles(engine.path)
+        self._files = ChunkFiles(engine.held)
         self.size = size
 
     @override
@@ -72,11 +76,11 @@ class Content(Whole):
 
     def blocks(self, start: int, end: int) -> Iterator[tuple[int, memoryview]]:
         """The bytes of a range, a chunk at a time, each with where it begins."""
-        at = start
-        for part in self._parts(start, end):
+        at, parts = start, self._parts(start, end)
+        for part, body in self._bodies(parts):
             if part.start > at:
                 break
-            view = memoryview(self._body(part))
+            view = memoryview(body)
             low, high = at - part.start, min(end - part.start, part.size)
             yield at, view[low:high]
             at = part.start + high
@@ -86,6 +90,26 @@ class Content(Whole):
                 f"the value of record {self._stored.id!r} has no bytes from {at:,} on, and should have {self.size:,}; "
                 "verify() says more, and a backup may have it"
             )
+
+    def _bodies(self, parts: Sequence[Part]) -> Iterator[tuple[Part, bytes]]:
+        """The chunks with their bytes; of many, the next ones are read and checked meanwhile."""
+        if len(parts) <= _ALONE:
+            yield from ((part, self._body(part)) for part in parts)
+            return
+        with ThreadPoolExecutor(_READERS, "agentmem-values") as readers:
+            ahead = deque[tuple[Part, Future[bytes]]]()
+            try:
+                for part in parts:
+                    ahead.append((part, readers.submit(self._body, part)))
+                    if len(ahead) > 2 * _READERS:
+                        first, body = ahead.popleft()
+                        yield first, body.result()
+                while ahead:
+                    first, body = ahead.popleft()
+                    yield first, body.result()
+            finally:
+                for _, body in ahead:
+                    body.cancel()
 
     def _parts(self, start: int, end: int) -> list[Part]:
         if start >= end or self._stored.body is None:

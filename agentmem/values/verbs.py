@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from agentmem.engine.engine import Engine
 from agentmem.operations import change
-from agentmem.stores import attachments, chunks, documents, keys
+from agentmem.stores import chunks, documents, keys
 from agentmem.stores.rows import Patch, Stored
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.data import parsed
@@ -17,6 +17,7 @@ from agentmem.types.errors import ConflictError, NotFoundError
 from agentmem.types.inputs import Draft, Scope
 from agentmem.types.records import HistoryEvent, MemoryRecord
 from agentmem.types.valueinfo import ValueInfo, ValueUsage, ValueVersion
+from agentmem.types.valuekeys import ATTACHMENTS
 from agentmem.values import kinds, reading, writing
 
 _VERSIONED = ("ADD", "UPDATE", "RESTORE")
@@ -135,7 +136,7 @@ def _events(engine: Engine, stored: Stored) -> list[HistoryEvent]:
 def carry(engine: Engine, record: MemoryRecord, keys: Sequence[str], scope: Scope | None) -> None:
     """Have a record that is at its version carry values. Raises ``ConflictError`` if it is not."""
     patch = Patch(
-        {}, metadata_merge={attachments.KEY: list(keys)}, metadata_limit=engine.settings.max_metadata_bytes,
+        {}, metadata_merge={ATTACHMENTS: list(keys)}, metadata_limit=engine.settings.max_metadata_bytes,
         if_version=record.version,
     )  # fmt: skip
     change.update(engine, record.id, patch, scope)

@@ -34,7 +34,7 @@ def put(engine: Engine, scope: Scope, items: Sequence[tuple[Draft, Callable[[], 
     key = engine.key(scope)
     place = None if key is None or key.user is None or key.space is None else (key.user, key.space)
     wanted = engine.settings.values
-    files = ChunkFiles(engine.path)
+    files = ChunkFiles(engine.held)
     packer = Packer(wanted.compression, wanted.compression_level)
     cutter = Cutter(engine.repository.db, files, packer, place, inline=round(wanted.inline_kb * 1024))
     try:
@@ -81,7 +81,7 @@ def put(engine: Engine, scope: Scope, items: Sequence[tuple[Draft, Callable[[], 
             files.settle(lambda folder: chunks.files_of(engine.repository.db, folder))
         raise
     if chunks.loose_files(engine.repository.db, 1):
-        chunkupkeep.remove_files(engine.commits, engine.repository.db, engine.path)
+        chunkupkeep.remove_files(engine.commits, engine.repository.db, engine.held)
     return created
 
 

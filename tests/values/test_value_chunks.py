@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, HashEmbedder
 
-from agentmem import ConflictError, DiskFullError, Memory, StoreCorruptError
+from agentmem import ConflictError, DiskFullError, Memory, StoreCorruptError, StoreGoneError
 from agentmem.stores import chunkfiles
 from agentmem.stores.chunkfiles import ChunkFiles, Staging
+from stress.victim import HashedWords
 
 MB = 1_048_576
 
@@ -182,6 +183,26 @@ def test_refused_puts_leave_nothing(memory: Memory, store: Path, monkeypatch: py
     assert memory.values.put("k", noise(MB)).version == 2
 
 
+def test_what_takes_the_place_of_a_store_is_left_alone(
+    open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, Memory(tmp_path / "other", embedder=HashEmbedder()) as other:
+        patch.setattr(chunkfiles, "_move", lambda *_: None)
+        other.values.put("k", noise(MB, 1))
+    memory = open_memory(tmp_path / "here")
+    memory.values.put("k", noise(MB))
+    (tmp_path / "here").rename(tmp_path / "moved")
+    (tmp_path / "other").rename(tmp_path / "here")
+    for call in (lambda: memory.values.put("n", noise(MB, 2)), memory.compact, memory.repair):
+        with pytest.raises(StoreGoneError):
+            call()
+    memory.close()
+    for folder, seed in (("here", 1), ("moved", 0)):
+        with Memory(tmp_path / folder, embedder=HashEmbedder()) as again:
+            assert again.values.get("k") == noise(MB, seed)
+            assert again.verify().ok
+
+
 def test_names_of_files_lead_nowhere_else(tmp_path: Path) -> None:
     files = ChunkFiles(tmp_path)
     with files.stage() as staging:
@@ -223,3 +244,36 @@ def test_two_processes_share_put_and_collect(open_memory: Callable[..., Memory],
         assert info is not None
         assert info.version == 25
     assert files(store) == []
+
+
+COUNTER = """
+import sys, threading
+from agentmem import ConflictError, Memory
+from stress.victim import HashedWords
+def count():
+    for _ in range(15):
+        while True:
+            info = memory.values.info("n")
+            try:
+                memory.values.put("n", memory.values.get("n") + 1, if_version=info.version)
+            except ConflictError:
+                continue
+            break
+with Memory(sys.argv[1], embedder=HashedWords()) as memory:
+    threads = [threading.Thread(target=count) for _ in range(2)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_of_two_threads_count(store: Path) -> None:
+    with Memory(store, embedder=HashedWords()) as memory:
+        memory.values.put("n", 0)
+    several = [subprocess.Popen([sys.executable, "-c", COUNTER, str(store)], cwd=ROOT) for _ in range(2)]
+    assert [one.wait(120) for one in several] == [0, 0]
+    with Memory(store, embedder=HashedWords()) as memory:
+        info = memory.values.info("n")
+        assert info is not None
+        assert (memory.values.get("n"), info.version) == (60, 61)
+        assert memory.verify().ok
