@@ -36,6 +36,7 @@ from stress.victim import LARGE_SCOPES, RUN, HashedWords, Task, other_dim, setti
 SMALL, LARGE = 200, 50_000
 """Arena limits: with the small one codes serve nearly every search, or LanceDB and the keyword index."""
 _GRAPHS = find_spec("hnswlib") is not None
+_FAISS = find_spec("faiss") is not None
 _ENGINES = {"keywords": "lancedb", "codes": "auto", "graph": "hnsw" if _GRAPHS else "auto", "on disk": "lancedb"}
 """What has the scopes beyond them, where a point needs a certain one."""
 GROWTH = 15_000
@@ -129,6 +130,8 @@ def crash(
     memory and through LanceDB and the keyword index, histories, and the store's own verify().
     """
     missing = {name for name, point in POINTS.items() if point.needs == "graph" and not _GRAPHS}
+    if not _FAISS:
+        missing.add("codes: made, not taken up")  # bytes are made at once
     points = [name for name in POINTS if only in name and name not in missing] if where is not Where.RANDOM else []
     if where is not Where.RANDOM and not points:
         raise typer.BadParameter(f"no named point contains {only!r}")
