@@ -10,11 +10,23 @@ import typer
 from agentmem.cli.base import app, run
 
 # Each adds its commands when it is imported.
-from agentmem.cli import adding, keyed, reading, changing, agents, upkeep, backups, archives
+from agentmem.cli import adding, keyed, reading, changing, agents, consolidate, upkeep, backups, archives
 from agentmem.cli.streams import say
 # isort: on
 
-__all__ = ["adding", "agents", "app", "archives", "backups", "changing", "keyed", "reading", "run", "upkeep"]
+__all__ = [
+    "adding",
+    "agents",
+    "app",
+    "archives",
+    "backups",
+    "changing",
+    "consolidate",
+    "keyed",
+    "reading",
+    "run",
+    "upkeep",
+]
 
 
 def _show_version(wanted: bool) -> None:

@@ -9,7 +9,7 @@ from agentmem.embedding.cache import CachedEmbedder
 from agentmem.engine.engine import Engine
 from agentmem.operations.page import matching
 from agentmem.operations.read import find, find_erased
-from agentmem.stores import archived, erasure, meta
+from agentmem.stores import archived, derived, erasure, meta
 from agentmem.stores.alone import remove_copies
 from agentmem.stores.rows import Stored, not_found
 from agentmem.stores.schema import ERASED
@@ -68,6 +68,7 @@ def erasures(engine: Engine, user_id: str) -> list[Erasure]:
 def _erase(found: Iterable[Stored], now: Callable[[], Micros], keep: bool, repository: Repository) -> int:
     """Erase those of the records that are not erased yet, now that the transaction has begun."""
     current = [item for item in repository.find_rows(item.row for item in found) if item.state != ERASED]
+    current += derived.orphans(repository, current)
     instant = now()
     erasure.erase(repository, current, instant, instant + erasure.KEPT if keep else erasure.AT_ONCE)
     if current:

@@ -164,7 +164,7 @@ def test_both_clients_have_the_same_names() -> None:
     assert public(AsyncTiersClient) == public(TiersClient)
     ours = {f"lifecycle.{name}" for name in public(LifecycleClient)}
     ours |= {f"backup.{name}" for name in public(BackupClient)} | {f"tiers.{name}" for name in public(TiersClient)}
-    apart = {"close", "scoped", "userless", "aio", "lifecycle", "backup", "tiers", "session", "blocks"}
+    apart = {"close", "scoped", "userless", "aio", "lifecycle", "backup", "tiers", "session", "blocks", "consolidation"}
     assert CALLS.keys() == public(Memory) - apart | ours
     assert {"__aenter__", "__aexit__"} <= vars(AsyncMemory).keys()
     assert {"__enter__", "__exit__"} <= vars(Memory).keys()
