@@ -55,8 +55,13 @@ if TYPE_CHECKING:
     from agentmem.agent.working import WorkingMemory
     from agentmem.client.asyncmemory import AsyncMemory
     from agentmem.client.backups import restore
+    from agentmem.knowledge.consolidation import Consolidation
+    from agentmem.knowledge.endpoint import EndpointModel
+    from agentmem.knowledge.guards import Refusal
+    from agentmem.knowledge.ledger import Spend
+    from agentmem.knowledge.reports import ConsolidationReport, ConsolidationState, DaySpend, DeadLetter, Proposal
     from agentmem.settings import Settings
-    from agentmem.types.changes import Add, Delete, Put, Touch, Update
+    from agentmem.types.changes import Add, Delete, Evidence, Put, SetValidity, Touch, Update
     from agentmem.types.newmemory import NewMemory
     from agentmem.types.reports import (
         ArchiveReport,
@@ -121,15 +126,26 @@ _LAZY = {
     "Block": "agentmem.agent.blocks",
     "BlockVersion": "agentmem.agent.blocks",
     "Blocks": "agentmem.agent.blocks",
+    "Consolidation": "agentmem.knowledge.consolidation",
+    "ConsolidationReport": "agentmem.knowledge.reports",
+    "ConsolidationState": "agentmem.knowledge.reports",
+    "DaySpend": "agentmem.knowledge.reports",
+    "DeadLetter": "agentmem.knowledge.reports",
     "Delete": "agentmem.types.changes",
+    "EndpointModel": "agentmem.knowledge.endpoint",
+    "Evidence": "agentmem.types.changes",
     "Manifest": "agentmem.agent.prompt",
     "NewMemory": "agentmem.types.newmemory",
     "Prompt": "agentmem.agent.prompt",
+    "Proposal": "agentmem.knowledge.reports",
     "Put": "agentmem.types.changes",
+    "Refusal": "agentmem.knowledge.guards",
     "Section": "agentmem.agent.prompt",
     "Session": "agentmem.agent.sessions",
     "SessionInfo": "agentmem.agent.sessions",
+    "SetValidity": "agentmem.types.changes",
     "Settings": "agentmem.settings",
+    "Spend": "agentmem.knowledge.ledger",
     "Summary": "agentmem.agent.summaries",
     "SummaryLine": "agentmem.agent.summaries",
     "Touch": "agentmem.types.changes",
@@ -172,13 +188,20 @@ __all__ = [
     "CapacityError",
     "ClosedError",
     "ConflictError",
+    "Consolidation",
+    "ConsolidationReport",
+    "ConsolidationState",
+    "DaySpend",
+    "DeadLetter",
     "Delete",
     "DiskFullError",
     "Embedder",
     "EmbeddingError",
+    "EndpointModel",
     "EraseReport",
     "Erasure",
     "EventType",
+    "Evidence",
     "Explanation",
     "FilterError",
     "FilterWarning",
@@ -205,9 +228,11 @@ __all__ = [
     "Page",
     "Pressure",
     "Prompt",
+    "Proposal",
     "Put",
     "ReadOnlyError",
     "ReembedReport",
+    "Refusal",
     "Requirement",
     "Residence",
     "RestoreReport",
@@ -221,8 +246,10 @@ __all__ = [
     "Session",
     "SessionClosedError",
     "SessionInfo",
+    "SetValidity",
     "Settings",
     "Skipped",
+    "Spend",
     "Stats",
     "StoreCorruptError",
     "StoreError",

@@ -1,5 +1,6 @@
-"""The public home of what an embedding model has to be; the meaning is in ``agentmem.types.ports``."""
+"""The public home of what models have to be, embedding models and language models."""
 
+from agentmem.knowledge.ports import Model, Reply
 from agentmem.types.ports import Embedder, RemoteEmbedder, Windowed
 
-__all__ = ["Embedder", "RemoteEmbedder", "Windowed"]
+__all__ = ["Embedder", "Model", "RemoteEmbedder", "Reply", "Windowed"]

@@ -27,7 +27,9 @@ GROUPS = {
     "Clients": "Memory memory.lifecycle memory.tiers memory.values memory.backup AsyncMemory restore",
     "Agents": "Session SessionInfo Turn WorkingMemory Blocks Block BlockVersion Prompt Section Manifest Trimmed "
     "Summary SummaryLine",
-    "Input": "NewMemory Add Put Update Delete Touch Layer ALL UNSET",
+    "Knowledge": "Consolidation ConsolidationReport ConsolidationState Proposal Refusal DeadLetter Spend DaySpend "
+    "EndpointModel agentmem.ports.Model agentmem.ports.Reply",
+    "Input": "NewMemory Add Evidence Put Update Delete Touch SetValidity Layer ALL UNSET",
     "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Vectors Page "
     "HistoryEvent StoreEvent EventType",
     "Reports": "Group NamespaceCount Stats LayerStats Pressure Kpis Latency Health VerifyReport EraseReport Erasure "
@@ -37,7 +39,8 @@ GROUPS = {
     "agentmem.observe.Alert agentmem.observe.Level agentmem.observe.to_log agentmem.observe.Webhook "
     "agentmem.observe.Command",
     "Errors": "AgentMemError ScopeError InvalidInputError FilterError FilterWarning NotFoundError ConflictError "
-    "SessionClosedError ModelMismatchError EmbeddingError CapacityError BlockFullError BlockReadOnlyError ClosedError "
+    "SessionClosedError agentmem.errors.ModelError ModelMismatchError EmbeddingError CapacityError BlockFullError "
+    "BlockReadOnlyError ClosedError "
     "MissingExtraError StoreError StoreLockedError StoreCorruptError StoreVersionError StoreGoneError ReadOnlyError "
     "DiskFullError "
     "agentmem.errors.ArchiveError agentmem.errors.ObjectNotFoundError agentmem.errors.ObjectExistsError "
@@ -51,7 +54,8 @@ GROUPS = {
     "Configuration": "Settings agentmem.settings.Layers agentmem.settings.Interact agentmem.settings.Insights "
     "agentmem.settings.Assets agentmem.settings.Lifecycle agentmem.settings.Retrieval agentmem.settings.Performance "
     "agentmem.settings.Tiers agentmem.settings.Hot agentmem.settings.Warm agentmem.settings.Cold "
-    "agentmem.settings.Backup agentmem.settings.Glacier agentmem.settings.StoredValues "
+    "agentmem.settings.Backup agentmem.settings.Glacier agentmem.settings.Consolidating "
+    "agentmem.settings.StoredValues "
     "agentmem.settings.origins",
 }
 """What is documented, by the heading of ``reference.md`` that it stands under. A name without a path is agentmem's."""
@@ -65,7 +69,7 @@ FACES = {
 OPENINGS = {"Errors": errors, "Configuration": settings}
 """Groups that begin with the docstring of a module."""
 ALIASES_FROM = (enums, inputs, clock, ports)
-CLIENTS = ("Memory", "AsyncMemory", "agentmem.embedding.FunctionEmbedder")
+CLIENTS = ("Memory", "AsyncMemory", "EndpointModel", "agentmem.embedding.FunctionEmbedder")
 """Classes whose constructor is shown: others are made by the library, or by their fields."""
 ONE_LINE = 100
 MANY_METHODS = 4

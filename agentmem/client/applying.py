@@ -9,8 +9,9 @@ from agentmem import operations
 from agentmem.client.arguments import patch_of
 from agentmem.client.checks import check_changes, check_id, check_ttl, check_version
 from agentmem.client.options import AddOptions
+from agentmem.client.validity import check_evidence, validating, with_sources
 from agentmem.operations.apply import Changing, Deleting, Plan, Step, Storing, Target, Touching
-from agentmem.types.changes import Add, Delete, Put, Touch, Update
+from agentmem.types.changes import Add, Delete, Put, SetValidity, Touch, Update
 from agentmem.types.enums import UNSET
 from agentmem.types.errors import InvalidInputError, ScopeError
 
@@ -39,7 +40,7 @@ def _step(border: Border, engine: Engine, change: object) -> Step:
     match change:
         case Add():
             [draft] = border.draft(change.item, border.defaults(AddOptions()))
-            return Storing(draft)
+            return Storing(with_sources(draft, check_evidence(change.evidence)))
         case Put():
             return Storing(_put(border, change), put=True)
         case Update():
@@ -50,9 +51,13 @@ def _step(border: Border, engine: Engine, change: object) -> Step:
         case Touch():
             ttl = change.ttl if change.ttl is UNSET or change.ttl is None else check_ttl(change.ttl)
             return Touching(_target(border, change), ttl, check_version(change.if_version, "if_version"))
+        case SetValidity():
+            return validating(border.bound, change)
         case _:
             kind = type(change).__name__
-            raise InvalidInputError(f"a change is an Add, Put, Update, Delete or Touch, not {kind}", field="changes")
+            raise InvalidInputError(
+                f"a change is an Add, Put, Update, Delete, Touch or SetValidity, not {kind}", field="changes"
+            )
 
 
 def _put(border: Border, change: Put) -> Any:

@@ -90,6 +90,7 @@ def search_request(query: object, scope: Scope, options: SearchOptions, zone: tz
         since=first,
         until=end,
         as_of=None if as_of is None else check_local_instant(as_of, "as_of", zone),
+        valid_at=None if options.valid_at is None else check_local_instant(options.valid_at, "valid_at", zone),
         mode=mode,
         rank=rank,
         min_similarity=None if least is None else check_number(least, "min_similarity", -1, 1),

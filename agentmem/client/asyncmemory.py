@@ -71,7 +71,9 @@ if TYPE_CHECKING:
     from agentmem.agent.sessions import Session, SessionInfo
     from agentmem.agent.tokens import Tokenizer
     from agentmem.client.asyncagents import AsyncBlocks, AsyncSession
+    from agentmem.client.asyncknowing import AsyncConsolidation
     from agentmem.engine.workers import Workers
+    from agentmem.knowledge.ports import Model
     from agentmem.settings import Settings
     from agentmem.types.changes import Applied, Operation
     from agentmem.types.reports import (
@@ -92,6 +94,7 @@ else:
     from agentmem.types.named import (
         Applied,
         AsyncBlocks,
+        AsyncConsolidation,
         AsyncSession,
         BackupInfo,
         EraseReport,
@@ -100,6 +103,7 @@ else:
         Health,
         ImportReport,
         Kpis,
+        Model,
         NamespaceCount,
         Operation,
         ReembedReport,
@@ -419,6 +423,7 @@ class AsyncMemory:
         since: When | None = None,
         until: When | None = None,
         as_of: When | None = None,
+        valid_at: When | None = None,
         time_zone: TimeZone | None = None,
         mode: Mode = "hybrid",
         rank: Rank = "score",
@@ -433,7 +438,8 @@ class AsyncMemory:
         options = SearchOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             limit=limit, offset=offset, filters=filters, kinds=kinds,
-            layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
+            layers=layers, since=since, until=until, as_of=as_of, valid_at=valid_at, time_zone=time_zone,
+            mode=mode, rank=rank,
             min_similarity=min_similarity, vector=vector, explain=explain, data=data, touch=touch,
             include_glacier=include_glacier,
         )  # fmt: skip
@@ -456,6 +462,7 @@ class AsyncMemory:
         since: When | None = None,
         until: When | None = None,
         as_of: When | None = None,
+        valid_at: When | None = None,
         time_zone: TimeZone | None = None,
         mode: Mode = "hybrid",
         rank: Rank = "score",
@@ -469,7 +476,8 @@ class AsyncMemory:
         options = SearchOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             limit=limit, offset=offset, filters=filters, kinds=kinds,
-            layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
+            layers=layers, since=since, until=until, as_of=as_of, valid_at=valid_at, time_zone=time_zone,
+            mode=mode, rank=rank,
             min_similarity=min_similarity, explain=explain, data=data, touch=touch,
             include_glacier=include_glacier,
         )  # fmt: skip
@@ -946,6 +954,19 @@ class AsyncMemory:
 
         blocking = self._blocking.blocks(user_id=user_id, agent_id=agent_id, namespace=namespace, tokenizer=tokenizer)
         return AsyncBlocks(blocking, self._wait)
+
+    def consolidation(
+        self,
+        *,
+        user_id: Id | None = None,
+        namespace: Namespace | None = None,
+        model: Model | str | None = None,
+    ) -> AsyncConsolidation:
+        """See ``Memory.consolidation``; its calls are awaited."""
+        from agentmem.client.asyncknowing import AsyncConsolidation
+
+        blocking = self._blocking.consolidation(user_id=user_id, namespace=namespace, model=model)
+        return AsyncConsolidation(blocking, self._wait)
 
     # -- the store -----------------------------------------------------------------------------------------------------
 

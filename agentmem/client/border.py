@@ -141,6 +141,11 @@ class Border:
             )
         given: object = dict[str, object]() if is_nothing(item) else item
         made = self.admit(draft(given, defaults, self.handle.settings))
+        if made.validity is not None:
+            raise InvalidInputError(
+                "valid_from and valid_to are for what is added; what has a key is replaced by what is put",
+                field="valid_from",
+            )
         return made.put_by(check_key(key), wanted)
 
     def keyed_batch(self, items: object, defaults: AddOptions) -> list[Draft]:

@@ -30,7 +30,7 @@ from agentmem.types.clock import Micros
 from agentmem.types.data import data_json
 from agentmem.types.enums import Layer, Namespace
 from agentmem.types.errors import InvalidInputError, shown
-from agentmem.types.inputs import Draft, is_new_memory
+from agentmem.types.inputs import Draft, Validity, is_new_memory
 from agentmem.types.metadata import metadata_json
 from agentmem.types.records import MemoryRecord
 from agentmem.types.spelling import composed
@@ -151,6 +151,9 @@ def _is_reserved(namespace: Namespace | None) -> bool:
 def _returned(record: Mapping[str, Any], defaults: AddOptions, settings: Settings) -> Draft:
     """A record as it came out of a store, with the key that it has there and the end that it has."""
     made, end = draft(as_item(record), defaults, settings, returned=True), end_of(record)
+    if (retired := record.get("retired_at")) is not None:
+        known = Validity() if made.validity is None else made.validity
+        made = replace(made, dedupe=False, validity=known._replace(retired_at=check_instant(retired, "retired_at")))
     key = record.get("key")
     if key is not None:
         made = replace(made, key=check_key(key), dedupe=False)
@@ -196,6 +199,8 @@ def _draft(content: object, options: AddOptions, settings: Settings, message: st
     form = None if plain else form_of(options.embed, options.vector, settings)
     # A caller who chose an id wants it findable, and a message may well be said twice; data may say something else.
     distinct = role is not None or scope.run_id is not None or options.id is not None or data is not None
+    validity = _validity(options.valid_from, options.valid_to)
+    distinct = distinct or validity is not None
     return Draft(
         content=text,
         scope=scope,
@@ -212,7 +217,19 @@ def _draft(content: object, options: AddOptions, settings: Settings, message: st
         form=no_form() if form is None and not text else form,
         data=data,
         sliding=slides(options.sliding, options.ttl),
+        validity=validity,
     )
+
+
+def _validity(since: object, until: object) -> Validity | None:
+    """When what is added holds; None where that was not said."""
+    if since is None and until is None:
+        return None
+    first = None if since is None else check_instant(since, "valid_from")
+    end = None if until is None else check_instant(until, "valid_to")
+    if first is not None and end is not None and first >= end:
+        raise InvalidInputError("valid_to is not after valid_from, so that it would hold at no time", field="valid_to")
+    return Validity(first, end)
 
 
 def slides(sliding: object, ttl: object) -> Micros | None:

@@ -84,6 +84,8 @@ if TYPE_CHECKING:
     from agentmem.agent.blocks import Blocks
     from agentmem.agent.sessions import Session, SessionInfo
     from agentmem.agent.tokens import Tokenizer
+    from agentmem.knowledge.consolidation import Consolidation
+    from agentmem.knowledge.ports import Model
     from agentmem.settings import Settings
     from agentmem.types.changes import Applied, Operation
     from agentmem.types.reports import (
@@ -106,12 +108,14 @@ else:
         AsyncMemory,
         BackupInfo,
         Blocks,
+        Consolidation,
         EraseReport,
         Erasure,
         Group,
         Health,
         ImportReport,
         Kpis,
+        Model,
         NamespaceCount,
         Operation,
         ReembedReport,
@@ -504,6 +508,7 @@ class Memory:
         since: When | None = None,
         until: When | None = None,
         as_of: When | None = None,
+        valid_at: When | None = None,
         time_zone: TimeZone | None = None,
         mode: Mode = "hybrid",
         rank: Rank = "score",
@@ -519,7 +524,9 @@ class Memory:
         ``mode`` is ``"hybrid"`` (meaning and words), ``"vector"`` or ``"keyword"`` (only records with a word of the
         query). ``filters`` address metadata, Mongo style (see docs/filters.md); ``since`` (inclusive) and ``until``
         (exclusive) compare with ``occurred_at``, or ``created_at`` where that is not set; ``as_of`` leaves out what was
-        added later and measures recency from then. ``min_similarity`` is the least cosine, in [-1, 1]. Scope and
+        added later and measures recency from then; ``valid_at`` leaves out what did not hold in the world at that time
+        (docs/consolidation.md), and facts that were retired are left out in any case, unless ``as_of`` is before that.
+        ``min_similarity`` is the least cosine, in [-1, 1]. Scope and
         filters hold before the cut to ``limit``. ``offset`` passes over that many of the best hits, as an application
         does that shows pages of them; those are found and scored each time, so ``offset + limit`` is at most 10,000.
 
@@ -546,7 +553,8 @@ class Memory:
         options = SearchOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             limit=limit, offset=offset, filters=filters, kinds=kinds,
-            layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
+            layers=layers, since=since, until=until, as_of=as_of, valid_at=valid_at, time_zone=time_zone,
+            mode=mode, rank=rank,
             min_similarity=min_similarity, vector=vector, explain=explain, data=data, touch=touch,
             include_glacier=include_glacier,
         )  # fmt: skip
@@ -569,6 +577,7 @@ class Memory:
         since: When | None = None,
         until: When | None = None,
         as_of: When | None = None,
+        valid_at: When | None = None,
         time_zone: TimeZone | None = None,
         mode: Mode = "hybrid",
         rank: Rank = "score",
@@ -589,7 +598,8 @@ class Memory:
         options = SearchOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,
             limit=limit, offset=offset, filters=filters, kinds=kinds,
-            layers=layers, since=since, until=until, as_of=as_of, time_zone=time_zone, mode=mode, rank=rank,
+            layers=layers, since=since, until=until, as_of=as_of, valid_at=valid_at, time_zone=time_zone,
+            mode=mode, rank=rank,
             min_similarity=min_similarity, explain=explain, data=data, touch=touch,
             include_glacier=include_glacier,
         )  # fmt: skip
@@ -1220,6 +1230,21 @@ class Memory:
         """
         return agents().blocks(self._border, user_id, agent_id, namespace, tokenizer)
 
+    def consolidation(
+        self,
+        *,
+        user_id: Id | None = None,
+        namespace: Namespace | None = None,
+        model: Model | str | None = None,
+    ) -> Consolidation:
+        """What draws facts from a user's messages, or nobody's: runs, proposals, what it costs; docs/consolidation.md.
+
+        ``model`` is what to ask, an object with ``name`` and ``complete`` or a name at the endpoint that the settings
+        ``[memory.consolidation]`` say; left out, the model of the settings. Without either nothing is asked, and only
+        ``propose`` finds anything.
+        """
+        return knowing().consolidation(self._border, user_id, namespace, model)
+
     # -- the store ---------------------------------------------------------------------------------------------------
 
     @property
@@ -1414,6 +1439,12 @@ def _figures() -> Any:
 def agents() -> Any:
     """What makes sessions and blocks of a client, for those who have agents."""
     return aside(lambda: import_module("agentmem.client.agents"))
+
+
+@cache
+def knowing() -> Any:
+    """What draws facts from messages, for those who want that."""
+    return aside(lambda: import_module("agentmem.client.knowing"))
 
 
 @cache

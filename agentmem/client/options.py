@@ -69,12 +69,15 @@ class AddOptions(_Options):
     """For ``add`` and ``put`` alone; a batch has an id for each item, in the item."""
     dedupe: bool | None = None
     data: Any = None
+    valid_from: Instant | None = None
+    """For items alone, as is ``valid_to``."""
+    valid_to: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions(_Options):
-    """Of ``search``. ``context`` takes no ``limit``, ``offset``, ``as_of``, ``rank``, ``vector``, ``explain``, ``data``
-    and ``include_glacier``."""
+    """Of ``search``. ``context`` takes no ``limit``, ``offset``, ``as_of``, ``valid_at``, ``rank``, ``vector``,
+    ``explain``, ``data`` and ``include_glacier``."""
 
     user_id: UserId = None
     agent_id: Id | None = None
@@ -89,6 +92,7 @@ class SearchOptions(_Options):
     since: When | None = None
     until: When | None = None
     as_of: When | None = None
+    valid_at: When | None = None
     time_zone: TimeZone | None = None
     mode: Mode = "hybrid"
     rank: Rank = "score"

@@ -28,6 +28,8 @@ _LEFT_BEHIND = (
     "embedding",
     "last_accessed",
     "archived",
+    "retired_at",
+    "superseded_by",
 )
 
 

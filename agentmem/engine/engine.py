@@ -425,7 +425,7 @@ class Engine:
         at = self.lifecycle.accesses.last.get(stored.row)
         if at is None or at <= (stored.used_at or at - 1):
             return stored
-        return Stored(*stored[:-1], at)  # _replace takes five times as long, for each hit
+        return Stored(*stored[:-2], at, stored.successor)  # _replace takes five times as long, for each hit
 
     def write(self, run: Callable[[Repository], T], rows: int = 1) -> T:
         """Run something in a transaction and wait until it is durable."""

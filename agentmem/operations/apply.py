@@ -17,15 +17,16 @@ from agentmem.engine.engine import Engine
 from agentmem.engine.metering import metered
 from agentmem.operations import add, glacier, touch
 from agentmem.operations.change import for_record, to_embed, with_embeddings
-from agentmem.stores import archived, documents, keys, returning
+from agentmem.stores import archived, documents, evidence, keys, returning
 from agentmem.stores.commit import UNMET, UnembeddedError, rows_of
+from agentmem.stores.connection import Value
 from agentmem.stores.records import Records
 from agentmem.stores.rows import Created, Patch, ScopeKey, Stored, kept, version_conflict, visible
 from agentmem.stores.writes import Repository
 from agentmem.types.changes import Applied
 from agentmem.types.clock import Micros
 from agentmem.types.enums import UNSET, Unset
-from agentmem.types.errors import AgentMemError, ConflictError, NotFoundError
+from agentmem.types.errors import AgentMemError, ConflictError, InvalidInputError, NotFoundError
 from agentmem.types.inputs import Draft, Scope
 from agentmem.types.spelling import composed
 from agentmem.types.toembed import embeddings_of, texts_of
@@ -69,6 +70,17 @@ class Touching:
     if_version: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Validating:
+    """When a fact holds: new values by column; whether it is retired, and by what (the id; None: nothing)."""
+
+    target: Target
+    values: Mapping[str, Micros | None]
+    retired: bool | None
+    by: str | Unset | None
+    if_version: int | None
+
+
 class Changed(NamedTuple):
     """A record as it was after a change, with the data that it had then as JSON text."""
 
@@ -76,7 +88,7 @@ class Changed(NamedTuple):
     data: str | None
 
 
-Step = Storing | Changing | Deleting | Touching
+Step = Storing | Changing | Deleting | Touching | Validating
 Done = Created | Changed | bool
 
 
@@ -162,7 +174,52 @@ def _run(steps: Sequence[Step], repository: Repository, vectors: Mapping[str, by
                     if (stored := _find(repository, target, if_version, now)) is not None:
                         touch.use(repository, [stored], ttl, now)
                     done.append(stored is not None)
+                case Validating():
+                    done.append(_changed(repository, _validated(repository, group[0], now), Patch({})))
     return done
+
+
+def _validated(repository: Repository, step: Validating, now: Micros) -> Stored:
+    """A record with other times at which it holds."""
+    stored = _must_find(repository, step.target, now)
+    if step.if_version is not None and stored.version != step.if_version:
+        raise version_conflict(stored.id, step.if_version, stored.version)
+    if stored.key is not None:
+        raise InvalidInputError(f"record {stored.id!r} has a key; put() replaces what it says", field="id")
+    values: dict[str, Value] = dict(step.values)
+    successor = _successor(repository, stored, step.by, now) if isinstance(step.by, str) else None
+    if step.retired and "valid_to" not in values and stored.retired_at is None:
+        values["valid_to"] = None if successor is None else _ended(stored, successor, now)
+    if step.retired:
+        values = {**evidence.retiring(stored, now), **values}
+    elif step.retired is not None:
+        values = {**evidence.reviving(stored), **values}
+    if step.by is not UNSET:
+        values["superseded_by"] = None if successor is None else successor.row
+    since, until = values.get("valid_from", stored.valid_from), values.get("valid_to", stored.valid_to)
+    if since is not None and until is not None and int(since) >= int(until):
+        raise InvalidInputError(
+            f"record {stored.id!r} would hold at no time: valid_to is not after valid_from", field="valid_to"
+        )
+    return repository.update(stored.id, Patch(values), None, now)
+
+
+def _successor(repository: Repository, stored: Stored, id: str, now: Micros) -> Stored:
+    """The record that takes the place of another one."""
+    [found] = repository.there([id], None, now)
+    if found is None or (found.user, found.space) != (stored.user, stored.space):
+        raise ConflictError(f"there is no record {id!r} here, which is to take the place of {stored.id!r}")
+    if found.row == stored.row:
+        raise ConflictError(f"record {id!r} cannot take its own place")
+    return found
+
+
+def _ended(stored: Stored, successor: Stored, now: Micros) -> Micros | None:
+    """Until when a fact held whose place another one takes; None: it never did, since that begins before it."""
+    begins = next(at for at in (successor.valid_from, successor.occurred_at, now) if at is not None)
+    if stored.valid_from is not None and begins <= stored.valid_from:
+        return None
+    return begins if stored.valid_to is None else min(begins, stored.valid_to)
 
 
 def _data_of(step: Step) -> str | Unset | None:

@@ -28,7 +28,8 @@ from agentmem.types.forms import OF_CONTENT, Form
 from agentmem.types.inputs import Scope
 from agentmem.types.records import MemoryRecord
 
-_VERSIONED = ("content", "metadata", "importance", "expires_at", "vectors", "body", "sliding")
+VALIDITY = ("valid_from", "valid_to", "superseded_by", "retired_at", "stated_to")
+_VERSIONED = ("content", "metadata", "importance", "expires_at", "vectors", "body", "sliding", *VALIDITY)
 """What going back to a version brings back. A record stays in the layer that it has come to."""
 
 

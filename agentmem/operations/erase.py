@@ -10,7 +10,7 @@ from agentmem.engine.engine import Engine
 from agentmem.engine.metering import metered
 from agentmem.operations.page import matching
 from agentmem.operations.read import find, find_erased
-from agentmem.stores import archived, erasure, meta
+from agentmem.stores import archived, derived, erasure, meta
 from agentmem.stores.alone import remove_copies
 from agentmem.stores.chunkupkeep import remove_files
 from agentmem.stores.rows import Stored, not_found
@@ -72,6 +72,7 @@ def erasures(engine: Engine, user_id: str) -> list[Erasure]:
 def _erase(found: Iterable[Stored], now: Callable[[], Micros], keep: bool, repository: Repository) -> int:
     """Erase those of the records that are not erased yet, now that the transaction has begun."""
     current = [item for item in repository.find_rows(item.row for item in found) if item.state != ERASED]
+    current += derived.orphans(repository, current)
     instant = now()
     until = instant + erasure.KEPT if keep else erasure.AT_ONCE
     count = erasure.erase(repository, current, instant, until, carried=keep)

@@ -209,17 +209,22 @@ def embed(engine: Engine, texts: Sequence[str], *, query: bool) -> list[list[flo
     return [np.frombuffer(made, np.float32).tolist() for made in embed_documents(embedder, texts)]
 
 
+_ROWS = ("superseded_by", "evidence", "stated_to")
+"""What names records by their numbers here, and what follows from the rest."""
+
+
 def _readable(data: dict[str, Any]) -> dict[str, Any]:
     """An event's data as a caller knows the fields: metadata as a dict, times as ISO 8601 text, data by its version."""
-    readable = {name: value for name, value in data.items() if name not in ("vectors", "body")}
+    readable = {name: value for name, value in data.items() if name not in ("vectors", "body", *_ROWS)}
     if "vectors" in data:
         readable["embedding"] = name_of(data["vectors"])
     if "body" in data:
         readable["data_version"] = data["body"]
     if isinstance(data.get("metadata"), str):
         readable["metadata"] = json.loads(data["metadata"])
-    if isinstance(data.get("expires_at"), int):
-        readable["expires_at"] = to_datetime(data["expires_at"]).isoformat()
+    for name in ("expires_at", "valid_from", "valid_to", "retired_at"):
+        if isinstance(data.get(name), int):
+            readable[name] = to_datetime(data[name]).isoformat()
     if isinstance(data.get("sliding"), int):
         readable["sliding"] = data["sliding"] / 1_000_000
     return readable

@@ -47,6 +47,14 @@ _TYPES: tuple[tuple[str, tuple[type, ...], Any], ...] = (
     *((name, (int, float, NoneType), None) for name in ("importance", "rating")),
     *((name, (int, NoneType), None) for name in ("occurred_at", "expires_at", "aged_from")),
     *((name, (int, NoneType), None) for name in ("valid_from", "valid_to", "superseded_by", "body", "sliding")),
+    *(
+        (name, types, None)
+        for name, types in (
+            ("retired_at", (int, NoneType)),
+            ("stated_to", (int, NoneType)),
+            ("evidence", (str, NoneType)),
+        )
+    ),
     ("body_size", (int,), 0),
     ("vectors", (int,), 1),
     ("key", (str, bytes, NoneType), None),

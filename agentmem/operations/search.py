@@ -18,7 +18,7 @@ from agentmem.retrieval.batch import SIZE, Batch
 from agentmem.retrieval.query import Candidate, Found, Query, Search
 from agentmem.retrieval.querycache import Cached
 from agentmem.retrieval.walls import wall_of
-from agentmem.stores import archived, documents
+from agentmem.stores import archived, documents, evidence
 from agentmem.stores.archived import Body
 from agentmem.stores.records import public
 from agentmem.stores.rows import AwayError, ScopeKey, Stored, kept, not_found, visible
@@ -227,7 +227,12 @@ class _Searching:
             now=now,
             measured_from=measured_from,
             limit=request.offset + request.limit,
+            hidden=self._hidden(key),
         )
+
+    def _hidden(self, key: ScopeKey) -> list[int]:
+        valid_at, as_of = self._request.valid_at, self._request.as_of
+        return evidence.not_holding(self._model.records.db, key, valid_at=valid_at, as_of=as_of)
 
     def _vector(self) -> tuple[Vector, Batch | None]:
         given, embedder = self._request.vector, self._model.embedder
@@ -273,6 +278,9 @@ class _Searching:
 
     def _search(self, key: ScopeKey, *, deep: bool = False) -> tuple[Found, dict[int, Stored]]:
         request, query, records, retriever = self._request, self._query(key), self._model.records, self._model.retriever
+        if query.hidden:
+            # What took the place of these is to be there, too. What is retired after this is seen below.
+            retriever.residents.catch_up()
         self._watch.lap("embed")
         attempt = 1
         while True:
@@ -280,7 +288,12 @@ class _Searching:
             self._watch.lap("search")
             stored = {item.row: item for item in records.find_rows((c.row for c in found.candidates), used=True)}
             there = kept if deep else visible
-            fresh = [c for c in found.candidates if _is_current(c, stored.get(c.row), key, self._now, there)]
+            fresh = [
+                c
+                for c in found.candidates
+                if _is_current(c, stored.get(c.row), key, self._now, there)
+                and evidence.holds(stored[c.row], request.valid_at, request.as_of)
+            ]
             self._watch.lap("hydrate")
             if len(fresh) == len(found.candidates) or attempt == _ATTEMPTS:
                 # Records that keep changing under the search are left out rather than shown with another text's score.
@@ -289,6 +302,7 @@ class _Searching:
                     until = min(until, end_of_day(self._now, query.search.zone))
                 wanted = fresh[request.offset :]
                 return replace(found, candidates=wanted, valid_until=until), {c.row: stored[c.row] for c in wanted}
+            query = replace(query, hidden=self._hidden(key))
             retriever.residents.catch_up()
             attempt += 1
 

@@ -196,6 +196,10 @@ class Arena:
         """The slot of a record, which is no longer its slot; None if it has none."""
         return self._slot_of.pop(row, None)
 
+    def _slot(self, row: int) -> int:
+        """The slot of a record, -1 if it has none."""
+        return self._slot_of.get(row, -1)
+
     def _put(self, entries: Sequence[Entry], vectors: Vector, start: int) -> None:
         """Keep what is no column: the vectors, the ids, which slot a record has."""
         self._vectors[start : start + len(entries)] = vectors
@@ -324,6 +328,9 @@ class Arena:
         present = self._column("live") & (self._column("expires") > query.now)
         if query.search.as_of is not None:
             present &= self._column("created") <= query.search.as_of
+        if query.hidden:
+            slots = [slot for row in query.hidden if (slot := self._slot(row)) >= 0]
+            present[slots] = False
         return present
 
     def _allowed(self, query: Query, present: Bools) -> Bools:

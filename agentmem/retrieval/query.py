@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import TYPE_CHECKING, NamedTuple
@@ -47,6 +48,8 @@ class Search:
     """The caller's, to search with instead of the query's embedding: normalised float32."""
     archived: bool = False
     """Whether what lies in archives is searched, too."""
+    valid_at: Micros | None = None
+    """In the world's time: only what held then."""
 
     @property
     def needs_vector(self) -> bool:
@@ -65,7 +68,8 @@ class Query:
     """A search with what it takes to answer it: vector, words, the scope in numbers, one reading of the clock.
 
     What expired before ``now`` is gone; recency is measured from ``measured_from``. The caller's filters are resolved
-    to ``rows``, where they have been. ``limit`` is the search's, or more where a part is scored that is cut later;
+    to ``rows``, where they have been. ``hidden`` are rows of facts that do not hold, whatever else is allowed.
+    ``limit`` is the search's, or more where a part is scored that is cut later;
     without ``in_context`` each record is scored by itself, without the turns around it. ``batch``: others whose vectors
     are compared together with this one's.
     """
@@ -80,6 +84,7 @@ class Query:
     measured_from: Micros
     limit: int
     rows: Ints | None = None
+    hidden: Sequence[int] = ()
     in_context: bool = True
     batch: Batch | None = None
 

@@ -366,6 +366,49 @@ class StoredValues(_Section):
     """Chunks of up to so many KiB, as they are packed, lie in the database; others in files beside it."""
 
 
+class Consolidating(_Section):
+    """``[memory.consolidation]``: drawing facts from messages; nothing is asked without ``model``."""
+
+    model: str | None = None
+    """The model to ask, by its name at the endpoint."""
+    url: str | None = None
+    """Base URL of an endpoint that speaks OpenAI's chat completions; None: OpenAI's own."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """The environment variable that has the key; the key itself is never in a file of settings."""
+    timeout_s: float = Field(default=60, gt=0, le=600)
+    """Seconds for a whole answer."""
+    max_output_tokens: int = Field(default=1_500, ge=16, le=100_000)
+    """The most that an answer may have; always sent."""
+    max_input_tokens: int = Field(default=24_000, ge=4_000, le=1_000_000)
+    """The most that a question may have, as it is reserved: a token for each byte, some 4 times what it will be."""
+    batch_messages: int = Field(default=20, ge=1, le=500)
+    """Messages that are asked about together."""
+    shown_facts: int = Field(default=20, ge=0, le=200)
+    """Known facts that are shown with them: those that have most to do with them."""
+    roles: tuple[str, ...] = ("user",)
+    """Whose messages are evidence; those of ``assistant`` are shown besides."""
+    max_tries: int = Field(default=5, ge=1, le=100)
+    """Calls after which messages are split up where the endpoint fails for them and answers for others."""
+    breaker_failures: int = Field(default=3, ge=1, le=100)
+    """Failures in a row after which the endpoint is left alone, for a minute at first, then ever longer."""
+    max_run_tokens: int | None = Field(default=200_000, ge=0)
+    """The most tokens, in and out, that a run may come to; None: no limit. So are the next ones."""
+    max_user_day_tokens: int | None = Field(default=500_000, ge=0)
+    """Of one user in a day (UTC)."""
+    max_day_tokens: int | None = Field(default=5_000_000, ge=0)
+    """Of the whole store in a day."""
+    price_input: float = Field(default=0, ge=0)
+    """What a million tokens of questions cost, in the currency of the next three."""
+    price_output: float = Field(default=0, ge=0)
+    """What a million tokens of answers cost."""
+    max_run_money: float | None = Field(default=None, ge=0)
+    """The most money for a run; None: no limit."""
+    max_user_day_money: float | None = Field(default=None, ge=0)
+    """For one user in a day."""
+    max_day_money: float | None = Field(default=None, ge=0)
+    """For the whole store in a day."""
+
+
 class Settings(_Section):
     """Settings of one store. Immutable; an unknown name or an impossible value raises ``InvalidInputError``.
 
@@ -400,6 +443,8 @@ class Settings(_Section):
     """Where archives of old records go."""
     values: StoredValues = StoredValues()
     """How values are packed, and where they lie."""
+    consolidation: Consolidating = Consolidating()
+    """Drawing facts from messages."""
 
     @property
     def engine_of_large(self) -> Literal["auto", "rabitq", "int8", "hnsw", "lancedb"]:

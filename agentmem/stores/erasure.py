@@ -78,7 +78,9 @@ def erase(repository: Repository, found: Sequence[Stored], now: Micros, until: M
     db.executemany(
         f"UPDATE records SET state = {ERASED}, version = version + 1, id = ?, key = ?, content = '', metadata = NULL, "
         "fingerprint = NULL, checksum = NULL, role = NULL, kind = '', importance = NULL, rating = NULL, "
-        "occurred_at = NULL, aged_from = NULL, sliding = NULL, pinned = 0, body = NULL, body_size = 0, vectors = 0, "
+        "occurred_at = NULL, aged_from = NULL, sliding = NULL, pinned = 0, valid_from = NULL, "
+        "valid_to = NULL, stated_to = NULL, superseded_by = NULL, retired_at = NULL, evidence = NULL, "
+        "body = NULL, body_size = 0, vectors = 0, "
         "expires_at = ?, updated_at = ? "
         "WHERE row = ?",
         [

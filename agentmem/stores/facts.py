@@ -44,8 +44,8 @@ def first_fact_key(scope: Numbers, role: str | None, kind: str, content: str) ->
 
 def key_of(stored: Stored) -> bytes | None:
     """The key of a record as it is now; None for one that is not to be recognised."""
-    if stored.fingerprint is None:
-        return None
+    if stored.fingerprint is None or stored.retired_at is not None:
+        return None  # what holds no more may be said again
     return fact_key(stored.scope, stored.role, stored.kind, stored.content, stored.occurred_at)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from agentmem.stores import archived, bodies, chunks, documents, past
+from agentmem.stores import archived, bodies, chunks, documents, evidence, past
 from agentmem.stores.facts import key_of
 from agentmem.stores.records import Owner, Records
 from agentmem.stores.rows import Patch, Stored
@@ -45,6 +45,8 @@ class Arrival(NamedTuple):
     events: list[tuple[EventType, Micros, int, str | None]]
     use: tuple[Any, ...] | None
     """Its row of ``accesses``, without the number."""
+    sources: dict[int, str]
+    """Ids of what it was drawn from, and of what took its place, by their rows."""
     pieces: Mapping[int, Sequence[chunks.Piece]] = {}
     """Of a value, what each of its versions consists of; whoever takes it has seen to the files."""
 
@@ -97,9 +99,16 @@ def arrivals(
         Arrival(
             stored, other.owner(stored), vectors.get(stored.row, b""), tuple(texts.get(stored.row, ())),
             data.get(stored.row), parts.get(stored.row, []), events.get(stored.row, []), use.get(stored.row),
+            _linked(other, stored),
         )
         for stored in found
     ]  # fmt: skip
+
+
+def _linked(records: Records, stored: Stored) -> dict[int, str]:
+    rows = [source.row for source in evidence.sources_of(stored)]
+    rows += [] if stored.superseded_by is None else [stored.superseded_by]
+    return {row: id for row, id in records.ids_of(rows).items() if isinstance(id, str)} if rows else {}  # pyright: ignore[reportUnnecessaryIsInstance]
 
 
 def _use_columns(records: Records) -> list[str]:
@@ -127,6 +136,10 @@ def take(repository: Repository, found: Sequence[Arrival], now: Micros, *, back:
                 continue
             claimed.add(place)
         stored = stored._replace(row=row, user=user, agent=agent, run=run, space=space)
+        if each.sources:
+            known_rows = {s.id: s.row for s in repository.find_ids(list(each.sources.values()))}
+            known_rows |= {s.id: s.row for s, _ in new}
+            stored = evidence.renumbered(stored, each.sources, known_rows)
         if back:
             stored = stored._replace(version=stored.version + 1, updated_at=now)
         new.append((stored._replace(fingerprint=key_of(stored)), each))

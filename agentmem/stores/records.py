@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from agentmem.stores.timeline import Conditions
 
 _COLUMNS = ", ".join(f"r.{name}" for name in COLUMN_NAMES)
-COLUMNS = f"{_COLUMNS}, NULL"
+_SUCCESSOR = "(SELECT s.id FROM records s WHERE s.row = r.superseded_by)"
+COLUMNS = f"{_COLUMNS}, NULL, {_SUCCESSOR}"
 """What makes a ``Stored``."""
-USED = f"{_COLUMNS}, (SELECT a.last_at FROM accesses a WHERE a.row = r.row)"
+USED = f"{_COLUMNS}, (SELECT a.last_at FROM accesses a WHERE a.row = r.row), {_SUCCESSOR}"
 """The same with its last access, for what is to be shown."""
 _FIND, _FIND_USED = (f"SELECT {columns} FROM records r WHERE r.row IN ({{}})" for columns in (COLUMNS, USED))
 WINDOW = 2_000
@@ -92,6 +93,11 @@ def public(stored: Stored, owner: Owner, data: str | None = None) -> MemoryRecor
         data=None if data is None else parsed(data),
         archived=stored.state == ARCHIVED,
         sliding=None if stored.sliding is None else stored.sliding / 1_000_000,
+        valid_from=None if stored.valid_from is None else to_datetime(stored.valid_from),
+        valid_to=None if stored.valid_to is None else to_datetime(stored.valid_to),
+        retired_at=None if stored.retired_at is None else to_datetime(stored.retired_at),
+        # Of one that was erased the id is a hash, in bytes.
+        superseded_by=stored.successor if stored.superseded_by and isinstance(stored.successor, str) else None,  # pyright: ignore[reportUnnecessaryIsInstance]
         last_accessed=None if stored.used_at is None else to_datetime(stored.used_at),
     )
     return record

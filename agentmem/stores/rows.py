@@ -53,8 +53,19 @@ class Stored(NamedTuple):
     body_size: int = 0
     vectors: int = 1
     sliding: Micros | None = None
+    valid_from: Micros | None = None
+    valid_to: Micros | None = None
+    superseded_by: int | None = None
+    """The row of the one that took its place."""
+    retired_at: Micros | None = None
+    stated_to: Micros | None = None
+    """Of what was retired: its ``valid_to`` until then."""
+    evidence: str | None = None
+    """What it was drawn from, as JSON; see ``stores.evidence``."""
     used_at: Micros | None = None
     """Of what is read to be shown: its last access that was written down. Not a column."""
+    successor: str | None = None
+    """The id of the one that took its place. Not a column either."""
 
     @property
     def scope(self) -> Numbers:
@@ -79,13 +90,16 @@ class Stored(NamedTuple):
     @property
     def more(self) -> tuple[object, ...]:
         """The columns that only few records make use of, as far as they are checked; empty if it is like most."""
-        used = self[_MORE:-1]
+        used, validity = self[_MORE:_VALIDITY], self[_VALIDITY:_SHOWN]
+        if validity != _TIMELESS:  # of those without, the checksum is that of before there was any
+            return used + validity
         return () if used == _UNUSED else used
 
 
-_MORE = Stored._fields.index("space")
-_UNUSED = tuple(Stored._field_defaults.values())[:-1]
-COLUMN_NAMES = Stored._fields[:-1]
+_MORE, _VALIDITY, _SHOWN = (Stored._fields.index(name) for name in ("space", "valid_from", "used_at"))
+_UNUSED = tuple(Stored._field_defaults[name] for name in Stored._fields[_MORE:_VALIDITY])
+_TIMELESS = (None,) * (_SHOWN - _VALIDITY)
+COLUMN_NAMES = Stored._fields[:_SHOWN]
 
 
 class Subject(NamedTuple):
@@ -248,6 +262,12 @@ class Patch:
     """The version of the record's body whose data comes back; None: it had none."""
     span: Micros | None = None
     """The ``ttl`` behind a new ``expires_at``, from which one that slides goes on."""
+
+
+def exact(value: Value) -> Value:
+    """A value as it is bound: the driver makes floats of large integers; beyond 53 bits (years before 1685, after 2255)
+    text keeps them exact."""
+    return str(value) if isinstance(value, int) and not -(2**53) < value < 2**53 else value
 
 
 def size_of(text: str) -> int:

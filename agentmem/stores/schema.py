@@ -244,6 +244,23 @@ def _archives(db: Connection) -> None:
         db.execute(statement)
 
 
+def _validity(db: Connection) -> None:
+    """When the store learned that a fact holds no more, and what facts were drawn from. Each index has those records
+    only that say so: the rest costs nothing."""
+    for statement in (
+        "ALTER TABLE records ADD COLUMN retired_at INTEGER",
+        # Until when it was said to hold before it was retired.
+        "ALTER TABLE records ADD COLUMN stated_to INTEGER",
+        # JSON: ``[row, first, end]`` of each source, and of the characters there that say it.
+        "ALTER TABLE records ADD COLUMN evidence TEXT",
+        "CREATE INDEX records_retired ON records (user, space, row) WHERE retired_at IS NOT NULL",
+        "CREATE INDEX records_valid_from ON records (user, space, row) WHERE valid_from IS NOT NULL",
+        "CREATE INDEX records_valid_to ON records (user, space, row) WHERE valid_to IS NOT NULL",
+        "CREATE INDEX records_derived ON records (user, row) WHERE evidence IS NOT NULL",
+    ):
+        db.execute(statement)
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0001_first", _first),
     ("0002_lifecycle", _lifecycle),
@@ -251,6 +268,7 @@ MIGRATIONS: tuple[tuple[str, Callable[[Connection], None]], ...] = (
     ("0004_keys", _keys),
     ("0005_placements", _placements),
     ("0006_archives", _archives),
+    ("0007_validity", _validity),
     ("0008_values", valueschema.create),
 )
 

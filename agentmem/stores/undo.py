@@ -18,7 +18,7 @@ from agentmem.stores import archived, bodies, documents, embeddings, past
 from agentmem.stores.connection import CHUNK, Connection, Row, Value
 from agentmem.stores.facts import checksum, key_of
 from agentmem.stores.records import COLUMNS
-from agentmem.stores.rows import COLUMN_NAMES, Stored
+from agentmem.stores.rows import COLUMN_NAMES, Stored, exact
 from agentmem.stores.schema import ARCHIVED, ERASED, LIVE, STATE_AFTER
 from agentmem.types.enums import EventType
 from agentmem.types.forms import OF_CONTENT
@@ -189,7 +189,4 @@ def _ends(was: dict[str, Any], seq: int) -> dict[str, Any]:
 
 
 def _bindable(stored: Stored) -> tuple[Value, ...]:
-    """The driver turns large ints into floats; as text they stay exact."""
-    when = stored.occurred_at
-    exact = when if when is None or -(2**53) < when < 2**53 else str(when)
-    return tuple(exact if name == "occurred_at" else value for name, value in zip(COLUMN_NAMES, stored, strict=False))
+    return tuple(map(exact, stored[: len(COLUMN_NAMES)]))

@@ -11,7 +11,9 @@ from typing import Any, TypeAlias
 
 from typing_extensions import override
 
-from agentmem.stores import accounting, bodies, chunks, documents, embeddings, forms, meta, past, spaces
+from agentmem.stores import (
+    accounting, bodies, chunks, documents, embeddings, evidence, forms, meta, past, spaces,
+)  # fmt: skip
 from agentmem.stores.connection import Connection, Value
 from agentmem.stores.facts import checksum, fact_key, key_of
 from agentmem.stores.known import known_facts
@@ -26,6 +28,7 @@ from agentmem.stores.rows import (
     Patch,
     ScopeKey,
     Stored,
+    exact,
     kept,
     not_found,
     restorable,
@@ -138,6 +141,9 @@ class Repository(Records):
                     stored = documents.begin(self.db, stored, draft.data, None, written)
                 if draft.sliding is not None:
                     stored = stored._replace(sliding=draft.sliding)
+                if draft.validity is not None:
+                    sources = self.there([source.id for source in draft.validity.sources], None, now)
+                    stored = evidence.begin(stored, draft.validity, sources)
                 row += 1
                 new.append((stored, vector))
                 outcomes.append(Created("added", stored, data=draft.data))
@@ -318,7 +324,7 @@ class Repository(Records):
         if not new:
             return
         if any(stored.more for stored, _ in new):
-            self.db.insert(_INSERT_WHOLE, [(*_bindable(stored)[:-1], checksum(stored)) for stored, _ in new])
+            self.db.insert(_INSERT_WHOLE, [(*_bindable(stored), checksum(stored)) for stored, _ in new])
             held = [(stored.row, stored.vectors, vectors) for stored, vectors in new]
             embeddings.insert(self.db, self.embeddings, held)
         else:
@@ -400,11 +406,13 @@ class Repository(Records):
         columns = {**changed, "version": new.version, "updated_at": now, "fingerprint": new.fingerprint}
         sets = ", ".join(f"{column} = ?" for column in columns)
         sql = f"UPDATE records SET {sets}, checksum = ? WHERE row = ?"
-        self.db.execute(sql, (*columns.values(), checksum(new), current.row))
+        self.db.execute(sql, (*map(exact, columns.values()), checksum(new), current.row))
         told = {c: old[c] for c in changed if c not in _SILENT}
         text = past.with_past(told, past.replaced(current, new, given))
         self.note_events([(current.row, event, now, new.version, text)])
         self._account(current, new)
+        if "superseded_by" in changed and new.superseded_by is not None:
+            new = new._replace(successor=self.ids_of([new.superseded_by]).get(new.superseded_by))
         return new
 
     def _account(self, old: Stored, new: Stored) -> None:
@@ -459,9 +467,7 @@ def _begin_anew(current: Stored, values: dict[str, Value], now: Micros) -> dict[
 
 
 def _bindable(stored: Stored) -> tuple[Value, ...]:
-    """The driver turns large ints into floats; beyond 53 bits (years before 1685, after 2255) text keeps them exact."""
-    when = stored.occurred_at
-    return stored if when is None or -(2**53) < when < 2**53 else stored._replace(occurred_at=str(when))  # pyright: ignore[reportArgumentType]
+    return tuple(map(exact, stored[: len(COLUMN_NAMES)]))
 
 
 def _spelled(id: str, known: Container[str]) -> str:

@@ -15,6 +15,7 @@
     │   └── BlockFullError                      what a block would hold has more tokens than its limit
     ├── BlockReadOnlyError                      the block is not to be edited
     ├── ClosedError                             the client was closed
+    ├── ModelError                              a language model did not answer; .trouble, .paid, .retry_after
     ├── MissingExtraError     also ImportError  an optional dependency is not installed
     ├── AccessError                             a server's key does not lead there
     │   ├── InvalidKeyError                     no key, or one that is unknown, revoked or expired
@@ -162,6 +163,22 @@ class BlockReadOnlyError(AgentMemError):
 
 class ClosedError(AgentMemError):
     """The client was closed; open a new one."""
+
+
+class ModelError(AgentMemError):
+    """A language model did not answer.
+
+    ``trouble`` is ``"busy"`` (too many requests), ``"down"`` (it fails, or is not there), ``"slow"`` (it takes too
+    long), ``"refused"`` (it will not answer this), ``"unsupported"`` (it knows no such way to ask for JSON) or
+    ``"denied"`` (it does not admit the key or the model). ``paid``: it may have worked, and cost what a call costs at
+    most. ``retry_after``: seconds after which to ask again, if it said so.
+    """
+
+    def __init__(self, message: str, trouble: str, *, paid: bool, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+        self.paid = paid
+        self.retry_after = retry_after
 
 
 class MissingExtraError(AgentMemError, ImportError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeGuard
 
 from agentmem.types.clock import Micros
 from agentmem.types.enums import AllUsers, Layer
@@ -45,6 +45,23 @@ class Scope:
     under: tuple[str, ...] | None = None
 
 
+class Source(NamedTuple):
+    """What a fact was drawn from: a record's id, and which characters of its content say it (None: all of it)."""
+
+    id: str
+    first: int | None = None
+    end: int | None = None
+
+
+class Validity(NamedTuple):
+    """When a fact holds in the world, when that ended in the store's own time, what it was drawn from."""
+
+    valid_from: Micros | None = None
+    valid_to: Micros | None = None
+    retired_at: Micros | None = None
+    sources: tuple[Source, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A checked item, ready to be embedded and stored. ``id`` is None where the store is to choose one.
@@ -78,6 +95,8 @@ class Draft:
     """As JSON text, see ``types.data``."""
     sliding: Micros | None = None
     """By how much from then on a read puts off its end; None: it does not."""
+    validity: Validity | None = None
+    """What is said of when it holds, and what it was drawn from."""
 
     @property
     def place(self) -> tuple[object, ...]:
@@ -105,7 +124,7 @@ class Draft:
         return Draft(
             content, self.scope, self.role, self.kind, self.layer, self.metadata, self.metadata_limit, self.importance,
             self.ttl, self.occurred_at, self.id, dedupe, self.expires_at, self.skip_taken, key, if_version, self.form,
-            self.data, self.sliding,
+            self.data, self.sliding, self.validity,
         )  # fmt: skip
 
 

@@ -48,6 +48,10 @@ class NewMemory(BaseModel):
     """Whether each read puts that off, so that the ``ttl`` counts from the last one."""
     occurred_at: datetime | None = None
     """When it happened, if not now; aware."""
+    valid_from: datetime | None = None
+    """Since when it holds in the world; aware."""
+    valid_to: datetime | None = None
+    """Until when it holds, itself no more."""
     id: Id | None = None
     """One of your own, at most 512 characters, so that adding again is safe."""
     dedupe: bool | None = None
@@ -77,11 +81,11 @@ class NewMemory(BaseModel):
     def _python_number(cls, value: object) -> object:
         return as_number(value)
 
-    @field_validator("occurred_at", mode="before")
+    @field_validator("occurred_at", "valid_from", "valid_to", mode="before")
     @classmethod
-    def _whole_instant(cls, value: object) -> object:
+    def _whole_instant(cls, value: object, info: ValidationInfo) -> object:
         if isinstance(value, str) or (isinstance(value, date) and not isinstance(value, datetime)):
-            return to_datetime(check_instant(value, "occurred_at"))
+            return to_datetime(check_instant(value, info.field_name or "occurred_at"))
         return value
 
     if not TYPE_CHECKING:  # where the fields are the signature

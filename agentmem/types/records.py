@@ -66,6 +66,14 @@ class MemoryRecord(Plain):
     """Whether its text, vectors and data lie in an archive, see docs/glacier.md; what reads return was fetched."""
     sliding: float | None = None
     """Seconds from a read until it is over, where reads put off ``expires_at``; None: they do not."""
+    valid_from: datetime | None = None
+    """Since when it holds in the world, if that was said; None: since ever, as far as is known."""
+    valid_to: datetime | None = None
+    """Until when it holds, itself no more; None: no end is known."""
+    retired_at: datetime | None = None
+    """When the store learned that it holds no more; from then on searches pass over it. None: it holds."""
+    superseded_by: str | None = None
+    """The id of what took its place, if something did."""
     last_accessed: datetime | None = field(default=None, compare=False)
     """When it was last used before this, by a ``get``, a search or a ``touch``; None: never."""
 

@@ -707,6 +707,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "feedback": {"id": "tea", "rating": 3}, "scoped": {"user_id": "ada"}, "userless": {}, "pop": {"run_id": "r"},
     "touch": {"ids": ["tea"]}, "events": {}, "apply": {"changes": []},
     "search_many": {"queries": ["tea"]}, "session": {"run_id": "r"}, "sessions": {}, "blocks": {},
+    "consolidation": {},
 }  # fmt: skip
 WITHOUT_VALUES = {"close", "flush", "warm_up", "stats", "health", "verify", "repair", "compact"}
 # What they take is not a value but a model or a place for backups, and what they do takes seconds; tests of their own.

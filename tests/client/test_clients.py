@@ -175,6 +175,7 @@ def test_both_clients_have_the_same_names() -> None:
     ours |= {f"backup.{name}" for name in public(BackupClient)} | {f"tiers.{name}" for name in public(TiersClient)}
     ours |= {f"values.{name}" for name in public(ValuesClient)}
     apart = {"values", "close", "scoped", "userless", "aio", "lifecycle", "backup", "tiers", "session", "blocks"}
+    apart |= {"consolidation"}
     assert CALLS.keys() == public(Memory) - apart | ours
     assert {"__aenter__", "__aexit__"} <= vars(AsyncMemory).keys()
     assert {"__enter__", "__exit__"} <= vars(Memory).keys()

@@ -20,14 +20,24 @@ PACKAGE = Path(agentmem.__file__).parent
 Options = type[AddOptions] | type[SearchOptions] | type[PageOptions]
 # For each call: its options, those of them that it does not take, and what it takes besides.
 CALLS: list[tuple[str, Options, set[str], set[str]]] = [
-    ("add", AddOptions, set(), {"item"}),
-    ("add_many", AddOptions, {"vector", "id"}, {"items", "on_error", "on_conflict", "repair", "source"}),
-    ("add_stream", AddOptions, {"vector", "id"}, {"items", "chunk", "on_error", "on_conflict", "repair", "source"}),
+    ("add", AddOptions, {"valid_from", "valid_to"}, {"item"}),
+    (
+        "add_many",
+        AddOptions,
+        {"vector", "id", "valid_from", "valid_to"},
+        {"items", "on_error", "on_conflict", "repair", "source"},
+    ),
+    (
+        "add_stream",
+        AddOptions,
+        {"vector", "id", "valid_from", "valid_to"},
+        {"items", "chunk", "on_error", "on_conflict", "repair", "source"},
+    ),
     ("search", SearchOptions, set(), {"query"}),
     (
         "context",
         SearchOptions,
-        {"limit", "offset", "as_of", "rank", "vector", "explain", "data", "include_glacier"},
+        {"limit", "offset", "as_of", "valid_at", "rank", "vector", "explain", "data", "include_glacier"},
         {"query", "max_tokens", "count_tokens"},
     ),
     ("page", PageOptions, set(), set()),

@@ -54,6 +54,11 @@ SHOWN = {
         "version 3: 'Name: Rui\\nOpen case: order 1187, not arrived.' (reported)",
         "version 4: ",
     ],
+    "facts.py": [
+        "added 1 for 600 tokens\nknown: ['Lives in Rome.'] waiting: 0\n",
+        "proposed: SUPERSEDE Lives in Faro. because of ['I moved to Faro']\nknown: ['Lives in Faro.'] waiting: 0\n",
+        "waiting: 0\nknown: ['Lives in Rome.'] waiting: 0\n",
+    ],
     "chatbot.py": [
         "bot: Nice to meet you!",
         "conversation 2",

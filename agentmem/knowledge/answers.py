@@ -1,0 +1,106 @@
+"""A model's answer as operations. What it says is checked here for its form, and in ``guards`` for its substance."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Any, Literal, cast
+
+Op = Literal["ADD", "SUPERSEDE", "RETRACT", "NOOP"]
+OPS: tuple[Op, ...] = ("ADD", "SUPERSEDE", "RETRACT", "NOOP")
+MOST = 100
+"""Operations of one answer."""
+_FENCE = re.compile(r"\A\s*```(?:json)?\s*(.*?)\s*```\s*\Z", re.DOTALL)
+
+
+class InvalidAnswerError(Exception):
+    """An answer that is none; the text says why, without what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Words of a message, by the name that it was shown under."""
+
+    message: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An operation as a model has it."""
+
+    op: Op
+    target: str | None
+    text: str
+    subject: str
+    evidence: tuple[Quote, ...]
+    reason: str
+    valid_from: str | None
+    valid_to: str | None
+
+
+def read(text: str) -> list[Claim]:
+    """The operations of an answer. Raises ``InvalidAnswerError``."""
+    if not text.strip():
+        raise InvalidAnswerError("an empty answer, or a refusal")
+    fenced = _FENCE.match(text)
+    try:
+        found: object = json.loads(fenced[1] if fenced else text)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidAnswerError("not JSON") from exc
+    operations = cast("Mapping[str, object]", found).get("operations") if isinstance(found, Mapping) else None
+    if not isinstance(operations, list):
+        raise InvalidAnswerError("JSON without a list of operations")
+    each = cast("list[object]", operations)
+    if len(each) > MOST:
+        raise InvalidAnswerError(f"{len(each):,} operations, more than {MOST}")
+    return [_claim(one) for one in each]
+
+
+def _claim(one: object) -> Claim:
+    if not isinstance(one, Mapping):
+        raise InvalidAnswerError("an operation that is no object")
+    said = cast("Mapping[str, Any]", one)
+    op = said.get("op")
+    if op not in OPS:
+        raise InvalidAnswerError("an operation that is none of ADD, SUPERSEDE, RETRACT, NOOP")
+    evidence: object = said.get("evidence") or ()
+    if not isinstance(evidence, Sequence) or isinstance(evidence, str):
+        raise InvalidAnswerError("evidence that is no list")
+    return Claim(
+        op,
+        _text(said, "target") or None,
+        _text(said, "text"),
+        _text(said, "subject"),
+        tuple(_quote(each) for each in cast("Sequence[object]", evidence)[:MOST]),
+        _text(said, "reason")[:500],
+        _text(said, "valid_from") or None,
+        _text(said, "valid_to") or None,
+    )
+
+
+def _quote(each: object) -> Quote:
+    if not isinstance(each, Mapping):
+        raise InvalidAnswerError("evidence that is no object")
+    said = cast("Mapping[str, Any]", each)
+    return Quote(_text(said, "message"), _text(said, "quote"))
+
+
+def _text(said: Mapping[str, Any], name: str) -> str:
+    value = said.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidAnswerError(f"{name} is no text")
+    return re.sub(r"[\x00\ud800-\udfff]", "\ufffd", value).strip()
+
+
+def instant(text: str | None, zone: tzinfo) -> datetime | None:
+    """A date or time as a model writes it, of the zone where it names none. Raises ``ValueError``."""
+    if text is None:
+        return None
+    found = datetime.fromisoformat(text)
+    return found.replace(tzinfo=zone) if found.tzinfo is None else found

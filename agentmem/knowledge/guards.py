@@ -1,0 +1,215 @@
+"""What is refused of a model's operations, whatever the prompt said. Pure functions of what was shown and answered."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from unicodedata import normalize
+
+from agentmem.knowledge.answers import Claim, Op, instant
+from agentmem.knowledge.asking import Asked
+from agentmem.knowledge.ports import Fact, Message, Span
+from agentmem.types.plain import Plain
+
+LONGEST = 1_000
+"""Characters of a fact."""
+_SHORTEST = 2
+"""Characters of a quote; less is in nearly every text."""
+MOST_RETIRED = 10
+"""Facts that one answer may retire: who wants more has probably misunderstood."""
+_USERS = frozenset({"user", "nutz", "benu", "usua", "util", "uten", "użyt", "поль"})
+"""How "user" begins in some languages that write it large, or may."""
+_WORD = re.compile(r"\w+")
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+
+
+@dataclass(frozen=True)
+class Refusal(Plain):
+    """An operation that was not made, and why."""
+
+    op: str
+    why: str
+    text: str = ""
+    """What it would have said; kept nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An operation that may be made."""
+
+    op: Op
+    text: str
+    subject: str
+    target: Fact | None
+    spans: tuple[Span, ...]
+    reason: str
+    at: datetime | None
+    """When the last of its evidence was said."""
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+def judge(
+    claims: Sequence[Claim], asked: Asked, *, roles: Collection[str], zone: tzinfo
+) -> tuple[list[Accepted], list[Refusal]]:
+    """Which operations may be made; ``roles`` are those whose messages are evidence."""
+    targets = Counter(claim.target for claim in claims if claim.target is not None)
+    retired = sum(claim.op in ("SUPERSEDE", "RETRACT") for claim in claims)
+    known = {(canonical(fact.subject), canonical(fact.text)) for fact in asked.facts.values()}
+    accepted, refused = list[Accepted](), list[Refusal]()
+    for claim in claims:
+        try:
+            if claim.target is not None and targets[claim.target] > 1:
+                raise _RefusedError("two operations on one fact")
+            if claim.op in ("SUPERSEDE", "RETRACT") and retired > MOST_RETIRED:
+                raise _RefusedError(f"{retired} facts at once are to be retired, more than {MOST_RETIRED}")
+            one = _checked(claim, asked, roles, zone)
+        except _RefusedError as exc:
+            refused.append(Refusal(claim.op, str(exc), claim.text))
+            continue
+        if one.op in ("ADD", "SUPERSEDE"):
+            words = (canonical(one.subject), canonical(one.text))
+            if one.op == "ADD" and words in known:
+                one = Accepted("NOOP", "", one.subject, None, one.spans, "known already", one.at, None, None)
+            known.add(words)
+        accepted.append(one)
+    return accepted, refused
+
+
+class _RefusedError(Exception):
+    pass
+
+
+def _checked(claim: Claim, asked: Asked, roles: Collection[str], zone: tzinfo) -> Accepted:
+    target = None
+    if claim.target is not None:
+        target = asked.facts.get(claim.target)
+        if target is None:
+            raise _RefusedError("its target was not shown")
+    if claim.op == "NOOP":
+        return Accepted("NOOP", "", claim.subject, target, (), claim.reason, None, None, None)
+    if claim.op == "ADD" and target is not None:
+        raise _RefusedError("an ADD has no target")
+    if claim.op != "ADD" and target is None:
+        raise _RefusedError("no target")
+    spans, cited = _evidence(claim, asked.messages, roles)
+    at = max(message.at for message in cited)
+    subject = claim.subject or (target.subject if target is not None else "")
+    if not subject:
+        raise _RefusedError("no subject")
+    if target is not None and canonical(subject) != canonical(target.subject):
+        raise _RefusedError("the target is about another subject")
+    since, until = _times(claim, zone)
+    if claim.op == "RETRACT":
+        return Accepted("RETRACT", "", subject, target, spans, claim.reason, at, None, until)
+    _check_text(claim.text, subject, cited, asked, since, until)
+    if target is not None:
+        if canonical(claim.text) == canonical(target.text):
+            raise _RefusedError("it says what its target says")
+        since = at if since is None else since
+        if target.valid_from is not None and since <= target.valid_from:
+            raise _RefusedError("it begins before what it is to supersede")
+    if since is not None and until is not None and since >= until:
+        raise _RefusedError("it would hold at no time")
+    return Accepted(claim.op, claim.text, subject, target, spans, claim.reason, at, since, until)
+
+
+def _evidence(
+    claim: Claim, messages: Mapping[str, Message], roles: Collection[str]
+) -> tuple[tuple[Span, ...], list[Message]]:
+    if not claim.evidence:
+        raise _RefusedError("no evidence")
+    spans, cited = list[Span](), list[Message]()
+    for quote in claim.evidence:
+        message = messages.get(quote.message)
+        if message is None:
+            raise _RefusedError("its evidence was not shown")
+        place = find_quote(quote.words, message.text)
+        if place is None:
+            raise _RefusedError("a quote is not in its source")
+        spans.append(Span(message.id, *place))
+        cited.append(message)
+    if not any(message.role in roles for message in cited):
+        raise _RefusedError(f"no evidence of the role {' or '.join(sorted(roles))}")
+    return tuple(dict.fromkeys(spans)), cited
+
+
+def find_quote(words: str, text: str) -> tuple[int, int] | None:
+    """Where words are in a text, whole ones, whatever blanks are between them; None if they are not."""
+    parts = [re.escape(part) for part in normalize("NFC", words).split()]
+    if len("".join(words.split())) < _SHORTEST:
+        return None
+    before = r"(?<!\w)" if re.match(r"\w", words.strip()) and words.strip()[0].isascii() else ""
+    after = r"(?!\w)" if words.strip()[-1].isascii() and re.match(r"\w", words.strip()[-1]) else ""
+    found = re.search(before + r"\s+".join(parts) + after, text)
+    if found is None and normalize("NFC", text) != text:  # spelled in another way there
+        found = re.search(re.escape(words), text)
+    return None if found is None else (found.start(), found.end())
+
+
+def _times(claim: Claim, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
+    try:
+        return instant(claim.valid_from, zone), instant(claim.valid_to, zone)
+    except (ValueError, OverflowError) as exc:
+        raise _RefusedError("a time that is none") from exc
+
+
+def _check_text(
+    text: str, subject: str, cited: Sequence[Message], asked: Asked, since: datetime | None, until: datetime | None
+) -> None:
+    """Refuse a text that says what no source has, as far as its form tells: numbers, names, or not one word of it."""
+    if not text:
+        raise _RefusedError("no text")
+    if len(text) > LONGEST:
+        raise _RefusedError(f"a fact of {len(text):,} characters, more than {LONGEST:,}")
+    said = "\n".join(message.text for message in cited)
+    days = [at for at in (*(message.at for message in cited), since, until) if at is not None]
+    numbers = set(_NUMBER.findall(said)) | {piece for number in _NUMBER.findall(said) for piece in _pieces(number)}
+    numbers |= {form for at in days for form in (str(at.year), str(at.day), f"{at:%d}", str(at.month), f"{at:%m}")}
+    for number in _NUMBER.findall(text):
+        if number not in numbers and not set(_pieces(number)) <= numbers:
+            raise _RefusedError("a number that its evidence does not have")
+    own, there = _stems(text), _stems(said)
+    names = {_stem(word) for word in _names(text)}
+    shown = _stems("\n".join(fact.text for fact in asked.facts.values())) | _stems(subject)
+    months = {f"{at:%B}"[:4].casefold() for at in days}
+    if names - there - shown - months - _USERS:
+        raise _RefusedError("a name that neither its evidence nor a known fact has")
+    if own and not own & there:
+        raise _RefusedError("not one word of its evidence")
+
+
+def _pieces(number: str) -> list[str]:
+    return re.findall(r"\d+", number)
+
+
+def _names(text: str) -> list[str]:
+    """Capitalised words that do not begin a sentence."""
+    found = list[str]()
+    for match in re.finditer(r"\w+", text):
+        before = text[: match.start()].rstrip(" \"'([")
+        if match[0][0].isupper() and before and before[-1] not in ".!?:\n" and len(match[0]) > 1:
+            found.append(match[0])
+    return found
+
+
+def _stems(text: str) -> set[str]:
+    """What words are recognised by: their first four letters, and of scripts without blanks each two signs."""
+    found = set[str]()
+    for word in _WORD.findall(text):
+        found.add(_stem(word))
+        if not word.isascii() and len(word) > 1 and not any(char.isupper() or char.islower() for char in word):
+            found |= {word[at : at + 2] for at in range(len(word) - 1)}
+    return {stem for stem in found if len(stem) > 2 or not stem.isascii()}
+
+
+def _stem(word: str) -> str:
+    return normalize("NFKC", word).casefold()[:4]
+
+
+def canonical(text: str) -> str:
+    """A text as far as its words go."""
+    return " ".join(_WORD.findall(normalize("NFKC", text).casefold()))
