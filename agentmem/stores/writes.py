@@ -12,7 +12,16 @@ from typing import Any, TypeAlias
 from typing_extensions import override
 
 from agentmem.stores import (
-    accounting, bodies, chunks, documents, embeddings, evidence, forms, meta, past, spaces,
+    accounting,
+    bodies,
+    chunks,
+    documents,
+    embeddings,
+    evidence,
+    forms,
+    meta,
+    past,
+    spaces,
 )  # fmt: skip
 from agentmem.stores.connection import Connection, Value
 from agentmem.stores.facts import checksum, fact_key, key_of

@@ -418,3 +418,12 @@ def test_archives_are_measured_and_right(tmp_path: Path) -> None:
     outcome = json.loads(found.read_text())
     assert outcome["same"]
     assert outcome["steps"]["missed"]["requests"] == 0
+
+
+def test_values_come_back_and_are_measured(tmp_path: Path) -> None:
+    found = tmp_path / "values.json"
+    run("values", "--small", "1000", "--large-mb", "1", "--stream-mb", "3", "--json", str(found))
+    figures = json.loads(found.read_text())
+    assert figures["small"]["agentmem"]["put_many_per_s"] > 0
+    assert figures["stream"]["slice_read_mb"] <= 2
+    assert figures["stream"]["rss_mb"] < 300
