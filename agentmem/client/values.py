@@ -274,6 +274,8 @@ class ValuesClient:
             with suppress(ConflictError):  # it was changed since it was read
                 _verbs().carry(self._border.handle.engine(), record, every, self._border.bound)
                 break
+        else:
+            raise ConflictError(f"record {id!r} is being changed all the time; attach values when that is over")
         return self.attachments(id)
 
     def attachments(self, id: Id) -> list[ValueInfo]:

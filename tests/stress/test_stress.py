@@ -420,6 +420,7 @@ def test_archives_are_measured_and_right(tmp_path: Path) -> None:
     assert outcome["steps"]["missed"]["requests"] == 0
 
 
+@pytest.mark.slow
 def test_values_come_back_and_are_measured(tmp_path: Path) -> None:
     found = tmp_path / "values.json"
     run("values", "--small", "1000", "--large-mb", "1", "--stream-mb", "3", "--json", str(found))

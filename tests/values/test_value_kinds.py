@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -46,12 +47,14 @@ def back(values: ValuesClient, value: object, **more: Any) -> Any:
     return values.get("k", user_id="ana")
 
 
+@hypothesis.settings(max_examples=40)
 @given(st.binary(max_size=300) | st.text(st.characters(), max_size=100))
 def test_bytes_and_texts(values: ValuesClient, value: bytes | str) -> None:
     found = back(values, value)
     assert (type(found), found) == (type(value), value)
 
 
+@hypothesis.settings(max_examples=40)
 @given(JSON)
 def test_json(values: ValuesClient, value: object) -> None:
     found = back(values, value)
@@ -80,6 +83,7 @@ def test_sizes_around_the_borders(values: ValuesClient, size: int, pattern: str)
     assert (info.kind, info.size) == ("bytes", size)
 
 
+@hypothesis.settings(max_examples=40)
 @given(st.sampled_from(TYPES), st.lists(st.integers(0, 4), max_size=3), st.booleans(), st.integers(0, 9))
 def test_arrays(values: ValuesClient, dtype: str, shape: list[int], turned: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
