@@ -418,3 +418,12 @@ def test_archives_are_measured_and_right(tmp_path: Path) -> None:
     outcome = json.loads(found.read_text())
     assert outcome["same"]
     assert outcome["steps"]["missed"]["requests"] == 0
+
+
+@pytest.mark.slow
+def test_requests_are_measured_beside_calls_in_process(tmp_path: Path) -> None:
+    file = tmp_path / "serve.json"
+    run("serve", "--records", "50", "--requests", "40", "--connections", "4", "--json", str(file))
+    measured = json.loads(file.read_text())["notes"]["measured"]
+    assert list(measured) == ["in process", "1 worker", "2 workers"]
+    assert all(one["calls"] == 40 for kinds in measured.values() for one in kinds.values())
