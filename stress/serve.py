@@ -33,6 +33,8 @@ from stress.steps import step
 from stress.texts import Profile, maker, question
 
 USER = "ana"
+ADDING = "bea"
+"""Whose memories are added: a user's own, so that searches look at the same number of records each time."""
 UNCACHED = {
     "AGENTMEM_MEMORY__PERFORMANCE__QUERY_CACHE_SIZE": "0",
     "AGENTMEM_MEMORY__PERFORMANCE__EMBEDDING_CACHE_SIZE": "0",
@@ -60,20 +62,20 @@ def serve(
         path = Path(folder) / "store"
         _fill(path, records, seed)
         keys = KeyStore(path)
-        token = keys.create(user_id=USER, scopes=["read", "write"]).token
+        tokens = [keys.create(user_id=user, scopes=["read", "write"]).token for user in (USER, ADDING)]
         keys.close()
         os.environ.update(UNCACHED)
         amounts = {"requests": requests, "connections": connections, "seed": seed}
         measured = {"in process": step("serve", "inside", path, **amounts)}
         for count in sorted({1, workers}):
             with _server(path, count) as (port, process):
-                found = asyncio.run(_over_http(port, process, token, requests, connections, seed + count))
+                found = asyncio.run(_over_http(port, process, tokens, requests, connections, seed + count))
             measured[f"{count} worker{'s' * (count > 1)}"] = found
         with Memory(path) as memory:
-            there = memory.count(user_id=USER)
-    expected = records + len(measured) * (requests + _BEFORE * connections)
+            there = memory.count(user_id=ADDING)
+    expected = len(measured) * (requests + _BEFORE * connections)
     if there != expected:
-        outcome.checks.problems.append(f"{there} records are there, not {expected}")
+        outcome.checks.problems.append(f"{there} records were added, not {expected}")
     outcome.notes["measured"] = measured
     _show(measured, workers)
     outcome.finish(json)
@@ -92,8 +94,8 @@ def inside(folder: Path, *, requests: int, connections: int, seed: int) -> dict[
 
     async def measure() -> dict[str, Any]:
         async with AsyncMemory(folder) as memory:
-            view = memory.scoped(user_id=USER)
-            calls = _calls(seed, lambda query: view.search(query), lambda text: view.add(text))
+            searched, adding = (memory.scoped(user_id=user) for user in (USER, ADDING))
+            calls = _calls(seed, lambda query: searched.search(query), lambda text: adding.add(text))
             return {
                 kind: await _measured(kind, [call] * connections, requests, time.process_time)
                 for kind, call in calls.items()
@@ -103,16 +105,16 @@ def inside(folder: Path, *, requests: int, connections: int, seed: int) -> dict[
 
 
 async def _over_http(
-    port: int, process: psutil.Process, token: str, requests: int, connections: int, seed: int
+    port: int, process: psutil.Process, tokens: list[str], requests: int, connections: int, seed: int
 ) -> dict[str, Any]:
     def spent() -> float:
         times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
         return sum(each.user + each.system for each in times)
 
-    clients = [await _Connection.open(port, token) for _ in range(connections)]
-    try:
-        found = dict[str, Any]()
-        for kind in _LIMITS:
+    found = dict[str, Any]()
+    for kind, token in zip(_LIMITS, tokens, strict=True):
+        clients = [await _Connection.open(port, token) for _ in range(connections)]
+        try:
             each = [
                 _calls(
                     seed,
@@ -122,10 +124,10 @@ async def _over_http(
                 for client in clients
             ]
             found[kind] = await _measured(kind, each, requests, spent)
-        return found
-    finally:
-        for client in clients:
-            client.close()
+        finally:
+            for client in clients:
+                client.close()
+    return found
 
 
 Call = Callable[[int], Awaitable[object]]

@@ -428,3 +428,12 @@ def test_values_come_back_and_are_measured(tmp_path: Path) -> None:
     assert figures["small"]["agentmem"]["put_many_per_s"] > 0
     assert figures["stream"]["slice_read_mb"] <= 2
     assert figures["stream"]["rss_mb"] < 300
+
+
+@pytest.mark.slow
+def test_requests_are_measured_beside_calls_in_process(tmp_path: Path) -> None:
+    file = tmp_path / "serve.json"
+    run("serve", "--records", "50", "--requests", "40", "--connections", "4", "--json", str(file))
+    measured = json.loads(file.read_text())["notes"]["measured"]
+    assert list(measured) == ["in process", "1 worker", "2 workers"]
+    assert all(one["calls"] == 40 for kinds in measured.values() for one in kinds.values())
