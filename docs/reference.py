@@ -69,7 +69,10 @@ FACES = {
 OPENINGS = {"Errors": errors, "Configuration": settings}
 """Groups that begin with the docstring of a module."""
 ALIASES_FROM = (enums, inputs, clock, ports)
-CLIENTS = ("Memory", "AsyncMemory", "EndpointModel", "agentmem.embedding.FunctionEmbedder")
+CLIENTS = (
+    "Memory", "AsyncMemory", "EndpointModel", "agentmem.embedding.FunctionEmbedder",
+    "agentmem.observe.HealthMonitor", "agentmem.observe.Webhook", "agentmem.observe.Command",
+)  # fmt: skip
 """Classes whose constructor is shown: others are made by the library, or by their fields."""
 ONE_LINE = 100
 MANY_METHODS = 4

@@ -31,7 +31,7 @@ def to_log(alert: Alert) -> None:
 
 
 class Webhook:
-    """Posts each alert as JSON, ``Alert.to_dict()``, to a URL of ``http`` or ``https``.
+    """Posts each alert as a JSON object to a URL of ``http`` or ``https``.
 
     Only addresses of the public internet are connected to, those that the name leads to at that moment, and no redirect
     is followed, so that a name cannot lead into the own network. ``private`` allows such addresses, for a receiver
