@@ -7,6 +7,7 @@ from typing import Any
 
 from agentmem.knowledge.consolidation import Consolidation
 from agentmem.knowledge.reports import ConsolidationReport, ConsolidationState, DaySpend, Proposal
+from agentmem.types.changes import Evidence
 
 
 class AsyncConsolidation:
@@ -43,6 +44,10 @@ class AsyncConsolidation:
     async def state(self) -> ConsolidationState:
         """See ``Consolidation.state``."""
         return await self._wait(self._blocking.state)
+
+    async def evidence(self, id: str) -> list[Evidence]:
+        """See ``Consolidation.evidence``."""
+        return await self._wait(self._blocking.evidence, id)
 
     async def spend(self, *, everybody: bool = False) -> list[DaySpend]:
         """See ``Consolidation.spend``."""

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from agentmem import operations
 from agentmem.client.border import Border
+from agentmem.client.checks import check_id
 from agentmem.client.drafts import draft
 from agentmem.client.memory import client_on
 from agentmem.client.options import AddOptions, SearchOptions
@@ -39,6 +40,7 @@ from agentmem.knowledge.ports import (
 from agentmem.knowledge.running import Options
 from agentmem.operations.apply import Changing, Deleting, Step, Storing, Target, Validating
 from agentmem.stores.rows import Patch, Stored
+from agentmem.types.changes import Evidence
 from agentmem.types.clock import to_datetime, to_micros
 from agentmem.types.enums import UNSET, Layer
 from agentmem.types.errors import ConflictError, InvalidInputError, NotFoundError, shown
@@ -167,6 +169,13 @@ class KnowledgeDesk(KnowledgeStore):
             (fact, [Span(one.id, one.first or 0, one.end or 0) for one in sources.get(id, ()) if one.id is not None])
             for fact, id in found
         ]
+
+    @override
+    def evidence(self, id: str) -> list[Evidence] | None:
+        found = operations.derived.origins(self._handle.engine(), self._scope, [check_id(id)])
+        if not found:
+            return None
+        return [Evidence(one.id or "", one.first, one.end, one.state) for each in found.values() for one in each]
 
     @override
     def read(self, key: str, *, shared: bool = False) -> Document:

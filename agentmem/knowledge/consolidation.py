@@ -25,6 +25,7 @@ from agentmem.knowledge.ports import (
 from agentmem.knowledge.queue import Part, Queue
 from agentmem.knowledge.reports import ConsolidationReport, ConsolidationState, DaySpend, DeadLetter, Proposal
 from agentmem.knowledge.running import SPEND, Options, Run
+from agentmem.types.changes import Evidence
 from agentmem.types.checks import check_count
 from agentmem.types.clock import to_micros
 from agentmem.types.errors import ConflictError, InvalidInputError, NotFoundError
@@ -182,6 +183,14 @@ class Consolidation:
             today=ledger.of_day({"days": known.days}, day),
             store_today=ledger.of_day(self._store.read(SPEND, shared=True).data, day),
         )
+
+    def evidence(self, id: str) -> list[Evidence]:
+        """What a fact was drawn from, each with what its record is now (``Evidence.state``). Of one that was erased the
+        ``id`` is empty. Raises ``NotFoundError``."""
+        found = self._store.evidence(id)
+        if found is None:
+            raise NotFoundError(f"there is no fact with the id {id!r} here")
+        return found
 
     def spend(self, *, everybody: bool = False) -> list[DaySpend]:
         """What each day came to, of the user or of the whole store, oldest first; days are those of UTC."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any, NamedTuple, Protocol
 
+from agentmem.types.changes import Evidence
+
 
 class Message(NamedTuple):
     """What somebody said: a live record with a role. Later ones have greater rows."""
@@ -167,6 +169,10 @@ class KnowledgeStore(Protocol):
 
     def unsaid(self) -> list[tuple[Fact, list[Span]]]:
         """Facts that hold, all of whose sources were deleted (not expired)."""
+        ...
+
+    def evidence(self, id: str) -> list[Evidence] | None:
+        """What a fact was drawn from, as it is now; None if there is no such fact here."""
         ...
 
     def read(self, key: str, *, shared: bool = False) -> Document:

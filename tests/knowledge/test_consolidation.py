@@ -353,6 +353,12 @@ def test_an_expired_source_leaves_the_fact(memory: Memory, clock: FakeClock, ana
     memory.lifecycle.sweep()
     assert consolidation.run().proposed == 0
     assert facts(memory, ana) == {"Likes tea."}
+    [fact] = memory.search("likes", user_id=ana, kinds=["fact"], limit=1)
+    [source] = consolidation.evidence(fact.id)
+    assert (source.first, source.end, source.state) == (0, 10, "expired")
+    memory.erase(source.id)
+    with pytest.raises(NotFoundError):
+        consolidation.evidence(fact.id)
 
 
 def test_what_is_proposed_without_a_model(memory: Memory, clock: FakeClock, ana: str) -> None:
