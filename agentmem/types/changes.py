@@ -12,7 +12,7 @@ from agentmem.types.plain import Plain
 from agentmem.types.records import AddResult, MemoryRecord
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evidence(Plain):
     """What a fact was drawn from: the characters from ``first`` to before ``end`` of a record's content, or all of it.
 

@@ -69,7 +69,14 @@ def results(memory: Memory) -> dict[str, Any]:
     assert summary is not None
     prompt = session.prompt(max_tokens=60)
     backup = agentmem.BackupInfo("harbour-1", "full", 9, START, 4_096, 3, None)
+    value = memory.values.put("tides", {"low": 4}, user_id="lou", metadata={"quay": 4})
     return {
+        **_knowledge(memory),
+        "Kpis": memory.kpis(),
+        "Latency": memory.kpis().search_latency,
+        "ValueInfo": value,
+        "ValueVersion": memory.values.versions("tides", user_id="lou")[0],
+        "ValueUsage": memory.values.usage(),
         "BackupInfo": backup,
         "Block": block,
         "BlockVersion": blocks.history("human")[0],
@@ -114,6 +121,23 @@ def results(memory: Memory) -> dict[str, Any]:
         "ImportReport": agentmem.ImportReport(2, 0, 1, ("a",), (), ("b",), 0),
         "ArchiveReport": agentmem.ArchiveReport(3, 1, 1, 4_096),
         "ReembedReport": agentmem.ReembedReport("one", "other", 3),
+    }
+
+
+def _knowledge(memory: Memory) -> dict[str, Any]:
+    spend = agentmem.Spend(calls=1, input_tokens=80, output_tokens=9)
+    refusal = agentmem.Refusal("ADD", "the quote is not in message 1", "at ten")
+    return {
+        "Spend": spend,
+        "DaySpend": agentmem.DaySpend("2026-03-01", spend),
+        "Refusal": refusal,
+        "DeadLetter": agentmem.DeadLetter("ferry", "no answer that can be read", START),
+        "Proposal": agentmem.Proposal(
+            "p", "SUPERSEDE", "at ten", "ferry", "ferry", None, "said so", "r", ("at ten",), START, None
+        ),
+        "ConsolidationReport": agentmem.ConsolidationReport("r", "done", refused=(refusal,), spend=spend),
+        "ConsolidationState": memory.consolidation(user_id="lou").state(),
+        "Evidence": agentmem.Evidence("ferry", 0, 9),
     }
 
 
