@@ -709,7 +709,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "search_many": {"queries": ["tea"]}, "session": {"run_id": "r"}, "sessions": {}, "blocks": {},
     "consolidation": {},
 }  # fmt: skip
-WITHOUT_VALUES = {"close", "flush", "warm_up", "stats", "health", "verify", "repair", "compact"}
+WITHOUT_VALUES = {"close", "flush", "warm_up", "stats", "health", "verify", "repair", "compact", "kpis"}
 # What they take is not a value but a model or a place for backups, and what they do takes seconds; tests of their own.
 ELSEWHERE = {
     "reembed", "export", "import_", "snapshots", "create_snapshot", "restore_snapshot", "drop_snapshot",

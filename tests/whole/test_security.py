@@ -139,6 +139,15 @@ def test_logs_and_errors_hold_nobodys_words(
         assert user not in record.getMessage()
 
 
+ALLOWED = {
+    # Commands that the settings name, for a master key, and for alerts, by no shell.
+    "archive/masterkey.py": {"subprocess"},
+    "observe/notify.py": {"subprocess"},
+    # Values that were put with ``pickle=True``, read where that is said again.
+    "values/kinds.py": {"pickle"},
+}
+
+
 def test_no_pickle_no_eval_no_shell() -> None:
     forbidden = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "subprocess"}
     for file in (ROOT / "agentmem").rglob("*.py"):
@@ -147,8 +156,7 @@ def test_no_pickle_no_eval_no_shell() -> None:
                 names = {alias.name.split(".")[0] for alias in node.names} | {
                     (getattr(node, "module", None) or "").split(".")[0]
                 }
-                # The one command that is run is the one that settings name for a master key, and by no shell.
-                allowed = {"subprocess"} if file.name == "masterkey.py" else set[str]()
+                allowed = ALLOWED.get(file.relative_to(ROOT / "agentmem").as_posix(), set[str]())
                 assert not names & forbidden - allowed, f"{file}:{node.lineno}"
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("eval", "exec", "compile", "__import__"), f"{file}:{node.lineno}"
