@@ -140,6 +140,10 @@ class Row:
             "embedding": "content",
             "archived": False,
             "sliding": None,
+            "valid_from": None,
+            "valid_to": None,
+            "retired_at": None,
+            "superseded_by": None,
         }
 
 

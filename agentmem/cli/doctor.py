@@ -14,8 +14,7 @@ from typing import Annotated
 
 import typer
 
-import agentmem
-from agentmem import AgentMemError, Memory
+from agentmem import AgentMemError, Memory, __version__
 from agentmem.cli.base import STORE, AsTable, StorePath, app, reporting
 from agentmem.cli.output import Output
 from agentmem.cli.words import error_text
@@ -91,9 +90,7 @@ def _installation(seen: Examination) -> None:
             missing.append(name)
     if missing:
         seen.note("installation", FAILED, f"not installed: {', '.join(missing)}; pip install agentmem-db")
-    seen.note(
-        "installation", OK, f"agentmem {agentmem.__version__}, Python {platform.python_version()}, {', '.join(there)}"
-    )
+    seen.note("installation", OK, f"agentmem {__version__}, Python {platform.python_version()}, {', '.join(there)}")
 
 
 def _folder(seen: Examination, path: Path) -> bool:
