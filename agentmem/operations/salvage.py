@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import NoneType
@@ -34,6 +35,7 @@ from agentmem.stores.records import COLUMNS
 from agentmem.stores.rescue import largest, ranges, whole
 from agentmem.stores.rows import COLUMN_NAMES, Stored
 from agentmem.stores.schema import ARCHIVED, ERASED, LIVE, STATE_AFTER, STATES, configure, migrate
+from agentmem.types.clock import to_micros
 from agentmem.types.enums import EventType, Layer
 from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError
 from agentmem.types.ports import Embedder
@@ -61,6 +63,8 @@ _TYPES: tuple[tuple[str, tuple[type, ...], Any], ...] = (
     *((name, (bytes, NoneType), None) for name in ("fingerprint", "checksum")),
 )
 """What columns may hold, and what they get where damage has left something else."""
+_INSTANTS = ("occurred_at", "expires_at", "aged_from", "valid_from", "valid_to", "retired_at", "stated_to")
+_FIRST, _LAST = to_micros(datetime.min.replace(tzinfo=UTC)), to_micros(datetime.max.replace(tzinfo=UTC))
 _ABSENT = {"space": "0", "body_size": "0", "vectors": "1"}
 """What stands in for a column that an older store lacks; NULL for the others."""
 
@@ -402,6 +406,7 @@ class _Transfer:
         for name, types, instead in _TYPES:
             if not isinstance(record[name], types):
                 record[name], altered = instead, True
+        altered |= _bring_in_range(record)
         away = row in self._away
         if not away and record["body"] is not None and bodies.get(record["body"]) != record["body_size"]:
             there = record["body"] in bodies
@@ -486,3 +491,16 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def _bindable(value: Any) -> Any:
     """The driver turns large ints into floats; as text they stay exact."""
     return str(value) if isinstance(value, int) and abs(value) >= 2**31 else value
+
+
+def _bring_in_range(record: dict[str, Any]) -> bool:
+    """Let go of instants that no calendar has; returns whether there were any."""
+    altered = False
+    for name in _INSTANTS:
+        if record[name] is not None and not _FIRST <= record[name] <= _LAST:
+            record[name], altered = None, True
+    made, changed = (record[name] for name in ("created_at", "updated_at"))
+    for name, other in (("created_at", changed), ("updated_at", made)):
+        if not _FIRST <= record[name] <= _LAST:
+            record[name], altered = other if _FIRST <= other <= _LAST else 0, True
+    return altered

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -148,6 +150,19 @@ def test_a_record_whose_owner_is_unknown_is_not_shown_to_anybody(sample: Path, t
     with opened(tmp_path / "store") as memory:
         assert records(memory) == {}
         assert memory.verify().ok
+
+
+def test_instants_that_no_calendar_has_are_let_go_of(sample: Path, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    shutil.copytree(sample, path)
+    with closing(sqlite3.connect(path / DATABASE)) as db, db:
+        db.execute(f"UPDATE records SET created_at = {2**62}, expires_at = {-(2**62)} WHERE row = 3")
+        db.execute(f"UPDATE records SET created_at = {2**62}, updated_at = {2**62} WHERE row = 4")
+    with opened(path) as memory:
+        assert memory.repair(salvage=True).counts["altered"] == 2
+        assert memory.verify().ok
+        with opened(sample) as before:
+            assert records(memory).keys() == records(before).keys()
 
 
 def test_damage_anywhere(sample: Path, tmp_path: Path) -> None:
