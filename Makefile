@@ -13,7 +13,7 @@ CI_FRAMEWORKS := $(filter langgraph anthropic,$(basename $(notdir $(wildcard tes
 
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow conformance conformance-ci lint types docs wheel clean
+.PHONY: demo test test-slow test-long conformance conformance-ci lint types docs wheel clean
 
 demo: $(VENV)/installed
 	@$(BIN)/agentmem demo
@@ -24,6 +24,11 @@ test: $(VENV)/installed-dev
 # Builds a wheel and installs it into a fresh environment: minutes, and needs the package registry.
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+# Some of the fast tests with many more examples, others each time: before a release, and after changes to what they
+# test.
+test-long: $(VENV)/installed-dev
+	AGENTMEM_HYPOTHESIS=long $(BIN)/python -m pytest -m long --timeout 3000 -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 # The frameworks' own tests against our adapters, each in an environment of its own: FRAMEWORKS="langgraph" for some.
 conformance: $(VENV)/installed-dev

@@ -19,6 +19,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from inspecting import files_with
+from length import examples
 
 from agentmem import AsyncMemory, InvalidInputError, Memory, NewMemory, NotFoundError, Settings
 
@@ -185,13 +186,10 @@ class Forms(RuleBasedStateMachine):
             assert sorted(hit.id for hit in found) == sorted(with_vector)
 
 
+@pytest.mark.long
 def test_any_sequence_of_forms() -> None:
-    run_state_machine_as_test(Forms, settings=settings(max_examples=8, stateful_step_count=12))
-
-
-@pytest.mark.slow
-def test_any_sequence_of_forms_at_length() -> None:
-    run_state_machine_as_test(Forms, settings=settings(max_examples=60, stateful_step_count=30))
+    steps = examples(12, 30)
+    run_state_machine_as_test(Forms, settings=settings(max_examples=examples(8, 60), stateful_step_count=steps))
 
 
 # -- ways to say it ----------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from conftest import FakeClock, HashEmbedder
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from length import examples
 
 from agentmem import (
     ALL,
@@ -407,19 +408,11 @@ class Keyed(RuleBasedStateMachine):
                     assert self.memory.count(user_id=user, **where) == len(expected)
 
 
-def run_keyed(examples: int, steps: int) -> None:
+@pytest.mark.long
+def test_keys_agree_with_a_dict() -> None:
+    steps = examples(25, 50)
     COMPANIONS.append(Companion())
     try:
-        run_state_machine_as_test(Keyed, settings=settings(max_examples=examples, stateful_step_count=steps))
+        run_state_machine_as_test(Keyed, settings=settings(max_examples=examples(6, 100), stateful_step_count=steps))
     finally:
         COMPANIONS.pop().end()
-
-
-def test_keys_agree_with_a_dict() -> None:
-    run_keyed(6, 25)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_keys_agree_with_a_dict_at_length() -> None:
-    run_keyed(100, 50)

@@ -21,6 +21,7 @@ from conftest import START, FakeClock, HashEmbedder
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from length import examples
 
 from agentmem import ALL, Memory, SearchResults, Settings
 from agentmem.indexes import delta
@@ -308,6 +309,7 @@ def few() -> Iterator[None]:
         yield
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("coding", ["int8", "rabitq"])
 def test_scopes_held_as_codes_answer_as_exact_ones(coding: Any) -> None:
     if coding == "rabitq":
@@ -317,7 +319,7 @@ def test_scopes_held_as_codes_answer_as_exact_ones(coding: Any) -> None:
         engine = coding
 
     with few():
-        more = 10 if settings.get_current_profile_name() == "long" else 1
+        more = examples(1, 10)
         run_state_machine_as_test(Coded, settings=settings(max_examples=6 * more, stateful_step_count=30))
     assert Coded.wanted > 1_000
     assert Coded.found >= 0.99 * Coded.wanted, (Coded.found, Coded.wanted)

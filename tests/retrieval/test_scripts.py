@@ -11,6 +11,7 @@ import pytest
 from conftest import FakeClock, HashEmbedder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from length import examples
 
 from agentmem import Memory, Settings
 
@@ -182,7 +183,8 @@ words = st.sampled_from(
 contents = st.lists(words, min_size=1, max_size=6).map(" ".join).filter(lambda text: bool(oracle_words.terms(text)))
 
 
-@settings(max_examples=200 if settings.get_current_profile_name() == "long" else 15)
+@pytest.mark.long
+@settings(max_examples=examples(15, 200))
 @given(texts=st.lists(contents, min_size=1, max_size=6))
 def test_a_text_is_found_by_each_of_its_own_words(texts: list[str]) -> None:
     clock, embedder = FakeClock(), HashEmbedder()

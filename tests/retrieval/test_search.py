@@ -13,6 +13,7 @@ import pytest
 from conftest import START, FakeClock, HashEmbedder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from length import examples
 from oracle import TOLERANCE, Oracle, Scope, check_hits, close
 
 from agentmem import ALL, DiskFullError, InvalidInputError, Memory, NotFoundError, ScopeError, SearchResults, Settings
@@ -573,7 +574,8 @@ records = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400 if settings.get_current_profile_name() == "long" else 40)
+@pytest.mark.long
+@settings(max_examples=examples(40, 400))
 @given(
     batch=st.lists(records, min_size=1, max_size=60),
     drained=st.integers(0, 60),

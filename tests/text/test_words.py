@@ -9,6 +9,7 @@ import oracle_words
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from length import examples
 
 from agentmem.text import terms as terms_module
 from agentmem.text.folding import fold, spelled, written_out
@@ -150,7 +151,8 @@ def test_what_a_word_is_found_by_besides_makes_a_text_no_longer() -> None:
     assert terms_and_length("jurgen codes node js, 대구에서")[1] == 7
 
 
-@settings(max_examples=2_000 if settings.get_current_profile_name() == "long" else 300)
+@pytest.mark.long
+@settings(max_examples=examples(300, 2_000))
 @given(texts)
 def test_every_text_has_terms_that_an_index_can_hold(text: str) -> None:
     found, length = terms_and_length(text)
@@ -162,7 +164,8 @@ def test_every_text_has_terms_that_an_index_can_hold(text: str) -> None:
         assert len(term) <= 70
 
 
-@settings(max_examples=5_000 if settings.get_current_profile_name() == "long" else 500)
+@pytest.mark.long
+@settings(max_examples=examples(500, 5_000))
 @given(st.text(alphabet=SCRIPTS, max_size=25) | st.text(alphabet="abcAC  ..++--##&&$_,57", max_size=25))
 def test_the_oracle_finds_the_same_words(text: str) -> None:
     assert terms_and_length(text) == (oracle_words.terms(text), oracle_words.length(text))

@@ -572,14 +572,16 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 def run(machine: type[StoreMachine], examples: int, steps: int) -> None:
-    more = 10 if settings.get_current_profile_name() == "long" else 1
+    more = examples(1, 10)
     run_state_machine_as_test(machine, settings=settings(max_examples=more * examples, stateful_step_count=steps))
 
 
+@pytest.mark.long
 def test_small_scopes() -> None:
     run(StoreMachine, 80, 40)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["auto", "int8", "lancedb"])
 def test_large_scopes(engine: str) -> None:
     """An exact arena holds 5 records at most, and LanceDB follows closely."""
@@ -599,6 +601,7 @@ def second_process(path: Path, options: Settings, clock: FakeClock) -> Iterator[
         remote.stop()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limit", [50_000, 5])
 def test_two_processes(tmp_path: Path, limit: int) -> None:
     settled = Settings(arena_limit=limit)
