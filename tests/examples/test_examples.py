@@ -5,13 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+from stress.loopback import alone, possible
+
 EXAMPLES = ROOT / "examples"
+NEEDED = {"corpus.py": ("ray", "lance")}
+"""What an example needs that is not installed for development."""
 SHOWN = {
+    "corpus.py": [
+        "embedded: 5 rows in version 1\nnearly the same: line-0 and line-4\n",
+        "loaded, the first time: 5 added, 0 there already\nloaded, the second time: 0 added, 5 there already\n",
+        "found: Rui moved to Faro, and works at the harbour there.\n",
+        "exported: 5 rows; of the plumber: [{'id': 'line-3', 'user_id': 'ana'}]\n",
+    ],
     "quickstart.py": [
         "0.",
         "Ana is vegetarian and allergic to peanuts.",
@@ -70,13 +82,14 @@ SHOWN = {
 def run(name: str, folder: Path, **more: str) -> str:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "AGENTMEM_"))}
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(EXAMPLES / name)],
+        # Ray warns of what it does itself.
+        [sys.executable, "-W", "default" if name in NEEDED else "error", str(EXAMPLES / name)],
         cwd=folder,
         env=environment | more,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180 if name in NEEDED else 60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -87,9 +100,16 @@ def test_every_example_is_tested() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == SHOWN.keys()
 
 
-@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in NEEDED else []) for name in SHOWN]
+)
 def test_example(name: str, tmp_path: Path) -> None:
-    printed = run(name, tmp_path)
+    for module in NEEDED.get(name, ()):
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    # Ray listens on every interface.
+    with alone() if name in NEEDED and possible() else nullcontext():
+        printed = run(name, tmp_path)
     for expected in SHOWN[name]:
         assert expected in printed
     assert not list(tmp_path.iterdir())
