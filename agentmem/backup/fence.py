@@ -9,6 +9,7 @@ was not is refused, also to an owner who was stopped in the middle and wakes up 
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import asdict, dataclass, replace
 from threading import Lock
 
@@ -62,6 +63,8 @@ class Fence:
         self._claim: Claim | None = None
         self._stamp = ""
         self._lost: str | None = None
+        self.checked_at = float("-inf")
+        """When it was last seen to be this owner's, by the monotonic clock."""
 
     @property
     def claim(self) -> Claim:
@@ -101,6 +104,7 @@ class Fence:
 
     def check(self) -> None:
         """Raise ``FencedError`` if it is somebody else's by now. Asks the object."""
+        begun = time.monotonic()
         try:
             found = _claim(self._objects, self._objects.get(KEY))
         except ObjectNotFoundError:
@@ -109,6 +113,7 @@ class Fence:
             raise self._fenced(f"it belongs to {found.name!r} since epoch {found.epoch}")
         if self._lost is not None:
             raise FencedError(self._lost)
+        self.checked_at = begun
 
     def advance(self, entry: Entry) -> None:
         """Have an increment count. Raises ``FencedError`` if it is somebody else's by now: then it does not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,6 +114,12 @@ class OwnedStore:
         """Raise ``FencedError`` if the store is somebody else's by now. Asks the place."""
         assert self._fence is not None
         self._fence.check()
+
+    def check_lately(self, within_s: float) -> None:
+        """The same, unless that was asked less than so many seconds ago."""
+        assert self._fence is not None
+        if time.monotonic() - self._fence.checked_at > within_s:
+            self._fence.check()
 
     def confirm(self) -> None:
         """Wait until all that was written counts, wherever the store goes next."""
