@@ -38,9 +38,13 @@ class ShardActor:
             | {"root": os.path.join(spec.root, node[:12], spec.shard)}
         )
         self._shard = Shard(here, MapObject(open_objects(spec.url)), node[:12])
-        # One that Ray starts again after it was serving goes on, and a superseded one ends.
-        if not standing_by or ray().get_runtime_context().was_current_actor_reconstructed:
+        if not standing_by:
             self.open()
+        elif ray().get_runtime_context().was_current_actor_reconstructed:
+            self._shard.open_if_due()
+
+    def ping(self) -> None:
+        """Answer, if it can."""
 
     def open(self) -> None:
         """See ``Shard.open``."""
@@ -82,13 +86,13 @@ class ShardActor:
         self._shard.learn(made)
 
     def close(self) -> None:
-        """Close the store and end, for good."""
+        """Close the store. Whoever asks for that ends the actor, too."""
         self._shard.close()
-        _end_soon()
 
 
 def _end_soon() -> None:
-    """End this process once the answer is out; Ray does not start it again."""
+    """End this process once the answer is out. If Ray starts it again, it takes the store again, unless its turn is
+    over."""
     threading.Timer(0.2, os._exit, (0,)).start()
 
 
@@ -113,7 +117,7 @@ def connect() -> None:
 
 @cache
 def _actor_class() -> Any:
-    grouped = ("status", "prepare", "hold_back", "drain", "resume", "learn", "close", "open")
+    grouped = ("ping", "status", "prepare", "hold_back", "drain", "resume", "learn", "close", "open")
     for name in grouped:
         setattr(ShardActor, name, ray().method(concurrency_group=CONTROL)(getattr(ShardActor, name)))
     return ray().remote(concurrency_groups={CONTROL: 2})(ShardActor)

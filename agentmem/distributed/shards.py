@@ -29,6 +29,8 @@ STALE_S = 1.0
 """How old the last look at who owns the store may be for what only reads."""
 DRAIN_S = 20.0
 """How long a shard that stops serving waits for the calls that it is in."""
+RESUME_S = 30.0
+"""After which a shard that was to be handed over, and was not, serves again."""
 
 
 class Step(NamedTuple):
@@ -120,6 +122,9 @@ class Shard:
         """The calls that it is in, by the version of the map that they were admitted by."""
         self._calls = self._refused = 0
         self._state = "new"
+        self._spare: Memory | None = None
+        self._opening = threading.Lock()
+        self._drained_at = 0.0
         self._opened_in = 0.0
 
     @property
@@ -129,6 +134,20 @@ class Shard:
 
     def open(self) -> None:
         """Own the store, and serve. Raises ``FencedError`` where the shard was handed on to a later turn."""
+        with self._opening:
+            if self._state == "new":
+                self._open()
+
+    def open_if_due(self) -> None:
+        """The same, if the map says that it is this one's turn."""
+        if self._is_due():
+            self.open()
+
+    def _is_due(self) -> bool:
+        self._map = self._maps.read()
+        return self._map.turns.get(self._spec.shard) == self._spec.turn
+
+    def _open(self) -> None:
         begun = time.monotonic()
         try:
             self._store.take().warm_up()
@@ -137,9 +156,17 @@ class Shard:
             raise
         self._opened_in = time.monotonic() - begun
         self._state = "serving"
+        if self._spare is not None:
+            self._spare.close()
 
     def prepare(self) -> int:
         """Read what the owner of now has shipped, so that ``open`` is quick; its last event."""
+        if self._spare is None:
+            # Loads the code and the model, which the first store of a process takes most of its time for.
+            spec = self._spec
+            self._spare = Memory(":memory:", settings=spec.settings, embedder=spec.embedder)
+            self._spare.add("warm up")
+            self._spare.search("warm up")
         return self._store.prepare()
 
     def learn(self, made: ShardMap) -> None:
@@ -152,7 +179,7 @@ class Shard:
     def drain(self) -> None:
         """Refuse calls from now on, wait for those that are in, and ship the rest: then nothing is lost with this."""
         with self._free:
-            self._state = "drained"
+            self._state, self._drained_at = "drained", time.monotonic()
             self._wait_for(lambda: not self._inside.total())
         self._store.confirm()
 
@@ -204,6 +231,8 @@ class Shard:
         """By which version of the map the call is admitted; None if it is not."""
         if call.version > self._map.version:
             self._map = self._maps.read()
+        if self._state != "serving":
+            self._go_on()
         with self._free:
             self._calls += 1
             if self._state == "serving" and self._is_here(call):
@@ -211,6 +240,13 @@ class Shard:
                 return self._map.version
             self._refused += 1
             return None
+
+    def _go_on(self) -> None:
+        """Whoever was to hand the shard over may be gone in the middle of it."""
+        if self._state == "new":
+            self.open_if_due()
+        elif self._state == "drained" and time.monotonic() - self._drained_at > RESUME_S and self._is_due():
+            self.resume()
 
     def _is_here(self, call: Call) -> bool:
         known, me = self._map, self._spec.shard
