@@ -188,13 +188,17 @@ class OwnedStore:
         memory = Memory(path, settings=self._settings, embedder=self._embedder, clock=self._clock)
         try:
             engine, kept = memory.handle.engine(), retention(memory.handle)
-            shipping = Shipping(engine, place.objects, place.keyring, fence, self._interval, kept)
-            engine.accompany(lambda: shipping)
+            made = list[Shipping]()
+            engine.accompany(
+                lambda: made.append(Shipping(engine, place.objects, place.keyring, fence, self._interval, kept)) or made[0]
+            )
+            if not made:
+                raise StoreLockedError(f"{path} is open in this process already, for somebody else who owns it")
             (path / _NOTE).write_text(fence.claim.token)
         except BaseException:
             memory.close()
             raise
-        self._shipping = shipping
+        self._shipping = made[0]
         for other in self._root.iterdir():
             if other != path:
                 shutil.rmtree(other, ignore_errors=True)
