@@ -164,9 +164,9 @@ class Core:
         options = dict(self._options) | ({} if node is None else clusteractors.on_node(node))
         return clusteractors.start(there.actor(shard), self.spec_of(shard, turn), options, standing_by=standing_by)
 
-    def replace_hung(self, made: ShardMap, shard: str) -> None:
-        """Have another actor take the place of one that does not answer; the fence keeps that one from what is not its
-        own any more, if it wakes up."""
+    def replace_hung(self, made: ShardMap, shard: str, *, kill: bool = True) -> None:
+        """Have another actor take the place of one that does not answer, and end that one, if it can be reached; if not,
+        and it wakes up, the fence keeps it from what is not its own any more."""
 
         def next_turn(now: ShardMap) -> ShardMap:
             same = now.turns.get(shard) == made.turns[shard]
@@ -174,7 +174,7 @@ class Core:
 
         old = self._actors.pop(made.actor(shard), None)
         self.actor(self.maps.change(next_turn), shard)
-        if old is not None:
+        if old is not None and kill:
             clusteractors.kill(old)
 
     def actor(self, made: ShardMap, shard: str) -> Any:
