@@ -1,4 +1,5 @@
-"""``cluster``: several nodes on this machine, load, kills of actors and nodes, shards that move; nothing may be lost."""
+"""``cluster``: several nodes on this machine, load, kills of actors and nodes, shards that move; nothing may be
+lost."""
 
 from __future__ import annotations
 

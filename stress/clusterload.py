@@ -1,4 +1,5 @@
-"""What a cluster goes through in ``stress cluster``: several nodes of Ray on this machine, writers, readers and faults."""
+"""What a cluster goes through in ``stress cluster``: several nodes of Ray on this machine, writers, readers and
+faults."""
 
 from __future__ import annotations
 

@@ -94,9 +94,7 @@ class Fence:
                 )
             data = _packed(mine)
             try:
-                self._stamp = (
-                    self._objects.create(KEY, data) if stamp is None else self._objects.swap(KEY, data, stamp)
-                )
+                self._stamp = self._objects.create(KEY, data) if stamp is None else self._objects.swap(KEY, data, stamp)
             except (ObjectChangedError, ObjectExistsError):
                 continue  # somebody was faster; of what he says this goes on
             self._claim = mine
@@ -128,8 +126,8 @@ class Fence:
 
     def _fenced(self, why: str) -> FencedError:
         self._lost = (
-            f"{self._objects.url}: this process owned it in epoch {self.claim.epoch}, and {why}; nothing is written here "
-            "any more"
+            f"{self._objects.url}: this process owned it in epoch {self.claim.epoch}, and {why}; nothing is written "
+            "here any more"
         )
         return FencedError(self._lost)
 

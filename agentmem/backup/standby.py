@@ -101,9 +101,7 @@ class Standby:
         os.close(os.open(self._fresh, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         self._db = Connection(self._fresh)
         unsafe(self._db)
-        self._filling = Filling(
-            self._objects, self._keyring, self._db, self.into, Wanted(), lambda done, total: None
-        )
+        self._filling = Filling(self._objects, self._keyring, self._db, self.into, Wanted(), lambda done, total: None)
 
     def _chosen(self, claim: Claim) -> Moment:
         assert claim.lineage is not None

@@ -31,9 +31,9 @@ class OwnedStore:
     """One owner's share of a store at ``url``: ``take`` makes it this process's, and ``memory`` is then its client.
 
     Below ``root`` it has a folder for itself; of one that a process of the same name had before, what nobody has taken
-    over since is gone on with. Its settings are those of any store, but that what changes is shipped to ``url`` at least
-    every ``interval_s`` seconds. ``name`` says who owns it, ``turn`` in which order owners were appointed: one of an
-    earlier turn does not take it from one of a later turn.
+    over since is gone on with. Its settings are those of any store, but that what changes is shipped to ``url`` at
+    least every ``interval_s`` seconds. ``name`` says who owns it, ``turn`` in which order owners were appointed: one of
+    an earlier turn does not take it from one of a later turn.
     """
 
     def __init__(
@@ -51,9 +51,7 @@ class OwnedStore:
         from agentmem.settings import Settings
 
         given = Settings() if settings is None else settings
-        kept = given.backup.model_copy(
-            update={"url": url, "interval_s": 0, "after_changes": 0, "on_close": False}
-        )
+        kept = given.backup.model_copy(update={"url": url, "interval_s": 0, "after_changes": 0, "on_close": False})
         self._settings = given.model_copy(update={"backup": kept})
         self._url, self._root = url, Path(root)
         self._name, self._turn, self._interval = name, turn, interval_s
@@ -85,7 +83,8 @@ class OwnedStore:
         return 0 if self._shipping is None else self._shipping.behind
 
     def prepare(self) -> int:
-        """Read what the owner of now has shipped, while it goes on; the last event of that. For one who takes it soon."""
+        """Read what the owner of now has shipped, while it goes on; the last event of that. For one who takes it
+        soon."""
         from agentmem.backup.fence import read
         from agentmem.backup.standby import Standby
 
@@ -189,9 +188,12 @@ class OwnedStore:
         try:
             engine, kept = memory.handle.engine(), retention(memory.handle)
             made = list[Shipping]()
-            engine.accompany(
-                lambda: made.append(Shipping(engine, place.objects, place.keyring, fence, self._interval, kept)) or made[0]
-            )
+
+            def ship() -> Shipping:
+                made.append(Shipping(engine, place.objects, place.keyring, fence, self._interval, kept))
+                return made[0]
+
+            engine.accompany(ship)
             if not made:
                 raise StoreLockedError(f"{path} is open in this process already, for somebody else who owns it")
             (path / _NOTE).write_text(fence.claim.token)

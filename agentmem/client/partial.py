@@ -1,4 +1,5 @@
-"""Calls on a store that has but a part of the records: what whoever has the other parts needs, to answer as one store."""
+"""Calls on a store that has but a part of the records: what whoever has the other parts needs, to answer as one
+store."""
 
 from __future__ import annotations
 

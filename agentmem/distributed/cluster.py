@@ -42,10 +42,10 @@ _PAGE = 200
 class Cluster:
     """A memory in several shards, with the calls of ``Memory``; see docs/scale.md.
 
-    ``url`` is the folder or bucket where it lives; ``shards`` how many it is to have, if it is a new one. This process is
-    connected to Ray before (``ray.init``, or ``clusterlocal.start`` for this machine alone). A user's memories are in one
-    shard, so that whatever names its user asks one store; with ``user_id=ALL`` all are asked, and what they answer is
-    what one store would.
+    ``url`` is the folder or bucket where it lives; ``shards`` how many it is to have, if it is a new one. This process
+    is connected to Ray before (``ray.init``, or ``clusterlocal.start`` for this machine alone). A user's memories are
+    in one shard, so that whatever names its user asks one store; with ``user_id=ALL`` all are asked, and what they
+    answer is what one store would.
 
     ``ack`` says when a write is acknowledged: with ``"replicated"``, once it is also where its shard would come back
     from; with ``"local"``, once it is durable where the shard runs, and what was written in the last ``interval_s``
@@ -53,8 +53,8 @@ class Cluster:
     the actors (``num_cpus``, ``num_gpus``, ``resources``). A call that nobody answers is made again for ``patience_s``
     seconds; of ``in_flight`` calls to one shard from this process, more wait.
 
-    Safe to share between threads. ``settings``, ``embedder`` and ``clock`` are those of the shards, and of a cluster that
-    runs already as it was started with.
+    Safe to share between threads. ``settings``, ``embedder`` and ``clock`` are those of the shards, and of a cluster
+    that runs already as it was started with.
     """
 
     def __init__(
@@ -219,7 +219,9 @@ class Cluster:
                     raise
                 return places, result, tries
 
-            for places, result, tries in self._core.each(send, sent) if len(sent) > 1 else [send(each) for each in sent]:
+            for places, result, tries in (
+                self._core.each(send, sent) if len(sent) > 1 else [send(each) for each in sent]
+            ):
                 if result is None:
                     todo += places
                     continue
@@ -282,7 +284,9 @@ class Cluster:
         options = dict(arguments)
         limit, by, order = options.pop("limit", 100), options.get("by", "added"), options.get("order", "newest")
         if options.pop("offset", 0):
-            raise InvalidInputError("offset is for one user's page; use the cursor of a page of everybody", field="offset")
+            raise InvalidInputError(
+                "offset is for one user's page; use the cursor of a page of everybody", field="offset"
+            )
         going = merging.cursors_of(options.pop("cursor", None), self._core.maps.known().shards)
 
         def read(which: Mapping[str, int]) -> dict[str, Page]:
@@ -330,7 +334,7 @@ class Cluster:
             value, _ = self._core.ask(lambda _: shard, call, again=rule.again)
         except NotFoundError as exc:
             return _Absent(error=exc)
-        return _Absent(value) if value is None and name != "feedback" or value is False else value
+        return _Absent(value) if (value is None and name != "feedback") or value is False else value
 
     # -- asking --------------------------------------------------------------------------------------------------------
 

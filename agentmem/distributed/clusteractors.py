@@ -1,4 +1,5 @@
-"""Shards as Ray's actors: named, detached, started again wherever there is room. The one file of serving that imports Ray.
+"""Shards as Ray's actors: named, detached, started again wherever there is room. The one file of serving that imports
+Ray.
 
 Ray sees to it that a shard runs somewhere; that it runs in one place only is not Ray's word but the fence's.
 """
@@ -17,7 +18,7 @@ from agentmem.distributed.shards import Call, Outcome, Shard, ShardSpec, ShardSt
 from agentmem.types.errors import FencedError, MissingExtraError, StoreError
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    pass
 
 NAMESPACE = "agentmem"
 """Ray's, in which the shards of all clusters have their names."""

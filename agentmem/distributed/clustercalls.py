@@ -14,8 +14,8 @@ from agentmem.types.errors import InvalidInputError
 from agentmem.types.ids import uuid7s
 
 Route: TypeAlias = Literal["user", "items", "keyed", "id", "ids", "each", "any"]
-"""``user``: the shard of ``user_id``, of ``ALL`` every one. ``items``, ``keyed``: those of the items' users. ``id``: the
-one that has it, ``ids``: those that have any. ``each``: all, and the answer says whose is whose. ``any``: no matter
+"""``user``: the shard of ``user_id``, of ``ALL`` every one. ``items``, ``keyed``: those of the items' users. ``id``:
+the one that has it, ``ids``: those that have any. ``each``: all, and the answer says whose is whose. ``any``: no matter
 which."""
 
 
@@ -126,6 +126,8 @@ def parts_of(items: Sequence[Any], user: str | None, made: ShardMap) -> dict[str
     for index, item in enumerate(items):
         owner = user_of_item(item, user)
         if owner is not None and not isinstance(owner, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidInputError(f"items[{index}]: user_id must be text, not {owner!r}", field="user_id", index=index)
+            raise InvalidInputError(
+                f"items[{index}]: user_id must be text, not {owner!r}", field="user_id", index=index
+            )
         found.setdefault(made.shard_of(owner), []).append(index)
     return found

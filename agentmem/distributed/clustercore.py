@@ -1,7 +1,7 @@
 """Reaching shards: which actor has one now, calls that are made again where it is elsewhere, and a limit to how many.
 
-A call goes to the shard that the map names. Where that has moved, died or does not answer, the map is read again and the
-call repeated, as long as that cannot do harm: what was refused was not done, and what has an id can be repeated.
+A call goes to the shard that the map names. Where that has moved, died or does not answer, the map is read again and
+the call repeated, as long as that cannot do harm: what was refused was not done, and what has an id can be repeated.
 """
 
 from __future__ import annotations
@@ -165,8 +165,8 @@ class Core:
         return clusteractors.start(there.actor(shard), self.spec_of(shard, turn), options, standing_by=standing_by)
 
     def replace_hung(self, made: ShardMap, shard: str, *, kill: bool = True) -> None:
-        """Have another actor take the place of one that does not answer, and end that one, if it can be reached; if not,
-        and it wakes up, the fence keeps it from what is not its own any more."""
+        """Have another actor take the place of one that does not answer, and end that one, if it can be reached; if
+        not, and it wakes up, the fence keeps it from what is not its own any more."""
 
         def next_turn(now: ShardMap) -> ShardMap:
             same = now.turns.get(shard) == made.turns[shard]
@@ -224,8 +224,8 @@ class Core:
             limit = self._limits.setdefault(shard, BoundedSemaphore(self._in_flight))
         if not limit.acquire(timeout=max(0.0, until - time.monotonic())):
             raise CapacityError(
-                f"{self._in_flight} calls to shard {shard} are under way from here, and none ended in time; send fewer, "
-                "or several items in one, with add_many and search_many"
+                f"{self._in_flight} calls to shard {shard} are under way from here, and none ended in time; send "
+                "fewer, or several items in one, with add_many and search_many"
             )
         try:
             yield

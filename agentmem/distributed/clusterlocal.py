@@ -14,7 +14,8 @@ STORE_BYTES = 100 * 2**20
 
 
 def guard() -> None:
-    """Have Ray ask for a token, a new one unless there is one, in this process and what it starts. Before ``import ray``."""
+    """Have Ray ask for a token, a new one unless there is one, in this process and what it starts. Before ``import
+    ray``."""
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

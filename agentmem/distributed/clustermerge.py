@@ -79,7 +79,10 @@ def distinct(parts: Sequence[Sequence[Any]]) -> list[Any]:
 
 def one_each(parts: Sequence[Sequence[Any]]) -> list[Any]:
     """For each position what any shard has there."""
-    return [next((each for each in column if each is not None and each is not False), column[0]) for column in zip(*parts, strict=True)]
+    return [
+        next((each for each in column if each is not None and each is not False), column[0])
+        for column in zip(*parts, strict=True)
+    ]
 
 
 # -- pages -------------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Shards and users that go elsewhere, while they are served: to another node, to a new shard, to a shard of their own.
 
 A shard moves by its increments: the new owner reads them while the old one goes on, and in the end only the last ones
-are missing. Users move by an export: nothing of theirs is written while it is made and taken in, which their callers see
-as calls that take longer.
+are missing. Users move by an export: nothing of theirs is written while it is made and taken in, which their callers
+see as calls that take longer.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class SplitReport(NamedTuple):
 
 
 def move(core: Core, shard: str, node: str | None) -> MoveReport:
-    """Move a shard. Raises ``ShardUnavailableError`` where one of the two does not answer; it serves where it was then."""
+    """Move a shard. Raises ``ShardUnavailableError`` where one of the two does not answer; it serves where it was
+    then."""
     begun, made = time.monotonic(), core.maps.read()
     source = core.control(shard, "status")
     old, new = core.actor(made, shard), core.start(made, shard, standing_by=True, node=node)

@@ -11,6 +11,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from agentmem.archive.objects import Objects
@@ -162,7 +163,7 @@ def _map(data: bytes, where: str) -> ShardMap:
     try:
         values = json.loads(data)
         slots, ranges = list[str](), [*values["slots"], [SLOTS, ""]]
-        for (first, shard), (end, _) in zip(ranges, ranges[1:], strict=False):
+        for (first, shard), (end, _) in pairwise(ranges):
             slots += [shard] * (end - first)
         made = ShardMap(
             values["id"], values["version"], tuple(slots), values["turns"], values["users"], values["leaving"]

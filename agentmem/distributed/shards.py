@@ -1,4 +1,5 @@
-"""A shard: a store with one owner, and what it answers. Knows nothing of Ray, whose actor is in ``clusteractors.py``."""
+"""A shard: a store with one owner, and what it answers. Knows nothing of Ray, whose actor is in
+``clusteractors.py``."""
 
 from __future__ import annotations
 
@@ -65,8 +66,8 @@ class Outcome(NamedTuple):
 
 
 class ShardStatus(NamedTuple):
-    """How a shard is doing. ``behind`` is how many events would be lost with its machine, ``seconds`` how long it took to
-    open; ``reused`` whether its store was there already."""
+    """How a shard is doing. ``behind`` is how many events would be lost with its machine, ``seconds`` how long it took
+    to open; ``reused`` whether its store was there already."""
 
     shard: str
     state: str
@@ -297,4 +298,3 @@ def run(target: Any, steps: Sequence[Step]) -> Any:
             given, named = step.arguments
             target = target(*given, **named)
     return target
-

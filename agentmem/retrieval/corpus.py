@@ -1,4 +1,5 @@
-"""What the words of a query weigh, where the records of a scope lie in several stores: each counts, and all go by the sum."""
+"""What the words of a query weigh, where the records of a scope lie in several stores: each counts, and all go by the
+sum."""
 
 from __future__ import annotations
 

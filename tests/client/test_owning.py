@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from agentmem import ConflictError, Memory, Settings
+from agentmem.archive.folder import FolderObjects
 from agentmem.backup import create, shipping
 from agentmem.backup.fence import read
-from agentmem.archive.folder import FolderObjects
 from agentmem.client.owning import OwnedStore
 from agentmem.errors import FencedError
 
@@ -149,7 +149,9 @@ def test_full_backups_come_in_between_and_take_the_old_ones_along(
     owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shipping, "WHOLE_AFTER", 3)
-    first = owner("first", settings=Settings.model_validate({"backup": {"keep_hours": 0, "keep_days": 0, "keep_weeks": 0}}))
+    first = owner(
+        "first", settings=Settings.model_validate({"backup": {"keep_hours": 0, "keep_days": 0, "keep_weeks": 0}})
+    )
     memory = first.take()
     for number in range(12):
         memory.add(f"fact {number}", user_id="ana")
