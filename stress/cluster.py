@@ -4,9 +4,7 @@ lost."""
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,14 +16,12 @@ import typer
 
 from agentmem import Memory
 from agentmem.distributed.cluster import Cluster
+from stress import loopback
 from stress.clusterload import DIM, FAULTS, Fault, Load, Nodes, compare, opened, strike
 from stress.measure import Figure
 from stress.options import Json, Seed
 from stress.outcome import Outcome, plain
 from stress.victim import HashedWords, text_of
-
-_INSIDE = "AGENTMEM_STRESS_LOOPBACK"
-"""Set in a process that has no network but loopback."""
 
 
 def cluster(
@@ -46,16 +42,13 @@ def cluster(
 ) -> None:
     """Shards under load on several nodes, whose processes are killed; what was acknowledged has to be there.
 
-    Everything listens on loopback alone: the command runs itself in a network namespace that has nothing else.
+    Everything listens on loopback alone, in a network namespace that has nothing else; that takes Linux, and root.
     """
-    if _INSIDE not in os.environ:
-        raise typer.Exit(_inside())
-    _loopback_up()
     options = {name: value for name, value in plain(locals()).items() if name != "json_file"}
     if ack not in ("local", "replicated"):
         raise typer.BadParameter("it is local or replicated", param_hint="--ack")
     outcome = Outcome("cluster", options)
-    with tempfile.TemporaryDirectory(prefix="agentmem-cluster-") as name:
+    with loopback.alone(), tempfile.TemporaryDirectory(prefix="agentmem-cluster-") as name:
         there = Nodes(nodes)
         try:
             folder = Path(name)
@@ -69,22 +62,6 @@ def cluster(
         finally:
             there.close()
     outcome.finish(json_file)
-
-
-def _inside() -> int:
-    command = ["unshare", "--net", *(() if os.geteuid() == 0 else ("--map-root-user",))]
-    return subprocess.run(
-        [*command, sys.executable, "-m", "stress", *sys.argv[1:]], env={**os.environ, _INSIDE: "1"}, check=False
-    ).returncode
-
-
-def _loopback_up() -> None:
-    import fcntl
-    import socket
-    import struct
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh", b"lo", 0x41))  # SIOCSIFFLAGS, IFF_UP | IFF_RUNNING
 
 
 # -- kills -------------------------------------------------------------------------------------------------------------

@@ -32,8 +32,10 @@ _QUICK = {
     "health_check_period_ms": 500,
     "health_check_timeout_ms": 500,
     "health_check_failure_threshold": 3,
+    "worker_niceness": 0,
 }
-"""How soon Ray takes a node for dead: with its defaults it takes 15 s."""
+"""How soon Ray takes a node for dead: with its defaults it takes 15 s. And its workers give way to nobody: with 15, the
+default, a shard waits for whatever else the machine does."""
 FAULTS = ("actor", "actor", "pause", "node")
 """Killed: an actor's process, or a node with all of its processes; or an actor is stopped, replaced, and wakes up."""
 
