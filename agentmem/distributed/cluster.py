@@ -9,8 +9,10 @@ from functools import wraps
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from agentmem.archive.opening import open_objects
 from agentmem.client.memory import Memory
 from agentmem.client.partial import summed
+from agentmem.distributed import clusteractors
 from agentmem.distributed import clustermerge as merging
 from agentmem.distributed import clustermoves as moves
 from agentmem.distributed.clustercalls import (
@@ -25,11 +27,19 @@ from agentmem.distributed.clustercalls import (
     user_of_item,
 )
 from agentmem.distributed.clustercore import Core, SplitError, answered, partly
-from agentmem.distributed.shardmap import ShardMap
+from agentmem.distributed.shardmap import MapObject, ShardMap
 from agentmem.distributed.shards import Ack, Call, ShardSpec, ShardStatus, Step
 from agentmem.types.clock import Clock
 from agentmem.types.enums import ALL
-from agentmem.types.errors import ConflictError, InvalidInputError, NotFoundError, ScopeError, ShardUnavailableError
+from agentmem.types.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    ObjectNotFoundError,
+    ScopeError,
+    ShardUnavailableError,
+    StoreError,
+)
 from agentmem.types.ports import AnyEmbedder
 from agentmem.types.records import AddResult, AddResults, MemoryRecord, Page
 
@@ -72,19 +82,35 @@ class Cluster:
         patience_s: float = 60.0,
         in_flight: int = 64,
     ) -> None:
-        place = os.fspath(url)
-        if "://" not in place:
-            place = os.path.abspath(place)
+        place = _place(url)
         if ack not in ("local", "replicated"):
             raise InvalidInputError(f"ack must be 'local' or 'replicated', not {ack!r}", field="ack")
         folder = os.path.join(tempfile.gettempdir(), "agentmem-shards") if root is None else os.path.abspath(root)
         spec = ShardSpec(
             url=place, shard="", turn=0, root=folder, interval_s=interval_s, settings=settings, embedder=embedder,
-            clock=clock,
+            clock=clock, options=options or {},
         )  # fmt: skip
-        self._core = Core(spec, shards, options or {}, patience_s, in_flight)
+        self._core = Core(spec, shards, patience_s, in_flight)
         self._ack: Ack = ack
         self._bound: dict[str, Any] | None = {}
+
+    @classmethod
+    def running(cls, url: str | os.PathLike[str], *, patience_s: float = 60.0) -> Cluster:
+        """The cluster of a place as it runs, with what it was started with. Raises ``StoreError`` where none does."""
+        clusteractors.connect()
+        place = _place(url)
+        try:
+            made = MapObject(open_objects(place)).read()
+        except ObjectNotFoundError as exc:
+            raise StoreError(f"there is no cluster at {place}; Cluster({place!r}, shards=...) makes one") from exc
+        found = (clusteractors.find(made.actor(shard)) for shard in made.shards)
+        spec = next((clusteractors.spec_of(actor) for actor in found if actor is not None), None)
+        if spec is None:
+            raise StoreError(f"no shard of {place} runs in this Ray; Cluster({place!r}, ...) starts them")
+        return cls(
+            place, root=spec.root, interval_s=spec.interval_s, settings=spec.settings, embedder=spec.embedder,
+            clock=spec.clock, options=spec.options, patience_s=patience_s,
+        )  # fmt: skip
 
     if TYPE_CHECKING:
 
@@ -396,6 +422,11 @@ class Cluster:
         return Call(
             steps=steps, writes=writes, ack=self._ack, version=0, users=users, bound=self._bound, ids=ids
         )  # fmt: skip
+
+
+def _place(url: str | os.PathLike[str]) -> str:
+    place = os.fspath(url)
+    return place if "://" in place else os.path.abspath(place)
 
 
 class Face:

@@ -9,16 +9,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agentmem.archive.opening import open_objects
 from agentmem.distributed.shardmap import MapObject, ShardMap
 from agentmem.distributed.shards import Call, Outcome, Shard, ShardSpec, ShardStatus
 from agentmem.types.errors import FencedError, MissingExtraError, StoreError
-
-if TYPE_CHECKING:
-    pass
 
 NAMESPACE = "agentmem"
 """Ray's, in which the shards of all clusters have their names."""
@@ -32,12 +30,9 @@ class ShardActor:
     """What runs in Ray's worker process. It owns the shard once it is made, unless it is only to be ready for that."""
 
     def __init__(self, spec: ShardSpec, standing_by: bool) -> None:
-        node = ray().get_runtime_context().get_node_id()
+        self._spec, node = spec, ray().get_runtime_context().get_node_id()
         # Several nodes of Ray may share a machine, and each has its own stores.
-        here = ShardSpec(
-            **{name: getattr(spec, name) for name in spec.__dataclass_fields__}
-            | {"root": os.path.join(spec.root, node[:12], spec.shard)}
-        )
+        here = replace(spec, root=os.path.join(spec.root, node[:12], spec.shard))
         self._shard = Shard(here, MapObject(open_objects(spec.url)), node[:12])
         if not standing_by:
             self.open()
@@ -61,6 +56,10 @@ class ShardActor:
         if self._shard.is_over:
             _end_soon()
         return outcome
+
+    def spec(self) -> ShardSpec:
+        """What it was made with."""
+        return self._spec
 
     def status(self) -> ShardStatus:
         """See ``Shard.status``."""
@@ -107,8 +106,13 @@ def ray() -> Any:
     return module
 
 
-def connect() -> None:
-    """See that this process is connected to Ray. Raises ``StoreError`` where it is not."""
+def connect(address: str | None = None) -> None:
+    """See that this process is connected to Ray, or connect it. Raises ``StoreError`` where it is not."""
+    if address is not None and not ray().is_initialized():
+        try:
+            ray().init(address=address, log_to_driver=False, logging_level="error")
+        except (ConnectionError, ValueError, RuntimeError) as exc:
+            raise StoreError(f"Ray cannot be reached at {address}: {exc}") from exc
     if not ray().is_initialized():
         raise StoreError(
             "this process is not connected to Ray; call ray.init(address=...) first, or "
@@ -118,15 +122,16 @@ def connect() -> None:
 
 @cache
 def _actor_class() -> Any:
-    grouped = ("ping", "status", "prepare", "hold_back", "drain", "resume", "learn", "close", "open")
+    grouped = ("ping", "spec", "status", "prepare", "hold_back", "drain", "resume", "learn", "close", "open")
     for name in grouped:
         setattr(ShardActor, name, ray().method(concurrency_group=CONTROL)(getattr(ShardActor, name)))
     return ray().remote(concurrency_groups={CONTROL: 2})(ShardActor)
 
 
-def start(name: str, spec: ShardSpec, options: Mapping[str, Any], *, standing_by: bool = False) -> Any:
+def start(name: str, spec: ShardSpec, more: Mapping[str, Any], *, standing_by: bool = False) -> Any:
     """The actor of that name: the one that there is, or a new one. Does not wait for it."""
-    chosen: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": "SPREAD", "max_concurrency": AT_ONCE, **options}
+    usual: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": "SPREAD", "max_concurrency": AT_ONCE}
+    chosen = {**usual, **spec.options, **more}
     return (
         _actor_class()
         .options(
@@ -142,6 +147,14 @@ def find(name: str) -> Any | None:
     try:
         return ray().get_actor(name, namespace=NAMESPACE)
     except ValueError:
+        return None
+
+
+def spec_of(actor: Any) -> ShardSpec | None:
+    """What an actor was made with; None if it does not answer."""
+    try:
+        return ray().get(actor.spec.remote(), timeout=30.0)
+    except (ray().exceptions.RayActorError, ray().exceptions.GetTimeoutError):
         return None
 
 

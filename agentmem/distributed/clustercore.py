@@ -42,11 +42,9 @@ class SplitError(Exception):
 class Core:
     """What a cluster's clients of one process share. Thread-safe."""
 
-    def __init__(
-        self, spec: ShardSpec, shards: int, options: Mapping[str, Any], patience_s: float, in_flight: int
-    ) -> None:
+    def __init__(self, spec: ShardSpec, shards: int, patience_s: float, in_flight: int) -> None:
         clusteractors.connect()
-        self._spec, self._options = spec, options
+        self._spec = spec
         self.patience_s = patience_s
         self.maps = MapObject(open_objects(spec.url))
         self._in_flight = in_flight
@@ -161,8 +159,8 @@ class Core:
         """An actor for a shard as the map has it, or for its next turn where it is only to stand by."""
         turn = made.turns.get(shard, 0) + standing_by
         there = replace(made, turns={**made.turns, shard: turn})
-        options = dict(self._options) | ({} if node is None else clusteractors.on_node(node))
-        return clusteractors.start(there.actor(shard), self.spec_of(shard, turn), options, standing_by=standing_by)
+        more = {} if node is None else clusteractors.on_node(node)
+        return clusteractors.start(there.actor(shard), self.spec_of(shard, turn), more, standing_by=standing_by)
 
     def replace_hung(self, made: ShardMap, shard: str, *, kill: bool = True) -> None:
         """Have another actor take the place of one that does not answer, and end that one, if it can be reached; if

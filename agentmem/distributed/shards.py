@@ -95,6 +95,8 @@ class ShardSpec:
     settings: Settings | None = None
     embedder: AnyEmbedder = None
     clock: Clock | None = None
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Ray's, for the actor."""
 
     @property
     def store_url(self) -> str:
