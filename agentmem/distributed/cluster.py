@@ -224,11 +224,12 @@ class Cluster:
         ids = {
             index: new_ids(1, user_of_item(item, default))[0] for index, item in enumerate(given)
         } if name == "add_many" else dict[int, str]()  # fmt: skip
-        found, skipped, todo = dict[int, AddResult](), list[Any](), list(range(len(given)))
+        found, skipped = dict[int, AddResult](), list[Any]()
+        todo = list(range(len(given)))
         while todo:
             parts = parts_of([given[index] for index in todo], default, self._core.maps.known())
             sent = [[todo[at] for at in places] for places in parts.values()]
-            todo = []
+            todo = list[int]()
 
             def send(places: list[int]) -> tuple[list[int], AddResults | None, int]:
                 users = tuple(dict.fromkeys(user_of_item(given[index], default) for index in places))
@@ -308,7 +309,7 @@ class Cluster:
 
     def _page(self, arguments: dict[str, Any]) -> Page:
         options = dict(arguments)
-        limit, by, order = options.pop("limit", 100), options.get("by", "added"), options.get("order", "newest")
+        limit, by, order = int(options.pop("limit", 100)), options.get("by", "added"), options.get("order", "newest")
         if options.pop("offset", 0):
             raise InvalidInputError(
                 "offset is for one user's page; use the cursor of a page of everybody", field="offset"

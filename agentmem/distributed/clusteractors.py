@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from agentmem.archive.opening import open_objects
@@ -100,10 +101,9 @@ def _end_soon() -> None:
 def ray() -> Any:
     """The module. Raises ``MissingExtraError``."""
     try:
-        import ray as module
+        return import_module("ray")
     except ImportError as exc:
         raise MissingExtraError("Ray is not installed; pip install 'agentmem-db[ray]'") from exc
-    return module
 
 
 def connect(address: str | None = None) -> None:
@@ -170,12 +170,9 @@ def nodes() -> list[dict[str, Any]]:
 
 def on_node(node: str) -> dict[str, Any]:
     """Options that have an actor run on one node, given the beginning of its id. Raises ``StoreError``."""
-    from ray.util.scheduling_strategies import (  # pyright: ignore[reportMissingImports]
-        NodeAffinitySchedulingStrategy,  # pyright: ignore[reportUnknownVariableType]
-    )
-
     found = [each["NodeID"] for each in nodes() if each["NodeID"].startswith(node)]
     if len(found) != 1:
         raise StoreError(f"{len(found)} of Ray's nodes begin with {node!r}; `ray list nodes` names them")
     # Soft, so that the shard comes back elsewhere when that node is gone.
-    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=found[0], soft=True)}
+    chosen: Any = import_module("ray.util.scheduling_strategies")
+    return {"scheduling_strategy": chosen.NodeAffinitySchedulingStrategy(node_id=found[0], soft=True)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from agentmem.client.memory import Memory
 from agentmem.distributed.shardmap import ShardMap, slot_of, with_slot
@@ -108,8 +108,7 @@ def bound(name: str, given: Sequence[Any], named: Mapping[str, Any]) -> dict[str
 def user_of_item(item: Any, default: str | None) -> str | None:
     """Whose an item is: what it says itself goes before the arguments."""
     if isinstance(item, Mapping):
-        said: Any = item.get("user_id", default)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        return said
+        return cast("Mapping[str, Any]", item).get("user_id", default)
     said = getattr(item, "user_id", None)
     return default if said is None else said
 

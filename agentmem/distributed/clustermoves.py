@@ -7,8 +7,8 @@ see as calls that take longer.
 
 from __future__ import annotations
 
-import os
 import secrets
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -227,13 +227,7 @@ def _copy(core: Core, source: str, target: str, user: str | None) -> int:
         for info in list(objects.list()):
             objects.delete(info.key)
         if "://" not in url:
-            _remove_empty(url)
-
-
-def _remove_empty(folder: str) -> None:
-    for parent, _, _ in os.walk(folder, topdown=False):
-        with suppress(OSError):
-            os.rmdir(parent)
+            shutil.rmtree(url, ignore_errors=True)
 
 
 def _users_of(core: Core, shard: str) -> list[str | None]:

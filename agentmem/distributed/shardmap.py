@@ -162,7 +162,8 @@ def _packed(made: ShardMap) -> bytes:
 def _map(data: bytes, where: str) -> ShardMap:
     try:
         values = json.loads(data)
-        slots, ranges = list[str](), [*values["slots"], [SLOTS, ""]]
+        slots = list[str]()
+        ranges: list[tuple[int, str]] = [*values["slots"], (SLOTS, "")]
         for (first, shard), (end, _) in pairwise(ranges):
             slots += [shard] * (end - first)
         made = ShardMap(

@@ -218,3 +218,25 @@ def test_the_command_says_where_shards_run(cluster: Any, place: Path) -> None:
     assert "there is no cluster" in missing.output
     with pytest.raises(StoreError):
         type(cluster).running(place / "nothing")
+
+
+def test_for_event_loops(cluster: Any) -> None:
+    import asyncio
+
+    from agentmem.distributed.clusteraio import AsyncCluster
+
+    async def main() -> None:
+        async with AsyncCluster(cluster) as there:
+            found = await asyncio.gather(*(there.add(f"word{n} is new", user_id=USERS[n % 12]) for n in range(24)))
+            assert len({one.id for one in found}) == 24
+            assert (await there.search("word7", user_id=USERS[7]))[0].id == found[7].id
+            assert await there.scoped(user_id=USERS[7]).get(found[8].id) is None
+            assert len([record async for record in there.iterate(user_id=USERS[7])]) == await there.count(
+                user_id=USERS[7]
+            )
+            await there.values.put("seen", 1, user_id="eve")
+            await there.session("talk", user_id="eve").append({"role": "user", "content": "hello"})
+            with pytest.raises(AttributeError):
+                there.nothing
+
+    asyncio.run(main())
