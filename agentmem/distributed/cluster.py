@@ -112,6 +112,10 @@ class Cluster:
             clock=spec.clock, options=spec.options, patience_s=patience_s,
         )  # fmt: skip
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # For Ray's tasks and actors, each of which reaches the shards for itself.
+        return _reached, (self._core.spec, self._core.patience_s, self._core.in_flight, self._ack, self._bound)
+
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
@@ -423,6 +427,12 @@ class Cluster:
         return Call(
             steps=steps, writes=writes, ack=self._ack, version=0, users=users, bound=self._bound, ids=ids
         )  # fmt: skip
+
+
+def _reached(spec: ShardSpec, patience_s: float, in_flight: int, ack: Ack, scope: dict[str, Any] | None) -> Cluster:
+    made = Cluster.__new__(Cluster)
+    made._core, made._ack, made._bound = Core(spec, 1, patience_s, in_flight), ack, scope
+    return made
 
 
 def _place(url: str | os.PathLike[str]) -> str:

@@ -16,8 +16,9 @@ from typing import Any
 
 from agentmem.archive.opening import open_objects
 from agentmem.distributed.shardmap import MapObject, ShardMap
-from agentmem.distributed.shards import Call, Outcome, Shard, ShardSpec, ShardStatus
+from agentmem.distributed.shards import Call, Changes, Outcome, Shard, ShardSpec, ShardStatus
 from agentmem.types.errors import FencedError, MissingExtraError, StoreError
+from agentmem.types.records import Page
 
 NAMESPACE = "agentmem"
 """Ray's, in which the shards of all clusters have their names."""
@@ -81,6 +82,14 @@ class ShardActor:
     def resume(self) -> None:
         """See ``Shard.resume``."""
         self._shard.resume()
+
+    def changes(self, after: int, limit: int) -> Changes:
+        """See ``Shard.changes``."""
+        return self._shard.changes(after, limit)
+
+    def listed(self, cursor: str | None) -> Page:
+        """See ``Shard.listed``."""
+        return self._shard.listed(cursor)
 
     def learn(self, made: ShardMap) -> None:
         """See ``Shard.learn``."""

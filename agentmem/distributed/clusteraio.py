@@ -19,16 +19,15 @@ _OPENERS = ("session", "blocks", "consolidation")
 
 
 class AsyncCluster:
-    """A cluster for code that awaits: every call of ``Cluster`` by its name, as a coroutine; what it means is said there.
+    """A cluster for code that awaits: every call of ``Cluster`` by its name, as a coroutine. What each means is said
+    there.
 
     Takes what ``Cluster`` takes, or one that there is, which then is not closed with this.
     """
 
     def __init__(self, url: Any, **options: Any) -> None:
-        self._make: Callable[[], Cluster] = (
-            (lambda: url) if isinstance(url, Cluster) else partial(Cluster, url, **options)
-        )
         self._owned = not isinstance(url, Cluster)
+        self._make: Callable[[], Cluster] = partial(Cluster, url, **options) if self._owned else lambda: url
         self._cluster: Cluster | None = None
         self._limit = anyio.CapacityLimiter(AT_ONCE)
         self._opening = anyio.Lock()

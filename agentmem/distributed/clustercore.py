@@ -44,10 +44,10 @@ class Core:
 
     def __init__(self, spec: ShardSpec, shards: int, patience_s: float, in_flight: int) -> None:
         clusteractors.connect()
-        self._spec = spec
+        self.spec = spec
         self.patience_s = patience_s
         self.maps = MapObject(open_objects(spec.url))
-        self._in_flight = in_flight
+        self.in_flight = in_flight
         self._limits = dict[str, BoundedSemaphore]()
         self._actors = dict[str, Any]()
         self._answered = dict[str, bool]()
@@ -62,7 +62,7 @@ class Core:
     @property
     def url(self) -> str:
         """Where the cluster lives."""
-        return self._spec.url
+        return self.spec.url
 
     def forget(self) -> None:
         """Look for actors anew."""
@@ -153,7 +153,7 @@ class Core:
 
     def spec_of(self, shard: str, turn: int) -> ShardSpec:
         """What an actor is made with."""
-        return replace(self._spec, shard=shard, turn=turn)
+        return replace(self.spec, shard=shard, turn=turn)
 
     def start(self, made: ShardMap, shard: str, *, standing_by: bool = False, node: str | None = None) -> Any:
         """An actor for a shard as the map has it, or for its next turn where it is only to stand by."""
@@ -219,10 +219,10 @@ class Core:
     def _admitted(self, shard: str, until: float) -> Generator[None]:
         """One of so many calls that may be under way to a shard; the others wait, and in the end are refused."""
         with self._lock:
-            limit = self._limits.setdefault(shard, BoundedSemaphore(self._in_flight))
+            limit = self._limits.setdefault(shard, BoundedSemaphore(self.in_flight))
         if not limit.acquire(timeout=max(0.0, until - time.monotonic())):
             raise CapacityError(
-                f"{self._in_flight} calls to shard {shard} are under way from here, and none ended in time; send "
+                f"{self.in_flight} calls to shard {shard} are under way from here, and none ended in time; send "
                 "fewer, or several items in one, with add_many and search_many"
             )
         try:

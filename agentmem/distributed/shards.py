@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -20,6 +21,7 @@ from agentmem.types.clock import Clock
 from agentmem.types.enums import ALL
 from agentmem.types.errors import AgentMemError, FencedError, StoreError
 from agentmem.types.ports import AnyEmbedder
+from agentmem.types.records import MemoryRecord, Page
 
 if TYPE_CHECKING:
     from agentmem.settings import Settings
@@ -63,6 +65,20 @@ class Outcome(NamedTuple):
     kind: Literal["done", "raised", "moved"]
     value: Any = None
     unknown: bool = False
+
+
+class Changes(NamedTuple):
+    """What has happened in a shard after an event, up to ``last``, of what counts wherever it goes next, up to
+    ``newest`` as of ``at``: ``records`` as they are now with their first ``vectors`` by id, the ids of what is
+    ``gone``, and whether anything was ``erased``, whose ids nobody knows."""
+
+    last: int
+    newest: int
+    at: datetime
+    records: list[MemoryRecord]
+    vectors: dict[str, list[float]]
+    gone: list[str]
+    erased: bool
 
 
 class ShardStatus(NamedTuple):
@@ -210,6 +226,26 @@ class Shard:
             self._spec.shard, self._state, 0 if claim is None else claim.epoch, self._spec.turn, self._node,
             os.getpid(), records, self._store.behind, self._calls, self._refused, self._opened_in, self._store.reused,
         )  # fmt: skip
+
+    def changes(self, after: int, limit: int) -> Changes:
+        """What has happened after an event."""
+        self._store.check()
+        at, newest, memory = datetime.now(UTC), self._store.claim.seq, self._store.memory
+        events = [event for event in memory.events(after=after, limit=limit) if event.seq <= newest]
+        ids = list(dict.fromkeys(event.id for event in events if event.id is not None))
+        there = {id: memory.get(id, touch=False, data=False) for id in ids}
+        held = [one for one in memory.vectors(ids) if one is not None and len(one.vectors)]
+        return Changes(
+            events[-1].seq if len(events) == limit else newest, newest, at,
+            [record for record in there.values() if record is not None],
+            {one.id: one.vectors[0].tolist() for one in held},
+            [id for id, record in there.items() if record is None],
+            any(event.id is None and event.version for event in events),
+        )  # fmt: skip
+
+    def listed(self, cursor: str | None) -> Page:
+        """The next of all records."""
+        return self._store.memory.page(user_id=ALL, limit=1_000, cursor=cursor, data=False, touch=False)
 
     def close(self) -> None:
         """Close the store."""

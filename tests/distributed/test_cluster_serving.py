@@ -58,8 +58,8 @@ def cluster(place: Path) -> Iterator[Any]:
         from agentmem.distributed.cluster import Cluster
 
         with Cluster(
-            place / "url", shards=3, root=place / "root", interval_s=60, embedder=HashedWords(32), clock=lambda: instant,
-            patience_s=120,
+            place / "url", shards=3, root=place / "root", interval_s=60, embedder=HashedWords(32),
+            clock=lambda: instant, patience_s=120,
         ) as made:  # fmt: skip
             made.add_many(items())
             yield made
@@ -220,6 +220,16 @@ def test_the_command_says_where_shards_run(cluster: Any, place: Path) -> None:
         type(cluster).running(place / "nothing")
 
 
+def test_tasks_of_ray_reach_it(cluster: Any) -> None:
+    import ray
+
+    @ray.remote
+    def count(there: Any, user: str) -> int:
+        return there.count(user_id=user)
+
+    assert ray.get(count.remote(cluster, USERS[5])) == cluster.count(user_id=USERS[5])
+
+
 def test_for_event_loops(cluster: Any) -> None:
     import asyncio
 
@@ -236,7 +246,33 @@ def test_for_event_loops(cluster: Any) -> None:
             )
             await there.values.put("seen", 1, user_id="eve")
             await there.session("talk", user_id="eve").append({"role": "user", "content": "hello"})
-            with pytest.raises(AttributeError):
-                there.nothing
+            assert not hasattr(there, "nothing")
 
     asyncio.run(main())
+
+
+def test_a_replica_follows_and_says_how_far_behind_it_is(cluster: Any, tmp_path: Path) -> None:
+    from agentmem.distributed.replica import Replica
+
+    replica = Replica(cluster, str(tmp_path / "replica"))
+    assert all(lag.events == 0 for lag in replica.follow().values())
+
+    def here() -> dict[str, str]:
+        return {row["id"]: row["content"] for row in replica.table().to_arrow().to_pylist()}
+
+    def there() -> dict[str, str]:
+        return {record.id: record.content for record in cluster.iterate(user_id=ALL)}
+
+    assert here() == there()
+    cluster.add("Brand new.", user_id=USERS[0], id="new")
+    cluster.update("i3", content="Something else.")
+    cluster.delete("i4")
+    cluster.erase("i5")
+    assert sum(lag.events for lag in replica.lag().values()) >= 4
+    replica.follow()
+    assert here() == there()
+    assert "i5" not in here()
+    assert sum(lag.events for lag in replica.lag().values()) == 0
+    near = replica.table().search(HashedWords(32).embed_query("Brand new."), vector_column_name="vector").limit(1)
+    assert near.to_list()[0]["id"] == "new"
+    assert Replica(cluster, str(tmp_path / "replica")).follow().keys() == set(cluster.map().shards)
