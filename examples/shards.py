@@ -11,9 +11,6 @@ from pathlib import Path
 
 from agentmem import ALL
 from agentmem.distributed import clusterlocal
-
-clusterlocal.start()
-
 from agentmem.distributed.cluster import Cluster
 
 SAID = {
@@ -44,5 +41,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    clusterlocal.start()
     with tempfile.TemporaryDirectory() as name:
         main(Path(name))
