@@ -31,7 +31,7 @@ class _NamingBorder(Border):
     @override
     def admit(self, made: Draft) -> Draft:
         made = super().admit(made)
-        return made if made.id is not None else replace(made, id=next(self._ids))
+        return made if made.id is not None else replace(made, id=next(self._ids, None))
 
 
 def naming(memory: Memory, ids: Iterable[str]) -> Memory:

@@ -15,6 +15,7 @@ from agentmem.client.partial import summed
 from agentmem.distributed import clusteractors
 from agentmem.distributed import clustermerge as merging
 from agentmem.distributed import clustermoves as moves
+from agentmem.distributed.clusterasking import Asking
 from agentmem.distributed.clustercalls import (
     CALLS,
     FACES,
@@ -27,14 +28,13 @@ from agentmem.distributed.clustercalls import (
     user_of_item,
 )
 from agentmem.distributed.clustercore import Core, SplitError, answered, partly
+from agentmem.distributed.clusterfaces import Face, face
 from agentmem.distributed.shardmap import MapObject, ShardMap
-from agentmem.distributed.shards import Ack, Call, ShardSpec, ShardStatus, Step
+from agentmem.distributed.shards import Ack, ShardSpec, ShardStatus
 from agentmem.types.clock import Clock
 from agentmem.types.enums import ALL
 from agentmem.types.errors import (
-    ConflictError,
     InvalidInputError,
-    NotFoundError,
     ObjectNotFoundError,
     ScopeError,
     ShardUnavailableError,
@@ -45,11 +45,12 @@ from agentmem.types.records import AddResult, AddResults, MemoryRecord, Page
 
 if TYPE_CHECKING:
     from agentmem.settings import Settings
+    from agentmem.types.reports import EraseReport
 
 _PAGE = 200
 
 
-class Cluster:
+class Cluster(Asking):
     """A memory in several shards, with the calls of ``Memory``; see docs/scale.md.
 
     ``url`` is the folder or bucket where it lives; ``shards`` how many it is to have, if it is a new one. This process
@@ -205,6 +206,12 @@ class Cluster:
         """See ``Memory.put_many``; all or none of the items of each shard."""
         return self._add_many("put_many", items, options)
 
+    def erase_all(self, **options: Any) -> EraseReport:
+        """See ``Memory.erase_all``. Every shard is asked: what the user left where he was before goes, too."""
+        named = bound("erase_all", (), options)
+        found = answered(self._ask_all("erase_all", named, CALLS["erase_all"]))
+        return found[self.shard_of(self._user(named))]
+
     def add_stream(self, items: Iterable[Any], *, chunk: int = 1_000, **options: Any) -> Iterator[AddResults]:
         """See ``Memory.add_stream``; each list is acknowledged."""
         going = iter(items)
@@ -228,7 +235,7 @@ class Cluster:
         ids = {
             index: new_ids(1, user_of_item(item, default))[0] for index, item in enumerate(given)
         } if name == "add_many" else dict[int, str]()  # fmt: skip
-        found, skipped = dict[int, AddResult](), list[Any]()
+        found, skipped, made_here = dict[int, AddResult](), list[Any](), set(ids.values())
         todo = list(range(len(given)))
         while todo:
             parts = parts_of([given[index] for index in todo], default, self._core.maps.known())
@@ -259,7 +266,7 @@ class Cluster:
                 left = {one.index for one in result.skipped}
                 kept = [index for at, index in enumerate(places) if at not in left]
                 for index, one in zip(kept, result, strict=True):
-                    again = tries > 1 and one.status == "duplicate" and one.id == ids.get(index)
+                    again = tries > 1 and one.status == "duplicate" and one.id in made_here
                     found[index] = AddResult(one.id, "added", one.record) if again else one
                 skipped += [type(one)(places[one.index], *_rest(one)) for one in result.skipped]
         return AddResults([found[index] for index in sorted(found)], sorted(skipped, key=lambda one: one.index))
@@ -302,14 +309,12 @@ class Cluster:
         query, limit, offset = options.pop("query", None), options.pop("limit", 10), options.pop("offset", 0)
         rule, short = CALLS["search"], min(self._core.patience_s, 10.0)
         counted = self._ask_all("corpus_of", {"query": query, "options": {**options, "limit": limit}}, rule, short)
-        corpora, _ = partly(counted)
-        asked = {shard for shard, value in counted.items() if not isinstance(value, ShardUnavailableError)}
+        corpora, silent = partly(counted)
         more = {**options, "limit": limit + offset, "touch": False}
-        part = {"query": query, "corpus": summed(corpora), "options": more}
-        found = self._ask_all("search_part", part, rule, short, asked)
-        parts, missing = partly(found)
-        missing = sorted({*missing, *(set(counted) - asked)})
-        return merging.hits(parts, options.get("rank", "score"), limit, offset, missing)
+        part = {"query": query, "corpus": summed(list(corpora.values())), "options": more}
+        parts, missing = partly(self._ask_all("search_part", part, rule, short, corpora))
+        home, rank = self._core.maps.known().shard_of, options.get("rank", "score")
+        return merging.hits(parts, home, rank, limit, offset, sorted({*missing, *silent}))
 
     def _page(self, arguments: dict[str, Any]) -> Page:
         options = dict(arguments)
@@ -339,95 +344,6 @@ class Cluster:
         }
         return Page([record for _, record in chosen], merging.cursor_of(cursors))
 
-    def _by_id(self, name: str, arguments: dict[str, Any], rule: Rule) -> Any:
-        """What the shard says that has the record: the one that its id names, else any other."""
-        made, id = self._core.maps.known(), arguments.get("id")
-        hinted = made.hinted(id) if isinstance(id, str) else None
-        order = [[hinted], [shard for shard in made.shards if shard != hinted]] if hinted else [made.shards]
-        absent: Any = None
-        for shards in order:
-            found = self._core.each(lambda shard: self._one_by_id(shard, name, arguments, rule), shards)
-            there = [value for value in found if not isinstance(value, _Absent)]
-            if len(there) > 1:
-                raise ConflictError(
-                    f"two users in two shards have a record with the id {id!r}; name the user, with scoped(user_id=...)"
-                )
-            if there:
-                return there[0]
-            absent = found[0] if found else absent
-        if absent.error is not None:
-            raise absent.error
-        return absent.value
-
-    def _one_by_id(self, shard: str, name: str, arguments: dict[str, Any], rule: Rule) -> Any:
-        call = self._made(name, (), arguments, rule.writes)
-        try:
-            value, _ = self._core.ask(lambda _: shard, call, again=rule.again)
-        except NotFoundError as exc:
-            return _Absent(error=exc)
-        return _Absent(value) if (value is None and name != "feedback") or value is False else value
-
-    # -- asking --------------------------------------------------------------------------------------------------------
-
-    def _user(self, arguments: Mapping[str, Any]) -> Any:
-        """Whose memories a call is about."""
-        if self._bound is None:
-            return None
-        user = self._bound.get("user_id")
-        return arguments.get("user_id") if user is None else user
-
-    def _ask_user(
-        self, user: Any, name: str, given: tuple[Any, ...], named: dict[str, Any], rule: Rule, ids: tuple[str, ...] = ()
-    ) -> tuple[Any, int]:
-        if user is not None and (not isinstance(user, str) or user is ALL):
-            # What it is refused with is the client's word; any shard says it.
-            return self._core.ask(lambda made: made.shards[0], self._made(name, given, named, rule.writes), again=False)
-        return self._ask_users((user,), name, given, named, rule, ids)
-
-    def _ask_users(
-        self,
-        users: tuple[str | None, ...],
-        name: str,
-        given: tuple[Any, ...],
-        named: dict[str, Any],
-        rule: Rule,
-        ids: tuple[str, ...] = (),
-    ) -> tuple[Any, int]:
-        def where(made: ShardMap) -> str:
-            found = {made.shard_of(user) for user in users}
-            if len(found) > 1:
-                raise SplitError
-            return found.pop()
-
-        call = self._made(name, given, named, rule.writes, users=users, ids=ids)
-        return self._core.ask(where, call, again=rule.again)
-
-    def _ask_all(
-        self,
-        name: str,
-        arguments: dict[str, Any],
-        rule: Rule,
-        patience_s: float | None = None,
-        among: Iterable[str] | None = None,
-    ) -> dict[str, Any]:
-        call = self._made(name, (), arguments, rule.writes)
-        shards = sorted(self._core.maps.known().shards if among is None else among)
-        return self._core.ask_several(dict.fromkeys(shards, call), again=rule.again, patience_s=patience_s)
-
-    def _made(
-        self,
-        name: str,
-        given: tuple[Any, ...],
-        named: dict[str, Any],
-        writes: bool,
-        users: tuple[str | None, ...] = (),
-        ids: tuple[str, ...] = (),
-    ) -> Call:
-        steps = (Step(name, (given, named)),)
-        return Call(
-            steps=steps, writes=writes, ack=self._ack, version=0, users=users, bound=self._bound, ids=ids
-        )  # fmt: skip
-
 
 def _reached(spec: ShardSpec, patience_s: float, in_flight: int, ack: Ack, scope: dict[str, Any] | None) -> Cluster:
     made = Cluster.__new__(Cluster)
@@ -438,42 +354,6 @@ def _reached(spec: ShardSpec, patience_s: float, in_flight: int, ack: Ack, scope
 def _place(url: str | os.PathLike[str]) -> str:
     place = os.fspath(url)
     return place if "://" in place else os.path.abspath(place)
-
-
-class Face:
-    """What has calls of its own, a session or the values of a user: each call is made on the user's shard."""
-
-    def __init__(self, ask: Callable[[tuple[Step, ...]], Any], steps: tuple[Step, ...]) -> None:
-        self._ask, self._steps = ask, steps
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return lambda *given, **named: self._ask((*self._steps, Step(name, (given, named))))
-
-
-def _face(cluster: Cluster, name: str, *arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Face:
-    first = Step(name, arguments[0] if arguments else None)
-
-    def ask(steps: tuple[Step, ...]) -> Any:
-        core, scope = cluster._core, cluster._bound  # pyright: ignore[reportPrivateUsage]
-        said = {k: v for step in steps if step.arguments is not None for k, v in step.arguments[1].items()}
-        named = scope is None or "user_id" in scope or "user_id" in said
-        user = None if scope is None else scope.get("user_id", said.get("user_id"))
-        call = Call(
-            steps=steps, writes=True, ack=cluster._ack, version=0, bound=scope,  # pyright: ignore[reportPrivateUsage]
-            users=(user,) if named or arguments else (),
-        )  # fmt: skip
-        if call.users:
-            return core.ask(lambda made: made.shard_of(user), call, again=False)[0]
-        return answered(core.ask_several(dict.fromkeys(core.maps.known().shards, call), again=False))
-
-    return Face(ask, (first,))
-
-
-class _Absent:
-    def __init__(self, value: Any = None, error: NotFoundError | None = None) -> None:
-        self.value, self.error = value, error
 
 
 def _rest(skipped: Any) -> tuple[Any, ...]:
@@ -504,7 +384,7 @@ def _complete() -> None:
         setattr(Cluster, name, _refusal(name, instead))
     for name in FACES:
         if isinstance(vars(Memory)[name], property):
-            setattr(Cluster, name, property(lambda self, name=name: _face(self, name)))
+            setattr(Cluster, name, property(lambda self, name=name: face(self, name)))
         else:
             setattr(Cluster, name, _opener(name))
 
@@ -513,7 +393,7 @@ def _opener(name: str) -> Callable[..., Face]:
     @wraps(getattr(Memory, name))
     def call(self: Cluster, *given: Any, **named: Any) -> Face:
         signature(name).bind(*given, **named)
-        return _face(self, name, (given, named))
+        return face(self, name, (given, named))
 
     return call
 

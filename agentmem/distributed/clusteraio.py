@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from agentmem.distributed.cluster import Cluster, Face
+from agentmem.distributed.cluster import Cluster
+from agentmem.distributed.clusterfaces import Face
 
 T = TypeVar("T")
 AT_ONCE = 64

@@ -244,9 +244,9 @@ def answered(found: Mapping[str, Any]) -> dict[str, Any]:
     return dict(found)
 
 
-def partly(found: Mapping[str, Any]) -> tuple[list[Any], Sequence[str]]:
+def partly(found: Mapping[str, Any]) -> tuple[dict[str, Any], Sequence[str]]:
     """The results that there are, and the shards that are missing. Raises ``ShardUnavailableError`` if all are."""
-    there = [value for value in found.values() if not isinstance(value, ShardUnavailableError)]
+    there = {shard: value for shard, value in found.items() if not isinstance(value, ShardUnavailableError)}
     if not there:
         answered(found)
     return there, sorted(shard for shard, value in found.items() if isinstance(value, ShardUnavailableError))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import heapq
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -21,17 +21,26 @@ class ClusterResults(SearchResults):
     missing: tuple[str, ...] = ()
 
 
-def hits(parts: Sequence[SearchResults], rank: str, limit: int, offset: int, missing: Sequence[str]) -> ClusterResults:
-    """The best of all, ties by id. A user who is on his way to another shard is in two: each record counts once."""
+def hits(
+    parts: Mapping[str, SearchResults],
+    home: Callable[[str | None], str],
+    rank: str,
+    limit: int,
+    offset: int,
+    missing: Sequence[str],
+) -> ClusterResults:
+    """The best of all, ties by id. A user who is on his way to another shard is in two: each record counts once, as it
+    is at ``home``."""
     found = dict[str, SearchHit]()
-    for part in parts:
+    for shard, part in parts.items():
         for hit in part:
-            found.setdefault(hit.id, hit)
+            if hit.id not in found or home(hit.record.user_id) == shard:
+                found[hit.id] = hit
     ranked = sorted(found.values(), key=lambda hit: (-_worth(hit, rank), hit.id))
     merged = ClusterResults(
         ranked[offset : offset + limit],
-        _trace([part.trace for part in parts if part.trace is not None]),
-        sum(part.skipped_archived for part in parts),
+        _trace([part.trace for part in parts.values() if part.trace is not None]),
+        sum(part.skipped_archived for part in parts.values()),
     )
     merged.missing = tuple(missing)
     return merged

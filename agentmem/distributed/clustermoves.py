@@ -117,11 +117,11 @@ def add_shard(core: Core) -> SplitReport:
     users = records = 0
     refused = 0.0
     for source in made.shards:
-        slots = [slot for slot, shard in enumerate(made.slots) if shard == source][-share:]
-        here = _users_of(core, source)
-        inside = defaultdict[int, list[str | None]](list)
-        for user in here:
-            if (slot := slot_of(user)) in slots and (user is None or composed(user) not in made.users):
+        # What is nobody's stays where it is.
+        slots = [slot for slot, shard in enumerate(made.slots) if shard == source and slot != slot_of(None)][-share:]
+        inside = defaultdict[int, list[str]](list)
+        for user in _users_of(core, source):
+            if (slot := slot_of(user)) in slots and composed(user) not in made.users:
                 inside[slot].append(user)
         for group in _grouped(slots, inside):
             going = [user for slot in group for user in inside[slot]]
@@ -159,7 +159,7 @@ def _new_shard(core: Core) -> str:
     return name
 
 
-def _grouped(slots: Iterable[int], inside: dict[int, list[str | None]]) -> Iterable[list[int]]:
+def _grouped(slots: Iterable[int], inside: dict[int, list[str]]) -> Iterable[list[int]]:
     """The slots in groups of not too many users; those without any together."""
     yield [slot for slot in slots if not inside[slot]]
     group, count = list[int](), 0
@@ -174,9 +174,7 @@ def _grouped(slots: Iterable[int], inside: dict[int, list[str | None]]) -> Itera
         yield group
 
 
-def _relocate(
-    core: Core, source: str, target: str, users: Sequence[str | None], what: Sequence[str]
-) -> tuple[int, float]:
+def _relocate(core: Core, source: str, target: str, users: Sequence[str], what: Sequence[str]) -> tuple[int, float]:
     """Move what belongs to these users, who are named or in slots, from one shard to another; how many records, and for
     how long their writes waited."""
     begun, records = time.monotonic(), 0
@@ -184,6 +182,7 @@ def _relocate(
     try:
         core.control(source, "learn", made)
         for user in users:
+            _clean(core, target, user)
             records += _copy(core, source, target, user)
     except BaseException:
         stay = core.maps.change(lambda now: replace(now, leaving=_without(now.leaving, what)))
@@ -195,8 +194,16 @@ def _relocate(
     spent = time.monotonic() - begun
     core.control(source, "learn", made)
     for user in users:
-        _on(core, source, "delete_all", writes=True, **_those_of(user))
+        # Nothing stays, deleted or not: if the user comes back one day, what is here must not stand in the way.
+        _on(core, source, "erase_all", writes=True, user_id=user)
     return records, spent
+
+
+def _clean(core: Core, target: str, user: str) -> None:
+    """What a shard has of a user whose shard it is not yet was left there when a move was broken off."""
+    gone = _on(core, target, "deleted", user_id=user, limit=1).records
+    if gone or _on(core, target, "count", user_id=user):
+        _on(core, target, "erase_all", writes=True, user_id=user)
 
 
 def _arrived(what: Sequence[str], target: str) -> Callable[[ShardMap], ShardMap]:
@@ -216,7 +223,7 @@ def _without(leaving: Any, what: Sequence[str]) -> dict[str, str]:
     return {each: target for each, target in leaving.items() if each not in what}
 
 
-def _copy(core: Core, source: str, target: str, user: str | None) -> int:
+def _copy(core: Core, source: str, target: str, user: str) -> int:
     url = f"{core.url.rstrip('/')}/transit/{secrets.token_hex(8)}"
     try:
         made = _on(core, source, "export", url, user_id=user)
@@ -230,16 +237,11 @@ def _copy(core: Core, source: str, target: str, user: str | None) -> int:
             shutil.rmtree(url, ignore_errors=True)
 
 
-def _users_of(core: Core, shard: str) -> list[str | None]:
-    return [group.name for group in _on(core, shard, "users")]
-
-
-def _those_of(user: str | None) -> dict[str, Any]:
-    return {"user_id": user} if user is not None else {"bound": None}
+def _users_of(core: Core, shard: str) -> list[str]:
+    return [group.name for group in _on(core, shard, "users") if group.name is not None]
 
 
 def _on(core: Core, shard: str, name: str, *given: Any, writes: bool = False, **named: Any) -> Any:
     """A call on one shard's client, whoever it is about."""
-    scope = named.pop("bound", {})
-    call = Call(steps=(Step(name, (given, named)),), writes=writes, ack="replicated", version=0, bound=scope)
+    call = Call(steps=(Step(name, (given, named)),), writes=writes, ack="replicated", version=0)
     return core.ask(lambda _: shard, call, again=True, patience_s=_LONG_S)[0]

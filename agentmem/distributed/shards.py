@@ -115,6 +115,15 @@ class ShardSpec:
     """Ray's, for the actor."""
 
     @property
+    def own_settings(self) -> Settings | None:
+        """The shard's, whose keys are its own: a user who moves away is erased here, and his key here with him."""
+        if self.settings is None or self.settings.backup.keyring is None:
+            return self.settings
+        keyring = f"{self.settings.backup.keyring.rstrip('/')}/{self.shard}"
+        backup = self.settings.backup.model_copy(update={"keyring": keyring})
+        return self.settings.model_copy(update={"backup": backup})
+
+    @property
     def store_url(self) -> str:
         """Where the shard's increments lie."""
         return f"{self.url.rstrip('/')}/shards/{self.shard}"
@@ -130,7 +139,7 @@ class Shard:
             spec.root,
             name=f"{spec.shard} on {node}",
             turn=spec.turn,
-            settings=spec.settings,
+            settings=spec.own_settings,
             embedder=spec.embedder,
             clock=spec.clock,
             interval_s=spec.interval_s,

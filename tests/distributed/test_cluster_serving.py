@@ -196,6 +196,16 @@ def test_shards_and_users_move_while_they_are_served(cluster: Any, place: Path) 
     assert {cluster.shard_of(user) for user in USERS} >= {"s003"}
     assert {record.id: record.content for record in cluster.iterate(user_id=ALL)} == before
     assert cluster.get("i2").user_id == USERS[2]
+    # A user who comes back has what he has by then, deleted or not, and nothing of before stands in the way.
+    cluster.update("i2", content="Changed elsewhere.")
+    cluster.delete("i14")
+    cluster.move_users([USERS[2]], "s000")
+    assert cluster.get("i2").content == "Changed elsewhere."
+    assert cluster.get("i14") is None
+    assert cluster.restore("i14").content == before["i14"]
+    assert cluster.move_users([USERS[2]], "s003").shard == "s003"
+    cluster.update("i2", content=before["i2"])
+    assert {record.id: record.content for record in cluster.iterate(user_id=ALL)} == before
     hits = cluster.search("red wall", user_id=ALL, limit=100)
     assert len({hit.id for hit in hits}) == len(hits)
     assert not (place / "url" / "transit").exists() or not any((place / "url" / "transit").iterdir())
