@@ -96,6 +96,13 @@ class Cluster(Asking):
         self._bound: dict[str, Any] | None = {}
 
     @classmethod
+    def on(cls, core: Core, ack: Ack, scope: dict[str, Any] | None) -> Cluster:
+        """One on shards that are reached already; ``scope`` is what a view binds, None for nobody's."""
+        made = cls.__new__(cls)
+        made._core, made._ack, made._bound = core, ack, scope
+        return made
+
+    @classmethod
     def running(cls, url: str | os.PathLike[str], *, patience_s: float = 60.0) -> Cluster:
         """The cluster of a place as it runs, with what it was started with. Raises ``StoreError`` where none does."""
         clusteractors.connect()
@@ -152,9 +159,7 @@ class Cluster(Asking):
         return self._view(None)
 
     def _view(self, scope: dict[str, Any] | None) -> Cluster:
-        made = Cluster.__new__(Cluster)
-        made._core, made._ack, made._bound = self._core, self._ack, scope
-        return made
+        return Cluster.on(self._core, self._ack, scope)
 
     # -- the cluster itself --------------------------------------------------------------------------------------------
 
@@ -346,9 +351,7 @@ class Cluster(Asking):
 
 
 def _reached(spec: ShardSpec, patience_s: float, in_flight: int, ack: Ack, scope: dict[str, Any] | None) -> Cluster:
-    made = Cluster.__new__(Cluster)
-    made._core, made._ack, made._bound = Core(spec, 1, patience_s, in_flight), ack, scope
-    return made
+    return Cluster.on(Core(spec, 1, patience_s, in_flight), ack, scope)
 
 
 def _place(url: str | os.PathLike[str]) -> str:

@@ -61,8 +61,11 @@ class AsyncCluster:
         if name in _FACES:
             return _AsyncFace(self, lambda cluster: getattr(cluster, name))
         if name in _OPENERS:
-            return lambda *given, **named: _AsyncFace(self, lambda cluster: getattr(cluster, name)(*given, **named))
+            return partial(self._opener, name)
         return partial(self._call, name)
+
+    def _opener(self, name: str, *given: Any, **named: Any) -> _AsyncFace:
+        return _AsyncFace(self, lambda cluster: getattr(cluster, name)(*given, **named))
 
     async def _opened(self) -> Cluster:
         async with self._opening:

@@ -84,9 +84,9 @@ class Replica:
 
     def _take(self, shard: str, changed: Changes) -> None:
         if changed.records:
-            rows = [_row(shard, record, changed.vectors.get(record.id)) for record in changed.records]
+            rows = _rows(shard, changed)
             if TABLE not in self._names():
-                self._opened().create_table(TABLE, data=rows, schema=_schema(len(rows[0]["vector"])))
+                self._opened().create_table(TABLE, data=rows)
             else:
                 made = self.table().merge_insert(["shard", "id"]).when_matched_update_all()
                 made.when_not_matched_insert_all().execute(rows)
@@ -150,11 +150,12 @@ class Replica:
 
     def _opened(self) -> Any:
         if self._database is None:
-            import lancedb
+            import lancedb as module
 
-            more = {} if self._options is None else {"storage_options": dict(self._options)}
+            lancedb: Any = module
+            more: dict[str, Any] = {} if self._options is None else {"storage_options": dict(self._options)}
             try:
-                self._database = lancedb.connect(self._uri, **more)  # pyright: ignore[reportUnknownMemberType]
+                self._database = lancedb.connect(self._uri, **more)
             except (OSError, ValueError, RuntimeError) as exc:
                 raise StoreError(f"LanceDB cannot open {self._uri}: {exc}") from exc
         return self._database
@@ -174,25 +175,26 @@ def _row(shard: str, record: MemoryRecord, vector: Sequence[float] | None) -> di
     }  # fmt: skip
 
 
-def _schema(dim: int) -> Any:
-    import pyarrow as pa
-
-    moment = pa.timestamp("us", tz="UTC")
-    texts = ("user_id", "agent_id", "run_id", "role", "kind", "layer", "content", "metadata")
-    return pa.schema(
-        [
-            pa.field("shard", pa.string()), pa.field("id", pa.string()),
-            *(pa.field(name, pa.string()) for name in texts),
-            pa.field("created_at", moment), pa.field("occurred_at", moment), pa.field("updated_at", moment),
-            pa.field("version", pa.int64()), pa.field("vector", pa.list_(pa.float32(), dim)),
-        ]
-    )  # fmt: skip
+def _rows(shard: str, changed: Changes) -> Any:
+    pa, rows = _arrow(), [_row(shard, record, changed.vectors.get(record.id)) for record in changed.records]
+    moment, text = pa.timestamp("us", tz="UTC"), pa.string()
+    texts = ("shard", "id", "user_id", "agent_id", "run_id", "role", "kind", "layer", "content", "metadata")
+    columns = {
+        **dict.fromkeys(texts, text), **dict.fromkeys(("created_at", "occurred_at", "updated_at"), moment),
+        "version": pa.int64(), "vector": pa.list_(pa.float32(), changed.dim),
+    }  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=pa.schema(list(columns.items())))
 
 
 def _mark_schema() -> Any:
+    pa = _arrow()
+    return pa.schema([("shard", pa.string()), ("seq", pa.int64()), ("as_of", pa.timestamp("us", tz="UTC"))])
+
+
+def _arrow() -> Any:
     import pyarrow as pa
 
-    return pa.schema([("shard", pa.string()), ("seq", pa.int64()), ("as_of", pa.timestamp("us", tz="UTC"))])
+    return pa
 
 
 def _quoted(text: str) -> str:

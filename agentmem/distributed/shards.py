@@ -76,6 +76,7 @@ class Changes(NamedTuple):
     newest: int
     at: datetime
     records: list[MemoryRecord]
+    dim: int
     vectors: dict[str, list[float]]
     gone: list[str]
     erased: bool
@@ -247,6 +248,7 @@ class Shard:
         return Changes(
             events[-1].seq if len(events) == limit else newest, newest, at,
             [record for record in there.values() if record is not None],
+            len(memory.embed(["of any text"])[0]) if there else 0,
             {one.id: one.vectors[0].tolist() for one in held},
             [id for id, record in there.items() if record is None],
             any(event.id is None and event.version for event in events),
