@@ -3,6 +3,7 @@ faults."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -188,7 +189,7 @@ def strike(cluster: Cluster, nodes: Nodes, load: Load, kind: str, chosen: random
     elif kind == "node":
         threading.Thread(target=nodes.kill, args=(victim.node,)).start()
     else:
-        os.kill(victim.pid, signal.SIGSTOP)
+        _stop(victim.pid, Path(core.url) / "shards" / victim.shard / ".swap.lock")
         core.replace_hung(made, victim.shard, kill=False)
     users = {shard: _user_in(cluster, shard) for shard in hit}
 
@@ -208,6 +209,22 @@ def strike(cluster: Cluster, nodes: Nodes, load: Load, kind: str, chosen: random
         except nodes.ray.exceptions.RayActorError:
             fault.woke = "gone"
     return fault
+
+
+def _stop(process: int, lock: Path) -> None:
+    """Stop a process, but not within a swap: in a folder that is a lock, for which all others wait."""
+    while True:
+        os.kill(process, signal.SIGSTOP)
+        time.sleep(0.05)
+        file = os.open(lock, os.O_RDWR)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            os.kill(process, signal.SIGCONT)
+            time.sleep(random.uniform(0.001, 0.05))
+        finally:
+            os.close(file)
 
 
 def _user_in(cluster: Cluster, shard: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agentmem.settings import Settings
 
 _NOTE = "owner"
-"""The file in the store's folder with the token of the owner whose store it is."""
+"""The file in the store's folder with the token of the owner whose store it is, and the number of his process."""
 PATIENCE = 30.0
 """Seconds that an owner waits for what it has written to count."""
 
@@ -164,7 +164,9 @@ class OwnedStore:
         if before is None:
             return None
         for note in self._root.glob(f"*/{_NOTE}"):
-            if note.read_text() == before.token:
+            token, _, owner = note.read_text().partition(" ")
+            # One that is merely stopped may have the store's locks, and could go on in the middle of a transaction.
+            if token == before.token and not _is_alive(int(owner)):
                 with suppress(StoreCorruptError, StoreGoneError, StoreLockedError):
                     return self._open(note.parent)
         return None
@@ -196,7 +198,7 @@ class OwnedStore:
             engine.accompany(ship)
             if not made:
                 raise StoreLockedError(f"{path} is open in this process already, for somebody else who owns it")
-            (path / _NOTE).write_text(fence.claim.token)
+            (path / _NOTE).write_text(f"{fence.claim.token} {os.getpid()}")
         except BaseException:
             memory.close()
             raise
@@ -205,3 +207,17 @@ class OwnedStore:
             if other != path:
                 shutil.rmtree(other, ignore_errors=True)
         return memory
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process goes on, or may go on, of that number. This one does not count."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's, or a system that does not say
+    return state not in "ZX"

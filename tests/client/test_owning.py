@@ -1,5 +1,6 @@
 """A store that lives in a folder or bucket: what counts there is what the next owner has, and nobody else writes."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,20 @@ def owner(tmp_path: Path) -> Iterator[Owner]:
     yield make
     for one in reversed(made):
         one.close()
+
+
+def test_a_store_whose_process_is_merely_stopped_is_left_to_it(owner: Owner, tmp_path: Path) -> None:
+    script = KILLED.format(url=str(tmp_path / "url"), root=str(tmp_path / "first"))
+    with subprocess.Popen([sys.executable, "-c", script.replace("SIGKILL", "SIGSTOP")]) as process:
+        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+        again = OwnedStore(str(tmp_path / "url"), tmp_path / "first", name="again", interval_s=60)
+        there = again.take()
+        assert not again.reused
+        assert contents(there) == ["The wall is red."]
+        there.add("The wall is blue.", user_id="ana")
+        again.confirm()
+        process.kill()
+        again.close()
 
 
 KILLED = """
