@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from agentmem import ALL
 from agentmem.distributed import clusterlocal
 from agentmem.distributed.cluster import Cluster
@@ -62,10 +64,13 @@ class Nodes:
         )
 
     def kill(self, id: str) -> None:
-        """Kill a node, by the beginning of its id, and put a new one in its place."""
+        """Kill a node, by the beginning of its id."""
         node = next(each for each in self.alive if each.node_id.startswith(id))
         self.alive.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
+
+    def add(self) -> None:
+        """One more node."""
         self.alive.append(self._add())
 
     def close(self) -> None:
@@ -187,7 +192,11 @@ def strike(cluster: Cluster, nodes: Nodes, load: Load, kind: str, chosen: random
     if kind == "actor":
         os.kill(victim.pid, signal.SIGKILL)
     elif kind == "node":
-        threading.Thread(target=nodes.kill, args=(victim.node,)).start()
+        nodes.kill(victim.node)
+        # What runs on it goes on for a moment, and would answer.
+        while any(psutil.pid_exists(one.pid) for one in statuses if one.shard in hit):
+            time.sleep(0.01)
+        threading.Thread(target=nodes.add).start()
     else:
         _stop(victim.pid, Path(core.url) / "shards" / victim.shard / ".swap.lock")
         core.replace_hung(made, victim.shard, kill=False)
