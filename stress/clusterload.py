@@ -196,7 +196,6 @@ def strike(cluster: Cluster, nodes: Nodes, load: Load, kind: str, chosen: random
         # What runs on it goes on for a moment, and would answer.
         while any(psutil.pid_exists(one.pid) for one in statuses if one.shard in hit):
             time.sleep(0.01)
-        threading.Thread(target=nodes.add).start()
     else:
         _stop(victim.pid, Path(core.url) / "shards" / victim.shard / ".swap.lock")
         core.replace_hung(made, victim.shard, kill=False)
@@ -208,6 +207,8 @@ def strike(cluster: Cluster, nodes: Nodes, load: Load, kind: str, chosen: random
         return time.perf_counter() - begun
 
     fault.back_s = core.each(back, hit)
+    if kind == "node":
+        nodes.add()
     if kind == "pause":
         with suppress(ProcessLookupError):
             os.kill(victim.pid, signal.SIGCONT)
