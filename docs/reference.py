@@ -48,7 +48,7 @@ GROUPS = {
     "agentmem.errors.ArchiveAccessError agentmem.errors.ArchiveCorruptError "
     "agentmem.errors.ArchiveVersionError agentmem.errors.ArchiveKeyError "
     "agentmem.errors.AccessError agentmem.errors.InvalidKeyError agentmem.errors.AccessDeniedError "
-    "agentmem.errors.RateLimitError",
+    "agentmem.errors.RateLimitError agentmem.errors.FencedError agentmem.errors.ShardUnavailableError",
     "Embedding models": "agentmem.embedding.open_embedder Embedder agentmem.ports.RemoteEmbedder "
     "agentmem.embedding.FunctionEmbedder agentmem.ports.Windowed",
     "Configuration": "Settings agentmem.settings.Layers agentmem.settings.Interact agentmem.settings.Insights "

@@ -6,6 +6,7 @@ import typer
 
 from stress.backups import backup
 from stress.bulk import bulk
+from stress.cluster import cluster
 from stress.compare import compare
 from stress.context import context
 from stress.crash import crash
@@ -53,6 +54,7 @@ app.command()(search)
 app.command()(mixed)
 app.command()(soak)
 app.command()(compare)
+app.command()(cluster)
 app.command()(keyed)
 app.command()(pairs)
 app.command()(sessions)

@@ -19,7 +19,7 @@ td + td, th + th { text-align: right; font-variant-numeric: tabular-nums; }
 .bad { color: #b00; } .good { color: #070; } dt { float: left; clear: left; width: 14rem; }
 """
 _QUANTILES = ("p50_ms", "p95_ms", "p99_ms", "p999_ms")
-_DRAWN = ("peers", "engines", "budgets", "week")
+_DRAWN = ("peers", "engines", "budgets", "week", "faults")
 """Notes that have plots of their own."""
 _TIERS = ("hot", "warm")
 _SAMPLED = ("ops_per_second", "rss_mb", "disk_mb", "files", "vectors_behind")
@@ -66,6 +66,8 @@ def _section(name: str, run: dict[str, Any]) -> str:
         parts += ["<h3>Beside what each part reaches alone</h3>", _limits(run["limits"])]
     if "engines" in run["notes"]:
         parts.append(_tiers(run["notes"]))
+    if run["notes"].get("faults"):
+        parts.append(_plots(_faults(run["notes"]["faults"])))
     if run["samples"]:
         parts.append(_plots(*(_line(key, run["samples"]) for key in _SAMPLED)))
     parts.append(_list(run))
@@ -163,6 +165,18 @@ def _points(title: str, x_title: str, series: dict[str, list[tuple[float, float]
     for name, values in series.items():
         chart.add(name, values)
     return _svg(chart)
+
+
+def _faults(faults: list[dict[str, Any]]) -> str:
+    """How long the shards that each fault hit were away, by when it was."""
+    kinds = dict.fromkeys(one["kind"] for one in faults)
+    away = {
+        f"{kind} killed" if kind != "pause" else "actor stopped": [
+            (one["seconds"], back) for one in faults if one["kind"] == kind for back in one["back_s"]
+        ]
+        for kind in kinds
+    }
+    return _points("seconds until each shard answered again", "second of the run", away)
 
 
 def _figure_plots(figures: list[dict[str, Any]]) -> list[str]:

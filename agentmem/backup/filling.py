@@ -62,18 +62,36 @@ class Filling:
         self._target = Target(db)
         self.chunks = ChunkFilling(db, into)
         self._done = self._total = 0
+        self._last: ArchiveReader | None = None
 
     def run(self, moment: Moment) -> Filled:
         """Fill the database. Raises what ``ArchiveReader`` raises."""
         readers = [self._open(entry) for entry in moment.chain]
         self._total = sum(reader.manifest.content("records").rows for reader in readers)
-        first, last = readers[0], readers[-1]
-        migrations = first.manifest.about.get("migrations")
-        if not isinstance(migrations, list):
-            raise ArchiveCorruptError("the archive is not one of a whole store: its manifest names no migrations")
-        migrate(self._db, self._into, migrations)  # pyright: ignore[reportUnknownArgumentType]
-        for number, reader in enumerate(readers):
-            self._add(reader, first=not number)
+        for reader in readers:
+            self._go_on(reader)
+        return self.complete(moment)
+
+    def add(self, entry: Entry) -> None:
+        """Add what a backup has: first one that stands by itself, then each that goes on from the one before."""
+        reader = self._open(entry)
+        self._total += reader.manifest.content("records").rows
+        self._go_on(reader)
+
+    def _go_on(self, reader: ArchiveReader) -> None:
+        first = self._last is None
+        if first:
+            migrations = reader.manifest.about.get("migrations")
+            if not isinstance(migrations, list):
+                raise ArchiveCorruptError("the archive is not one of a whole store: its manifest names no migrations")
+            migrate(self._db, self._into, migrations)  # pyright: ignore[reportUnknownArgumentType]
+        self._add(reader, first=first)
+        self._last = reader
+
+    def complete(self, moment: Moment) -> Filled:
+        """Make the database a store's as it was at the moment, whose backups were all added. Nothing comes after it."""
+        last = self._last
+        assert last is not None
         self._bookkeeping(last)
         migrate(self._db, self._into)
         newest = self._erase_again(moment) or last

@@ -121,6 +121,15 @@ def note_head(db: Connection, url: str, new: Head) -> None:
     meta.put(db, meta.BACKUPS, json.dumps(noted))
 
 
+def adopt(db: Connection, url: str, entry: Entry, sha256: str, full_at: Micros | None) -> None:
+    """Have a store that was made of a backup go on with its lineage, which nobody else does. Only inside a transaction.
+
+    ``full_at`` is when the one was made that it goes on from and that stands by itself.
+    """
+    note_head(db, url, Head(entry.lineage, entry.number, sha256, None, entry.seq, entry.at, full_at))
+    meta.put(db, meta.RESTORED, None if entry.parent is None else f"{entry.parent} {entry.parent_row}")
+
+
 def want_whole(db: Connection) -> None:
     """Have the next backup in each place be a full one. Only inside a transaction."""
     noted = _noted(db)

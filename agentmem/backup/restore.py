@@ -86,7 +86,7 @@ def restore_moment(
             restored,
         ):
             if not dry_run:
-                _put_in_place(fresh, into)
+                put_in_place(fresh, into)
     finally:
         if made and not any(into.iterdir()):
             into.rmdir()
@@ -108,35 +108,39 @@ def made_aside(
     end unless it was moved. See ``restore_moment``."""
     name, fresh, filling = moment.chain[-1].id, into / RESTORING, None
     try:
-        _discard(fresh)
+        discard(fresh)
         os.close(os.open(fresh, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         with closing(Connection(fresh)) as db:
-            # Nothing here has to survive a power cut before it is all there.
-            db.execute("PRAGMA journal_mode=OFF")
-            db.execute("PRAGMA synchronous=OFF")
-            db.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            db.execute("PRAGMA secure_delete=ON")  # what was erased since is read, and removed again
+            unsafe(db)
             filling = Filling(objects, keyring, db, into, wanted, progress)
             filled = filling.run(moment)
             _embed(db, filled.unembedded, embedder)
             _note_origin(db, moment.chain[-1], filled)
         with closing(Connection(fresh)) as db:
             configure(db)
-            _check(db, into, name)
+            check_whole(db, into, name)
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        for end in ("-wal", "-shm"):
-            fresh.with_name(fresh.name + end).unlink(missing_ok=True)
+        drop_log(fresh)
         yield fresh, Restored(filled.records, filled.seq, len(filled.unembedded), filled.without_data)
     finally:
         if filling is not None:
             filling.chunks.leave(kept=not fresh.exists())
-        _discard(fresh)
+        discard(fresh)
 
 
-def _put_in_place(fresh: Path, into: Path) -> None:
+def put_in_place(fresh: Path, into: Path) -> None:
+    """Make a database the store of a folder that has none."""
     sync(fresh)
     os.rename(fresh, into / DATABASE)
     sync(into)
+
+
+def unsafe(db: Connection) -> None:
+    """For a database in the making, which does not have to survive a power cut before it is all there."""
+    db.execute("PRAGMA journal_mode=OFF")
+    db.execute("PRAGMA synchronous=OFF")
+    db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    db.execute("PRAGMA secure_delete=ON")  # what was erased since is read, and removed again
 
 
 def _note_origin(db: Connection, last: Entry, filled: Filled) -> None:
@@ -179,7 +183,7 @@ def _model(db: Connection, count: int, given: AnyEmbedder) -> Embedder:
     return embedder
 
 
-def _check(db: Connection, into: Path, name: str) -> None:
+def check_whole(db: Connection, into: Path, name: str) -> None:
     """Raise ``StoreCorruptError`` unless the database is whole in itself."""
     problems, records = Problems(), Records(db, Names())
     problems.extend(f"libsql: {row[0]}" for row in db.execute("PRAGMA quick_check(20)") if row[0] != "ok")
@@ -192,6 +196,13 @@ def _check(db: Connection, into: Path, name: str) -> None:
         raise StoreCorruptError(f"what the backup {name} has is no whole store, so none was made in {into}: {listed}")
 
 
-def _discard(fresh: Path) -> None:
+def drop_log(fresh: Path) -> None:
+    """Remove an emptied log, and its index."""
+    for end in ("-wal", "-shm"):
+        fresh.with_name(fresh.name + end).unlink(missing_ok=True)
+
+
+def discard(fresh: Path) -> None:
+    """Remove a database in the making."""
     for part in fresh.parent.glob(f"{fresh.name}*"):
         part.unlink()

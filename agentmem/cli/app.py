@@ -11,13 +11,13 @@ from agentmem.cli.base import app, run
 
 # Each adds its commands when it is imported.
 from agentmem.cli import adding, keyed, reading, changing, agents, consolidate, upkeep, backups, archives, doctor
-from agentmem.cli import mcp, serving, valuecommands
+from agentmem.cli import cluster, mcp, serving, valuecommands
 from agentmem.cli.streams import say
 # isort: on
 
 __all__ = [
-    "adding", "agents", "app", "archives", "backups", "changing", "consolidate", "doctor", "keyed", "mcp", "reading",
-    "run", "serving", "upkeep", "valuecommands",
+    "adding", "agents", "app", "archives", "backups", "changing", "cluster", "consolidate", "doctor", "keyed", "mcp",
+    "reading", "run", "serving", "upkeep", "valuecommands",
 ]  # fmt: skip
 
 

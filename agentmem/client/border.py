@@ -40,6 +40,7 @@ from agentmem.types.zones import check_zone
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
     from agentmem.operations.search import Choose
+    from agentmem.retrieval.corpus import Corpus
     from agentmem.retrieval.query import Search
     from agentmem.types.reports import Group, NamespaceCount
 
@@ -201,12 +202,19 @@ class Border:
 
     # -- finding -----------------------------------------------------------------------------------------------------
 
-    def search(self, query: object, options: SearchOptions, *, choose: Choose | None = None) -> SearchResults:
-        """See ``Memory.search``; with ``choose``, only the hits that it returns the positions of count as found."""
+    def search(
+        self, query: object, options: SearchOptions, *, choose: Choose | None = None, corpus: Corpus | None = None
+    ) -> SearchResults:
+        """See ``Memory.search``; with ``choose``, only the hits that it returns the positions of count as found.
+
+        ``corpus`` is what the words weigh where other stores have the rest of the records.
+        """
         scope = self._scope_of(options)
         check_flag(options.explain, "explain")
         check_flag(options.data, "data")
         request = search_request(query, scope, options, self._zone(options))
+        if corpus is not None:
+            request = replace(request, corpus=corpus)
         used = check_flag(options.touch, "touch")
         engine = self.handle.engine()
         found = operations.search.search(
@@ -215,6 +223,11 @@ class Border:
         if not found and not options.offset and choose is None:
             self.hint(scope, options.filters)
         return found
+
+    def corpus(self, query: object, options: SearchOptions) -> Corpus:
+        """What the words of a search weigh in its scope here."""
+        request = search_request(query, self._scope_of(options), options, self._zone(options))
+        return operations.search.corpus(self.handle.engine(), request)
 
     def searches(self, queries: object, options: SearchOptions) -> list[Callable[[], SearchResults]]:
         """See ``Memory.search_many``: one call for each query, all of them checked by now."""

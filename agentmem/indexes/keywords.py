@@ -39,12 +39,13 @@ _WIDE = tuple((sign, chr(ord(sign) + 0xFEE0)) for sign in "+#.$-")
 @dataclass(frozen=True, slots=True)
 class Statistics:
     """What BM25 must know of a scope: its records, their mean length in terms, how many have each of the query's terms,
-    and which of the terms that none has are there in a similar one."""
+    and which of the terms that none has are there in a similar one, or as if they were misspelled."""
 
     documents: int
     mean_length: float
     containing: dict[str, int]
     similar: frozenset[str] = frozenset()
+    mended: frozenset[str] = frozenset()
 
 
 class KeywordIndex(FeedCopy):

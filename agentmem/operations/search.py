@@ -15,6 +15,7 @@ from agentmem.embedding.batcher import embed_query
 from agentmem.engine.engine import Engine, Model
 from agentmem.engine.metering import SEARCH, metered
 from agentmem.retrieval.batch import SIZE, Batch
+from agentmem.retrieval.corpus import Corpus
 from agentmem.retrieval.query import Candidate, Found, Query, Search
 from agentmem.retrieval.querycache import Cached
 from agentmem.retrieval.walls import wall_of
@@ -125,6 +126,17 @@ def _search(
         engine.check_model()
 
 
+def corpus(engine: Engine, request: Search) -> Corpus:
+    """What the words of a search weigh in its scope, for a search of several stores by the same weights."""
+    engine.check_process()
+    model, nothing = engine.model.apart(), Corpus()
+    model.retriever.residents.catch_up()
+    key = model.records.scope_key(request.scope)
+    if key is None or request.mode == "vector":
+        return nothing
+    return model.retriever.corpus(_Searching(engine, model, replace(request, vector=None), _Watch(), None).words(key))
+
+
 def warm_up(engine: Engine) -> None:
     """Load the model. Raises ``EmbeddingError`` if that fails, as the first search would."""
     embed_query(engine.embedder, "warm up")
@@ -210,6 +222,11 @@ class _Searching:
             return ()
         tuning = self._engine.settings.retrieval
         return words_of(self._request.query, stop_words=tuning.stop_words, similar_words=tuning.similar_words)
+
+    def words(self, key: ScopeKey) -> Query:
+        """The query by its words alone."""
+        self._request = replace(self._request, mode="keyword", min_similarity=None)
+        return self._query(key)
 
     def _query(self, key: ScopeKey) -> Query:
         request, now, tuning = self._request, self._now, self._engine.settings.retrieval

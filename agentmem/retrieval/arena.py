@@ -20,6 +20,7 @@ from agentmem.indexes.growing import grown
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
 from agentmem.retrieval.conversation import Links
+from agentmem.retrieval.corpus import Corpus
 from agentmem.retrieval.estimates import last_of
 from agentmem.retrieval.matching import DenseMatcher, Matcher, Matches
 from agentmem.retrieval.postings import Postings
@@ -184,6 +185,11 @@ class Arena:
         if first is not None and near is not None:
             scored = scored._replace(near=near, first=first[slots])
         return self._best(query, scored, matches)
+
+    def corpus(self, query: Query) -> Corpus:
+        """What the query's words weigh here."""
+        matcher = self._matcher(query, self._present(query))
+        return matcher.corpus(query.words, mend_typos=query.tuning.mend_typos)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from agentmem.indexes.feed import follow
 from agentmem.indexes.keywords import KeywordIndex, Statistics
 from agentmem.indexes.nearest import nearest_records
 from agentmem.retrieval.arena import Arena
+from agentmem.retrieval.corpus import Corpus
 from agentmem.retrieval.query import Candidate, Found, Query, Search
 from agentmem.retrieval.residents import READ
 from agentmem.retrieval.walls import wall_of
@@ -127,6 +128,16 @@ class LargeScopes:
     def _statistics(self, query: Query, seq: int) -> Statistics | None:
         if not query.lexical:
             return None
+        return query.statistics or self._own_statistics(query, seq)
+
+    def corpus(self, query: Query, seq: int) -> Corpus:
+        """What the query's words weigh in its scope."""
+        self._help_keywords(seq)
+        found = self._own_statistics(query, seq)
+        length = round(found.mean_length * found.documents)
+        return Corpus(found.documents, length, tuple(sorted(found.containing.items())), found.similar)
+
+    def _own_statistics(self, query: Query, seq: int) -> Statistics:
         behind = self._keywords.applied_seq() < seq
         key = wall_of(query.scope).key(self._records)
         found = self._keywords.statistics(query.scope if key is None else key, query.words)

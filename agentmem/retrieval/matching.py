@@ -11,6 +11,7 @@ from typing_extensions import override
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
 from agentmem.retrieval.conversation import Step
+from agentmem.retrieval.corpus import Corpus
 from agentmem.retrieval.postings import Postings, ranges
 from agentmem.text.question import SPELLED_SHARE, TYPO_WEIGHT, Word, may_be_misspelled, respellings
 
@@ -130,6 +131,18 @@ class Matcher:
         mean = float(lengths.mean()) if documents else 0.0
         return Statistics(documents, mean, {})
 
+    def corpus(self, words: Sequence[Word], *, mend_typos: bool) -> Corpus:
+        """The counts of the arena, for one of several. Nothing can be matched after that."""
+        documents, alike = self._find(words)
+        mended = self._mend(words, _unknown(words, documents, alike)) if mend_typos else set[int]()
+        return Corpus(
+            int(np.count_nonzero(self._live)),
+            int(self._raw_length[self._live].sum(dtype=np.float64)),
+            tuple(sorted({word.term: count for word, count in zip(words, documents, strict=True)}.items())),
+            frozenset(word.term for word, there in zip(words, alike, strict=True) if there),
+            frozenset(words[n].term for n in mended),
+        )
+
     def match(self, words: Sequence[Word], given: Statistics, *, mend_typos: bool) -> Matches:
         """Match every slot; with ``mend_typos`` a word that no memory has is also looked for under other spellings."""
         own = not given.containing
@@ -137,9 +150,13 @@ class Matcher:
         if not own:
             documents = [given.containing.get(word.term, 0) for word in words]
             alike = [word.term in given.similar for word in words]
+            # Misspelled where nobody has the word, here or elsewhere; what it is taken for may be elsewhere alone.
+            mended = [n for n, word in enumerate(words) if word.term in given.mended]
+            self._mend(words, mended)
+            for n in mended:
+                alike[n] = True
         elif mend_typos:
-            unknown = [n for n in range(len(words)) if not documents[n] and not alike[n]]
-            for n in self._mend(words, [n for n in unknown if may_be_misspelled(words[n])]):
+            for n in self._mend(words, _unknown(words, documents, alike)):
                 alike[n] = True
         weights = np.array(_weights(words, given.documents, documents, alike), np.float32)
         return self._matches(words, weights, given.mean_length or 1.0)
@@ -262,6 +279,11 @@ class DenseMatcher(Matcher):
         cells = [row[:0], *(row + to.slots[slot] for to in towards)]
         values = [frequency[:0], *(frequency * np.float32(step.weight) for step in self._steps)]
         return np.concatenate(cells), np.concatenate(values)
+
+
+def _unknown(words: Sequence[Word], documents: Sequence[int], alike: Sequence[bool]) -> list[int]:
+    """Words that may be misspelled: no memory has them, nor a similar one."""
+    return [n for n, word in enumerate(words) if not documents[n] and not alike[n] and may_be_misspelled(word)]
 
 
 def _weights(words: Sequence[Word], total: int, documents: Sequence[int], alike: Sequence[bool]) -> list[float]:

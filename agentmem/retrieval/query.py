@@ -8,6 +8,8 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
 from agentmem.filters.sqlite import CompiledFilter
+from agentmem.indexes.keywords import Statistics
+from agentmem.retrieval.corpus import Corpus
 from agentmem.stores.rows import ScopeKey
 from agentmem.text.dates import Range
 from agentmem.text.question import Word
@@ -50,6 +52,8 @@ class Search:
     """Whether what lies in archives is searched, too."""
     valid_at: Micros | None = None
     """In the world's time: only what held then."""
+    corpus: Corpus | None = None
+    """What the words weigh where this store has but a part of the records; None: what they weigh here."""
 
     @property
     def needs_vector(self) -> bool:
@@ -102,6 +106,11 @@ class Query:
     def weigh_questions(self) -> bool:
         """Whether memories that ask count less."""
         return self.tuning.weigh_questions and self.in_context
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Those that were given; None: the scope's own."""
+        return None if self.search.corpus is None else self.search.corpus.statistics()
 
     def among(self, rows: Ints) -> Query:
         """The same with these rows only."""

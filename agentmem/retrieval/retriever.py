@@ -9,6 +9,7 @@ import numpy as np
 
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval.arena import Arena
+from agentmem.retrieval.corpus import Corpus
 from agentmem.retrieval.large import LargeScopes
 from agentmem.retrieval.largearena import LargeArena
 from agentmem.retrieval.query import Candidate, Found, Query
@@ -51,6 +52,11 @@ class Retriever:
         self.tally.update(tiers.get(candidate.row, "cold") for candidate in found.candidates)
         return found
 
+    def corpus(self, query: Query) -> Corpus:
+        """What the words weigh behind the wall of the query's scope."""
+        found = self.residents.use(wall_of(query.scope), lambda arena: arena.corpus(query))
+        return self._large.corpus(query, self.residents.applied_seq()) if found is None else found
+
     def _near(self, wall: Wall, query: Query, statistics: Statistics | None) -> list[Candidate] | None:
         """The best of what is hot or warm behind a wall that is searched on the disk."""
         return self.residents.use_near(wall, lambda arena: arena.search(query, statistics))
@@ -58,4 +64,4 @@ class Retriever:
     def _scan(self, arena: Arena, query: Query) -> Found:
         if query.search.condition is not None and not isinstance(arena, LargeArena):
             query = query.among(np.fromiter(self._large.matching(query), np.int64))
-        return Found(arena.search(query), (arena.ENGINE,), len(arena), arena.next_expiry(query.now))
+        return Found(arena.search(query, query.statistics), (arena.ENGINE,), len(arena), arena.next_expiry(query.now))

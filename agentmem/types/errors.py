@@ -35,6 +35,8 @@
         ├── StoreCorruptError                   a file is damaged or is not one of ours
         ├── StoreVersionError                   written by a newer version of this library
         ├── StoreGoneError                      deleted, moved or replaced while it was open
+        ├── FencedError                         another process owns the store by now
+        ├── ShardUnavailableError               a shard of a cluster does not answer; .shards, .unknown
         ├── ReadOnlyError                       opened to be read only, or it cannot be written
         └── DiskFullError                       no space left; nothing of the request was kept
 
@@ -47,6 +49,7 @@ are mapped where those libraries are called, and chained (``raise … from exc``
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Sequence
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
@@ -270,6 +273,25 @@ class StoreGoneError(StoreError):
     Every call but ``health`` and ``close`` raises it from then on; close the client and open a new one. What failed
     with it was not stored in what lies at the path now.
     """
+
+
+class FencedError(StoreError):
+    """The store, one that lives in a folder or bucket and has one owner, belongs to another process by now.
+
+    What failed with it does not count, also where the process was stopped in the middle of it.
+    """
+
+
+class ShardUnavailableError(StoreError):
+    """Shards of a cluster did not answer in time. ``shards`` are their names.
+
+    With ``unknown`` the call may have been done: what has an id can be repeated, for the rest look first.
+    """
+
+    def __init__(self, message: str, *, shards: Sequence[str] = (), unknown: bool = False) -> None:
+        super().__init__(message)
+        self.shards = tuple(shards)
+        self.unknown = unknown
 
 
 class ReadOnlyError(StoreError):

@@ -15,7 +15,7 @@ from conftest import ROOT
 from stress.loopback import alone, possible
 
 EXAMPLES = ROOT / "examples"
-NEEDED = {"corpus.py": ("ray", "lance")}
+NEEDED = {"corpus.py": ("ray", "lance"), "shards.py": ("ray",)}
 """What an example needs that is not installed for development."""
 SHOWN = {
     "corpus.py": [
@@ -23,6 +23,12 @@ SHOWN = {
         "loaded, the first time: 5 added, 0 there already\nloaded, the second time: 0 added, 5 there already\n",
         "found: Rui moved to Faro, and works at the harbour there.\n",
         "exported: 5 rows; of the plumber: [{'id': 'line-3', 'user_id': 'ana'}]\n",
+    ],
+    "shards.py": [
+        "ana's, from one shard: Ana is allergic to peanuts.\n",
+        "everybody's, from 3 shards: Rui moved to Faro",
+        "after a kill: Eva plays the violin.\nanother process: True\n",
+        "moved: True, still there: 4 of 4\n",
     ],
     "quickstart.py": [
         "0.",

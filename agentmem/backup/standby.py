@@ -1,0 +1,115 @@
+"""A store in the making: what the owner of a store has shipped, taken over as it comes, until this is to go on with it.
+
+A restore reads a backup and makes a store of it at once. A store that moves, or that is to be at hand when its owner
+dies, is read while the owner still adds to it: each increment goes into the database in the making when it comes, so
+that in the end only the last ones are missing. The store that comes of it goes on with the lineage where the owner left
+off, which is only right because the fence (``fence.py``) keeps everybody else from doing that.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+from agentmem.archive.keyring import KeyRing
+from agentmem.archive.objects import Objects
+from agentmem.backup import lineage
+from agentmem.backup.fence import Claim
+from agentmem.backup.filling import Filling, Wanted
+from agentmem.backup.moment import Moment, Places
+from agentmem.backup.restore import check_whole, discard, drop_log, put_in_place, unsafe
+from agentmem.stores.connection import Connection
+from agentmem.stores.folder import RESTORING, is_store
+from agentmem.stores.schema import configure
+from agentmem.types.errors import ArchiveCorruptError, ObjectNotFoundError, StoreError
+
+
+class Standby:
+    """Made in a folder that has no store. Not thread-safe."""
+
+    def __init__(self, objects: Objects, into: Path, keyring: KeyRing | None = None) -> None:
+        if is_store(into):
+            raise StoreError(f"there is a store in {into} already; take over into another folder")
+        self._objects, self.into, self._keyring = objects, into, keyring
+        self._fresh = into / RESTORING
+        self._db: Connection | None = None
+        self._filling: Filling | None = None
+        self._moment: Moment | None = None
+
+    @property
+    def seq(self) -> int:
+        """The last event that it has."""
+        return 0 if self._moment is None else self._moment.chain[-1].seq
+
+    def follow(self, claim: Claim | None) -> None:
+        """Take over what has come up to the last increment that counts.
+
+        Raises ``ArchiveCorruptError`` where what it goes on from cannot be read, and what ``ArchiveReader`` raises.
+        """
+        if claim is None or claim.lineage is None:
+            return
+        moment = self._chosen(claim)
+        had = [] if self._moment is None else [(one.lineage, one.number) for one in self._moment.chain]
+        wanted = [(one.lineage, one.number) for one in moment.chain]
+        if wanted[: len(had)] != had or self._filling is None:
+            self._begin()
+            had = []
+        assert self._filling is not None
+        for entry in moment.chain[len(had) :]:
+            self._filling.add(entry)
+        self._moment = moment
+
+    def become(self, claim: Claim | None) -> bool:
+        """Make it a store, as the last increment that counts says; whether there was any. Nobody adds any more."""
+        self.follow(claim)
+        moment, db, filling = self._moment, self._db, self._filling
+        if moment is None or db is None or filling is None:
+            return False
+        try:
+            last = moment.chain[-1]
+            filling.complete(moment)
+            full_at = moment.chain[0].at
+            sha256 = lineage.read(self._objects, last.lineage, last.number)[1]
+            db.execute("BEGIN")
+            lineage.adopt(db, self._objects.url, last, sha256, full_at)
+            db.execute("COMMIT")
+            db.close()
+            with closing(Connection(self._fresh)) as made:
+                configure(made)
+                check_whole(made, self.into, last.id)
+                made.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            drop_log(self._fresh)
+            put_in_place(self._fresh, self.into)
+        finally:
+            self.close()
+        return True
+
+    def close(self) -> None:
+        """Remove what has not become a store."""
+        filling, db = self._filling, self._db
+        self._filling = self._db = self._moment = None
+        if db is not None:
+            db.close()
+        if filling is not None:
+            filling.chunks.leave(kept=not self._fresh.exists())
+        discard(self._fresh)
+
+    def _begin(self) -> None:
+        self.close()
+        self.into.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(self._fresh, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        self._db = Connection(self._fresh)
+        unsafe(self._db)
+        self._filling = Filling(self._objects, self._keyring, self._db, self.into, Wanted(), lambda done, total: None)
+
+    def _chosen(self, claim: Claim) -> Moment:
+        assert claim.lineage is not None
+        try:
+            entry, _ = lineage.read(self._objects, claim.lineage, claim.number)
+        except ObjectNotFoundError as exc:
+            raise ArchiveCorruptError(
+                f"{self._objects.url} names backup {claim.number} of lineage {claim.lineage[:8]} as the last that "
+                "counts, and it is not there"
+            ) from exc
+        return Places(self._objects).choose(entry.id)

@@ -1,0 +1,187 @@
+"""Shards as Ray's actors: named, detached, started again wherever there is room. The one file of serving that imports
+Ray.
+
+Ray sees to it that a shard runs somewhere; that it runs in one place only is not Ray's word but the fence's.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from agentmem.archive.opening import open_objects
+from agentmem.distributed.shardmap import MapObject, ShardMap
+from agentmem.distributed.shards import Call, Changes, Outcome, Shard, ShardSpec, ShardStatus
+from agentmem.types.errors import FencedError, MissingExtraError, StoreError
+from agentmem.types.records import Page
+
+NAMESPACE = "agentmem"
+"""Ray's, in which the shards of all clusters have their names."""
+AT_ONCE = 16
+"""Calls that a shard works on at once; more wait in Ray's queue."""
+CONTROL = "control"
+"""The group of calls that are not to wait behind those of users."""
+
+
+class ShardActor:
+    """What runs in Ray's worker process. It owns the shard once it is made, unless it is only to be ready for that."""
+
+    def __init__(self, spec: ShardSpec, standing_by: bool) -> None:
+        self._spec, node = spec, ray().get_runtime_context().get_node_id()
+        # Several nodes of Ray may share a machine, and each has its own stores.
+        here = replace(spec, root=os.path.join(spec.root, node[:12], spec.shard))
+        self._shard = Shard(here, MapObject(open_objects(spec.url)), node[:12])
+        if not standing_by:
+            self.open()
+        elif ray().get_runtime_context().was_current_actor_reconstructed:
+            self._shard.open_if_due()
+
+    def ping(self) -> None:
+        """Answer, if it can."""
+
+    def open(self) -> None:
+        """See ``Shard.open``."""
+        try:
+            self._shard.open()
+        except FencedError:
+            _end_soon()
+            raise
+
+    def call(self, call: Call) -> Outcome:
+        """See ``Shard.call``."""
+        outcome = self._shard.call(call)
+        if self._shard.is_over:
+            _end_soon()
+        return outcome
+
+    def spec(self) -> ShardSpec:
+        """What it was made with."""
+        return self._spec
+
+    def status(self) -> ShardStatus:
+        """See ``Shard.status``."""
+        return self._shard.status()
+
+    def prepare(self) -> int:
+        """See ``Shard.prepare``."""
+        return self._shard.prepare()
+
+    def hold_back(self) -> None:
+        """See ``Shard.hold_back``."""
+        self._shard.hold_back()
+
+    def drain(self) -> None:
+        """See ``Shard.drain``."""
+        self._shard.drain()
+
+    def resume(self) -> None:
+        """See ``Shard.resume``."""
+        self._shard.resume()
+
+    def changes(self, after: int, limit: int) -> Changes:
+        """See ``Shard.changes``."""
+        return self._shard.changes(after, limit)
+
+    def listed(self, cursor: str | None) -> Page:
+        """See ``Shard.listed``."""
+        return self._shard.listed(cursor)
+
+    def learn(self, made: ShardMap) -> None:
+        """See ``Shard.learn``."""
+        self._shard.learn(made)
+
+    def close(self) -> None:
+        """Close the store. Whoever asks for that ends the actor, too."""
+        self._shard.close()
+
+
+def _end_soon() -> None:
+    """End this process once the answer is out. If Ray starts it again, it takes the store again, unless its turn is
+    over."""
+    threading.Timer(0.2, os._exit, (0,)).start()
+
+
+@cache
+def ray() -> Any:
+    """The module. Raises ``MissingExtraError``."""
+    try:
+        return import_module("ray")
+    except ImportError as exc:
+        raise MissingExtraError("Ray is not installed; pip install 'agentmem-db[ray]'") from exc
+
+
+def connect(address: str | None = None) -> None:
+    """See that this process is connected to Ray, or connect it. Raises ``StoreError`` where it is not."""
+    if address is not None and not ray().is_initialized():
+        try:
+            ray().init(address=address, log_to_driver=False, logging_level="error")
+        except (ConnectionError, ValueError, RuntimeError) as exc:
+            raise StoreError(f"Ray cannot be reached at {address}: {exc}") from exc
+    if not ray().is_initialized():
+        raise StoreError(
+            "this process is not connected to Ray; call ray.init(address=...) first, or "
+            "agentmem.distributed.clusterlocal.start() for one on this machine alone"
+        )
+
+
+@cache
+def _actor_class() -> Any:
+    grouped = ("ping", "spec", "status", "prepare", "hold_back", "drain", "resume", "learn", "close", "open")
+    for name in grouped:
+        setattr(ShardActor, name, ray().method(concurrency_group=CONTROL)(getattr(ShardActor, name)))
+    return ray().remote(concurrency_groups={CONTROL: 2})(ShardActor)
+
+
+def start(name: str, spec: ShardSpec, more: Mapping[str, Any], *, standing_by: bool = False) -> Any:
+    """The actor of that name: the one that there is, or a new one. Does not wait for it."""
+    usual: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": "SPREAD", "max_concurrency": AT_ONCE}
+    chosen = {**usual, **spec.options, **more}
+    return (
+        _actor_class()
+        .options(
+            name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_restarts=-1,
+            max_task_retries=0, **chosen,
+        )
+        .remote(spec, standing_by)
+    )  # fmt: skip
+
+
+def find(name: str) -> Any | None:
+    """The actor of that name; None if there is none."""
+    try:
+        return ray().get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        return None
+
+
+def spec_of(actor: Any) -> ShardSpec | None:
+    """What an actor was made with; None if it does not answer."""
+    try:
+        return ray().get(actor.spec.remote(), timeout=30.0)
+    except (ray().exceptions.RayActorError, ray().exceptions.GetTimeoutError):
+        return None
+
+
+def kill(actor: Any) -> None:
+    """End an actor for good."""
+    ray().kill(actor, no_restart=True)
+
+
+def nodes() -> list[dict[str, Any]]:
+    """Ray's nodes that are alive."""
+    return [node for node in ray().nodes() if node["Alive"]]
+
+
+def on_node(node: str) -> dict[str, Any]:
+    """Options that have an actor run on one node, given the beginning of its id. Raises ``StoreError``."""
+    found = [each["NodeID"] for each in nodes() if each["NodeID"].startswith(node)]
+    if len(found) != 1:
+        raise StoreError(f"{len(found)} of Ray's nodes begin with {node!r}; `ray list nodes` names them")
+    # Soft, so that the shard comes back elsewhere when that node is gone.
+    chosen: Any = import_module("ray.util.scheduling_strategies")
+    return {"scheduling_strategy": chosen.NodeAffinitySchedulingStrategy(node_id=found[0], soft=True)}
