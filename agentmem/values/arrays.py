@@ -113,6 +113,11 @@ def sliced(about: Mapping[str, Any], start: int, end: int) -> tuple[dict[str, An
     return {**about, "shape": [end - start, *shape[1:]]}, start * width
 
 
+def described(about: Mapping[str, Any]) -> tuple[Any, tuple[int, ...], bool]:
+    """An array's type and shape, and whether it is in Fortran order."""
+    return *_shape(about), about["order"] == "F"
+
+
 def _shape(about: Mapping[str, Any]) -> tuple[Any, tuple[int, ...]]:
     try:
         return np.lib.format.descr_to_dtype(_descr(about["dtype"])), tuple(about["shape"])

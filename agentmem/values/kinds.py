@@ -134,13 +134,18 @@ def decode(about: Mapping[str, Any], source: Whole, *, pickled: bool = False) ->
         return parsed(body.decode())
     if kind == PICKLE:
         if not pickled:
-            raise InvalidInputError(
-                "this value was put as a pickle, and reading one runs what is in it: say pickle=True, and only for "
-                "what you have put yourself",
-                field="pickle",
-            )
+            raise is_pickle()
         return pickle.loads(body)
     return body
+
+
+def is_pickle() -> InvalidInputError:
+    """The error for whoever has not said that a pickle may be read."""
+    return InvalidInputError(
+        "this value was put as a pickle, and reading one runs what is in it: say pickle=True, and only for what you "
+        "have put yourself",
+        field="pickle",
+    )
 
 
 def decode_part(about: Mapping[str, Any], source: Whole, start: int | None, end: int | None) -> Any:
