@@ -21,6 +21,7 @@ from agentmem.types.inputs import Scope
 from agentmem.types.promise import aside
 from agentmem.types.records import MemoryRecord
 from agentmem.types.valuekeys import ATTACHMENTS, ROOM
+from agentmem.types.values import as_number
 
 if TYPE_CHECKING:
     from agentmem.types.reports import EraseReport
@@ -167,6 +168,8 @@ class ValuesClient:
         pickle: bool = False,
     ) -> dict[str, Any]:
         """The values of keys, by key; those that are not there are left out."""
+        if isinstance(keys, (str, bytes)) or not isinstance(cast("object", keys), Iterable):
+            raise InvalidInputError(f"get_many takes keys, a list of them, not {shown(keys)}", field="keys")
         missing, found = object(), dict[str, Any]()
         for key in keys:
             value = self.get(key, missing, user_id=user_id, namespace=namespace, pickle=pickle)
@@ -379,12 +382,15 @@ def _carried(record: MemoryRecord) -> list[str]:
 def _placing(tier: object, hold: object) -> tuple[ValueTierName | None, bool]:
     if tier is not None and tier not in _TIERS:
         raise InvalidInputError(f"tier must be one of {', '.join(_TIERS)} or None, not {shown(tier)}", field="tier")
-    return tier, check_flag(hold, "hold")
+    if check_flag(hold, "hold") and tier is None:
+        raise InvalidInputError("hold=True says that a value stays in its tier: say tier=, too", field="hold")
+    return tier, bool(hold)
 
 
 def _bound(value: object, field: str) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
+    number = as_number(value)
+    if number is None or (isinstance(number, int) and not isinstance(number, bool)):
+        return number
     raise InvalidInputError(f"{field} must be an int or None, not {shown(value)}", field=field)
 
 

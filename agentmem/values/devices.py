@@ -100,6 +100,8 @@ class _OnTorch(OnDevice):
     def array(self, about: Mapping[str, Any]) -> Any:
         dtype, shape, turned = described(about)
         kind = self._torch.from_numpy(np.empty(0, dtype)).dtype
+        if not self._body.numel():
+            return self._torch.empty(shape, dtype=kind, device=self._body.device)
         array = self._body.clone().view(kind).reshape(shape[::-1] if turned else shape)
         return array.permute(*range(array.ndim - 1, -1, -1)) if turned else array
 
@@ -133,5 +135,7 @@ class _OnCuPy(OnDevice):
     @override
     def array(self, about: Mapping[str, Any]) -> Any:
         dtype, shape, turned = described(about)
+        if not self._body.size:
+            return self._body.view(dtype).reshape(shape)
         array = self._body.copy().view(dtype).reshape(shape[::-1] if turned else shape)
         return array.T if turned else array

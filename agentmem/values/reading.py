@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from hashlib import sha256
+from itertools import pairwise
 from threading import RLock
 from typing import Any, cast
 
@@ -29,7 +33,7 @@ from agentmem.types.errors import (
 from agentmem.types.inputs import Scope
 from agentmem.values.codecs import unpack
 from agentmem.values.cutting import SIZE
-from agentmem.values.kinds import Whole
+from agentmem.values.kinds import KINDS, Whole
 
 UNREADABLE = (ArchiveCorruptError, ObjectNotFoundError, ArchiveKeyError)
 _ATTEMPTS = 5
@@ -93,9 +97,11 @@ def described(text: str | None, stored: Stored) -> dict[str, Any] | None:
         raise documents.missing(stored)
     data: object = parsed(text)
     about = cast("dict[str, object]", data).get(chunks.MARK) if isinstance(data, dict) else None
-    if not isinstance(about, dict) or not {"kind", "size", "digest"} <= about.keys():
+    if not isinstance(about, dict):
         return None
-    return cast("dict[str, Any]", about)
+    found = cast("dict[str, Any]", about)
+    kind, size = found.get("kind"), found.get("size")
+    return found if kind in KINDS and type(size) is int and size >= 0 and "digest" in found else None
 
 
 class _LeftError(Exception):
@@ -153,12 +159,43 @@ class Content(Whole):
 
     @override
     def bytes(self, start: int, end: int) -> bytes:
-        return b"".join(view for _, view in self.blocks(start, end))
+        if end - start <= _ALONE * SIZE:
+            return b"".join(view for _, view in self.blocks(start, end))
+        made, buffer = blank(end - start)
+        self.fill(buffer, start)
+        buffer.release()
+        return made
 
     @override
     def fill(self, buffer: memoryview, start: int) -> None:
-        for at, view in self.blocks(start, start + len(buffer)):
+        filled, end = start, start + len(buffer)
+        parts = self._parts(start, end) if len(buffer) > _ALONE * SIZE else list[Part]()
+        if all(one.start + one.size == other.start for one, other in pairwise(parts)):
+            fill = partial(self._fill, buffer=buffer, start=start)
+            with ThreadPoolExecutor(_READERS, "agentmem-values") as readers:
+                for ended in readers.map(fill, parts):
+                    if ended is None:
+                        break
+                    filled = ended
+        for at, view in self.blocks(filled, end):
             buffer[at - start : at - start + len(view)] = view
+
+    def _fill(self, part: Part, buffer: memoryview, start: int) -> int | None:
+        """Write what a chunk has of a buffer that begins at ``start``; where it ends, None if it is not here any more.
+
+        One that is not packed, and wanted whole, is read to where it is to be, without a copy in between.
+        """
+        low, high = max(part.start, start), min(part.start + part.size, start + len(buffer))
+        view = buffer[low - start : high - start]
+        if part.codec == "none" and part.file is not None and len(view) == part.size:
+            with suppress(FileNotFoundError):
+                if self._files.read_into(part.file, view) and sha256(view).digest() == part.checksum:
+                    return high
+        try:
+            view[:] = _within(self._body(part), part.start, low, high)
+        except _LeftError:
+            return None
+        return high
 
     def blocks(self, start: int, end: int) -> Iterator[tuple[int, memoryview]]:
         """The bytes of a range, a chunk at a time, each with where it begins."""
@@ -263,6 +300,21 @@ class Content(Whole):
             raise NotFoundError(f"the value of record {stored.id!r} was erased, or replaced, while it was being read")
 
 
+def blank(size: int) -> tuple[bytes, memoryview]:
+    """Bytes that are yet to be written, once, by whoever made them, before anybody else has them.
+
+    Python makes none that are not zeroed or copied first, which for what is large takes as long as reading it.
+    """
+    made: bytes = _new_bytes(None, size)
+    return made, memoryview((ctypes.c_char * size).from_address(_address(made))).cast("B")
+
+
+_new_bytes: Any = ctypes.pythonapi.PyBytes_FromStringAndSize
+_new_bytes.restype, _new_bytes.argtypes = ctypes.py_object, [ctypes.c_char_p, ctypes.c_ssize_t]
+_address: Any = ctypes.pythonapi.PyBytes_AsString
+_address.restype, _address.argtypes = ctypes.c_void_p, [ctypes.py_object]
+
+
 class ValueStream(io.RawIOBase):
     """A value's bytes as a file that is read: what is skipped is not read. Not thread-safe."""
 
@@ -293,10 +345,18 @@ class ValueStream(io.RawIOBase):
     @override
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")
-        count = min(len(view), max(0, self._size - self._at))
+        # Not beyond the chunk, so that the next read begins with one.
+        count = min(len(view), max(0, self._size - self._at), SIZE - self._at % SIZE)
         self._content.fill(view[:count], self._at)
         self._at += count
         return count
+
+    @override
+    def readall(self) -> bytes:
+        # Python's own asks for a few KB at a time.
+        body = self._content.bytes(self._at, max(self._at, self._size))
+        self._at += len(body)
+        return body
 
 
 def opened(content: Whole, size: int) -> io.BufferedReader:

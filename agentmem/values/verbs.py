@@ -13,7 +13,7 @@ from agentmem.stores.rows import Patch, Stored, kept
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.data import parsed
 from agentmem.types.enums import EventType
-from agentmem.types.errors import ConflictError, NotFoundError
+from agentmem.types.errors import AgentMemError, ConflictError, NotFoundError, StoreCorruptError
 from agentmem.types.inputs import Draft, Scope
 from agentmem.types.records import HistoryEvent, MemoryRecord
 from agentmem.types.valueinfo import ValueInfo, ValueTier, ValueUsage, ValueVersion
@@ -64,11 +64,18 @@ def get(
     content = holding.content(stored, about, whole=part is None and about["kind"] != kinds.STREAM)
     if device and part is None and (there := holding.on_device(stored, about)) is not None:
         return there
-    if part is not None:
-        return kinds.decode_part(about, content, *part)
-    if about["kind"] == kinds.STREAM:
+    if part is None and about["kind"] == kinds.STREAM:
         return reading.opened(content, int(about["size"]))
-    return kinds.decode(about, content, pickled=pickled)
+    try:
+        if part is not None:
+            return kinds.decode_part(about, content, *part)
+        return kinds.decode(about, content, pickled=pickled)
+    except AgentMemError:
+        raise
+    except (LookupError, TypeError, ValueError, OSError) as exc:
+        if about["kind"] == kinds.PICKLE:
+            raise  # whatever is in it
+        raise StoreCorruptError(f"the value of record {stored.id!r} is not of the kind that it says: {exc}") from exc
 
 
 def open_stream(engine: Engine, key: str, scope: Scope) -> BinaryIO:
@@ -216,7 +223,7 @@ def _info(engine: Engine, stored: Stored, about: Mapping[str, Any], scope: Scope
     dtype = about.get("dtype")
     shape = about.get("shape")
     if about["kind"] == kinds.TABLE:
-        shape = (about["rows"], len(about["columns"]))
+        shape = (about.get("rows", 0), len(about.get("columns", ())))
     return ValueInfo(
         key=str(stored.key),
         id=stored.id,
