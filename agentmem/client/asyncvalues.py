@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from agentmem.types.reports import EraseReport
     from agentmem.types.valueinfo import ValueInfo, ValueTier, ValueUsage, ValueVersion
 else:
-    from agentmem.types.named import EraseReport, ValueInfo, ValueUsage, ValueVersion
+    from agentmem.types.named import EraseReport, ValueInfo, ValueTier, ValueUsage, ValueVersion
 
 
 class AsyncValuesClient:

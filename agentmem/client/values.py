@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agentmem.types.reports import EraseReport
     from agentmem.types.valueinfo import ValueInfo, ValueTier, ValueUsage, ValueVersion
 else:
-    from agentmem.types.named import EraseReport, ValueInfo, ValueUsage, ValueVersion
+    from agentmem.types.named import EraseReport, ValueInfo, ValueTier, ValueUsage, ValueVersion
 
 _TIERS: tuple[ValueTierName, ...] = get_args(ValueTierName)
 _MOST, _HARDEST = 10_000, 19

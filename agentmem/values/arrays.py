@@ -108,7 +108,7 @@ def _from_elsewhere(value: Any, library: str) -> tuple[Any, str | None]:
                 if callable(move := getattr(value, name, None)):
                     value = move()
                     break
-        if library == "torch" and str(value.dtype) == f"torch.{_BFLOAT16}":
+        if library == "torch" and str(getattr(value, "dtype", None)) == f"torch.{_BFLOAT16}":
             return np.from_dlpack(value.contiguous().view(import_module("torch").int16)), _BFLOAT16
         return (np.asarray(value) if type(value).__module__ == "numpy" else np.from_dlpack(value)), None
     except (BufferError, RuntimeError, TypeError, ValueError) as exc:

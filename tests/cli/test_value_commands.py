@@ -72,7 +72,10 @@ def test_tiers(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AGENTMEM_MEMORY__GLACIER__URL", str(tmp_path / "ice"))
     assert shell.json("value", "put", "old", "--text", "old", "--tier", "glacier")["tier"] == "glacier"
     shell.json("value", "put", "new", "--text", "new", "--tier", "warm", "--hold")
-    assert [(info["key"], info["tier"]) for info in shell.json("value", "list")] == [("new", "cold"), ("old", "glacier")]
+    assert [(info["key"], info["tier"]) for info in shell.json("value", "list")] == [
+        ("new", "cold"),
+        ("old", "glacier"),
+    ]
     assert [(one["tier"], one["values"]) for one in shell.json("value", "tiers")] == [("cold", 1), ("glacier", 1)]
     assert shell("value", "get", "old").stdout == "old"
     assert shell.json("value", "move", "old", "cold")["tier"] == "cold"

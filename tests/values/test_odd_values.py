@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from agentmem import InvalidInputError, Memory, StoreCorruptError
+from agentmem.values import reading
 
 
 class Quantity(np.ndarray):
@@ -213,3 +217,48 @@ def test_a_description_that_cannot_be(memory: Memory, about: dict[str, object]) 
     with pytest.raises(StoreCorruptError):
         memory.values.get("odd")
     assert len(memory.values.list()) <= 1
+
+
+@pytest.mark.parametrize("size", [100_000, 3_000_000, 12_000_000])
+def test_a_stream_that_fills_its_buffer_again_and_again(memory: Memory, size: int) -> None:
+    def again() -> Iterator[memoryview]:
+        buffer = bytearray(size)
+        for n in range(3):
+            buffer[:] = bytes([n]) * size
+            yield memoryview(buffer)
+
+    memory.values.put("k", again())
+    assert memory.values.get("k").read() == b"".join(bytes([n]) * size for n in range(3))
+    assert memory.verify().problems == []
+
+
+def test_reading_a_stream_reads_no_chunk_twice(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.values.put("k", iter([np.random.default_rng(0).bytes(6_000_000)]))
+    hashed = list[int]()
+
+    def counted(body: bytes) -> Any:
+        hashed.append(len(body))
+        return hashlib.sha256(body)
+
+    monkeypatch.setattr(reading, "sha256", counted)
+    for read in (
+        lambda file: file.read(),
+        lambda file: b"".join(iter(lambda: file.read(10_000), b"")),
+        lambda file: file.seek(100_000) and file.read(),
+        lambda file: file.seek(100_000) and b"".join(iter(lambda: file.read(10_000), b"")),
+    ):
+        hashed.clear()
+        with memory.values.open("k") as file:
+            assert len(read(file)) in (6_000_000, 5_900_000)
+        assert sum(hashed) <= 6_000_000
+
+
+def test_bytes_of_every_length_around_a_chunk(memory: Memory) -> None:
+    whole = np.random.default_rng(0).bytes(6 * 524_288 + 5)
+    for size in (0, 1, 524_287, 524_288, 524_289, 4 * 524_288, 4 * 524_288 + 1, len(whole)):
+        memory.values.put("k", whole[:size])
+        assert memory.values.get("k") == whole[:size]
+        assert memory.values.get("k", start=1, end=size - 1 if size > 1 else 1) == whole[1 : max(1, size - 1)]
+    for start in (0, 5, 524_288, 600_000):
+        assert memory.values.get("k", start=start) == whole[start:]
+        assert memory.values.get("k", start=start, end=-7) == whole[start:-7]
