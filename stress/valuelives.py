@@ -43,6 +43,7 @@ POINTS: dict[str, Point] = {
     "collect: removed, not committed": Point(_CHUNKS + "collect", most=15),
     "collect: rows gone, files not": Point(_FILES + "ChunkFiles.remove", before=True, most=3),
     "collect: files gone, still noted": Point(_FILES + "ChunkFiles.remove", most=3),
+    "pack: anew, not committed": Point(_CHUNKS + "repack", most=3),
     "move: noted, nothing written": Point(_GLACIER + "uploading:begin", most=3),
     "move: archive in part": Point("agentmem.archive.folder:FolderObjects.create", most=8),
     "move: written, not let go of": Point(_GLACIER + "uploading:write", most=3),
@@ -198,7 +199,7 @@ def main(task: Life) -> None:
 def _step(memory: Memory, pick: random.Random, n: int, known: dict[str, dict[int, int]]) -> None:
     values, key = memory.values, f"key {pick.randrange(KEYS)}"
     do = pick.choices(
-        ["put", "many", "restore", "move", "back", "delete", "erase", "compact"], [10, 3, 4, 6, 4, 2, 3, 2]
+        ["put", "many", "restore", "pack", "move", "back", "delete", "erase", "compact"], [10, 3, 4, 3, 6, 4, 2, 3, 2]
     )[0]
     try:
         if do == "compact":
@@ -218,6 +219,8 @@ def _step(memory: Memory, pick: random.Random, n: int, known: dict[str, dict[int
             _say(done={key: version})
         elif not values.exists(key, user_id="ana"):
             return
+        elif do == "pack":
+            values.compress(key, level=19, user_id="ana")
         elif do in ("move", "back"):
             values.move(key, "glacier" if do == "move" else "cold", user_id="ana")
         elif do == "restore":
