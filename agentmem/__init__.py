@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from agentmem.agent.working import WorkingMemory
     from agentmem.client.asyncmemory import AsyncMemory
     from agentmem.client.backups import restore
+    from agentmem.client.manager.manager import MemoryManager
+    from agentmem.client.manager.policies import MigrationPolicy
+    from agentmem.client.manager.views import ColdMemory, GlacierMemory, HotMemory, WarmMemory
     from agentmem.knowledge.consolidation import Consolidation
     from agentmem.knowledge.endpoint import EndpointModel
     from agentmem.knowledge.guards import Refusal
@@ -90,7 +93,7 @@ if TYPE_CHECKING:
         TierStats,
         VerifyReport,
     )
-    from agentmem.types.valueinfo import ValueInfo, ValueUsage, ValueVersion
+    from agentmem.types.valueinfo import ValueInfo, ValueTier, ValueUsage, ValueVersion
 
 __version__ = "0.1.0"
 _REPORTS = (
@@ -126,6 +129,7 @@ _LAZY = {
     "Block": "agentmem.agent.blocks",
     "BlockVersion": "agentmem.agent.blocks",
     "Blocks": "agentmem.agent.blocks",
+    "ColdMemory": "agentmem.client.manager.views",
     "Consolidation": "agentmem.knowledge.consolidation",
     "ConsolidationReport": "agentmem.knowledge.reports",
     "ConsolidationState": "agentmem.knowledge.reports",
@@ -134,7 +138,11 @@ _LAZY = {
     "Delete": "agentmem.types.changes",
     "EndpointModel": "agentmem.knowledge.endpoint",
     "Evidence": "agentmem.types.changes",
+    "GlacierMemory": "agentmem.client.manager.views",
+    "HotMemory": "agentmem.client.manager.views",
     "Manifest": "agentmem.agent.prompt",
+    "MemoryManager": "agentmem.client.manager.manager",
+    "MigrationPolicy": "agentmem.client.manager.policies",
     "NewMemory": "agentmem.types.newmemory",
     "Prompt": "agentmem.agent.prompt",
     "Proposal": "agentmem.knowledge.reports",
@@ -153,8 +161,10 @@ _LAZY = {
     "Turn": "agentmem.agent.turns",
     "Update": "agentmem.types.changes",
     "ValueInfo": "agentmem.types.valueinfo",
+    "ValueTier": "agentmem.types.valueinfo",
     "ValueUsage": "agentmem.types.valueinfo",
     "ValueVersion": "agentmem.types.valueinfo",
+    "WarmMemory": "agentmem.client.manager.views",
     "WorkingMemory": "agentmem.agent.working",
     "restore": "agentmem.client.backups",
     **dict.fromkeys(_REPORTS, "agentmem.types.reports"),
@@ -187,6 +197,7 @@ __all__ = [
     "Blocks",
     "CapacityError",
     "ClosedError",
+    "ColdMemory",
     "ConflictError",
     "Consolidation",
     "ConsolidationReport",
@@ -205,11 +216,13 @@ __all__ = [
     "Explanation",
     "FilterError",
     "FilterWarning",
+    "GlacierMemory",
     "Group",
     "Health",
     "HistoryEvent",
     "HitDetails",
     "HoldingBackup",
+    "HotMemory",
     "ImportReport",
     "InvalidInputError",
     "Kpis",
@@ -218,7 +231,9 @@ __all__ = [
     "LayerStats",
     "Manifest",
     "Memory",
+    "MemoryManager",
     "MemoryRecord",
+    "MigrationPolicy",
     "MissingExtraError",
     "ModelMismatchError",
     "Move",
@@ -266,10 +281,12 @@ __all__ = [
     "Turn",
     "Update",
     "ValueInfo",
+    "ValueTier",
     "ValueUsage",
     "ValueVersion",
     "Vectors",
     "VerifyReport",
+    "WarmMemory",
     "WorkingMemory",
     "restore",
 ]

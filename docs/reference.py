@@ -27,6 +27,7 @@ GROUPS = {
     "Clients": "Memory memory.lifecycle memory.tiers memory.values memory.backup AsyncMemory restore",
     "Agents": "Session SessionInfo Turn WorkingMemory Blocks Block BlockVersion Prompt Section Manifest Trimmed "
     "Summary SummaryLine",
+    "Values in tiers": "MemoryManager MigrationPolicy HotMemory WarmMemory ColdMemory GlacierMemory",
     "Knowledge": "Consolidation ConsolidationReport ConsolidationState Proposal Refusal DeadLetter Spend DaySpend "
     "EndpointModel agentmem.ports.Model agentmem.ports.Reply",
     "Input": "NewMemory Add Evidence Put Update Delete Touch SetValidity Layer ALL UNSET",
@@ -34,7 +35,8 @@ GROUPS = {
     "HistoryEvent StoreEvent EventType",
     "Reports": "Group NamespaceCount Stats LayerStats Pressure Kpis Latency Health VerifyReport EraseReport Erasure "
     "ReembedReport SweepReport Move Explanation Requirement ScorerReport ScorerReplay TierStats Residence BackupInfo "
-    "BackupHealth HoldingBackup RestoreReport ImportReport ArchiveReport ValueInfo ValueVersion ValueUsage",
+    "BackupHealth HoldingBackup RestoreReport ImportReport ArchiveReport ValueInfo ValueVersion ValueUsage "
+    "ValueTier",
     "Watching": "agentmem.observe.HealthMonitor agentmem.observe.Thresholds agentmem.observe.Threshold "
     "agentmem.observe.Alert agentmem.observe.Level agentmem.observe.to_log agentmem.observe.Webhook "
     "agentmem.observe.Command",
@@ -71,7 +73,8 @@ OPENINGS = {"Errors": errors, "Configuration": settings}
 ALIASES_FROM = (enums, inputs, clock, ports)
 CLIENTS = (
     "Memory", "AsyncMemory", "EndpointModel", "agentmem.embedding.FunctionEmbedder",
-    "agentmem.observe.HealthMonitor", "agentmem.observe.Webhook", "agentmem.observe.Command",
+    "agentmem.observe.HealthMonitor", "agentmem.observe.Webhook", "agentmem.observe.Command", "MemoryManager",
+    "HotMemory", "WarmMemory", "ColdMemory", "GlacierMemory",
 )  # fmt: skip
 """Classes whose constructor is shown: others are made by the library, or by their fields."""
 ONE_LINE = 100

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from agentmem import AgentMemError, Memory, NotFoundError
+from agentmem import AgentMemError, Memory, NotFoundError, Settings
 from stress.points import Point, arm_at
 from stress.victim import HashedWords
 
@@ -24,10 +24,11 @@ KEYS = 6
 _CHUNKS = "agentmem.stores.chunks:"
 _FILES = "agentmem.stores.chunkfiles:"
 _COMMIT = "agentmem.stores.commit:GroupCommit._patiently"
+_GLACIER = "agentmem.glacier."
 _INSERT = "agentmem.stores.connection:Connection.insert"
 
 POINTS: dict[str, Point] = {
-    "put: chunks in part": Point(_FILES + "Staging.add", most=20),
+    "put: chunks in part": Point(_FILES + "Staging.write", most=20),
     "put: chunks in, folders not synced": Point(_FILES + "Staging.seal", before=True, most=8),
     "put: on the disk, nothing committed": Point(_FILES + "Staging.seal", most=8),
     "put: record in, chunks not": Point(_CHUNKS + "refer", before=True, most=8),
@@ -42,6 +43,17 @@ POINTS: dict[str, Point] = {
     "collect: removed, not committed": Point(_CHUNKS + "collect", most=15),
     "collect: rows gone, files not": Point(_FILES + "ChunkFiles.remove", before=True, most=3),
     "collect: files gone, still noted": Point(_FILES + "ChunkFiles.remove", most=3),
+    "pack: anew, not committed": Point(_CHUNKS + "repack", most=3),
+    "move: noted, nothing written": Point(_GLACIER + "uploading:begin", most=3),
+    "move: archive in part": Point("agentmem.archive.folder:FolderObjects.create", most=8),
+    "move: written, not let go of": Point(_GLACIER + "uploading:write", most=3),
+    "move: let go of, not committed": Point("agentmem.stores.archived:shelve", most=3),
+    "move: committed, files there": Point("agentmem.stores.chunkupkeep:remove_files", before=True, most=8),
+    "back: fetched, nothing committed": Point(_GLACIER + "contents:Returned.fetch", most=3),
+    "back: whole, not committed": Point("agentmem.stores.archived:unshelve", most=3),
+    "back: committed, files not kept": Point(_GLACIER + "contents:Returned.settle", before=True, most=3),
+    "erase: still in the archive": Point(_GLACIER + "burying:_rewrite", before=True, most=2),
+    "erase: written anew, not noted": Point(_GLACIER + "burying:_note", before=True, most=1),
     "sweep: before": Point(_FILES + "ChunkFiles.sweep", before=True, most=1),
     "sweep: after": Point(_FILES + "ChunkFiles.sweep", most=1),
 }
@@ -121,6 +133,13 @@ class Known:
         there = {f"{path.parent.name}/{path.name}" for path in (engine.path / "values").rglob("*") if path.is_file()}
         self.problems += [f"{name} is an orphan after repair" for name in sorted(there - named)]
         self.problems += [f"{name} is lost" for name in sorted(named - there)]
+        known = {name for (name,) in engine.repository.db.execute("SELECT name FROM archives")}
+        there = {
+            path.name
+            for path in ice(engine.path).glob("*")
+            if path.is_dir() and any(one.is_file() for one in path.rglob("*"))
+        }
+        self.problems += [f"the archive {name} is an orphan after repair" for name in sorted(there - known)]
 
     def _look_back(self, memory: Memory, key: str, version: int, n: int) -> None:
         with suppress(NotFoundError):  # it was deleted, or it is too long ago
@@ -135,6 +154,16 @@ class Known:
             self.kept.pop(key, None)
 
 
+def ice(path: Path) -> Path:
+    """Where the archives of a store are."""
+    return path.with_name(f"{path.name}-ice")
+
+
+def opened(path: Path) -> Memory:
+    """A store with archives, which go as soon as nothing lies in them."""
+    return Memory(path, embedder=HashedWords(), settings=Settings(glacier={"url": str(ice(path)), "keep_days": 0}))
+
+
 def live(path: Path, known: Known, seed: int, first: int, point: str | None) -> bool:
     """Have a child live until it is killed; whether it came to the point."""
     nth = random.Random(seed).randint(1, POINTS[point].most) if point else 0
@@ -146,7 +175,7 @@ def live(path: Path, known: Known, seed: int, first: int, point: str | None) -> 
     known.hear(line for line in child.stdout.splitlines() if line.endswith("}"))
     if child.returncode not in (0, -9):
         known.problems.append(f"the child ended with {child.returncode}")
-    with Memory(path, embedder=HashedWords()) as memory:
+    with opened(path) as memory:
         known.look(memory)
     return child.returncode == -9
 
@@ -156,9 +185,9 @@ def _say(**line: Any) -> None:
 
 
 def main(task: Life) -> None:
-    """The child: puts, replaces, goes back, deletes, erases and collects until it dies, or has done its share."""
+    """The child: puts, replaces, moves, deletes, erases and collects until it dies, or has done its share."""
     pick = random.Random(task.seed)
-    with Memory(task.path, embedder=HashedWords()) as memory:
+    with opened(Path(task.path)) as memory:
         memory.values.put("warm up", 1)
         if task.point is not None:
             arm_at(POINTS[task.point], task.nth)
@@ -169,14 +198,17 @@ def main(task: Life) -> None:
 
 def _step(memory: Memory, pick: random.Random, n: int, known: dict[str, dict[int, int]]) -> None:
     values, key = memory.values, f"key {pick.randrange(KEYS)}"
-    do = pick.choices(["put", "many", "restore", "delete", "erase", "compact"], [10, 3, 4, 2, 3, 2])[0]
+    do = pick.choices(
+        ["put", "many", "restore", "pack", "move", "back", "delete", "erase", "compact"], [10, 3, 4, 3, 6, 4, 2, 3, 2]
+    )[0]
     try:
         if do == "compact":
             memory.compact()
         elif do == "many":
             wanted = {f"key {(n + i) % KEYS}": n * 10 + i for i in range(3)}
             _say(do="put", to=wanted)
-            made = values.put_many({one: body_of(m) for one, m in wanted.items()}, user_id="ana")
+            tier = pick.choice([None, "glacier"])
+            made = values.put_many({one: body_of(m) for one, m in wanted.items()}, user_id="ana", tier=tier)
             for info in made:
                 known.setdefault(info.key, {})[info.version] = wanted[info.key]
             _say(done={info.key: info.version for info in made})
@@ -187,6 +219,10 @@ def _step(memory: Memory, pick: random.Random, n: int, known: dict[str, dict[int
             _say(done={key: version})
         elif not values.exists(key, user_id="ana"):
             return
+        elif do == "pack":
+            values.compress(key, level=19, user_id="ana")
+        elif do in ("move", "back"):
+            values.move(key, "glacier" if do == "move" else "cold", user_id="ana")
         elif do == "restore":
             _back(memory, key, pick, known.setdefault(key, {}))
         else:

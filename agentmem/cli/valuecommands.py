@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -18,6 +19,17 @@ from agentmem.cli.output import Output
 value = typer.Typer(help="Keep files, bytes, texts and JSON by key.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(value, name="value")
 
+
+class Where(StrEnum):
+    """The tiers."""
+
+    hot = "hot"
+    warm = "warm"
+    cold = "cold"
+    glacier = "glacier"
+
+
+Hold = Annotated[bool, typer.Option("--hold", help="It stays there, whatever its use; else the rules move it on.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="What it is found by, in its user's namespace.")]
 IfVersion = Annotated[
     int | None,
@@ -42,6 +54,10 @@ def value_put(
         str | None, typer.Option(help="Gone after this long: 90s, 30m, 24h, 7d.", metavar="DURATION")
     ] = None,
     if_version: IfVersion = None,
+    tier: Annotated[
+        Where | None, typer.Option(help="Where it begins: glacier is the archives of the settings.")
+    ] = None,
+    hold: Hold = False,
     table: AsTable = None,
 ) -> None:
     if sum(given is not None for given in (file, text, data)) != 1:
@@ -54,6 +70,7 @@ def value_put(
         info = memory.values.put(
             key, what, user_id=user, agent_id=agent, run_id=run, namespace=namespace,
             metadata=values.json_object(metadata, "--metadata"), ttl=values.duration(ttl), if_version=if_version,
+            tier=None if tier is None else tier.value, hold=hold,
         )  # fmt: skip
         output.figures(info.to_dict())
 
@@ -132,7 +149,7 @@ def value_list(
             found = memory.values.list(prefix, user_id=user, namespace=namespace, limit=limit, after=after)
         else:
             found = memory.values.query(condition, user_id=user, namespace=namespace, limit=limit)
-        output.rows([info.to_dict() for info in found], "key", "kind", "size", "version", "updated_at")
+        output.rows([info.to_dict() for info in found], "key", "kind", "size", "version", "tier", "updated_at")
 
 
 @value.command("info", help="Show what a value is, without reading it.")
@@ -170,6 +187,31 @@ def value_restore(
     output = Output(table)
     with reporting(), opened(path) as memory:
         output.figures(memory.values.restore(key, version, user_id=user, namespace=namespace).to_dict())
+
+
+@value.command("move", help="Have a value lie on the disk or in the archives, or be held in memory by who reads it.")
+def value_move(
+    key: Key,
+    tier: Annotated[Where, typer.Argument(metavar="TIER", help="hot, warm, cold or glacier.")],
+    *,
+    path: StorePath = STORE,
+    user: User = None,
+    namespace: InNamespace = None,
+    hold: Hold = False,
+    table: AsTable = None,
+) -> None:
+    output = Output(table)
+    with reporting(), opened(path) as memory:
+        output.figures(memory.values.move(key, tier.value, user_id=user, namespace=namespace, hold=hold).to_dict())
+
+
+@value.command("tiers", help="Show how many values lie on the disk and in the archives, and their bytes.")
+def value_tiers(*, path: StorePath = STORE, table: AsTable = None) -> None:
+    output = Output(table)
+    with reporting(), opened(path, reading=True) as memory:
+        found = memory.values.tiers()
+        rows = [{"tier": name, **found[name].to_dict()} for name in ("cold", "glacier")]
+        output.rows(rows, "tier", "values", "bytes")
 
 
 @value.command("delete", help="Hide a value; `agentmem restore` brings it back by its id.")

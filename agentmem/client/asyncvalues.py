@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from agentmem.client.values import ValuesClient
-from agentmem.types.enums import Id, Namespace, Ttl
+from agentmem.types.enums import Id, Namespace, Ttl, ValueTierName
 
 if TYPE_CHECKING:
     from agentmem.types.reports import EraseReport
-    from agentmem.types.valueinfo import ValueInfo, ValueUsage, ValueVersion
+    from agentmem.types.valueinfo import ValueInfo, ValueTier, ValueUsage, ValueVersion
 else:
-    from agentmem.types.named import EraseReport, ValueInfo, ValueUsage, ValueVersion
+    from agentmem.types.named import EraseReport, ValueInfo, ValueTier, ValueUsage, ValueVersion
 
 
 class AsyncValuesClient:
@@ -38,12 +38,15 @@ class AsyncValuesClient:
         importance: float | None = None,
         ttl: Ttl | None = None,
         if_version: int | None = None,
+        tier: ValueTierName | None = None,
+        hold: bool = False,
         pickle: bool = False,
     ) -> ValueInfo:
         """See ``ValuesClient.put``."""
         return await self._wait(
             self._blocking.put, key, value, user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace,
-            metadata=metadata, importance=importance, ttl=ttl, if_version=if_version, pickle=pickle,
+            metadata=metadata, importance=importance, ttl=ttl, if_version=if_version, tier=tier, hold=hold,
+            pickle=pickle,
         )  # fmt: skip
 
     async def put_many(
@@ -57,12 +60,14 @@ class AsyncValuesClient:
         metadata: Mapping[str, Any] | None = None,
         importance: float | None = None,
         ttl: Ttl | None = None,
+        tier: ValueTierName | None = None,
+        hold: bool = False,
         pickle: bool = False,
     ) -> list[ValueInfo]:
         """See ``ValuesClient.put_many``."""
         return await self._wait(
             self._blocking.put_many, values, user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace,
-            metadata=metadata, importance=importance, ttl=ttl, pickle=pickle,
+            metadata=metadata, importance=importance, ttl=ttl, tier=tier, hold=hold, pickle=pickle,
         )  # fmt: skip
 
     async def get(
@@ -74,12 +79,14 @@ class AsyncValuesClient:
         end: int | None = None,
         user_id: Id | None = None,
         namespace: Namespace | None = None,
+        device: bool = False,
         pickle: bool = False,
     ) -> Any:
         """See ``ValuesClient.get``."""
         return await self._wait(
-            self._blocking.get, key, default, start=start, end=end, user_id=user_id, namespace=namespace, pickle=pickle
-        )
+            self._blocking.get, key, default, start=start, end=end, user_id=user_id, namespace=namespace, device=device,
+            pickle=pickle,
+        )  # fmt: skip
 
     async def get_many(
         self,
@@ -160,6 +167,28 @@ class AsyncValuesClient:
     ) -> ValueInfo:
         """See ``ValuesClient.restore``."""
         return await self._wait(self._blocking.restore, key, version, user_id=user_id, namespace=namespace)
+
+    async def move(
+        self,
+        key: str,
+        tier: ValueTierName | None,
+        *,
+        user_id: Id | None = None,
+        namespace: Namespace | None = None,
+        hold: bool = False,
+    ) -> ValueInfo:
+        """See ``ValuesClient.move``."""
+        return await self._wait(self._blocking.move, key, tier, user_id=user_id, namespace=namespace, hold=hold)
+
+    async def compress(
+        self, key: str, *, level: int = 9, user_id: Id | None = None, namespace: Namespace | None = None
+    ) -> int:
+        """See ``ValuesClient.compress``."""
+        return await self._wait(self._blocking.compress, key, level=level, user_id=user_id, namespace=namespace)
+
+    async def tiers(self) -> dict[str, ValueTier]:
+        """See ``ValuesClient.tiers``."""
+        return await self._wait(self._blocking.tiers)
 
     async def attach(self, id: Id, *keys: str) -> list[ValueInfo]:
         """See ``ValuesClient.attach``."""

@@ -30,6 +30,7 @@ from agentmem.client.drafts import draft, fields_of
 from agentmem.client.filterhints import FieldHints
 from agentmem.client.importing import Importing
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
+from agentmem.stores.rows import Stored
 from agentmem.types.enums import ALL
 from agentmem.types.errors import InvalidInputError, ScopeError
 from agentmem.types.inputs import Draft, Item, Scope
@@ -270,6 +271,15 @@ class Border:
         meant = listing(scope, options, self.handle.zone())
         found = operations.page.page(self.handle.engine(), meant, wanted, touch=used, small=small)
         if not found.records and options.cursor is None and not options.offset:
+            self.hint(scope, options.filters)
+        return found
+
+    def rows(self, options: PageOptions) -> list[Stored]:
+        """The records of a page as rows, those among them that lie in archives."""
+        scope = self._scope_of(options)
+        wanted, meant = check_limit(options.limit), listing(scope, options, self.handle.zone())
+        found = operations.page.with_archived(self.handle.engine(), meant, wanted)
+        if not found and not options.offset:
             self.hint(scope, options.filters)
         return found
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast, get_args
 
 from agentmem import operations
 from agentmem.client.border import Border
@@ -15,20 +15,22 @@ from agentmem.client.checks import check_count, check_flag, check_id, check_key,
 from agentmem.client.erasing import erase_one
 from agentmem.client.options import AddOptions, PageOptions
 from agentmem.types.checks import check_text
-from agentmem.types.enums import Id, Layer, Namespace, Ttl
+from agentmem.types.enums import Id, Layer, Namespace, Ttl, ValueTierName
 from agentmem.types.errors import ConflictError, InvalidInputError, NotFoundError, ScopeError, shown
 from agentmem.types.inputs import Scope
 from agentmem.types.promise import aside
 from agentmem.types.records import MemoryRecord
 from agentmem.types.valuekeys import ATTACHMENTS, ROOM
+from agentmem.types.values import as_number
 
 if TYPE_CHECKING:
     from agentmem.types.reports import EraseReport
-    from agentmem.types.valueinfo import ValueInfo, ValueUsage, ValueVersion
+    from agentmem.types.valueinfo import ValueInfo, ValueTier, ValueUsage, ValueVersion
 else:
-    from agentmem.types.named import EraseReport, ValueInfo, ValueUsage, ValueVersion
+    from agentmem.types.named import EraseReport, ValueInfo, ValueTier, ValueUsage, ValueVersion
 
-_MOST = 10_000
+_TIERS: tuple[ValueTierName, ...] = get_args(ValueTierName)
+_MOST, _HARDEST = 10_000, 19
 _ATTEMPTS = 100
 
 
@@ -57,6 +59,8 @@ class ValuesClient:
         importance: float | None = None,
         ttl: Ttl | None = None,
         if_version: int | None = None,
+        tier: ValueTierName | None = None,
+        hold: bool = False,
         pickle: bool = False,
     ) -> ValueInfo:
         """Store a value under a key; what has the key already is replaced, and stays as a version.
@@ -69,11 +73,16 @@ class ValuesClient:
 
         ``if_version`` makes it conditional on the version that was read; 0 means that there must be none.
 
+        ``tier`` is where it begins, see ``move``: "hot", "warm", "cold" or "glacier". The rules move it on from there,
+        unless ``hold`` says that it stays.
+
         Raises ``InvalidInputError`` for what none of these is, ``ConflictError``, ``DiskFullError`` and what
         ``Memory.put`` does; then nothing has changed.
         """
         said = {"metadata": metadata, "importance": importance, "ttl": ttl}
-        return self._put((user_id, agent_id, run_id, namespace), said, [(key, value, if_version)], pickle)[0]
+        return self._put(
+            (user_id, agent_id, run_id, namespace), said, [(key, value, if_version)], (tier, hold), pickle
+        )[0]
 
     def put_many(
         self,
@@ -86,6 +95,8 @@ class ValuesClient:
         metadata: Mapping[str, Any] | None = None,
         importance: float | None = None,
         ttl: Ttl | None = None,
+        tier: ValueTierName | None = None,
+        hold: bool = False,
         pickle: bool = False,
     ) -> list[ValueInfo]:
         """Store up to 10,000 values by their keys in one transaction: all of them or, if one cannot be, none.
@@ -98,23 +109,24 @@ class ValuesClient:
             raise InvalidInputError(f"put_many takes at most {_MOST:,} values, got {len(values):,}", field="values")
         said = {"metadata": metadata, "importance": importance, "ttl": ttl}
         items = [(key, value, None) for key, value in values.items()]
-        return self._put((user_id, agent_id, run_id, namespace), said, items, pickle)
+        return self._put((user_id, agent_id, run_id, namespace), said, items, (tier, hold), pickle)
 
     def _put(
         self,
         place: tuple[object, object, object, object],
         said: Mapping[str, Any],
         items: Sequence[tuple[object, object, object]],
+        placing: tuple[object, object],
         pickle: object,
     ) -> list[ValueInfo]:
-        scope, as_pickle = self._place(*place), check_flag(pickle, "pickle")
+        scope, as_pickle, wanted = self._place(*place), check_flag(pickle, "pickle"), _placing(*placing)
         ours = self._ours(scope)
         options = AddOptions(namespace=scope.namespace, kind="value", layer=Layer.ASSETS, embed=False, data={}, **said)
         defaults = ours.defaults(options)
         drafts = [(ours.keyed(key, None, defaults, if_version), value) for key, value, if_version in items]
         if not drafts:
             return []
-        return _verbs().put(self._border.handle.engine(to_commit=True), scope, drafts, as_pickle=as_pickle)
+        return _verbs().put(self._border.handle.engine(to_commit=True), scope, drafts, wanted, as_pickle=as_pickle)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -127,13 +139,16 @@ class ValuesClient:
         end: int | None = None,
         user_id: Id | None = None,
         namespace: Namespace | None = None,
+        device: bool = False,
         pickle: bool = False,
     ) -> Any:
         """The value of a key as it went in; ``default`` where there is none, or it was deleted or has expired.
 
         With ``start`` or ``end``, which count as those of a slice, a part: rows of arrays and tables, else bytes. What
         lies outside is not read, but for the rest of the chunks (512 KiB) at its ends. A stream comes as what ``open``
-        gives. An array of another library comes as that library's where it is installed, else as NumPy's.
+        gives. An array of another library comes as that library's where it is installed, else as NumPy's. With
+        ``device=True`` a whole array that is hot on a graphics card comes as one there, of PyTorch or CuPy, whichever
+        holds it; others come as without.
 
         Raises ``StoreCorruptError`` where anything of it is not what was stored, ``InvalidInputError`` for a part of
         what has none, and for a pickle, unless ``pickle=True``: only for what you have put yourself.
@@ -141,7 +156,8 @@ class ValuesClient:
         low, high = _bound(start, "start"), _bound(end, "end")
         part = None if low is None and high is None else (low, high)
         place, pickled = self._place(user_id, None, None, namespace), check_flag(pickle, "pickle")
-        return _verbs().get(self._border.handle.engine(), check_key(key), place, default, part, pickled=pickled)
+        engine, there = self._border.handle.engine(), check_flag(device, "device")
+        return _verbs().get(engine, check_key(key), place, default, part, pickled=pickled, device=there)
 
     def get_many(
         self,
@@ -152,6 +168,8 @@ class ValuesClient:
         pickle: bool = False,
     ) -> dict[str, Any]:
         """The values of keys, by key; those that are not there are left out."""
+        if isinstance(keys, (str, bytes)) or not isinstance(cast("object", keys), Iterable):
+            raise InvalidInputError(f"get_many takes keys, a list of them, not {shown(keys)}", field="keys")
         missing, found = object(), dict[str, Any]()
         for key in keys:
             value = self.get(key, missing, user_id=user_id, namespace=namespace, pickle=pickle)
@@ -207,8 +225,7 @@ class ValuesClient:
             namespace=place.namespace, filters=metadata_filter, limit=check_limit(limit),
             offset=check_count(offset, "offset", 0), touch=False, data=False,
         )  # fmt: skip
-        ids = [record.id for record in self._ours(place).page(options).records]
-        return _verbs().with_ids(self._border.handle.engine(), ids, place)
+        return _verbs().infos(self._border.handle.engine(), self._ours(place).rows(options), place)
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
@@ -254,6 +271,52 @@ class ValuesClient:
         """Go back to what a value was at a version, as a new version. Raises ``NotFoundError``."""
         place, wanted = self._place(user_id, None, None, namespace), check_version(version, "version")
         return _verbs().restore(self._border.handle.engine(), check_key(key), wanted, place)
+
+    def move(
+        self,
+        key: str,
+        tier: ValueTierName | None,
+        *,
+        user_id: Id | None = None,
+        namespace: Namespace | None = None,
+        hold: bool = False,
+    ) -> ValueInfo:
+        """Have a value lie elsewhere: "hot" on a graphics card or else in memory, "warm" in memory, both of this
+        process and besides the disk; "cold" on the disk; "glacier" in the archives of ``[memory.glacier]``.
+
+        From there the rules move it on: by use, with the hours and days of ``[memory.values]``. With ``hold`` it stays
+        in its tier, in every process, also where the store is opened anew; None gives it back to the rules. Whatever
+        its tier, ``get`` gives the same. A value leaves the disk once its copy in the archive was read back; reading it
+        leaves it there.
+
+        Raises ``NotFoundError``, ``ConflictError`` where it is changed meanwhile, ``InvalidInputError`` where there are
+        no archives and for a value with a ``ttl``, ``StoreCorruptError`` for a damaged one, ``ArchiveError`` and below.
+        """
+        place, wanted = self._place(user_id, None, None, namespace), _placing(tier, hold)
+        return _verbs().move(self._border.handle.engine(), check_key(key), place, wanted)
+
+    def compress(
+        self, key: str, *, level: int = 9, user_id: Id | None = None, namespace: Namespace | None = None
+    ) -> int:
+        """Pack all versions of a value by zstd at a level of 1 to 19; by how many bytes it takes less on the disk now.
+
+        What is in an archive stays as it is, and so does what would get no smaller. Raises ``NotFoundError``.
+        """
+        wanted = check_count(level, "level", 1)
+        if wanted > _HARDEST:
+            raise InvalidInputError(f"level must be 1 to {_HARDEST}, not {shown(level)}", field="level")
+        place = self._place(user_id, None, None, namespace)
+        return _verbs().compress(self._border.handle.engine(), check_key(key), place, wanted)
+
+    def tiers(self) -> dict[str, ValueTier]:
+        """What of values is hot, warm, cold and in the glacier: how many, their bytes, and reads by this process.
+
+        Raises ``ScopeError`` on a scoped view: it is everybody's.
+        """
+        engine = self._border.handle.engine()
+        if self._border.bound is not None:
+            raise ScopeError("tiers() counts everybody's values; call it on the memory, not on a scoped view")
+        return _verbs().tiers(engine)
 
     def attach(self, id: Id, *keys: str) -> list[ValueInfo]:
         """Have a memory carry values of its user and namespace; all that it carries then, in this order.
@@ -316,9 +379,18 @@ def _carried(record: MemoryRecord) -> list[str]:
     return [key for key in cast("list[object]", listed) if isinstance(key, str)] if isinstance(listed, list) else []
 
 
+def _placing(tier: object, hold: object) -> tuple[ValueTierName | None, bool]:
+    if tier is not None and tier not in _TIERS:
+        raise InvalidInputError(f"tier must be one of {', '.join(_TIERS)} or None, not {shown(tier)}", field="tier")
+    if check_flag(hold, "hold") and tier is None:
+        raise InvalidInputError("hold=True says that a value stays in its tier: say tier=, too", field="hold")
+    return tier, bool(hold)
+
+
 def _bound(value: object, field: str) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
+    number = as_number(value)
+    if number is None or (isinstance(number, int) and not isinstance(number, bool)):
+        return number
     raise InvalidInputError(f"{field} must be an int or None, not {shown(value)}", field=field)
 
 

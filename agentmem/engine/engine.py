@@ -102,6 +102,22 @@ class Companion(Protocol):
         ...
 
 
+class Held(Protocol):
+    """What a layer above holds in memory of the store's content."""
+
+    def drop_outdated(self, *, anyway: bool = False) -> None:
+        """Let go of what was erased; looks also where nothing seems to have happened, with ``anyway``."""
+        ...
+
+    def tidy(self) -> None:
+        """Let go of what nobody uses. Called every moment or so."""
+        ...
+
+    def clear(self) -> None:
+        """Let go of all."""
+        ...
+
+
 class Engine:
     """One store, opened once per process and shared by its clients: see ``sharing``."""
 
@@ -109,6 +125,8 @@ class Engine:
     companion: Companion | None = None
     glacier: object | None = None
     """What is at hand of the archives, for the room ``glacier``, which puts it here when it is first asked."""
+    values: Held | None = None
+    """What is at hand of values, for the room ``values``, which puts it here when it is first asked."""
     _leaving = False
     folder: HeldFolder | None = None
     """Where what LanceDB writes is to lie, whatever takes the path's place."""
@@ -181,6 +199,7 @@ class Engine:
             self.lifecycle.held_up.subscribe(self.follower.await_keywords)
             self.lifecycle.erased.subscribe(lambda: self.retriever.residents.remove_files())
             self.lifecycle.erased.subscribe(lambda: remove_files(self.commits, self._connection, self.held))
+            self.lifecycle.beat.subscribe(self._tidy)
             self._serve(self.model)
             settle_files(self._connection, self.held)
             self.follower.start(self.check_model)
@@ -223,6 +242,8 @@ class Engine:
             self.companion.close(patience)
         self._patience, self._durable = patience, durable
         self._stack.close()
+        if self.values is not None:
+            self.values.clear()
 
     def _leave(self) -> None:
         self.folder = None
@@ -346,6 +367,10 @@ class Engine:
     @property
     def retriever(self) -> Retriever:
         return self.model.retriever
+
+    def _tidy(self) -> None:
+        if self.values is not None:
+            self.values.tidy()
 
     # -- sharing -----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from agentmem.archive.objects import Objects
 from agentmem.archive.reading import ArchiveReader
 from agentmem.engine.engine import Engine
 from agentmem.glacier.bodies import TABLE, from_row
+from agentmem.glacier.contents import kept_in
 from agentmem.glacier.place import Archives, alone, archives_of, folder_of, generations
 from agentmem.glacier.uploading import Uploaded, write
 from agentmem.stores import archived
@@ -118,7 +119,8 @@ def _rewrite(engine: Engine, name: str, rows: set[int]) -> None:
                     kept.setdefault(row[-1], []).append(body)
         if dropped and kept:
             number = max(written) + 1
-            uploaded = write(objects, keyring, folder_of(name, number), kept, reader.manifest.model)
+            values = kept_in(reader, {body.row: user for user, those in kept.items() for body in those})
+            uploaded = write(objects, keyring, folder_of(name, number), kept, reader.manifest.model, values)
             _note(engine, name, number, uploaded)
         elif dropped:
             number = 0

@@ -7,12 +7,12 @@ import secrets
 from agentmem.engine.engine import Engine
 from agentmem.glacier.bodies import fetch
 from agentmem.glacier.burying import bury, discard
+from agentmem.glacier.contents import UNREADABLE, Chunk, Ref, content_of
 from agentmem.glacier.place import archives_of, folder_of
 from agentmem.glacier.uploading import BYTES, ROWS, begin, write
 from agentmem.stores import archived
 from agentmem.stores.archived import Archive, Body
 from agentmem.stores.writes import Repository
-from agentmem.types.errors import ArchiveCorruptError, ArchiveKeyError, ObjectNotFoundError
 
 _SMALL = ROWS // 4
 """Records below which an archive is small."""
@@ -36,7 +36,7 @@ def _small(engine: Engine) -> list[Archive]:
     """The next small archives, as many as make one."""
     found, records, size = list[Archive](), 0, 0
     for line in archived.archives(engine.repository.db):
-        if line.state != archived.WRITTEN or not 0 < line.live < _SMALL:
+        if line.state != archived.WRITTEN or not 0 < line.live < _SMALL or line.bytes >= BYTES:
             continue
         records, size = records + line.live, size + line.bytes
         if found and (records > ROWS or size > BYTES):
@@ -49,6 +49,7 @@ def _merge(engine: Engine, found: list[Archive]) -> int:
     archives, db = archives_of(engine), engine.repository.db
     objects, keyring = archives.open(read_only=False)
     by_user, merged, model = dict[str | None, list[Body]](), list[str](), archived.model(db)
+    values = list[tuple[str | None, Ref | Chunk]]()
     held = archived.rows_in(db, [line.name for line in found])
     for line in found:
         stubs = list(engine.repository.find_rows(held[line.name]))
@@ -56,9 +57,11 @@ def _merge(engine: Engine, found: list[Archive]) -> int:
             if archives.reading(line.name, lambda reader: reader.manifest.model) != model:
                 continue
             bodies = fetch(engine, stubs)
-        except (ArchiveCorruptError, ArchiveKeyError, ObjectNotFoundError):
+            content = content_of(engine, [stub for stub in stubs if stub.row in bodies], line.name)
+        except UNREADABLE:
             continue
         merged.append(line.name)
+        values += content
         for stub in stubs:
             if stub.row in bodies:
                 by_user.setdefault(engine.repository.names.name(db, stub.user), []).append(bodies[stub.row])
@@ -66,7 +69,7 @@ def _merge(engine: Engine, found: list[Archive]) -> int:
         return 0
     name = secrets.token_hex(8)
     begin(engine, name)
-    uploaded = write(objects, keyring, folder_of(name, 1), by_user, model)
+    uploaded = write(objects, keyring, folder_of(name, 1), by_user, model, values)
     if uploaded.unreadable:  # users were erased meanwhile: the next one begins without them
         discard(engine, objects, name)
         return 0

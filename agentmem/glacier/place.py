@@ -97,6 +97,8 @@ class Archives:
         self._objects: Counted | None = None
         self._rings: dict[bool, KeyRing | None] = {}
         self._readers = OrderedDict[str, ArchiveReader]()
+        self.failed = set[int]()
+        """Rows of damaged values, with which sweeps do not try again."""
 
     @property
     def settings(self) -> Glacier:

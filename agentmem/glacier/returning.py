@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from functools import partial
 from itertools import islice
 
 from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.engine import Engine
 from agentmem.glacier.bodies import fetch, is_of_model
+from agentmem.glacier.contents import Returned
 from agentmem.glacier.place import archives_of
 from agentmem.stores import archived, bodies, documents
 from agentmem.stores.archived import Back, Body
 from agentmem.stores.records import public
 from agentmem.stores.rows import Stored
+from agentmem.stores.writes import Repository
 from agentmem.types.errors import ArchiveError
 from agentmem.types.forms import OF_CONTENT
 from agentmem.types.records import MemoryRecord
@@ -51,7 +55,27 @@ def _bring_back(engine: Engine, stubs: Sequence[Stored], here: dict[int, str]) -
     backs = [Back(body, *vectors, here[body.row]) for body, vectors in made]
     if not backs:
         return 0
-    return len(engine.write(lambda r: archived.unshelve(r, backs, engine.now(), generation), len(backs)))
+    values = Returned(engine)
+    try:
+        values.fetch([stub for stub in stubs if stub.row in found], here)
+        change = partial(_unshelve, engine, backs, generation, values)
+        future = engine.begin_write(change, len(backs))
+    except BaseException:
+        values.drop()
+        raise
+    future.add_done_callback(lambda done: values.settle(_used(done)))
+    return len(future.result()[0])
+
+
+def _unshelve(
+    engine: Engine, backs: Sequence[Back], generation: int, values: Returned, repository: Repository
+) -> tuple[list[int], set[str]]:
+    return archived.unshelve(repository, backs, engine.now(), generation, values.pieces)
+
+
+def _used(done: Future[tuple[list[int], set[str]]]) -> set[str] | None:
+    """Which files rows name now; None where an error came, which need not mean that nothing was committed."""
+    return None if done.cancelled() or done.exception() is not None else done.result()[1]
 
 
 def embeddings_of(engine: Engine, found: Iterable[Body]) -> list[tuple[int, bytes]]:

@@ -22,6 +22,7 @@ from agentmem.glacier.place import alone, archives_of
 from agentmem.glacier.uploading import BYTES, ROWS, Batch, Uploaded, begin, upload
 from agentmem.stores import archived
 from agentmem.stores.archived import Body
+from agentmem.stores.chunkupkeep import remove_files
 from agentmem.stores.rows import Stored
 from agentmem.stores.writes import Repository
 from agentmem.types.errors import (
@@ -67,6 +68,7 @@ def archive(
             run.end()
         finally:
             run.close()
+        remove_files(engine.commits, engine.repository.db, engine.held)
         with suppress(ArchiveCorruptError, ArchiveKeyError, ObjectNotFoundError):  # ``verify`` tells of those
             burying.bury(engine)
         merging.merge(engine)
@@ -112,6 +114,7 @@ class _Run:
         uploaded = future.result()
         left = commit(self._engine, batch, uploaded)
         self._under_way.popleft()
+        archives_of(self._engine).failed |= uploaded.failed
         self.moved += len(batch.found) - len(left)
         self.archives += 1
         self.bytes += uploaded.bytes
@@ -123,13 +126,16 @@ def _batches(engine: Engine, rows: Iterable[int], seen: Callable[[int], object])
     for part in _chunks(rows, _READ):
         records = engine.repository
         seen(len(part))
-        for stored, body in archived.leaving(records, part):
+        leaving = archived.leaving(records, part)
+        sizes = archived.sizes_of_values(records.db, [stored.row for stored, _ in leaving])
+        for stored, body in leaving:
             if found and (len(found) == ROWS or size >= BYTES or records.generation != generation):
                 yield _batch(engine, found, generation)
                 found, size = [], 0
             generation = records.generation
             found.append((stored, body))
             size += len(body.content) + len(body.embeddings) + sum(len(text) for _, _, text in body.parts)
+            size += sizes.get(stored.row, 0)
     if found:
         yield _batch(engine, found, generation)
 
@@ -147,7 +153,7 @@ def commit(engine: Engine, batch: Batch, uploaded: Uploaded) -> set[int]:
     found = [(stored, body) for stored, body in batch.found if batch.users[stored.user] not in uploaded.unreadable]
 
     def write(repository: Repository) -> set[int]:
-        left = archived.shelve(repository, found, batch.name, engine.now(), batch.generation)
+        left = archived.shelve(repository, found, batch.name, engine.now(), batch.generation, uploaded.failed)
         line = archived.archive(repository.db, batch.name)
         if line is None:
             raise StoreError(f"the archive {batch.name} was removed by somebody else while it was being written")

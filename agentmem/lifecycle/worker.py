@@ -79,6 +79,8 @@ class LifecycleWorker:
         batches; how many were. Of a layer above, where there is a place for archives."""
         self.erased = Event[[]]()
         """A sweep has erased what can no longer be restored."""
+        self.beat = Event[[]]()
+        """A moment has passed, or a sweep begins."""
         self.held_up = Event[[]]()
         """Something that was erased has to leave the keyword index before the rest of it can go."""
         self._emptied = 0
@@ -205,6 +207,7 @@ class LifecycleWorker:
 
     def _sweep(self, now: Micros, dry_run: bool, pause: Callable[[], object]) -> SweepReport:
         freeze = self.freeze
+        self.beat()
         self.learner.load(self._records)
         sweep = Sweep(
             self._records,
@@ -256,6 +259,7 @@ class LifecycleWorker:
                 self._commits.watch()
                 self.write_down(self._pausing(_SHORT_REST))
                 self.learner.write_down(self._write)
+                self.beat()
                 pause = self._pausing(_REST)
                 self._settle(pause)
                 self._purge(pause)

@@ -116,6 +116,8 @@ def _forget_user(engine: Engine, user_id: str, number: int) -> None:
 def _forget(engine: Engine) -> None:
     """Have what was erased leave the memory of this process."""
     engine.retriever.residents.forget()
+    if engine.values is not None:
+        engine.values.drop_outdated(anyway=True)
     words.stem.cache_clear()
     similar.similar_terms.cache_clear()
     if isinstance(engine.embedder, CachedEmbedder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -83,6 +83,20 @@ def page(engine: Engine, listing: Listing, limit: int, *, small: bool = False, t
     if touch:
         engine.lifecycle.put_off(now, stored.values())
     return Page(listed, cursor_of(listing.order, found[limit - 1][1]) if len(found) > limit else None)
+
+
+def with_archived(engine: Engine, listing: Listing, limit: int) -> list[Stored]:
+    """The newest of a list by adding, those among them that lie in archives, which are not asked for what they have."""
+    engine.check()
+    key = engine.key(listing.scope)
+    if key is None:
+        return []
+    records, now, found = engine.repository, engine.now(), list[tuple[int, Stored]]()
+    for each in (listing, replace(listing, archived=True)):
+        rows = [row for row, _ in islice(rows_of(records, key, now, each, 0), listing.offset + limit)]
+        found += _still(records, rows, each, now).items()
+    newest = sorted(dict(found).items(), reverse=True)
+    return [stored for _, stored in newest[listing.offset : listing.offset + limit]]
 
 
 def _still(records: Records, rows: Sequence[int], listing: Listing, now: Micros) -> dict[int, Stored]:

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from agentmem.settings import sources
 from agentmem.settings.sources import Values
@@ -364,6 +364,30 @@ class StoredValues(_Section):
     """How hard zstd tries."""
     inline_kb: float = Field(default=64, ge=0, le=256)
     """Chunks of up to so many KiB, as they are packed, lie in the database; others in files beside it."""
+    warm_size_gb: float = Field(default=0.064, ge=0)
+    """Memory for values that were read lately, in GB."""
+    warm_idle_hours: float = Field(default=72, gt=0)
+    """Hours without use after which a value is warm no more."""
+    hot_size_gb: float = Field(default=0.256, ge=0)
+    """Memory for values that were placed in the hot tier, in GB: on a graphics card where there is one."""
+    hot_idle_hours: float = Field(default=24, gt=0)
+    """Hours without use after which a value is hot no more."""
+    hot_gc_threshold: float = Field(default=0.8, gt=0, le=1)
+    """Share of that room beyond which values that were replaced or erased are looked for before anything is let go."""
+    device: str = Field(default="auto", pattern=r"^(auto|none|cuda(:\d+)?)$")
+    """The graphics card for hot arrays, with PyTorch or CuPy: "auto" the first one if there is any, "cuda:1" that one,
+    "none" memory."""
+    cold_to_glacier_days: float | None = Field(default=None, gt=0)
+    """Days without use after which a value goes to the archives of ``[memory.glacier]``; None: it stays. One with a
+    ``ttl`` stays in any case, and so does one that was placed elsewhere."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.hot_idle_hours > self.warm_idle_hours:
+            raise ValueError(
+                f"hot_idle_hours = {self.hot_idle_hours:g} is more than warm_idle_hours = {self.warm_idle_hours:g}"
+            )
+        return self
 
 
 class Consolidating(_Section):
@@ -445,6 +469,14 @@ class Settings(_Section):
     """How values are packed, and where they lie."""
     consolidation: Consolidating = Consolidating()
     """Drawing facts from messages."""
+
+    @field_validator("values")
+    @classmethod
+    def _archived_somewhere(cls, value: StoredValues, info: ValidationInfo) -> StoredValues:
+        glacier = info.data.get("glacier")
+        if value.cold_to_glacier_days is not None and not (isinstance(glacier, Glacier) and glacier.url):
+            raise ValueError("values.cold_to_glacier_days is set, and glacier.url is not: say where archives go")
+        return value
 
     @property
     def engine_of_large(self) -> Literal["auto", "rabitq", "int8", "hnsw", "lancedb"]:

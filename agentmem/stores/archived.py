@@ -16,21 +16,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
-from agentmem.stores import accounting, bodies, embeddings, meta
+from agentmem.stores import accounting, bodies, chunks, embeddings, meta
+from agentmem.stores.chunks import Brought, Piece
 from agentmem.stores.connection import CHUNK, Connection, Value
 from agentmem.stores.facts import checksum, key_of
 from agentmem.stores.records import Records
 from agentmem.stores.rows import ScopeKey, Stored
 from agentmem.stores.schema import ARCHIVED, LIVE
-from agentmem.stores.spaces import OWN
+from agentmem.stores.spaces import OWN, path_of
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
 from agentmem.types.enums import EventType
 from agentmem.types.errors import NotFoundError
+from agentmem.types.valuekeys import ROOM
 
+_VALUES = path_of((ROOM,))
 WRITING, WRITTEN = 0, 1
 """The values of ``archives.state``."""
 
@@ -140,8 +144,53 @@ def rows_in(db: Connection, names: Iterable[str]) -> dict[str, list[int]]:
 
 def may_leave(records: Records, stored: Stored) -> bool:
     """Whether a record may go to an archive: it is live, its caller has set no end to it, and it is none that the
-    package keeps for itself, such as the one that says whether a session is over."""
-    return stored.state == LIVE and stored.expires_at is None and not is_own(records, stored.space)
+    package keeps for itself, such as the one that says whether a session is over. Values may."""
+    if stored.state != LIVE or stored.expires_at is not None:
+        return False
+    return is_value(records, stored) or not is_own(records, stored.space)
+
+
+def values_and_bytes(db: Connection) -> tuple[int, int]:
+    """How many values lie in archives, and the bytes of them before they were packed."""
+    rows = [
+        row
+        for (row,) in db.execute("SELECT a.row FROM archived a JOIN records r ON r.row = a.row WHERE r.kind = 'value'")
+    ]
+    sizes = sizes_of_values(db, rows)
+    return len(sizes), sum(sizes.values())
+
+
+def is_there(stored: Stored) -> bool:
+    """Whether a record is live, here or in an archive."""
+    return stored.state in (LIVE, ARCHIVED)
+
+
+def is_value(records: Records, stored: Stored) -> bool:
+    """Whether a record is where values are, which is a namespace of the package's own."""
+    with suppress(NotFoundError):  # erased since
+        return bool(stored.space) and records.names.path(records.db, stored.space).startswith(_VALUES)
+    return False
+
+
+def sizes_of_values(db: Connection, rows: Iterable[int]) -> dict[int, int]:
+    """How many bytes each of these records has as a value, by what it says of itself; of what is none nothing."""
+    size = f"""json_extract(b.body, '$."{chunks.MARK}".size')"""
+    sql = (
+        f"SELECT r.row, {size} FROM records r JOIN bodies b ON b.row = r.row AND b.version = r.body AND b.part = 0 "
+        f"WHERE r.row IN ({{}}) AND json_valid(b.body) AND {size} IS NOT NULL"
+    )
+    return {row: int(found) for row, found in db.select_in(sql, rows)}
+
+
+def idle_values(db: Connection, since: Micros, after: int, most: int) -> list[int]:
+    """Live values, by row, which nobody has read or put since, and which are to stay nowhere else."""
+    sql = (
+        "SELECT r.row FROM records r LEFT JOIN accesses a ON a.row = r.row WHERE r.row > ? "
+        f"AND r.row IN (SELECT row FROM value_chunks) AND r.state = {LIVE} AND r.expires_at IS NULL "
+        "AND max(r.updated_at, coalesce(a.last_at, 0)) < ? AND r.row NOT IN (SELECT row FROM placements) "
+        "ORDER BY r.row LIMIT ?"
+    )
+    return [row for (row,) in db.execute(sql, (after, since, most))]
 
 
 def is_own(records: Records, space: int) -> bool:
@@ -175,16 +224,25 @@ def leaving(records: Records, rows: Sequence[int]) -> list[tuple[Stored, Body]]:
 
 
 def shelve(
-    repository: Repository, found: Sequence[tuple[Stored, Body]], name: str, now: Micros, generation: int
+    repository: Repository,
+    found: Sequence[tuple[Stored, Body]],
+    name: str,
+    now: Micros,
+    generation: int,
+    failed: Collection[int] = (),
 ) -> set[int]:
     """Keep of records only what stays, each with an ARCHIVE event; the rest is in the archive ``name``.
 
     ``generation`` is that of the vectors there. Returns the rows of those that were left as they are, since they are no
-    longer what was archived.
+    longer what was archived, or ``failed`` to get there whole.
     """
     db = repository.db
     current = {stored.row: stored for stored in repository.find_rows(stored.row for stored, _ in found)}
-    same = [stored for stored, _ in found if current.get(stored.row) == stored and repository.generation == generation]
+    same = [
+        stored
+        for stored, _ in found
+        if current.get(stored.row) == stored and repository.generation == generation and stored.row not in failed
+    ]
     rows = [stored.row for stored in same]
     stubs = [stored._replace(content="", state=ARCHIVED) for stored in same]
     db.executemany(
@@ -196,6 +254,8 @@ def shelve(
         "DELETE FROM bodies WHERE row = ? AND NOT (part = 0 AND version = coalesce(?, -1))",
         [(stored.row, stored.body) for stored in same],
     )
+    db.execute_in("DELETE FROM value_chunks WHERE row IN ({})", rows)
+    chunks.collect(db)
     for layer in {stored.layer for stored in same}:
         accounting.unqueue(db, layer, [(one.begun, one.row) for one in same if one.layer == layer])
     accounting.resize(db, ((one.row, one.layer, -1, -one.size) for one in same))
@@ -237,8 +297,15 @@ def _note(repository: Repository, found: Sequence[Stored], name: str, now: Micro
     repository.note_events((one.row, EventType.ARCHIVE, now, one.version, data) for one in found)
 
 
-def unshelve(repository: Repository, found: Sequence[Back], now: Micros, generation: int) -> list[int]:
-    """Make records whole again, each with a REHYDRATE event; the rows of those that were not whole until now.
+def unshelve(
+    repository: Repository,
+    found: Sequence[Back],
+    now: Micros,
+    generation: int,
+    pieces: Mapping[int, Mapping[int, Sequence[Piece]]],
+) -> tuple[list[int], set[str]]:
+    """Make records whole again, each with a REHYDRATE event; the rows of those that were not whole until now, and the
+    files that are the store's now of the ``pieces`` that values consist of, by row and version.
 
     The time of a live one in its layer begins anew: otherwise the rules would let it go at once. ``generation`` is that
     of the embeddings. Left as they are, for the caller to fetch again, are records that lie elsewhere by now, since
@@ -246,7 +313,7 @@ def unshelve(repository: Repository, found: Sequence[Back], now: Micros, generat
     """
     db, done = repository.db, list[Stored]()
     if repository.generation != generation:
-        return []
+        return [], set()
     here = places(db, [one.body.row for one in found])
     there = {one.body.row: one.archive for one in found if here.get(one.body.row) == one.archive}
     current = {stored.row: stored for stored in repository.find_rows(there)}
@@ -267,6 +334,14 @@ def unshelve(repository: Repository, found: Sequence[Back], now: Micros, generat
         )  # fmt: skip
         held.append((whole.row, whole.vectors, one.embeddings))
         done.append(whole)
+    used = chunks.refer(
+        db,
+        [
+            Brought(one.user, one.space, one.row, version, listed)
+            for one in done
+            for version, listed in pieces.get(one.row, {}).items()
+        ],
+    )
     embeddings.replace(db, repository.embeddings, held)
     rows = [stored.row for stored in done]
     db.execute_in("DELETE FROM archived WHERE row IN ({})", rows)
@@ -279,7 +354,7 @@ def unshelve(repository: Repository, found: Sequence[Back], now: Micros, generat
         repository.grow(layer, len(sizes), sum(sizes))
     accounting.queue(db, [stored.row for stored in live])
     accounting.touch(db, [stored.row for stored in live])
-    return rows
+    return rows, used
 
 
 def _whole(stub: Stored, back: Back, now: Micros) -> Stored:

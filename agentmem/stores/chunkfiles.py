@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from agentmem.stores.folder import VALUES, sync
@@ -47,6 +48,24 @@ class ChunkFiles:
             except OSError as exc:
                 raise StoreCorruptError(f"{path} cannot be read: {exc.strerror or exc}") from exc
         raise FileNotFoundError(errno.ENOENT, "no file of this chunk", name) from error
+
+    def read_into(self, name: str, buffer: memoryview) -> bool:
+        """The same into a buffer; False where the file is not of that size. Raises ``FileNotFoundError``."""
+        try:
+            with open(self._path(name), "rb", buffering=0) as file:
+                if os.fstat(file.fileno()).st_size != len(buffer):
+                    return False
+                view = buffer
+                while len(view):
+                    count = file.readinto(view)
+                    if not count:
+                        return False
+                    view = view[count:]
+        except FileNotFoundError:
+            raise
+        except OSError:
+            return False
+        return True
 
     def stage(self) -> Staging:
         """A new folder for chunks that are about to be referred to."""
@@ -125,7 +144,7 @@ class Staging:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._count = 0
+        self._count = count()
         self._writers: ThreadPoolExecutor | None = None
         self._pending = deque[Future[None]]()
         for _ in range(_ATTEMPTS):
@@ -146,17 +165,22 @@ class Staging:
 
         After the first few, others write: most of the time is that of waiting for the disk.
         """
-        name = str(self._count)
-        self._count += 1
-        if self._count <= _ALONE:
-            self._write(self._path / name, body)
+        number = next(self._count)
+        if number < _ALONE:
+            self._write(self._path / str(number), body)
         else:
             if self._writers is None:
                 self._writers = ThreadPoolExecutor(_WRITERS, "agentmem-values")
-            self._pending.append(self._writers.submit(self._write, self._path / name, body))
+            self._pending.append(self._writers.submit(self._write, self._path / str(number), body))
             if len(self._pending) > 2 * _WRITERS:
                 self._pending.popleft().result()
-        return f"{self.name}/{name}"
+        return f"{self.name}/{number}"
+
+    def write(self, body: bytes | bytearray | memoryview) -> str:
+        """The same on this thread; may be called on several at once."""
+        number = next(self._count)
+        self._write(self._path / str(number), body)
+        return f"{self.name}/{number}"
 
     @staticmethod
     def _write(path: Path, body: bytes | bytearray | memoryview) -> None:
@@ -174,11 +198,10 @@ class Staging:
 
     def link(self, name: str) -> str | None:
         """Have a file that is there here, too, whatever becomes of it; None where that cannot be."""
-        own = str(self._count)
+        own = str(next(self._count))
         for there in (self._folder / name[:2] / name, self._folder / _NEW / name):
             with suppress(OSError):
                 os.link(there, self._path / own)
-                self._count += 1
                 return f"{self.name}/{own}"
         return None
 

@@ -57,6 +57,17 @@ class Part(NamedTuple):
     body: bytes | None
 
 
+class Repacked(NamedTuple):
+    """A chunk as it was, and what another codec made of it."""
+
+    was: Part
+    codec: str
+    stored: int
+    checksum: bytes
+    file: str | None
+    body: bytes | None
+
+
 _PART = "v.start, c.n, c.hash, c.size, c.codec, c.stored, c.checksum, c.file, c.body"
 
 
@@ -220,6 +231,22 @@ def all_parts(db: Connection, rows: Iterable[int]) -> dict[int, dict[int, list[P
     return found
 
 
+def references(db: Connection, row: int) -> list[tuple[int, int, int, int]]:
+    """What the versions of a record consist of: ``(version, start, chunk, size)``, in order."""
+    sql = (
+        "SELECT v.version, v.start, v.chunk, c.size FROM value_chunks v JOIN chunks c ON c.n = v.chunk WHERE v.row = ? "
+        "ORDER BY v.version, v.start"
+    )
+    return [(version, start, n, size) for version, start, n, size in db.execute(sql, (row,))]
+
+
+def numbered(db: Connection, n: int) -> Part | None:
+    """The chunk of this number, if there still is one."""
+    sql = "SELECT 0, n, hash, size, codec, stored, checksum, file, body FROM chunks WHERE n = ?"
+    found = db.execute(sql, (n,))
+    return Part._make(found[0]) if found else None
+
+
 def known_number(db: Connection, n: int) -> bool:
     """Whether there still is a chunk of this number."""
     return bool(db.execute("SELECT 1 FROM chunks WHERE n = ?", (n,)))
@@ -232,6 +259,26 @@ def users_of(db: Connection, n: int) -> list[tuple[str, int]]:
         "ORDER BY r.row LIMIT 20"
     )
     return [(str(id), start) for id, start in db.execute(sql, (n,))]
+
+
+def repack(db: Connection, made: Repacked) -> bool:
+    """Have a chunk be packed otherwise; False if it is not what it was. Its content is the same, and so is its number:
+    a backup that has it goes on being whole."""
+    was = made.was
+    changed = db.execute(
+        "UPDATE chunks SET codec = ?, stored = ?, checksum = ?, file = ?, body = ? WHERE n = ? AND checksum = ? "
+        "AND file IS ? RETURNING n",
+        (made.codec, made.stored, made.checksum, made.file, made.body, was.n, was.checksum, was.file),
+    )
+    if changed and was.file is not None:
+        db.execute("INSERT OR IGNORE INTO loose_files VALUES (?)", (was.file,))
+    return bool(changed)
+
+
+def values_and_bytes(db: Connection) -> tuple[int, int]:
+    """How many records have chunks here, and the bytes that these take."""
+    [(count,)] = db.execute("SELECT count(DISTINCT row) FROM value_chunks")
+    return int(count), usage(db)[2]
 
 
 def usage(db: Connection) -> tuple[int, int, int]:

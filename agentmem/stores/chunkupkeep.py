@@ -62,7 +62,8 @@ def loose_ends(db: Connection) -> Iterator[str]:
     )
     sql = (
         f"SELECT r.id, b.version, {size}, {held} FROM bodies b JOIN records r ON r.row = b.row "
-        f"WHERE b.part = 0 AND r.kind = 'value' AND json_valid(b.body) AND {size} IS NOT NULL AND {size} != {held}"
+        f"WHERE b.part = 0 AND r.kind = 'value' AND json_valid(b.body) AND {size} IS NOT NULL AND {size} != {held} "
+        "AND r.row NOT IN (SELECT row FROM archived)"
     )
     for id, version, wanted, found in db.execute(sql):
         yield f"value of record {id!r}: its version {version} has {found:,} bytes, not {wanted:,}"

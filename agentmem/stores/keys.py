@@ -87,15 +87,19 @@ def look(records: Records, key: str, scope: ScopeKey | None) -> tuple[Stored | N
     return (stored, text) if whole and stored.state == LIVE else None
 
 
-def listed(records: Records, scope: ScopeKey | None, prefix: str, after: str | None, limit: int) -> list[Stored]:
-    """The live records of a scope of one namespace whose keys begin so, by their keys, after one of them."""
+def listed(
+    records: Records, scope: ScopeKey | None, prefix: str, after: str | None, limit: int, *, archived: bool = False
+) -> list[Stored]:
+    """The live records of a scope of one namespace whose keys begin so, by their keys, after one of them; with
+    ``archived`` also those that lie in archives."""
     if scope is None or scope.user is None or scope.space is None:
         return []
     tests = [test for column, test, _ in scope.tests() if column in ("agent", "run")]
     bound = [value for column, _, values in scope.tests() if column in ("agent", "run") for value in values]
     sql = (
         f"SELECT {USED} FROM records r INDEXED BY records_by_key WHERE r.user = ? AND r.space = ? AND r.key >= ? "
-        f"AND r.key < ? AND r.key > ? AND r.state = {LIVE} AND {' AND '.join([_KEPT, *tests])} ORDER BY r.key LIMIT ?"
+        f"AND r.key < ? AND r.key > ? AND r.state IN ({LIVE}, {ARCHIVED if archived else LIVE}) "
+        f"AND {' AND '.join([_KEPT, *tests])} ORDER BY r.key LIMIT ?"
     )
     # No key is longer than that, so none that begins so comes after it.
     end = prefix + "\U0010ffff" * 600

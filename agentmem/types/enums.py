@@ -33,6 +33,7 @@ UserId: TypeAlias = Id | AllUsers | None
 Mode: TypeAlias = Literal["hybrid", "vector", "keyword"]
 """How to search: by meaning and words, by meaning, or by words."""
 Tier: TypeAlias = Literal["hot", "warm", "cold"]
+ValueTierName: TypeAlias = Literal["hot", "warm", "cold", "glacier"]
 """Where the vector of a record of a large scope is at hand: see docs/tiers.md."""
 Rank: TypeAlias = Literal["score", "similarity"]
 """What hits are ordered by: the score of docs/design.md, or the plain cosine between query and memory."""

@@ -51,5 +51,6 @@ TierStats = _later("agentmem.types.reports", "TierStats")
 VerifyReport = _later("agentmem.types.reports", "VerifyReport")
 
 ValueInfo = _later("agentmem.types.valueinfo", "ValueInfo")
+ValueTier = _later("agentmem.types.valueinfo", "ValueTier")
 ValueUsage = _later("agentmem.types.valueinfo", "ValueUsage")
 ValueVersion = _later("agentmem.types.valueinfo", "ValueVersion")

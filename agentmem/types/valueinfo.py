@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from agentmem.types.enums import EventType
+from agentmem.types.enums import EventType, ValueTierName
 from agentmem.types.plain import Plain
 
 
@@ -36,6 +36,8 @@ class ValueInfo(Plain):
     namespace: tuple[str, ...] = ()
     digest: str = ""
     """Equal for values of equal bytes."""
+    tier: ValueTierName = "cold"
+    """Where a read finds it in this process: ``"hot"``, ``"warm"``, ``"cold"`` or ``"glacier"``."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,22 @@ class ValueVersion(Plain):
     kind: str | None
     """None where the bytes of that version are kept no more; ``restore`` cannot go back to it then."""
     size: int | None
+
+
+@dataclass(frozen=True)
+class ValueTier(Plain):
+    """What of values is in a tier, and how often it was read there."""
+
+    values: int
+    bytes: int
+    budget: int | None
+    """Bytes that it may take; None: no limit."""
+    hits: int
+    """Reads by this process."""
+    device: str | None = None
+    """Of hot ones: the graphics card they are on, such as ``"cuda:0"``; None: in memory."""
+    fallbacks: int = 0
+    """Hot values that went to memory, since there is no card, or none with room, or since they are no arrays."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -15,6 +17,10 @@ from agentmem.values.codecs import Bytes, Packer
 
 SIZE = 524_288
 """Bytes of a chunk, but the last: what a read of one byte takes, and small enough that any megabyte lies in three."""
+
+
+_ALONE, _WORKERS, _AHEAD = 4, 8, 8
+"""Chunks that a put sees to itself, threads that hash, pack and write the others, and how many are under way."""
 
 
 class Cut(NamedTuple):
@@ -36,46 +42,92 @@ class Cutter:
     ) -> None:
         self._db, self._files, self._packer, self._place = db, files, packer, place
         self._inline = inline
-        self._made = dict[bytes, Piece]()
+        self._made = dict[bytes, "Piece | Future[Piece]"]()
+        self._pending = deque[Future[Piece]]()
+        self._threads: ThreadPoolExecutor | None = None
         self.staging: Staging | None = None
 
     def cut(self, blocks: Iterable[Bytes]) -> Cut:
         """Cut what comes in blocks of any sizes. Raises what reading the blocks raises, and ``StoreError``."""
-        pieces, start, digest = list[Piece](), 0, sha256()
-        for body in pieces_of(blocks):
-            hash = sha256(body).digest()
+        order, start, digest = list[tuple[int, bytes]](), 0, sha256()
+        for hash, body in self._hashed(pieces_of(blocks)):
             digest.update(hash)
-            made = self._made.get(hash)
-            if made is None:
-                made = self._made[hash] = self._piece(hash, body)
-            pieces.append(made._replace(start=start))
+            if hash not in self._made:
+                self._made[hash] = self._piece(hash, body)
+            order.append((start, hash))
             start += len(body)
+        pieces = [self._resolved(hash)._replace(start=at) for at, hash in order]
         return Cut(pieces, start, digest.hexdigest())
+
+    def _hashed(self, bodies: Iterable[Bytes]) -> Iterator[tuple[bytes, Bytes]]:
+        """The chunks with their hashes; after the first few, others hash the next ones meanwhile."""
+        ahead = deque[tuple[Bytes, Future[bytes]]]()
+        for number, body in enumerate(bodies):
+            if number < _ALONE:
+                yield sha256(body).digest(), body
+                continue
+            ahead.append((body, self._workers().submit(_hash, body)))
+            if len(ahead) > _AHEAD:
+                first, hash = ahead.popleft()
+                yield hash.result(), first
+        while ahead:
+            first, hash = ahead.popleft()
+            yield hash.result(), first
+
+    def _resolved(self, hash: bytes) -> Piece:
+        made = self._made[hash]
+        if not isinstance(made, Piece):
+            made = self._made[hash] = made.result()
+        return made
+
+    def _workers(self) -> ThreadPoolExecutor:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_WORKERS, "agentmem-values")
+        return self._threads
+
+    def _end(self) -> None:
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(cancel_futures=True)
 
     def seal(self) -> None:
         """Rows may name what was cut from now on."""
+        self._end()
         if self.staging is not None:
             self.staging.seal()
 
     def drop(self) -> None:
         """No row will."""
+        self._end()
         if self.staging is not None:
             self.staging.drop()
 
-    def _piece(self, hash: bytes, body: Bytes) -> Piece:
-        size, damaged = len(body), None
-        if size > self._inline and self._place is not None:
+    def _piece(self, hash: bytes, body: Bytes) -> Piece | Future[Piece]:
+        """A chunk that is not at hand yet; after the first few, others pack and write it."""
+        damaged = None
+        if len(body) > self._inline and self._place is not None:
             there = chunks.known_file(self._db, *self._place, hash)
             if there is not None and there.file is not None:
                 if self._is_whole(there) and (own := self._staged().link(there.file)) is not None:
-                    return Piece(0, hash, size, there.codec, there.stored, there.checksum, own, None)
+                    return Piece(0, hash, len(body), there.codec, there.stored, there.checksum, own, None)
                 damaged = there.file
+        if len(self._made) < _ALONE or len(body) <= self._inline:
+            return self._packed(hash, body, damaged)
+        self._staged()
+        made = self._workers().submit(self._packed, hash, body, damaged)
+        self._pending.append(made)
+        if len(self._pending) > _AHEAD:
+            self._pending.popleft().result()
+        return made
+
+    def _packed(self, hash: bytes, body: Bytes, damaged: str | None) -> Piece:
+        """A chunk, packed and written. Called on several threads."""
         codec, packed = self._packer.pack(body)
         checksum = hash if codec == "none" else sha256(packed).digest()
+        about = (0, hash, len(body), codec, len(packed), checksum)
         if len(packed) <= self._inline:
-            return Piece(0, hash, size, codec, len(packed), checksum, None, bytes(packed), damaged)
-        file = self._staged().add(packed)
-        return Piece(0, hash, size, codec, len(packed), checksum, file, None, damaged)
+            return Piece(*about, None, bytes(packed), damaged)
+        return Piece(*about, self._staged().write(packed), None, damaged)
 
     def _is_whole(self, there: chunks.Part) -> bool:
         try:
@@ -89,8 +141,20 @@ class Cutter:
         return self.staging
 
 
+def _hash(body: Bytes) -> bytes:
+    return sha256(body).digest()
+
+
+def _stable(view: memoryview) -> Bytes:
+    """The same bytes, which nobody changes while they are hashed, packed and written one after the other."""
+    return view if isinstance(view.obj, bytes) else bytes(view)
+
+
 def pieces_of(blocks: Iterable[Bytes]) -> Iterator[Bytes]:
-    """The same bytes in pieces of ``SIZE``, the last one shorter; nothing for nothing."""
+    """The same bytes in pieces of ``SIZE``, the last one shorter; nothing for nothing.
+
+    What a caller may go on writing to, an array or a buffer that a stream fills again and again, is copied.
+    """
     held = bytearray()
     for block in blocks:
         view = memoryview(block).cast("B")
@@ -103,7 +167,7 @@ def pieces_of(blocks: Iterable[Bytes]) -> Iterator[Bytes]:
             yield held
             held = bytearray()
         while len(view) >= SIZE:
-            yield view[:SIZE]
+            yield _stable(view[:SIZE])
             view = view[SIZE:]
         held += view
     if held:

@@ -11,6 +11,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, cast
 
 from agentmem.types.data import copied, parsed
@@ -19,7 +20,7 @@ from agentmem.values import arrays, tables
 from agentmem.values.codecs import Bytes
 from agentmem.values.cutting import SIZE
 
-BYTES, TEXT, JSON, ARRAY, TABLE, STREAM, PICKLE = "bytes", "str", "json", "array", "table", "stream", "pickle"
+KINDS = BYTES, TEXT, JSON, ARRAY, TABLE, STREAM, PICKLE = "bytes", "str", "json", "array", "table", "stream", "pickle"
 _STEP = 4 * SIZE
 
 
@@ -40,6 +41,9 @@ def encode(value: object, *, as_pickle: bool = False) -> Encoded:
     """
     if as_pickle:
         return Encoded(PICKLE, {}, [pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)])
+    if arrays.is_scalar(value):  # some of them are texts or bytes, too
+        about, blocks = arrays.encoded(value)
+        return Encoded(ARRAY, about, blocks)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return Encoded(BYTES, {}, [_plain(cast("Bytes", value))])
     if isinstance(value, str):
@@ -52,7 +56,7 @@ def encode(value: object, *, as_pickle: bool = False) -> Encoded:
         return Encoded(ARRAY, about, blocks)
     if isinstance(value, os.PathLike):
         return _of_file(cast("os.PathLike[str]", value))
-    if callable(read := getattr(value, "read", None)):
+    if not isinstance(value, (type, ModuleType)) and callable(read := getattr(value, "read", None)):
         return Encoded(STREAM, {}, _reading(read))
     if isinstance(value, Iterator):
         return Encoded(STREAM, {}, _checked(cast("Iterator[object]", value)))
@@ -88,10 +92,10 @@ def _of_file(path: os.PathLike[str]) -> Encoded:
 
 def _reading(read: Callable[[int], object]) -> Iterator[Bytes]:
     while True:
-        block = read(_STEP)
-        if not block:
+        block = _block(read(_STEP))
+        if not len(block):
             return
-        yield _block(block)
+        yield block
 
 
 def _checked(blocks: Iterator[object]) -> Iterator[Bytes]:
@@ -126,7 +130,7 @@ def decode(about: Mapping[str, Any], source: Whole, *, pickled: bool = False) ->
     if kind == TABLE:
         groups = about["groups"]
         sizes = [size for _, size in groups]
-        return tables.decoded(about, memoryview(source.bytes(0, size)), sizes, 0, int(about["rows"]))
+        return tables.decoded(about, memoryview(source.bytes(0, size)), sizes, 0, int(about["rows"]), 0)
     body = source.bytes(0, size)
     if kind == TEXT:
         return body.decode("utf-8", "surrogatepass")
@@ -134,13 +138,18 @@ def decode(about: Mapping[str, Any], source: Whole, *, pickled: bool = False) ->
         return parsed(body.decode())
     if kind == PICKLE:
         if not pickled:
-            raise InvalidInputError(
-                "this value was put as a pickle, and reading one runs what is in it: say pickle=True, and only for "
-                "what you have put yourself",
-                field="pickle",
-            )
+            raise is_pickle()
         return pickle.loads(body)
     return body
+
+
+def is_pickle() -> InvalidInputError:
+    """The error for whoever has not said that a pickle may be read."""
+    return InvalidInputError(
+        "this value was put as a pickle, and reading one runs what is in it: say pickle=True, and only for what you "
+        "have put yourself",
+        field="pickle",
+    )
 
 
 def decode_part(about: Mapping[str, Any], source: Whole, start: int | None, end: int | None) -> Any:
@@ -155,7 +164,7 @@ def decode_part(about: Mapping[str, Any], source: Whole, start: int | None, end:
     if kind == TABLE:
         first, last = _within(start, end, int(about["rows"]))
         (low, high), before, sizes = tables.sliced(about["groups"], first, last)
-        return tables.decoded(about, memoryview(source.bytes(low, high)), sizes, first - before, last - first)
+        return tables.decoded(about, memoryview(source.bytes(low, high)), sizes, first - before, last - first, first)
     if kind not in (BYTES, STREAM):
         raise InvalidInputError(
             f"start and end are for bytes, streams, arrays and tables; this value is {kind!r}: get it whole",

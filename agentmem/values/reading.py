@@ -2,42 +2,91 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from hashlib import sha256
+from itertools import pairwise
+from threading import RLock
 from typing import Any, cast
 
 from typing_extensions import override
 
 from agentmem.engine.engine import Engine
-from agentmem.stores import chunks, documents, keys
+from agentmem.stores import archived, chunks, documents, keys
 from agentmem.stores.chunkfiles import ChunkFiles
 from agentmem.stores.chunks import Part
-from agentmem.stores.rows import Stored, visible
+from agentmem.stores.rows import Stored, kept
 from agentmem.types.data import parsed
-from agentmem.types.errors import NotFoundError, StoreCorruptError
+from agentmem.types.errors import (
+    ArchiveCorruptError,
+    ArchiveKeyError,
+    NotFoundError,
+    ObjectNotFoundError,
+    StoreCorruptError,
+)
 from agentmem.types.inputs import Scope
 from agentmem.values.codecs import unpack
 from agentmem.values.cutting import SIZE
-from agentmem.values.kinds import Whole
+from agentmem.values.kinds import KINDS, Whole
 
+UNREADABLE = (ArchiveCorruptError, ObjectNotFoundError, ArchiveKeyError)
 _ATTEMPTS = 5
 _ALONE, _READERS = 4, 3
 """Chunks that a read takes itself, and threads that read those of longer ones."""
 
 
 def find(engine: Engine, key: str, scope: Scope) -> Stored | None:
-    """The live record of a value, if there is one."""
+    """The record of a value, if there is one; it may lie in an archive."""
     engine.check()
     stored = keys.find(engine.repository, key, engine.key(scope))
-    return stored if stored is not None and visible(stored, engine.now()) else None
+    return stored if stored is not None and kept(stored, engine.now()) else None
 
 
 def description(engine: Engine, stored: Stored) -> dict[str, Any] | None:
     """What a value is; None for a record that is none. Raises ``StoreCorruptError`` where that cannot be read."""
-    return described(documents.read(engine.repository.db, [stored]).get(stored.row), stored)
+    return described(texts(engine, [stored]).get(stored.row), stored)
+
+
+def texts(engine: Engine, found: Sequence[Stored]) -> dict[int, str]:
+    """The data of records, by row. Of one that lies in an archive it is here, unless it is large."""
+    db = engine.repository.db
+    large = [stored for stored in found if stored.body_size > documents.SEEN]
+    away = set(archived.places(db, [stored.row for stored in large])) if large else set[int]()
+    read = documents.read(db, [stored for stored in found if stored.row not in away])
+    if away:
+        from agentmem.glacier.bodies import fetch
+
+        bodies = fetch(engine, [stored for stored in large if stored.row in away])
+        for stored in large:
+            if stored.row in bodies:
+                parts = [(part, text) for version, part, text in bodies[stored.row].parts if version == stored.body]
+                read[stored.row] = documents.joined([each for each in parts if each[0] >= 0]) or ""
+    return read
+
+
+def every_description(engine: Engine, stored: Stored) -> dict[int, dict[str, Any]]:
+    """What each version that is kept of a value was, by its number."""
+    db = engine.repository.db
+    if archived.places(db, [stored.row]):
+        from agentmem.glacier.bodies import fetch
+
+        parts = dict[int, list[tuple[int, str]]]()
+        for body in fetch(engine, [stored]).values():
+            for version, part, text in body.parts:
+                if part >= 0:
+                    parts.setdefault(version, []).append((part, text))
+        said = {version: described(documents.joined(each), stored) for version, each in parts.items()}
+    else:
+        sizes = documents.versions(db, stored.row)
+        at = [stored._replace(body=version, body_size=size) for version, size in sizes.items()]
+        said = {each.body: description(engine, each) for each in at if each.body is not None}
+    return {version: about for version, about in said.items() if about is not None}
 
 
 def described(text: str | None, stored: Stored) -> dict[str, Any] | None:
@@ -48,48 +97,147 @@ def described(text: str | None, stored: Stored) -> dict[str, Any] | None:
         raise documents.missing(stored)
     data: object = parsed(text)
     about = cast("dict[str, object]", data).get(chunks.MARK) if isinstance(data, dict) else None
-    if not isinstance(about, dict) or not {"kind", "size", "digest"} <= about.keys():
+    if not isinstance(about, dict):
         return None
-    return cast("dict[str, Any]", about)
+    found = cast("dict[str, Any]", about)
+    kind, size = found.get("kind"), found.get("size")
+    return found if kind in KINDS and type(size) is int and size >= 0 and "digest" in found else None
+
+
+class _LeftError(Exception):
+    """A chunk is not here any more: the value went to an archive while it was being read."""
+
+
+class FromArchive:
+    """A version of a value as an archive has it. Raises ``ArchiveError`` and below."""
+
+    def __init__(self, away: Any, version: int | None) -> None:
+        self._away, self._version = away, version
+        self._refs: list[Any] | None = None
+
+    @classmethod
+    def of(cls, engine: Engine, stored: Stored) -> Iterator[FromArchive]:
+        """That in the archive it lies in, then copies."""
+        from agentmem.glacier.contents import copies_of
+
+        name = archived.places(engine.repository.db, [stored.row]).get(stored.row)
+        if name is not None:
+            yield from (cls(away, stored.body) for away in copies_of(engine, stored, name))
+
+    def chunk_at(self, at: int) -> tuple[int, bytes]:
+        """The chunk that has a byte: where it begins, and what it is."""
+        if self._refs is None:
+            self._refs = [ref for ref in self._away.refs() if ref.version == self._version]
+        place = bisect_right(self._refs, at, key=lambda ref: ref.start) - 1
+        if place < 0 or at >= self._refs[place].start + self._refs[place].size:
+            raise ArchiveCorruptError(f"an archive does not have the value's bytes from {at:,} on")
+        chunk = self._away.chunk(self._refs[place].chunk)
+        try:
+            return self._refs[place].start, unpack(chunk.codec, chunk.body, chunk.size)
+        except ValueError as exc:
+            raise ArchiveCorruptError(f"a chunk in an archive cannot be unpacked: {exc}") from exc
+
+
+def _within(body: bytes, begin: int, at: int, end: int) -> memoryview:
+    return memoryview(body)[at - begin : end - begin]
 
 
 class Content(Whole):
     """The bytes of one version of a value. Thread-safe.
 
-    Raises ``StoreCorruptError`` for a chunk that is not what was stored, and ``NotFoundError`` once the value was
-    erased, or replaced so often that this version is kept no more.
+    Raises ``StoreCorruptError`` for a chunk that is not what was stored, ``NotFoundError`` once the value was erased,
+    or replaced so often that this version is kept no more, and ``ArchiveError`` for what lies in an archive and cannot
+    be read.
     """
 
     def __init__(self, engine: Engine, stored: Stored, size: int) -> None:
         self._engine, self._stored = engine, stored
         self._files = ChunkFiles(engine.held)
+        self._turn = RLock()
+        self._archived: list[FromArchive] | None = None
         self.size = size
 
     @override
     def bytes(self, start: int, end: int) -> bytes:
-        return b"".join(view for _, view in self.blocks(start, end))
+        if end - start <= _ALONE * SIZE:
+            return b"".join(view for _, view in self.blocks(start, end))
+        made, buffer = blank(end - start)
+        self.fill(buffer, start)
+        buffer.release()
+        return made
 
     @override
     def fill(self, buffer: memoryview, start: int) -> None:
-        for at, view in self.blocks(start, start + len(buffer)):
+        filled, end = start, start + len(buffer)
+        parts = self._parts(start, end) if len(buffer) > _ALONE * SIZE else list[Part]()
+        if all(one.start + one.size == other.start for one, other in pairwise(parts)):
+            fill = partial(self._fill, buffer=buffer, start=start)
+            with ThreadPoolExecutor(_READERS, "agentmem-values") as readers:
+                for ended in readers.map(fill, parts):
+                    if ended is None:
+                        break
+                    filled = ended
+        for at, view in self.blocks(filled, end):
             buffer[at - start : at - start + len(view)] = view
+
+    def _fill(self, part: Part, buffer: memoryview, start: int) -> int | None:
+        """Write what a chunk has of a buffer that begins at ``start``; where it ends, None if it is not here any more.
+
+        One that is not packed, and wanted whole, is read to where it is to be, without a copy in between.
+        """
+        low, high = max(part.start, start), min(part.start + part.size, start + len(buffer))
+        view = buffer[low - start : high - start]
+        if part.codec == "none" and part.file is not None and len(view) == part.size:
+            with suppress(FileNotFoundError):
+                if self._files.read_into(part.file, view) and sha256(view).digest() == part.checksum:
+                    return high
+        try:
+            view[:] = _within(self._body(part), part.start, low, high)
+        except _LeftError:
+            return None
+        return high
 
     def blocks(self, start: int, end: int) -> Iterator[tuple[int, memoryview]]:
         """The bytes of a range, a chunk at a time, each with where it begins."""
-        at, parts = start, self._parts(start, end)
-        for part, body in self._bodies(parts):
-            if part.start > at:
-                break
-            view = memoryview(body)
-            low, high = at - part.start, min(end - part.start, part.size)
-            yield at, view[low:high]
-            at = part.start + high
+        at = start
+        try:
+            for part, body in self._bodies(self._parts(start, end)):
+                if part.start > at:
+                    break
+                yield at, _within(body, part.start, at, end)
+                at = min(end, part.start + part.size)
+        except _LeftError:
+            pass
+        if at < end and archived.places(self._engine.repository.db, [self._stored.row]):
+            for begin, body in self._from_archive(at, end):
+                yield at, _within(body, begin, at, end)
+                at = min(end, begin + len(body))
         if at < end:
             self._check_there()
             raise StoreCorruptError(
                 f"the value of record {self._stored.id!r} has no bytes from {at:,} on, and should have {self.size:,}; "
                 "verify() says more, and a backup may have it"
             )
+
+    def _from_archive(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Chunks of a value that lies in an archive, from the first on that has any of the range."""
+        at, error = start, None
+        while at < end:
+            with self._turn:
+                if self._archived is None:
+                    self._archived = list(FromArchive.of(self._engine, self._stored))
+                if not self._archived:
+                    break
+                try:
+                    begin, body = self._archived[0].chunk_at(at)
+                except UNREADABLE as exc:
+                    error = error or exc
+                    self._archived.pop(0)
+                    continue
+            yield begin, body
+            at = begin + len(body)
+        if at < end and error is not None:
+            raise error
 
     def _bodies(self, parts: Sequence[Part]) -> Iterator[tuple[Part, bytes]]:
         """The chunks with their bytes; of many, the next ones are read and checked meanwhile."""
@@ -128,6 +276,8 @@ class Content(Whole):
                     part = now[0]
                     continue
                 self._check_there()
+                if not now:
+                    raise _LeftError from None
                 break
             if body is not None and sha256(body).digest() == part.checksum:
                 try:
@@ -150,11 +300,26 @@ class Content(Whole):
             raise NotFoundError(f"the value of record {stored.id!r} was erased, or replaced, while it was being read")
 
 
+def blank(size: int) -> tuple[bytes, memoryview]:
+    """Bytes that are yet to be written, once, by whoever made them, before anybody else has them.
+
+    Python makes none that are not zeroed or copied first, which for what is large takes as long as reading it.
+    """
+    made: bytes = _new_bytes(None, size)
+    return made, memoryview((ctypes.c_char * size).from_address(_address(made))).cast("B")
+
+
+_new_bytes: Any = ctypes.pythonapi.PyBytes_FromStringAndSize
+_new_bytes.restype, _new_bytes.argtypes = ctypes.py_object, [ctypes.c_char_p, ctypes.c_ssize_t]
+_address: Any = ctypes.pythonapi.PyBytes_AsString
+_address.restype, _address.argtypes = ctypes.c_void_p, [ctypes.py_object]
+
+
 class ValueStream(io.RawIOBase):
     """A value's bytes as a file that is read: what is skipped is not read. Not thread-safe."""
 
-    def __init__(self, content: Content) -> None:
-        self._content = content
+    def __init__(self, content: Whole, size: int) -> None:
+        self._content, self._size = content, size
         self._at = 0
 
     @override
@@ -171,7 +336,7 @@ class ValueStream(io.RawIOBase):
 
     @override
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._content.size}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         if base + offset < 0:
             raise ValueError(f"byte {base + offset} is before the beginning")
         self._at = base + offset
@@ -180,12 +345,20 @@ class ValueStream(io.RawIOBase):
     @override
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")
-        count = min(len(view), max(0, self._content.size - self._at))
+        # Not beyond the chunk, so that the next read begins with one.
+        count = min(len(view), max(0, self._size - self._at), SIZE - self._at % SIZE)
         self._content.fill(view[:count], self._at)
         self._at += count
         return count
 
+    @override
+    def readall(self) -> bytes:
+        # Python's own asks for a few KB at a time.
+        body = self._content.bytes(self._at, max(self._at, self._size))
+        self._at += len(body)
+        return body
 
-def opened(content: Content) -> io.BufferedReader:
+
+def opened(content: Whole, size: int) -> io.BufferedReader:
     """The value as a file."""
-    return io.BufferedReader(ValueStream(content), SIZE)
+    return io.BufferedReader(ValueStream(content, size), SIZE)

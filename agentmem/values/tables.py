@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from agentmem.types.errors import InvalidInputError
 
@@ -30,6 +30,9 @@ def encoded(value: Any) -> tuple[dict[str, Any], Iterator[bytes]]:
     about: dict[str, Any] = {
         "library": library, "form": form, "rows": table.num_rows, "columns": table.column_names, "groups": groups
     }  # fmt: skip
+    if form == "Series" and not value.name:  # the column has one that was made up
+        about["unnamed"] = value.name
+    _check_same(value, table, about)
     return about, _groups(table, groups)
 
 
@@ -41,10 +44,65 @@ def _as_arrow(value: Any, library: str, form: str) -> Any:
         if library == "pyarrow":
             return arrow.Table.from_batches([value]) if form == "RecordBatch" else value
         if library == "pandas":
-            return arrow.Table.from_pandas(value.to_frame() if form == "Series" else value)
+            frame = value.to_frame() if form == "Series" else value
+            if frame.columns.nlevels == 1 and frame.columns.inferred_type.startswith("mixed"):
+                raise TypeError("its columns are named by more than one type, and would come back as texts")
+            return arrow.Table.from_pandas(frame)
         return value.to_frame().to_arrow() if form == "Series" else value.to_arrow()
-    except (arrow.ArrowException, TypeError, ValueError) as exc:
+    except (arrow.ArrowException, ArithmeticError, TypeError, ValueError) as exc:
         raise InvalidInputError(f"a {library} {form} cannot be put: {exc}", field="value") from exc
+
+
+def _check_same(value: Any, table: Any, about: Mapping[str, Any]) -> None:
+    """Raise ``InvalidInputError`` for a table whose columns would come back as others."""
+    library, form = about["library"], about["form"]
+    changed: tuple[Any, Any, Any] | None = None
+    if library == "polars":
+        changed = _changed_types(value, _as_it_was(about, table.slice(0, 0), 0), form)
+    elif library == "pandas":
+        frame = value.to_frame() if form == "Series" else value
+        back = _as_it_was(about, table.slice(0, 0), 0)
+        changed = _changed_types(value, back, form) or _changed_dicts(frame, table)
+    if changed is not None:
+        name, one, other = changed
+        what = "it" if form == "Series" else f"its column {name!r}"
+        raise InvalidInputError(
+            f"a {library} {form} cannot be put: {what} is of {one}, and would come back as of {other}; convert it, or "
+            "say pickle=True",
+            field="value",
+        )
+
+
+def _changed_types(value: Any, back: Any, form: str) -> tuple[Any, Any, Any] | None:
+    if form == "Series":
+        pairs: Any = [("", value.dtype, back.dtype)]
+    else:
+        pairs = zip(value.columns, value.dtypes, back.dtypes, strict=True)
+    return next(((name, one, other) for name, one, other in pairs if one != other), None)
+
+
+def _changed_dicts(frame: Any, table: Any) -> tuple[Any, Any, Any] | None:
+    """Of Python's objects in a column: dicts come back with the keys of all of them."""
+    for at, name in enumerate(frame.columns):
+        if frame.dtypes.iloc[at].kind == "O" and not _fits(table.schema.field(at).type, frame.iloc[:, at]):
+            return name, "dicts of different keys", "dicts of the same"
+    return None
+
+
+def _fits(kind: Any, values: Any) -> bool:
+    import pyarrow as pa
+
+    types: Any = pa.types
+    if types.is_struct(kind):
+        names = {field.name for field in kind}
+        there = cast("list[dict[str, Any]]", [one for one in values if isinstance(one, dict)])
+        return all(set(one) == names for one in there) and all(
+            _fits(field.type, [one[field.name] for one in there]) for field in kind
+        )
+    if types.is_list(kind) and types.is_nested(kind.value_type):
+        several = cast("list[list[Any]]", [one for one in values if isinstance(one, (list, tuple))])
+        return all(_fits(kind.value_type, one) for one in several)
+    return True
 
 
 def _groups(table: Any, groups: list[tuple[int, int]]) -> Iterator[bytes]:
@@ -76,9 +134,11 @@ def sliced(groups: Sequence[Sequence[int]], start: int, end: int) -> tuple[tuple
     return (begin, begin + sum(sizes)), before, sizes
 
 
-def decoded(about: Mapping[str, Any], body: memoryview, sizes: Sequence[int], start: int, count: int) -> Any:
+def decoded(
+    about: Mapping[str, Any], body: memoryview, sizes: Sequence[int], start: int, count: int, first: int
+) -> Any:
     """``count`` rows, from ``start`` of those in ``body``, whose groups have these sizes; of the library that they
-    came from where that is installed, else Arrow's."""
+    came from where that is installed, else Arrow's. The first of them is the table's row ``first``."""
     import pyarrow as pa
 
     arrow: Any = pa
@@ -87,23 +147,50 @@ def decoded(about: Mapping[str, Any], body: memoryview, sizes: Sequence[int], st
         found.append(arrow.ipc.open_stream(arrow.py_buffer(body[at : at + size])).read_all())
         at += size
     table = arrow.concat_tables(found) if len(found) > 1 else found[0]
-    return _as_it_was(about, table.slice(start, count))
+    return _as_it_was(about, table.slice(start, count), first)
 
 
-def _as_it_was(about: Mapping[str, Any], table: Any) -> Any:
+def _as_it_was(about: Mapping[str, Any], table: Any, first: int) -> Any:
+    """Rows of a table, of which the first is the table's row ``first``."""
     library, form = about["library"], about["form"]
     if library == "pyarrow":
         if form != "RecordBatch":
             return table
-        batches = table.combine_chunks().to_batches()
-        return batches[0] if batches else table.schema.empty_table().to_batches()[0]
+        import pyarrow as pa
+
+        arrow: Any = pa
+        return arrow.RecordBatch.from_arrays([_joined(column) for column in table.columns], schema=table.schema)
     try:
         if library == "pandas":
             frame = table.to_pandas()
-            return frame.iloc[:, 0] if form == "Series" else frame
+            _number(frame, table, first)
+            if form != "Series":
+                return frame
+            return frame.iloc[:, 0].rename(about["unnamed"]) if "unnamed" in about else frame.iloc[:, 0]
         from importlib import import_module
 
         frame = import_module("polars").from_arrow(table)
-        return frame.to_series() if form == "Series" else frame
+        if form != "Series":
+            return frame
+        return frame.to_series().rename(about["unnamed"]) if "unnamed" in about else frame.to_series()
     except ImportError:
         return table
+
+
+def _joined(column: Any) -> Any:
+    joined = column.combine_chunks()
+    return joined.chunk(0) if hasattr(joined, "num_chunks") else joined
+
+
+def _number(frame: Any, table: Any, first: int) -> None:
+    """Have a part of a frame whose rows are numbered have the numbers that they had in the whole."""
+    metadata = cast("dict[str, Any]", table.schema.pandas_metadata or {})
+    described = cast("list[Any]", metadata.get("index_columns", []))
+    said = cast("dict[str, Any]", described[0]) if len(described) == 1 and isinstance(described[0], dict) else {}
+    if said.get("kind") != "range":
+        return
+    start, step = int(said["start"]), int(said["step"])
+    from importlib import import_module
+
+    made = import_module("pandas").RangeIndex
+    frame.index = made(start + first * step, start + (first + len(frame)) * step, step, name=said.get("name"))

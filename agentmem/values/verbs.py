@@ -7,46 +7,75 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from agentmem.engine.engine import Engine
-from agentmem.operations import change
-from agentmem.stores import chunks, documents, keys
-from agentmem.stores.rows import Patch, Stored
+from agentmem.operations import change, read
+from agentmem.stores import chunks, keys
+from agentmem.stores.rows import Patch, Stored, kept
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.data import parsed
 from agentmem.types.enums import EventType
-from agentmem.types.errors import ConflictError, NotFoundError
+from agentmem.types.errors import AgentMemError, ConflictError, NotFoundError, StoreCorruptError
 from agentmem.types.inputs import Draft, Scope
 from agentmem.types.records import HistoryEvent, MemoryRecord
-from agentmem.types.valueinfo import ValueInfo, ValueUsage, ValueVersion
+from agentmem.types.valueinfo import ValueInfo, ValueTier, ValueUsage, ValueVersion
 from agentmem.types.valuekeys import ATTACHMENTS
-from agentmem.values import kinds, reading, writing
+from agentmem.values import kinds, moving, packing, reading, writing
+from agentmem.values.holding import holding_of
+from agentmem.values.moving import Placing
 
 _VERSIONED = ("ADD", "UPDATE", "RESTORE")
 
 
-def put(engine: Engine, scope: Scope, items: Sequence[tuple[Draft, object]], *, as_pickle: bool) -> list[ValueInfo]:
+def put(
+    engine: Engine, scope: Scope, items: Sequence[tuple[Draft, object]], placing: Placing, *, as_pickle: bool
+) -> list[ValueInfo]:
     """Store values, each with the draft of its record: see ``Memory.values.put_many``."""
+    tier, hold = placing
+    moving.check(engine, tier, [draft for draft, _ in items])
 
     def encode(value: object) -> Callable[[], kinds.Encoded]:
         return lambda: kinds.encode(value, as_pickle=as_pickle)
 
-    made = writing.put(engine, scope, [(draft, encode(value)) for draft, value in items])
-    return [_info(one.stored, parsed(str(one.data))[chunks.MARK], scope) for one in made]
+    made = writing.put(engine, scope, [(draft, encode(value)) for draft, value in items], tier if hold else None)
+    found = [(one.stored, parsed(str(one.data))[chunks.MARK]) for one in made]
+    if tier is not None:
+        found = moving.into(engine, found, tier)
+    return [_info(engine, stored, about, scope) for stored, about in found]
 
 
 def get(
-    engine: Engine, key: str, scope: Scope, default: Any, part: tuple[int | None, int | None] | None, *, pickled: bool
+    engine: Engine,
+    key: str,
+    scope: Scope,
+    default: Any,
+    part: tuple[int | None, int | None] | None,
+    *,
+    pickled: bool,
+    device: bool,
 ) -> Any:
     """A value, or a part of it: see ``Memory.values.get``."""
     found = _find(engine, key, scope)
     if found is None:
         return default
     stored, about = found
-    content = reading.Content(engine, stored, int(about["size"]))
-    if part is not None:
-        return kinds.decode_part(about, content, *part)
-    if about["kind"] == kinds.STREAM:
-        return reading.opened(content)
-    return kinds.decode(about, content, pickled=pickled)
+    if about["kind"] == kinds.PICKLE and not pickled:
+        raise kinds.is_pickle()
+    now, holding = engine.now(), holding_of(engine)
+    read.used(engine, stored, now)
+    content = holding.content(stored, about, whole=part is None and about["kind"] != kinds.STREAM)
+    if device and part is None and (there := holding.on_device(stored, about)) is not None:
+        return there
+    if part is None and about["kind"] == kinds.STREAM:
+        return reading.opened(content, int(about["size"]))
+    try:
+        if part is not None:
+            return kinds.decode_part(about, content, *part)
+        return kinds.decode(about, content, pickled=pickled)
+    except AgentMemError:
+        raise
+    except (LookupError, TypeError, ValueError, OSError) as exc:
+        if about["kind"] == kinds.PICKLE:
+            raise  # whatever is in it
+        raise StoreCorruptError(f"the value of record {stored.id!r} is not of the kind that it says: {exc}") from exc
 
 
 def open_stream(engine: Engine, key: str, scope: Scope) -> BinaryIO:
@@ -54,13 +83,15 @@ def open_stream(engine: Engine, key: str, scope: Scope) -> BinaryIO:
     found = _find(engine, key, scope)
     if found is None:
         raise _absent(key)
-    return reading.opened(reading.Content(engine, found[0], int(found[1]["size"])))
+    (stored, about), now = found, engine.now()
+    read.used(engine, stored, now)
+    return reading.opened(holding_of(engine).content(stored, about, whole=False), int(about["size"]))
 
 
 def info(engine: Engine, key: str, scope: Scope) -> ValueInfo | None:
     """What a value is."""
     found = _find(engine, key, scope)
-    return None if found is None else _info(*found, scope)
+    return None if found is None else _info(engine, *found, scope)
 
 
 def exists(engine: Engine, key: str, scope: Scope) -> bool:
@@ -73,18 +104,12 @@ def listed(engine: Engine, prefix: str, after: str | None, limit: int, scope: Sc
     engine.check()
     now, found = engine.now(), list[Stored]()
     while len(found) < limit:
-        page = keys.listed(engine.repository, engine.key(scope), prefix, after, limit)
+        page = keys.listed(engine.repository, engine.key(scope), prefix, after, limit, archived=True)
         found += (stored for stored in page if stored.expires_at is None or stored.expires_at > now)
         if len(page) < limit:
             break
         after = str(page[-1].key)
-    return _infos(engine, found[:limit], scope)
-
-
-def with_ids(engine: Engine, ids: Sequence[str], scope: Scope) -> list[ValueInfo]:
-    """The values of records, in the order of their ids; those that are gone are left out."""
-    by_id = {stored.id: stored for stored in engine.repository.find_ids(list(ids))}
-    return _infos(engine, [by_id[id] for id in ids if id in by_id], scope)
+    return infos(engine, found[:limit], scope)
 
 
 def ids_of(engine: Engine, key: str, scope: Scope) -> list[str]:
@@ -102,13 +127,9 @@ def versions(engine: Engine, key: str, scope: Scope) -> list[ValueVersion]:
     if stored is None:
         raise _absent(key)
     events = _events(engine, stored)
-    body, made = stored.body, list[ValueVersion]()
-    sizes = documents.versions(engine.repository.db, stored.row)
+    body, made, said = stored.body, list[ValueVersion](), reading.every_description(engine, stored)
     for event in reversed(events):
-        about = None
-        if body in sizes:
-            at = stored._replace(body=body, body_size=sizes[body])
-            about = reading.description(engine, at)
+        about = None if body is None else said.get(body)
         kind, size = (None, None) if about is None else (about["kind"], int(about["size"]))
         made.append(ValueVersion(event.version, EventType(event.event), event.at, kind, size))
         body = event.data.get("body", body)
@@ -142,6 +163,32 @@ def carry(engine: Engine, record: MemoryRecord, keys: Sequence[str], scope: Scop
     change.update(engine, record.id, patch, scope)
 
 
+def move(engine: Engine, key: str, scope: Scope, placing: Placing) -> ValueInfo:
+    """Have a value lie elsewhere: see ``Memory.values.move``."""
+    found = _find(engine, key, scope)
+    if found is None:
+        raise _absent(key)
+    moving.move(engine, *found, *placing)
+    found = _find(engine, key, scope)
+    if found is None:
+        raise ConflictError(f"the value with the key {key!r} was deleted meanwhile")
+    return _info(engine, *found, scope)
+
+
+def compress(engine: Engine, key: str, scope: Scope, level: int) -> int:
+    """Pack a value anew: see ``Memory.values.compress``."""
+    stored = reading.find(engine, key, scope)
+    if stored is None:
+        raise _absent(key)
+    return packing.repack(engine, stored, level)
+
+
+def tiers(engine: Engine) -> dict[str, ValueTier]:
+    """What lies where: see ``Memory.values.tiers``."""
+    engine.check()
+    return moving.stats(engine)
+
+
 def usage(engine: Engine) -> ValueUsage:
     """What all values take."""
     engine.check()
@@ -149,22 +196,34 @@ def usage(engine: Engine) -> ValueUsage:
 
 
 def _find(engine: Engine, key: str, scope: Scope) -> tuple[Stored, dict[str, Any]] | None:
-    stored = reading.find(engine, key, scope)
-    about = None if stored is None else reading.description(engine, stored)
-    return None if stored is None or about is None else (stored, about)
+    """A value and what it is. It may be replaced or erased, or go to an archive, while that is being read."""
+    before = None
+    while (stored := reading.find(engine, key, scope)) is not None:
+        text = reading.texts(engine, [stored]).get(stored.row)
+        if text is not None or stored.body is None or stored == before:
+            about = reading.described(text, stored)
+            return None if about is None else (stored, about)
+        before = stored
+    return None
 
 
-def _infos(engine: Engine, found: Sequence[Stored], scope: Scope) -> list[ValueInfo]:
-    texts = engine.repository.data_of(found)
+def infos(engine: Engine, found: Sequence[Stored], scope: Scope) -> list[ValueInfo]:
+    """What values are, as they are now, without those that are gone."""
+    texts = reading.texts(engine, found)
+    lost = [stored.row for stored in found if stored.row not in texts and stored.body is not None]
+    if lost:
+        now = {stored.row: stored for stored in engine.repository.find_rows(lost) if kept(stored, engine.now())}
+        found = [now.get(stored.row, stored) for stored in found if stored.row not in lost or stored.row in now]
+        texts |= reading.texts(engine, list(now.values()))
     described = ((stored, reading.described(texts.get(stored.row), stored)) for stored in found)
-    return [_info(stored, about, scope) for stored, about in described if about is not None]
+    return [_info(engine, stored, about, scope) for stored, about in described if about is not None]
 
 
-def _info(stored: Stored, about: Mapping[str, Any], scope: Scope) -> ValueInfo:
+def _info(engine: Engine, stored: Stored, about: Mapping[str, Any], scope: Scope) -> ValueInfo:
     dtype = about.get("dtype")
     shape = about.get("shape")
     if about["kind"] == kinds.TABLE:
-        shape = (about["rows"], len(about["columns"]))
+        shape = (about.get("rows", 0), len(about.get("columns", ())))
     return ValueInfo(
         key=str(stored.key),
         id=stored.id,
@@ -180,6 +239,7 @@ def _info(stored: Stored, about: Mapping[str, Any], scope: Scope) -> ValueInfo:
         user_id=None if scope.user_id is None else str(scope.user_id),
         namespace=(scope.namespace or ())[1:],
         digest=str(about["digest"]),
+        tier=moving.tier_of(engine, stored, about),
     )
 
 

@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from agentmem.engine.engine import Engine
-from agentmem.stores import chunks, chunkupkeep, keys
+from agentmem.operations.glacier import thaw_drafts
+from agentmem.stores import chunks, chunkupkeep, keys, placements
 from agentmem.stores.chunkfiles import ChunkFiles
 from agentmem.stores.rows import Created
 from agentmem.stores.writes import Repository
 from agentmem.types.data import dumped
+from agentmem.types.enums import ValueTierName
 from agentmem.types.inputs import Draft, Scope
 from agentmem.types.toembed import embeddings_of
 from agentmem.values.codecs import Packer
@@ -23,10 +25,13 @@ _SOME = 64
 """Loose chunks that a put removes on the way."""
 
 
-def put(engine: Engine, scope: Scope, items: Sequence[tuple[Draft, Callable[[], Encoded]]]) -> list[Created]:
+def put(
+    engine: Engine, scope: Scope, items: Sequence[tuple[Draft, Callable[[], Encoded]]], held: ValueTierName | None
+) -> list[Created]:
     """Store values of one place in one transaction: all of them or, if one cannot be, none.
 
-    Each draft says everything but the data; what encodes its value is called when its turn comes. Raises what that
+    Each draft says everything but the data; what encodes its value is called when its turn comes. They are placed in
+    the tier ``held``, if there is one. Raises what that
     raises, ``ConflictError`` with the ``index`` of the draft, ``StoreError`` and below.
     """
     engine.check_writable()
@@ -51,13 +56,14 @@ def put(engine: Engine, scope: Scope, items: Sequence[tuple[Draft, Callable[[], 
             drafts.append(replace(draft, data=dumped({chunks.MARK: about}, "value")))
             cuts.append(cut)
         cutter.seal()
+        thaw_drafts(engine, drafts)
     except BaseException:
         cutter.drop()
         raise
     staging = cutter.staging
 
     def write(repository: Repository) -> tuple[list[Created], set[str]]:
-        return _put(repository, drafts, cuts, engine.now())
+        return _put(repository, drafts, cuts, engine.now(), held)
 
     def finish(done: Future[Any]) -> None:
         # Whatever became of the caller: it may have gone while this was queued, and the files are needed then, too.
@@ -86,7 +92,7 @@ def put(engine: Engine, scope: Scope, items: Sequence[tuple[Draft, Callable[[], 
 
 
 def _put(
-    repository: Repository, drafts: Sequence[Draft], cuts: Sequence[Cut], now: int
+    repository: Repository, drafts: Sequence[Draft], cuts: Sequence[Cut], now: int, held: ValueTierName | None
 ) -> tuple[list[Created], set[str]]:
     created = keys.put(repository, drafts, embeddings_of(drafts, []), now)
     # Of a value that is what it was, too: its chunks may have been damaged.
@@ -97,5 +103,7 @@ def _put(
             for one, cut in zip(created, cuts, strict=True)
         ],
     )
+    if held is not None and held != "glacier":
+        placements.place(repository.db, [one.stored.row for one in created], held)
     chunks.collect(repository.db, _SOME)
     return created, used

@@ -66,3 +66,18 @@ def test_arrays_are_written_as_npy(shell: Shell) -> None:
         memory.values.put("a", np.arange(6).reshape(3, 2))
     found = np.load(io.BytesIO(shell("value", "get", "a", "--start", "1").stdout_bytes))
     assert found.tolist() == [[2, 3], [4, 5]]
+
+
+def test_tiers(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTMEM_MEMORY__GLACIER__URL", str(tmp_path / "ice"))
+    assert shell.json("value", "put", "old", "--text", "old", "--tier", "glacier")["tier"] == "glacier"
+    shell.json("value", "put", "new", "--text", "new", "--tier", "warm", "--hold")
+    assert [(info["key"], info["tier"]) for info in shell.json("value", "list")] == [
+        ("new", "cold"),
+        ("old", "glacier"),
+    ]
+    assert [(one["tier"], one["values"]) for one in shell.json("value", "tiers")] == [("cold", 1), ("glacier", 1)]
+    assert shell("value", "get", "old").stdout == "old"
+    assert shell.json("value", "move", "old", "cold")["tier"] == "cold"
+    assert shell.json("value", "move", "new", "glacier")["tier"] == "glacier"
+    assert "ice" in shell("value", "move", "old", "ice").output

@@ -76,6 +76,7 @@ def results(memory: Memory) -> dict[str, Any]:
         "Latency": memory.kpis().search_latency,
         "ValueInfo": value,
         "ValueVersion": memory.values.versions("tides", user_id="lou")[0],
+        "ValueTier": memory.values.tiers()["warm"],
         "ValueUsage": memory.values.usage(),
         "BackupInfo": backup,
         "Block": block,

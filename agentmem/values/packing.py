@@ -1,0 +1,90 @@
+"""Packing what is stored anew, harder: the content of the chunks stays, and with it every value and version of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from hashlib import sha256
+from typing import Any
+
+from agentmem.engine.engine import Engine
+from agentmem.stores import chunks, chunkupkeep
+from agentmem.stores.chunkfiles import ChunkFiles, Staging
+from agentmem.stores.chunks import Part, Repacked
+from agentmem.stores.rows import Stored
+from agentmem.stores.writes import Repository
+from agentmem.types.errors import StoreCorruptError
+from agentmem.values.codecs import Packer, unpack
+
+_GROUP = 64
+"""Chunks that are packed anew in one transaction, some 32 MB at most."""
+
+
+def repack(engine: Engine, stored: Stored, level: int) -> int:
+    """Pack the chunks of a value, of all versions, by zstd; by how many bytes they are smaller now.
+
+    Those that would get no smaller stay as they are, and so do damaged ones.
+    """
+    engine.check_writable()
+    db, saved = engine.repository.db, 0
+    numbers = sorted({n for _, _, n, _ in chunks.references(db, stored.row)})
+    for start in range(0, len(numbers), _GROUP):
+        saved += _repack(engine, numbers[start : start + _GROUP], Packer("zstd", level))
+    chunkupkeep.remove_files(engine.commits, db, engine.held)
+    return saved
+
+
+def _repack(engine: Engine, numbers: Sequence[int], packer: Packer) -> int:
+    files, made, staging = ChunkFiles(engine.held), list[Repacked](), None
+    inline = round(engine.settings.values.inline_kb * 1024)
+    try:
+        for n in numbers:
+            part = chunks.numbered(engine.repository.db, n)
+            body = None if part is None else _content(files, part)
+            if part is None or body is None:
+                continue
+            codec, packed = packer.pack(body)
+            if codec == "none" or len(packed) >= part.stored:
+                continue
+            file = None
+            if len(packed) > inline:
+                staging = staging or files.stage()
+                file = staging.add(packed)
+            checksum = sha256(packed).digest()
+            made.append(Repacked(part, codec, len(packed), checksum, file, None if file else bytes(packed)))
+        if staging is not None:
+            staging.seal()
+        if not made:
+            return 0
+        future = engine.begin_write(lambda repository: _change(repository, made), len(made))
+    except BaseException:
+        if staging is not None:
+            staging.drop()
+        raise
+    future.add_done_callback(lambda done: _settle(staging, done))
+    return future.result()[0]
+
+
+def _change(repository: Repository, made: Sequence[Repacked]) -> tuple[int, set[str]]:
+    changed = [each for each in made if chunks.repack(repository.db, each)]
+    saved = sum(each.was.stored - each.stored for each in changed)
+    return saved, {each.file for each in changed if each.file is not None}
+
+
+def _settle(staging: Staging | None, done: Future[Any]) -> None:
+    if staging is None:
+        return
+    if done.cancelled() or done.exception() is not None:
+        staging.leave()  # an error need not mean that nothing was committed
+    else:
+        staging.keep(done.result()[1])
+
+
+def _content(files: ChunkFiles, part: Part) -> bytes | None:
+    try:
+        body = part.body if part.file is None else files.read(part.file)
+        if body is not None and sha256(body).digest() == part.checksum:
+            return unpack(part.codec, body, part.size)
+    except (FileNotFoundError, StoreCorruptError, ValueError):
+        pass  # ``verify`` tells of it
+    return None

@@ -1,0 +1,264 @@
+"""Values that are nearly of a kind: arrays and tables of odd types come back the same, or are refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from agentmem import InvalidInputError, Memory, StoreCorruptError
+from agentmem.values import reading
+
+
+class Quantity(np.ndarray):
+    """As those of other packages: more than an array."""
+
+    unit = "m"
+
+
+def test_what_is_more_than_an_array_is_refused(memory: Memory) -> None:
+    for value in (np.arange(3).view(Quantity), np.ma.array([1, 2], mask=[0, 1]), np.rec.array([(1, 2)], dtype="i4,i4")):
+        with pytest.raises(InvalidInputError, match="is more than its bytes"):
+            memory.values.put("k", value)
+    odd = np.zeros(2, np.dtype({"names": ["a", "b"], "formats": ["i4", "i4"], "offsets": [4, 0]}))
+    for value in (odd, np.array(["a"], np.dtypes.StringDType())):
+        with pytest.raises(InvalidInputError, match="an array of"):
+            memory.values.put("k", value)
+    for value in (os, io.BytesIO, np.ndarray):
+        with pytest.raises(InvalidInputError, match="none of what can be put"):
+            memory.values.put("k", value)
+    assert memory.values.list() == []
+
+
+def test_scalars_of_numpy_that_are_texts_come_back_so(memory: Memory) -> None:
+    for value in (np.str_("x"), np.str_(""), np.bytes_(b"ab"), np.bytes_(b"")):
+        memory.values.put("k", value)
+        back = memory.values.get("k")
+        assert (type(back), back) == (type(value), value)
+
+
+def test_types_that_numpy_has_from_elsewhere(memory: Memory) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    for name in ("bfloat16", "float8_e4m3fn", "int4"):
+        value = np.array([[1.0, 2.0], [0.0, 4.0]]).astype(getattr(ml_dtypes, name))
+        memory.values.put("k", value)
+        back = memory.values.get("k")
+        assert back.dtype == value.dtype
+        assert back.tobytes() == value.tobytes()
+        assert memory.values.get("k", start=1).tobytes() == value[1:].tobytes()
+    memory.values.put("k", ml_dtypes.bfloat16(1.5))
+    assert memory.values.get("k") == ml_dtypes.bfloat16(1.5)
+
+
+def test_bfloat16_of_pytorch(memory: Memory) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    value = torch.arange(6.0).reshape(2, 3).to(torch.bfloat16)
+    memory.values.put("k", value)
+    back = memory.values.get("k")
+    assert back.dtype == torch.bfloat16
+    assert torch.equal(back, value)
+    assert torch.equal(memory.values.get("k", start=1), value[1:])
+    memory.values.put("k", torch.ones(3, requires_grad=True))
+    assert torch.equal(memory.values.get("k"), torch.ones(3))
+
+
+def test_parts_of_frames_have_their_index(memory: Memory) -> None:
+    pd = pytest.importorskip("pandas")
+    for index in (None, range(5, 305, 3), pd.RangeIndex(100, 0, -1, name="n"), [str(n) for n in range(100)]):
+        frame = pd.DataFrame({"a": range(100), "b": [str(n) for n in range(100)]}, index=index)
+        memory.values.put("frame", frame)
+        memory.values.put("series", frame["a"])
+        for start, end in ((0, 100), (7, 9), (99, 100), (50, 50), (-3, None)):
+            part = memory.values.get("frame", start=start, end=end)
+            pd.testing.assert_frame_equal(part, frame.iloc[start:end], check_index_type=start != 50)
+            pd.testing.assert_series_equal(
+                memory.values.get("series", start=start, end=end), frame["a"].iloc[start:end],
+                check_index_type=start != 50,
+            )  # fmt: skip
+
+
+def test_series_keep_their_name_or_have_none(memory: Memory) -> None:
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    for name in (None, "n", 0, 5, ("a", 1)):
+        memory.values.put("k", pd.Series([1, 2, 3], name=name))
+        assert memory.values.get("k").name == name
+        assert memory.values.get("k", start=1).name == name
+    for name in ("", "n"):
+        memory.values.put("k", pl.Series(name, [1, 2, 3]))
+        assert memory.values.get("k").name == name
+
+
+def test_a_batch_without_rows(memory: Memory) -> None:
+    batch = pa.record_batch({"a": pa.array([], pa.int8()), "b": pa.array([], pa.string()).dictionary_encode()})
+    memory.values.put("k", batch)
+    assert memory.values.get("k").equals(batch)
+    memory.values.put("k", pa.record_batch({"a": [1, 2]}))
+    assert memory.values.get("k", start=1, end=1).num_rows == 0
+
+
+def test_tables_that_would_come_back_otherwise_are_refused(memory: Memory) -> None:
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    odd = [
+        pd.DataFrame({"a": [{"x": 1}, {"y": 2}, {}]}),
+        pd.DataFrame({"a": [[{"x": 1}], [{"y": 2}]]}),
+        pd.DataFrame([[1, 2]], columns=["a", 1]),
+        pd.DataFrame([[1, 2]], columns=["a", "a"]),
+        pd.DataFrame({"a": [2**70]}),
+        pd.DataFrame({"a": [1, "x"]}),
+        pd.DataFrame({"a": [1j]}),
+        pl.DataFrame({"a": pl.Series([object()], dtype=pl.Object)}),
+        pl.Series("a", [object()], dtype=pl.Object),
+    ]
+    for value in odd:
+        with pytest.raises(InvalidInputError, match="cannot be put"):
+            memory.values.put("k", value)
+    assert memory.values.list() == []
+    same = [
+        pd.DataFrame({"a": [{"x": 1, "y": [2]}, None, {"x": 2, "y": []}]}),
+        pd.DataFrame({"a": [[1], [2, 3], []], "b": [b"x", None, b"y"]}),
+        pd.DataFrame({"a": [date(2020, 1, 1)] * 3, "b": [Decimal("1.5")] * 3}),
+        pd.DataFrame(index=[1, 2, 3]),
+        pd.DataFrame(),
+    ]
+    for frame in same:
+        memory.values.put("k", frame)
+        found = memory.values.get("k")
+        assert found.columns.equals(frame.columns)
+        assert found.index.equals(frame.index)
+        pd.testing.assert_frame_equal(found, frame)
+
+
+class Waiting(io.RawIOBase):
+    """A stream that has nothing right now, as those that do not block."""
+
+    def read(self, size: int = -1, /) -> bytes | None:
+        self.asked = getattr(self, "asked", 0) + 1
+        return [b"begin", None, b"end", b""][self.asked - 1]
+
+
+def test_a_stream_that_has_nothing_right_now_is_not_over(memory: Memory) -> None:
+    with pytest.raises(InvalidInputError, match="gave NoneType, not bytes"):
+        memory.values.put("k", Waiting())
+    assert not memory.values.exists("k")
+
+
+def test_numbers_of_numpy_bound_a_part(memory: Memory) -> None:
+    memory.values.put("k", b"0123456789")
+    assert memory.values.get("k", start=np.int64(2), end=np.uint8(4)) == b"23"
+    for odd in (1.5, "1", True, np.bool_(True), np.float64(1)):
+        with pytest.raises(InvalidInputError, match="start must be an int"):
+            memory.values.get("k", start=odd)  # pyright: ignore
+
+
+def test_keys_are_not_the_letters_of_a_text(memory: Memory) -> None:
+    for odd in ("abc", b"abc", None, 5):
+        with pytest.raises(InvalidInputError, match="get_many takes keys"):
+            memory.values.get_many(odd)  # pyright: ignore
+
+
+def test_what_is_held_is_held_somewhere(memory: Memory) -> None:
+    with pytest.raises(InvalidInputError, match="hold=True"):
+        memory.values.put("k", b"x", hold=True)
+    memory.values.put("k", b"x")
+    with pytest.raises(InvalidInputError, match="hold=True"):
+        memory.values.move("k", None, hold=True)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"kind": "bytes", "size": "x"},
+        {"kind": "bytes", "size": -1},
+        {"kind": "bytes", "size": True},
+        {"kind": 5, "size": 1},
+        {"kind": "film", "size": 1},
+    ],
+)
+def test_a_record_that_somebody_made_into_no_value(memory: Memory, about: dict[str, object]) -> None:
+    info = memory.values.put("odd", b"x")
+    memory.values.put("k", b"y")
+    memory.update(info.id, data={"$value": {"digest": "0", **about}})
+    assert memory.values.get("odd") is None
+    assert memory.values.info("odd") is None
+    assert [each.key for each in memory.values.list()] == ["k"]
+    memory.values.put("odd", b"z")
+    assert memory.values.get("odd") == b"z"
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"kind": "array", "dtype": "<f8", "shape": [10**12], "order": "C", "size": 0},
+        {"kind": "array", "dtype": "<f8", "size": 0},
+        {
+            "kind": "table",
+            "size": 0,
+            "rows": 3,
+            "columns": [],
+            "groups": [[3, 9]],
+            "library": "pyarrow",
+            "form": "Table",
+        },
+        {"kind": "table", "size": 0},
+        {"kind": "json", "size": 0},
+    ],
+)
+def test_a_description_that_cannot_be(memory: Memory, about: dict[str, object]) -> None:
+    info = memory.values.put("odd", b"")
+    memory.update(info.id, data={"$value": {"digest": "0", **about}})
+    with pytest.raises(StoreCorruptError):
+        memory.values.get("odd")
+    assert len(memory.values.list()) <= 1
+
+
+@pytest.mark.parametrize("size", [100_000, 3_000_000, 12_000_000])
+def test_a_stream_that_fills_its_buffer_again_and_again(memory: Memory, size: int) -> None:
+    def again() -> Iterator[memoryview]:
+        buffer = bytearray(size)
+        for n in range(3):
+            buffer[:] = bytes([n]) * size
+            yield memoryview(buffer)
+
+    memory.values.put("k", again())
+    assert memory.values.get("k").read() == b"".join(bytes([n]) * size for n in range(3))
+    assert memory.verify().problems == []
+
+
+def test_reading_a_stream_reads_no_chunk_twice(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.values.put("k", iter([np.random.default_rng(0).bytes(6_000_000)]))
+    hashed = list[int]()
+
+    def counted(body: bytes) -> Any:
+        hashed.append(len(body))
+        return hashlib.sha256(body)
+
+    monkeypatch.setattr(reading, "sha256", counted)
+    for read in (
+        lambda file: file.read(),
+        lambda file: b"".join(iter(lambda: file.read(10_000), b"")),
+        lambda file: file.seek(100_000) and file.read(),
+        lambda file: file.seek(100_000) and b"".join(iter(lambda: file.read(10_000), b"")),
+    ):
+        hashed.clear()
+        with memory.values.open("k") as file:
+            assert len(read(file)) in (6_000_000, 5_900_000)
+        assert sum(hashed) <= 6_000_000
+
+
+def test_bytes_of_every_length_around_a_chunk(memory: Memory) -> None:
+    whole = np.random.default_rng(0).bytes(6 * 524_288 + 5)
+    for size in (0, 1, 524_287, 524_288, 524_289, 4 * 524_288, 4 * 524_288 + 1, len(whole)):
+        memory.values.put("k", whole[:size])
+        assert memory.values.get("k") == whole[:size]
+        assert memory.values.get("k", start=1, end=size - 1 if size > 1 else 1) == whole[1 : max(1, size - 1)]
+    for start in (0, 5, 524_288, 600_000):
+        assert memory.values.get("k", start=start) == whole[start:]
+        assert memory.values.get("k", start=start, end=-7) == whole[start:-7]
