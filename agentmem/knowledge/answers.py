@@ -6,8 +6,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, cast
+
+from agentmem.knowledge.ports import Reply
 
 Op = Literal["ADD", "SUPERSEDE", "RETRACT", "NOOP"]
 OPS: tuple[Op, ...] = ("ADD", "SUPERSEDE", "RETRACT", "NOOP")
@@ -40,6 +42,19 @@ class Claim:
     reason: str
     valid_from: str | None
     valid_to: str | None
+
+
+def sound(reply: object) -> Reply:
+    """What a model of anybody's returned as an answer: one that is none is empty, and tokens that are none unsaid."""
+    if not isinstance(reply, Reply) or not isinstance(cast("object", reply.text), str):
+        return Reply("", None, None)
+    if _count(reply.input_tokens) is None or _count(reply.output_tokens) is None:
+        return reply._replace(input_tokens=None, output_tokens=None)
+    return reply
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def read(text: str) -> list[Claim]:
@@ -99,8 +114,13 @@ def _text(said: Mapping[str, Any], name: str) -> str:
 
 
 def instant(text: str | None, zone: tzinfo) -> datetime | None:
-    """A date or time as a model writes it, of the zone where it names none. Raises ``ValueError``."""
+    """A date or time as a model writes it, of the zone where it names none.
+
+    Raises ``ValueError`` or ``OverflowError``.
+    """
     if text is None:
         return None
     found = datetime.fromisoformat(text)
-    return found.replace(tzinfo=zone) if found.tzinfo is None else found
+    found = found.replace(tzinfo=zone) if found.tzinfo is None else found
+    found.astimezone(UTC)  # what is no time in UTC cannot be stored
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from hashlib import sha256
 from typing import Any
 
@@ -91,14 +91,22 @@ def ask(messages: Sequence[Message], facts: Sequence[Fact], zone: tzinfo) -> Ask
     known = {f"f{n}": fact for n, fact in enumerate(facts, 1)}
     lines = ["Known facts:"]
     for name, fact in known.items():
-        since = {} if fact.valid_from is None else {"since": f"{fact.valid_from.astimezone(zone):%Y-%m-%d}"}
+        since = {} if fact.valid_from is None else {"since": f"{local(fact.valid_from, zone):%Y-%m-%d}"}
         lines.append(_line({"id": name, "subject": fact.subject, **since, "text": fact.text}))
     lines += ["", "New messages:"]
     for name, message in said.items():
-        when = f"{message.at.astimezone(zone):%Y-%m-%d %H:%M}"
+        when = f"{local(message.at, zone):%Y-%m-%d %H:%M}"
         lines.append(_line({"id": name, "at": when, "role": message.role, "text": message.text}))
     prompt = [{"role": "system", "content": _TASK}, {"role": "user", "content": "\n".join(lines)}]
     return Asked(said, known, prompt)
+
+
+def local(at: datetime, zone: tzinfo) -> datetime:
+    """A time as the clocks there show it; the first and the last day of the calendar as they are."""
+    try:
+        return at.astimezone(zone)
+    except OverflowError:
+        return at
 
 
 def _line(values: Mapping[str, str]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from agentmem.knowledge import ledger, proposing, queue
 from agentmem.knowledge.guards import Refusal
-from agentmem.knowledge.making import LEARNED, RETIRED, approved, shown
+from agentmem.knowledge.making import LEARNED, RETIRED, approved, says_so_still, shown
 from agentmem.knowledge.ports import (
     Change,
     Discard,
@@ -24,7 +24,7 @@ from agentmem.knowledge.ports import (
 )
 from agentmem.knowledge.queue import Part, Queue
 from agentmem.knowledge.reports import ConsolidationReport, ConsolidationState, DaySpend, DeadLetter, Proposal
-from agentmem.knowledge.running import SPEND, Options, Run
+from agentmem.knowledge.running import SPENT, Options, Run
 from agentmem.types.changes import Evidence
 from agentmem.types.checks import check_count
 from agentmem.types.clock import to_micros
@@ -103,10 +103,14 @@ class Consolidation:
         of the approval, by which ``revert`` takes it back.
         """
         run, chosen, refused = self._id(), self._chosen(ids, run_id), list[Refusal]()
-        left = [one for one in chosen if one.sources]
-        refused += [
-            Refusal(one.data["op"], "all that says so was taken back", one.text) for one in chosen if not one.sources
-        ]
+        left = list[Proposed]()
+        for one in chosen:
+            if not one.sources:
+                refused.append(Refusal(one.data["op"], "all that says so was taken back", one.text))
+            elif not says_so_still(one):
+                refused.append(Refusal(one.data["op"], "what it was drawn from says something else now", one.text))
+            else:
+                left.append(one)
         while True:
             changes, owners = list[Change](), list[int]()
             for position, one in enumerate(left):
@@ -120,7 +124,7 @@ class Consolidation:
                 if exc.at is None:
                     raise ConflictError(str(exc)) from exc
                 lost = left.pop(owners[exc.at])
-                refused.append(Refusal(lost.data["op"], "what it goes on from was changed meanwhile", lost.text))
+                refused.append(Refusal(lost.data["op"], exc.why, lost.text))
                 continue
             break
         ops = [one.data["op"] for one in left]
@@ -178,10 +182,10 @@ class Consolidation:
             waiting=in_parts + len(self._store.messages(after, _COUNTED)),
             dead=tuple(DeadLetter(there.get(one.row), one.why, datetime.fromisoformat(one.at)) for one in known.dead),
             proposals=len(self._store.proposals()),
-            running=known.owner is not None and known.leased_until is not None and known.leased_until > now,
-            closed_until=known.closed_until if known.closed_until is not None and known.closed_until > now else None,
-            today=ledger.of_day({"days": known.days}, day),
-            store_today=ledger.of_day(self._store.read(SPEND, shared=True).data, day),
+            running=known.is_leased("", now),
+            closed_until=known.closed_until if known.is_closed(now) else None,
+            today=ledger.of_day(self._store.read(SPENT, "user").data, day),
+            store_today=ledger.of_day(self._store.read(SPENT, "store").data, day),
         )
 
     def evidence(self, id: str) -> list[Evidence]:
@@ -194,8 +198,8 @@ class Consolidation:
 
     def spend(self, *, everybody: bool = False) -> list[DaySpend]:
         """What each day came to, of the user or of the whole store, oldest first; days are those of UTC."""
-        days: Any = self._store.read(SPEND, shared=True).data.get("days", {}) if everybody else self._queue().days
-        return [DaySpend(day, ledger.of_day({"days": days}, day)) for day in sorted(days)]
+        found = self._store.read(SPENT, "store" if everybody else "user").data
+        return [DaySpend(day, ledger.of_day(found, day)) for day in sorted(found.get("days", ()))]
 
     def retry(self) -> int:
         """Put dead letters back into the queue, and try the endpoint again at once; returns how many.
@@ -264,6 +268,11 @@ def _check_last(made: Sequence[Noted], run_id: str) -> None:
         by = one.metadata.get(RETIRED)
         if one.retired and by not in (None, run_id):
             raise ConflictError(f"the run {by!r} has retired a fact that {run_id!r} made; revert that one first")
+        if one.retired and one.by is not None and by is None:
+            raise ConflictError(
+                f"{one.by!r} was put in the place of a fact that {run_id!r} made, by hand; what that retired would be "
+                f"back beside it. SetValidity({one.id!r}, retired=False) takes that back"
+            )
 
 
 def _forgetting(change: Change) -> Change:

@@ -10,12 +10,13 @@ from datetime import datetime, tzinfo
 from unicodedata import normalize
 
 from agentmem.knowledge.answers import Claim, Op, instant
-from agentmem.knowledge.asking import Asked
+from agentmem.knowledge.asking import Asked, local
 from agentmem.knowledge.ports import Fact, Message, Span
 from agentmem.types.plain import Plain
 
 LONGEST = 1_000
 """Characters of a fact."""
+_LONGEST_SUBJECT = 200
 _SHORTEST = 2
 """Characters of a quote; less is in nearly every text."""
 MOST_RETIRED = 10
@@ -23,6 +24,18 @@ MOST_RETIRED = 10
 _USERS = frozenset({"user", "nutz", "benu", "usua", "util", "uten", "użyt", "поль"})
 """How "user" begins in some languages that write it large, or may."""
 _WORD = re.compile(r"\w+")
+_MARKS = str.maketrans(
+    {
+        char: mark
+        for mark, chars in {
+            "'": "\u2018\u2019\u201a\u02bc\u00b4`",
+            '"': "\u201c\u201d\u201e\u00ab\u00bb",
+            "-": "\u2010\u2011\u2012\u2013\u2014\u2212",
+        }.items()
+        for char in chars
+    }
+)
+"""Quotation marks and dashes that models write in one way and people in many; one character for one."""
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
@@ -100,12 +113,18 @@ def _checked(claim: Claim, asked: Asked, roles: Collection[str], zone: tzinfo) -
     subject = claim.subject or (target.subject if target is not None else "")
     if not subject:
         raise _RefusedError("no subject")
+    if len(subject) > _LONGEST_SUBJECT:
+        raise _RefusedError(f"a subject of {len(subject):,} characters, more than {_LONGEST_SUBJECT}")
     if target is not None and canonical(subject) != canonical(target.subject):
         raise _RefusedError("the target is about another subject")
     since, until = _times(claim, zone)
     if claim.op == "RETRACT":
+        began = None if target is None else target.valid_from
+        if until is not None and began is not None and until <= began:
+            raise _RefusedError("it ends before its target begins")
         return Accepted("RETRACT", "", subject, target, spans, claim.reason, at, None, until)
-    _check_text(claim.text, subject, cited, asked, since, until)
+    days = [local(at, zone) for at in (*(message.at for message in cited), since, until) if at is not None]
+    _check_text(claim.text, subject, cited, asked, days)
     if target is not None:
         if canonical(claim.text) == canonical(target.text):
             raise _RefusedError("it says what its target says")
@@ -130,7 +149,7 @@ def _evidence(
         place = find_quote(quote.words, message.text)
         if place is None:
             raise _RefusedError("a quote is not in its source")
-        spans.append(Span(message.id, *place))
+        spans.append(Span(message.id, *place, message.text[slice(*place)]))
         cited.append(message)
     if not any(message.role in roles for message in cited):
         raise _RefusedError(f"no evidence of the role {' or '.join(sorted(roles))}")
@@ -138,7 +157,8 @@ def _evidence(
 
 
 def find_quote(words: str, text: str) -> tuple[int, int] | None:
-    """Where words are in a text, whole ones, whatever blanks are between them; None if they are not."""
+    """Where words are in a text, whole ones, whatever blanks, quotation marks and dashes; None if they are not."""
+    words, text = words.translate(_MARKS), text.translate(_MARKS)
     parts = [re.escape(part) for part in normalize("NFC", words).split()]
     if len("".join(words.split())) < _SHORTEST:
         return None
@@ -157,16 +177,13 @@ def _times(claim: Claim, zone: tzinfo) -> tuple[datetime | None, datetime | None
         raise _RefusedError("a time that is none") from exc
 
 
-def _check_text(
-    text: str, subject: str, cited: Sequence[Message], asked: Asked, since: datetime | None, until: datetime | None
-) -> None:
+def _check_text(text: str, subject: str, cited: Sequence[Message], asked: Asked, days: Sequence[datetime]) -> None:
     """Refuse a text that says what no source has, as far as its form tells: numbers, names, or not one word of it."""
     if not text:
         raise _RefusedError("no text")
     if len(text) > LONGEST:
         raise _RefusedError(f"a fact of {len(text):,} characters, more than {LONGEST:,}")
     said = "\n".join(message.text for message in cited)
-    days = [at for at in (*(message.at for message in cited), since, until) if at is not None]
     numbers = set(_NUMBER.findall(said)) | {piece for number in _NUMBER.findall(said) for piece in _pieces(number)}
     numbers |= {form for at in days for form in (str(at.year), str(at.day), f"{at:%d}", str(at.month), f"{at:%m}")}
     for number in _NUMBER.findall(text):
