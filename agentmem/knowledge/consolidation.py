@@ -52,6 +52,11 @@ class Consolidation:
         self._model = model
         self._options = options
 
+    @property
+    def model(self) -> str | None:
+        """What the model is called that is asked; None if there is none."""
+        return None if self._model is None else self._model.name
+
     # -- making facts ------------------------------------------------------------------------------------------------
 
     def run(self, *, dry_run: bool = False, batches: int | None = None) -> ConsolidationReport:
