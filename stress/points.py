@@ -153,7 +153,7 @@ POINTS: dict[str, Point] = {
     "knowledge: judged, nothing stored": Point("agentmem.knowledge.guards:judge", most=6, needs="talk"),
     "knowledge: in a step": Point(_DESK, before=True, most=30, needs="talk"),
     "knowledge: stored, not told": Point(_DESK, most=30, needs="talk"),
-    "knowledge: facts in, queue not committed": Point(_EXECUTE, before=True, sql="RELEASE apply", needs="talk"),
+    "knowledge: facts half in": Point("agentmem.stores.evidence:begin", most=20, needs="talk"),
     "knowledge: to be approved": Point("agentmem.knowledge.making:approved", most=6, needs="talk"),
     "knowledge: to be reverted": Point("agentmem.knowledge.consolidation:_check_last", most=2, needs="talk"),
     # another model

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 from uuid import uuid4
 
-from agentmem import Add, ConflictError, Delete, Memory, MemoryRecord, NewMemory, Update
+from agentmem import Add, ConflictError, Delete, Layer, Memory, MemoryRecord, NewMemory, Update
 from agentmem.adapters.mem0_values import IDS, Payload, expiry_of, payload_of
 from agentmem.adapters.texts import fitting
 
@@ -106,8 +106,9 @@ def _memory_of(memory: Memory, fact: MemoryRecord, id: str, namespace: tuple[str
     last = memory.get(sources[-1].id, touch=False) if sources else None
     common = {"user_id": fact.user_id} if last is None else cast("Payload", last.data)
     payload = payload_of(common, fact.content)
+    user, agent, run = (common.get(name) for name in IDS)
     item = NewMemory(
-        id=id, content=fact.content, data=payload, metadata=expiry_of(payload), layer="assets", namespace=namespace,
-        **{name: common.get(name) for name in IDS},
+        id=id, content=fact.content, data=payload, metadata=expiry_of(payload), layer=Layer.ASSETS,
+        namespace=namespace, user_id=user, agent_id=agent, run_id=run,
     )  # fmt: skip
     return Add(item, evidence=sources)

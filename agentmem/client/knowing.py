@@ -50,6 +50,7 @@ from agentmem.types.records import MemoryRecord
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
+    from agentmem.settings import Consolidating
 
 KNOWLEDGE, PROPOSALS = "$knowledge", "$proposals"
 """Namespaces of the package's own: bookkeeping by key, and what waits to be approved."""
@@ -67,7 +68,15 @@ def consolidation(border: Border, user_id: object, namespace: object, model: Mod
             "the user"
         )
     chosen = border.handle.settings.consolidation
-    options = Options(
+    options = options_of(chosen)
+    user = None if scope.user_id is None else str(scope.user_id)
+    desk = KnowledgeDesk(border.handle, user, scope.namespace or (), frozenset(options.roles))
+    return Consolidation(desk, model_of(model, chosen), options)
+
+
+def options_of(chosen: Consolidating) -> Options:
+    """What the settings say of how a model is asked."""
+    return Options(
         batch_messages=chosen.batch_messages,
         max_input_tokens=chosen.max_input_tokens,
         max_output_tokens=chosen.max_output_tokens,
@@ -82,12 +91,10 @@ def consolidation(border: Border, user_id: object, namespace: object, model: Mod
         ),
         prices=Prices(chosen.price_input, chosen.price_output),
     )  # fmt: skip
-    user = None if scope.user_id is None else str(scope.user_id)
-    desk = KnowledgeDesk(border.handle, user, scope.namespace or (), frozenset(options.roles))
-    return Consolidation(desk, _model(model, chosen), options)
 
 
-def _model(model: object, chosen: Any) -> Model | None:
+def model_of(model: object, chosen: Consolidating) -> Model | None:
+    """A model, one by its name, or where None is given that of the settings."""
     if model is None:
         model = chosen.model
     if model is None:

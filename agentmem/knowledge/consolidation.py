@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from agentmem.knowledge import ledger, proposing, queue
+from agentmem.knowledge.books import SPENT
 from agentmem.knowledge.guards import Refusal
 from agentmem.knowledge.making import LEARNED, RETIRED, approved, says_so_still, shown
 from agentmem.knowledge.ports import (
@@ -24,7 +25,7 @@ from agentmem.knowledge.ports import (
 )
 from agentmem.knowledge.queue import Part, Queue
 from agentmem.knowledge.reports import ConsolidationReport, ConsolidationState, DaySpend, DeadLetter, Proposal
-from agentmem.knowledge.running import SPENT, Options, Run
+from agentmem.knowledge.running import Options, Run
 from agentmem.types.changes import Evidence
 from agentmem.types.checks import check_count
 from agentmem.types.clock import to_micros

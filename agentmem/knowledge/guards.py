@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from unicodedata import normalize
 
-from agentmem.knowledge.answers import Claim, Op, instant
+from agentmem.knowledge.answers import Claim, Op, Quote, instant
 from agentmem.knowledge.asking import Asked, local
 from agentmem.knowledge.ports import Fact, Message, Span
 from agentmem.types.plain import Plain
@@ -76,11 +76,11 @@ def judge(
     for claim in claims:
         try:
             if claim.target is not None and targets[claim.target] > 1:
-                raise _RefusedError("two operations on one fact")
+                raise RefusedError("two operations on one fact")
             if claim.op in ("SUPERSEDE", "RETRACT") and retired > MOST_RETIRED:
-                raise _RefusedError(f"{retired} facts at once are to be retired, more than {MOST_RETIRED}")
+                raise RefusedError(f"{retired} facts at once are to be retired, more than {MOST_RETIRED}")
             one = _checked(claim, asked, roles, zone)
-        except _RefusedError as exc:
+        except RefusedError as exc:
             refused.append(Refusal(claim.op, str(exc), claim.text))
             continue
         if one.op in ("ADD", "SUPERSEDE"):
@@ -92,8 +92,8 @@ def judge(
     return accepted, refused
 
 
-class _RefusedError(Exception):
-    pass
+class RefusedError(Exception):
+    """What a model said is not to be stored; the text says why."""
 
 
 def _checked(claim: Claim, asked: Asked, roles: Collection[str], zone: tzinfo) -> Accepted:
@@ -101,58 +101,57 @@ def _checked(claim: Claim, asked: Asked, roles: Collection[str], zone: tzinfo) -
     if claim.target is not None:
         target = asked.facts.get(claim.target)
         if target is None:
-            raise _RefusedError("its target was not shown")
+            raise RefusedError("its target was not shown")
     if claim.op == "NOOP":
         return Accepted("NOOP", "", claim.subject, target, (), claim.reason, None, None, None)
     if claim.op == "ADD" and target is not None:
-        raise _RefusedError("an ADD has no target")
+        raise RefusedError("an ADD has no target")
     if claim.op != "ADD" and target is None:
-        raise _RefusedError("no target")
-    spans, cited = _evidence(claim, asked.messages, roles)
+        raise RefusedError("no target")
+    spans, cited = evidence_of(claim.evidence, asked.messages)
+    if not any(message.role in roles for message in cited):
+        raise RefusedError(f"no evidence of the role {' or '.join(sorted(roles))}")
     at = max(message.at for message in cited)
     subject = claim.subject or (target.subject if target is not None else "")
     if not subject:
-        raise _RefusedError("no subject")
+        raise RefusedError("no subject")
     if len(subject) > _LONGEST_SUBJECT:
-        raise _RefusedError(f"a subject of {len(subject):,} characters, more than {_LONGEST_SUBJECT}")
+        raise RefusedError(f"a subject of {len(subject):,} characters, more than {_LONGEST_SUBJECT}")
     if target is not None and canonical(subject) != canonical(target.subject):
-        raise _RefusedError("the target is about another subject")
+        raise RefusedError("the target is about another subject")
     since, until = _times(claim, zone)
     if claim.op == "RETRACT":
         began = None if target is None else target.valid_from
         if until is not None and began is not None and until <= began:
-            raise _RefusedError("it ends before its target begins")
+            raise RefusedError("it ends before its target begins")
         return Accepted("RETRACT", "", subject, target, spans, claim.reason, at, None, until)
     days = [local(at, zone) for at in (*(message.at for message in cited), since, until) if at is not None]
-    _check_text(claim.text, subject, cited, asked, days)
+    check_text(claim.text, subject, cited, asked, days)
     if target is not None:
         if canonical(claim.text) == canonical(target.text):
-            raise _RefusedError("it says what its target says")
+            raise RefusedError("it says what its target says")
         since = at if since is None else since
         if target.valid_from is not None and since <= target.valid_from:
-            raise _RefusedError("it begins before what it is to supersede")
+            raise RefusedError("it begins before what it is to supersede")
     if since is not None and until is not None and since >= until:
-        raise _RefusedError("it would hold at no time")
+        raise RefusedError("it would hold at no time")
     return Accepted(claim.op, claim.text, subject, target, spans, claim.reason, at, since, until)
 
 
-def _evidence(
-    claim: Claim, messages: Mapping[str, Message], roles: Collection[str]
-) -> tuple[tuple[Span, ...], list[Message]]:
-    if not claim.evidence:
-        raise _RefusedError("no evidence")
+def evidence_of(quotes: Sequence[Quote], messages: Mapping[str, Message]) -> tuple[tuple[Span, ...], list[Message]]:
+    """Where quotes are, and the messages. Raises ``RefusedError`` where one is not there, or there is none."""
+    if not quotes:
+        raise RefusedError("no evidence")
     spans, cited = list[Span](), list[Message]()
-    for quote in claim.evidence:
+    for quote in quotes:
         message = messages.get(quote.message)
         if message is None:
-            raise _RefusedError("its evidence was not shown")
+            raise RefusedError("its evidence was not shown")
         place = find_quote(quote.words, message.text)
         if place is None:
-            raise _RefusedError("a quote is not in its source")
+            raise RefusedError("a quote is not in its source")
         spans.append(Span(message.id, *place, message.text[slice(*place)]))
         cited.append(message)
-    if not any(message.role in roles for message in cited):
-        raise _RefusedError(f"no evidence of the role {' or '.join(sorted(roles))}")
     return tuple(dict.fromkeys(spans)), cited
 
 
@@ -174,29 +173,29 @@ def _times(claim: Claim, zone: tzinfo) -> tuple[datetime | None, datetime | None
     try:
         return instant(claim.valid_from, zone), instant(claim.valid_to, zone)
     except (ValueError, OverflowError) as exc:
-        raise _RefusedError("a time that is none") from exc
+        raise RefusedError("a time that is none") from exc
 
 
-def _check_text(text: str, subject: str, cited: Sequence[Message], asked: Asked, days: Sequence[datetime]) -> None:
+def check_text(text: str, subject: str, cited: Sequence[Message], asked: Asked, days: Sequence[datetime]) -> None:
     """Refuse a text that says what no source has, as far as its form tells: numbers, names, or not one word of it."""
     if not text:
-        raise _RefusedError("no text")
+        raise RefusedError("no text")
     if len(text) > LONGEST:
-        raise _RefusedError(f"a fact of {len(text):,} characters, more than {LONGEST:,}")
+        raise RefusedError(f"a fact of {len(text):,} characters, more than {LONGEST:,}")
     said = "\n".join(message.text for message in cited)
     numbers = set(_NUMBER.findall(said)) | {piece for number in _NUMBER.findall(said) for piece in _pieces(number)}
     numbers |= {form for at in days for form in (str(at.year), str(at.day), f"{at:%d}", str(at.month), f"{at:%m}")}
     for number in _NUMBER.findall(text):
         if number not in numbers and not set(_pieces(number)) <= numbers:
-            raise _RefusedError("a number that its evidence does not have")
+            raise RefusedError("a number that its evidence does not have")
     own, there = _stems(text), _stems(said)
     names = {_stem(word) for word in _names(text)}
     shown = _stems("\n".join(fact.text for fact in asked.facts.values())) | _stems(subject)
     months = {f"{at:%B}"[:4].casefold() for at in days}
     if names - there - shown - months - _USERS:
-        raise _RefusedError("a name that neither its evidence nor a known fact has")
+        raise RefusedError("a name that neither its evidence nor a known fact has")
     if own and not own & there:
-        raise _RefusedError("not one word of its evidence")
+        raise RefusedError("not one word of its evidence")
 
 
 def _pieces(number: str) -> list[str]:

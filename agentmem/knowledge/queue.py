@@ -109,11 +109,11 @@ class Queue:
 
     def is_leased(self, owner: str, now: datetime) -> bool:
         """Whether somebody else is at it."""
-        return self.owner not in (None, owner) and _ahead(self.leased_until, now, LEASED)
+        return self.owner not in (None, owner) and ahead(self.leased_until, now, LEASED)
 
     def is_closed(self, now: datetime) -> bool:
         """Whether the endpoint is to be left alone."""
-        return _ahead(self.closed_until, now, CLOSED)
+        return ahead(self.closed_until, now, CLOSED)
 
     def leased(self, owner: str, until: datetime) -> Queue:
         """The same, taken or renewed."""
@@ -148,18 +148,23 @@ class Queue:
         failures = self.failures + 1
         if after is None and failures < most:
             return replace(self, failures=failures)
-        pause = min(3_600.0, 60.0 * 2 ** min(10, max(0, failures - most)))
-        if after is not None:  # what it says is no reason to ask without a pause, however often
-            said = 60.0 if isnan(after) else min(max(after, 1.0), CLOSED.total_seconds())
-            pause = said if failures < most else max(said, pause)
-        return replace(self, failures=failures, closed_until=now + timedelta(seconds=pause))
+        return replace(self, failures=failures, closed_until=now + pause(failures, most, after))
 
     def answered(self) -> Queue:
         """After an answer: the endpoint is there."""
         return replace(self, failures=0, closed_until=None)
 
 
-def _ahead(until: datetime | None, now: datetime, most: timedelta) -> bool:
+def pause(failures: int, most: int, after: float | None) -> timedelta:
+    """For how long an endpoint is left alone after so many failures in a row; ``after`` is what it asks for."""
+    seconds = min(3_600.0, 60.0 * 2 ** min(10, max(0, failures - most)))
+    if after is not None:  # what it says is no reason to ask without a pause, however often
+        said = 60.0 if isnan(after) else min(max(after, 1.0), CLOSED.total_seconds())
+        seconds = said if failures < most else max(said, seconds)
+    return timedelta(seconds=seconds)
+
+
+def ahead(until: datetime | None, now: datetime, most: timedelta) -> bool:
     """Whether an end lies ahead, as far as the clock that noted it was right."""
     return until is not None and now < until <= now + most
 

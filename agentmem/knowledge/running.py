@@ -7,21 +7,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from agentmem.knowledge import guards, ledger, queue
+from agentmem.knowledge import guards, queue
 from agentmem.knowledge.answers import InvalidAnswerError, read, sound
 from agentmem.knowledge.asking import SCHEMA, Asked, ask
+from agentmem.knowledge.books import PAUSES, CappedError, booked
 from agentmem.knowledge.guards import Accepted, Refusal
 from agentmem.knowledge.ledger import Caps, Prices, Spend
 from agentmem.knowledge.making import changes_of
-from agentmem.knowledge.ports import Change, KnowledgeStore, Message, Model, Reply, Room, StaleError, Write
+from agentmem.knowledge.ports import Change, KnowledgeStore, Message, Model, Reply, StaleError, Write
 from agentmem.knowledge.queue import Queue
 from agentmem.knowledge.reports import ConsolidationReport, Status
 from agentmem.types.errors import AgentMemError, ModelError
-
-SPENT = "spent"
-LEDGERS: tuple[Room, Room] = ("user", "store")
-"""Whose days are counted."""
-_PAUSES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +122,7 @@ class Run:
     # -- lease and queue ---------------------------------------------------------------------------------------------
 
     def _take_lease(self) -> None:
-        for _ in range(_PAUSES):
+        for _ in range(PAUSES):
             known = self._read()
             now = self._store.now()
             if known.is_leased(self._id, now):
@@ -171,10 +167,10 @@ class Run:
 
     def _commit(self, new: Queue, change: Spend | None = None, changes: Sequence[Change] = ()) -> None:
         """Store the queue, what it costs, and what came of it, in one transaction; then this is the queue at hand."""
-        for attempt in range(_PAUSES):
+        for attempt in range(PAUSES):
             writes: list[Change] = [Write(queue.KEY, new.data(), new.version)]
             if change is not None:
-                writes += self._booked(change)
+                writes += booked(self._store, self._day, change)
             try:
                 self._store.commit([*writes, *changes])
             except StaleError as exc:
@@ -187,20 +183,6 @@ class Run:
             self._queue = replace(new, version=self._version_after(new))
             return
         raise _StopError("lost", "the ledger was changed again and again")
-
-    def _booked(self, change: Spend, *, within: bool = False) -> list[Change]:
-        """Both ledgers with a change of what the day of the reservation came to; ``within`` the caps, or a
-        ``_StopError``."""
-        user, whole = (self._store.read(SPENT, room) for room in LEDGERS)
-        if within:
-            days = [ledger.of_day(one.data, self._day).plus(change) for one in (user, whole)]
-            cap = ledger.exceeded(self._options.caps, self.tally.spend.plus(change), *days)
-            if cap is not None:
-                raise _StopError("capped", f"the next call could come to more than max_{cap} allows")
-        return [
-            Write(SPENT, ledger.booked(one.data, self._day, change), one.version, room)
-            for one, room in zip((user, whole), LEDGERS, strict=True)
-        ]
 
     def _version_after(self, new: Queue) -> int:
         """A key that was there before and was deleted goes on with its version."""
@@ -247,10 +229,12 @@ class Run:
         self._day = f"{now:%Y-%m-%d}"
         part = replace(at_hand.parts[0], tries=at_hand.parts[0].tries + 1)
         new = replace(at_hand, parts=(part, *at_hand.parts[1:])).leased(self._id, now + self._options.lease)
-        for attempt in range(_PAUSES):
-            booked = self._booked(reserved, within=True)
+        for attempt in range(PAUSES):
             try:
-                self._store.commit([Write(queue.KEY, new.data(), new.version), *booked])
+                booking = booked(self._store, self._day, reserved, caps=self._options.caps, run=self.tally.spend)
+                self._store.commit([Write(queue.KEY, new.data(), new.version), *booking])
+            except CappedError as exc:
+                raise _StopError("capped", str(exc)) from exc
             except StaleError as exc:
                 if not exc.at:
                     raise _StopError("lost", "another run took over") from exc
