@@ -18,7 +18,7 @@ fact that takes its place; "RETRACT" when a message says that a known fact (its 
 and nothing takes its place; "NOOP" for what is known already.
 - "target": the id of the known fact, such as "f2"; null for ADD.
 - "text": the fact, one short sentence that says by itself whom or what it is about, in the language of the messages; \
-null for RETRACT and NOOP.
+numbers and names as they are written there; null for RETRACT and NOOP.
 - "subject": whom or what it is about, as the known facts name it; "user" is who speaks as the user.
 - "evidence": a list of {"message": "m3", "quote": "..."}: the messages that say so, and the words there, copied \
 exactly.

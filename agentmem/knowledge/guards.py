@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from unicodedata import normalize
+from itertools import pairwise
+from unicodedata import combining, normalize
 
 from agentmem.knowledge.answers import Claim, Op, Quote, instant
 from agentmem.knowledge.asking import Asked, local
@@ -24,7 +25,7 @@ MOST_RETIRED = 10
 _USERS = frozenset({"user", "nutz", "benu", "usua", "util", "uten", "użyt", "поль"})
 """How "user" begins in some languages that write it large, or may."""
 _WORD = re.compile(r"\w+")
-_MARKS = str.maketrans(
+MARKS = str.maketrans(
     {
         char: mark
         for mark, chars in {
@@ -36,6 +37,8 @@ _MARKS = str.maketrans(
     }
 )
 """Quotation marks and dashes that models write in one way and people in many; one character for one."""
+_GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:[ \u00a0\u202f.,'\u2019]\d{3})+(?![\d])")
+"""Numbers with something between their thousands."""
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
@@ -157,16 +160,30 @@ def evidence_of(quotes: Sequence[Quote], messages: Mapping[str, Message]) -> tup
 
 def find_quote(words: str, text: str) -> tuple[int, int] | None:
     """Where words are in a text, whole ones, whatever blanks, quotation marks and dashes; None if they are not."""
-    words, text = words.translate(_MARKS), text.translate(_MARKS)
+    words, text = words.translate(MARKS), text.translate(MARKS)
     parts = [re.escape(part) for part in normalize("NFC", words).split()]
     if len("".join(words.split())) < _SHORTEST:
         return None
     before = r"(?<!\w)" if re.match(r"\w", words.strip()) and words.strip()[0].isascii() else ""
     after = r"(?!\w)" if words.strip()[-1].isascii() and re.match(r"\w", words.strip()[-1]) else ""
-    found = re.search(before + r"\s+".join(parts) + after, text)
-    if found is None and normalize("NFC", text) != text:  # spelled in another way there
-        found = re.search(re.escape(words), text)
-    return None if found is None else (found.start(), found.end())
+    pattern = before + r"\s+".join(parts) + after
+    found = re.search(pattern, text)
+    if found is not None or normalize("NFC", text) == text:
+        return None if found is None else (found.start(), found.end())
+    composed, places = _composed(text)  # spelled in another way there
+    found = re.search(pattern, composed)
+    return None if found is None else (places[found.start()], places[found.end()])
+
+
+def _composed(text: str) -> tuple[str, list[int]]:
+    """A text with composed accents, and where each character of it, and its end, are in the text as it is."""
+    starts = [at for at, char in enumerate(text) if not at or not (combining(char) or "\u1160" <= char <= "\u11ff")]
+    made, places = list[str](), list[int]()
+    for start, end in pairwise([*starts, len(text)]):
+        cluster = normalize("NFC", text[start:end])
+        made.append(cluster)
+        places += [start] * len(cluster)
+    return "".join(made), [*places, len(text)]
 
 
 def _times(claim: Claim, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
@@ -185,7 +202,8 @@ def check_text(text: str, subject: str, cited: Sequence[Message], asked: Asked, 
     said = "\n".join(message.text for message in cited)
     numbers = set(_NUMBER.findall(said)) | {piece for number in _NUMBER.findall(said) for piece in _pieces(number)}
     numbers |= {form for at in days for form in (str(at.year), str(at.day), f"{at:%d}", str(at.month), f"{at:%m}")}
-    for number in _NUMBER.findall(text):
+    numbers |= set(map(_joined, _GROUPED.findall(said)))
+    for number in _NUMBER.findall(_GROUPED.sub(lambda found: _joined(found[0]), text)):
         if number not in numbers and not set(_pieces(number)) <= numbers:
             raise RefusedError("a number that its evidence does not have")
     own, there = _stems(text), _stems(said)
@@ -198,13 +216,18 @@ def check_text(text: str, subject: str, cited: Sequence[Message], asked: Asked, 
         raise RefusedError("not one word of its evidence")
 
 
+def _joined(number: str) -> str:
+    """A number without what is between its thousands."""
+    return "".join(_pieces(number))
+
+
 def _pieces(number: str) -> list[str]:
     return re.findall(r"\d+", number)
 
 
 def _names(text: str) -> list[str]:
     """Capitalised words that do not begin a sentence."""
-    found = list[str]()
+    found, text = list[str](), normalize("NFC", text)
     for match in re.finditer(r"\w+", text):
         before = text[: match.start()].rstrip(" \"'([")
         if match[0][0].isupper() and before and before[-1] not in ".!?:\n" and len(match[0]) > 1:
@@ -215,7 +238,7 @@ def _names(text: str) -> list[str]:
 def _stems(text: str) -> set[str]:
     """What words are recognised by: their first four letters, and of scripts without blanks each two signs."""
     found = set[str]()
-    for word in _WORD.findall(text):
+    for word in _WORD.findall(normalize("NFKC", text)):
         found.add(_stem(word))
         if not word.isascii() and len(word) > 1 and not any(char.isupper() or char.islower() for char in word):
             found |= {word[at : at + 2] for at in range(len(word) - 1)}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 from conftest import FakeClock, HashEmbedder
@@ -169,10 +170,31 @@ def test_days_are_those_that_were_shown(memory: Memory, clock: FakeClock, ana: s
         ("I'm from Faro", "I\u2019m from Faro, you know"),
         ('called "Rex"', "He is called \u201cRex\u201d."),
         ("2019-2021", "From 2019\u20132021."),
-        ("three cats", "I have \u0074hree\u00a0cats"),
+        ("three cats", "I have three\u00a0cats"),
+        ("em S\u00e3o Paulo", "Vivo em Sa\u0303o Paulo, sim"),
+        ("\uc11c\uc6b8", "\u110b\u1167 \u1109\u1165\u110b\u116e\u11af\u110b\u1166"),
     ],
 )
 def test_a_quote_may_have_other_marks(quote: str, text: str) -> None:
     place = guards.find_quote(quote, text)
     assert place is not None
-    assert len(text[slice(*place)]) == len(quote)
+    assert normalize("NFC", text[slice(*place)]).translate(guards.MARKS).split() == quote.split()
+
+
+@pytest.mark.parametrize(
+    ("said", "fact", "kept"),
+    [
+        ("J'ai 10 000 euros", "A 10000 euros.", True),
+        ("I have 1,500 records", "Has 1500 records.", True),
+        ("I have 1500 records", "Has 1.500 records.", True),
+        ("I have 1500 records", "Has 15 records.", False),
+        ("Vivo em Sa\u0303o Paulo", "Vive em S\u00e3o Paulo.", True),
+        ("I have 12 and 345 records", "Has 12345 records.", False),
+    ],
+)
+def test_numbers_and_names_may_be_written_in_another_way(
+    memory: Memory, ana: str, said: str, fact: str, kept: bool
+) -> None:
+    memory.add({"role": "user", "content": said}, user_id=ana)
+    model = Scripted(lambda asked: [operation(text=fact, evidence=cites(asked, said))])
+    assert memory.consolidation(user_id=ana, model=model).run().added == kept
