@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from agentmem.knowledge import ledger, proposing, queue
 from agentmem.knowledge.books import SPENT
-from agentmem.knowledge.guards import Refusal
+from agentmem.knowledge.guards import Refusal, canonical
 from agentmem.knowledge.making import LEARNED, RETIRED, approved, says_so_still, shown
 from agentmem.knowledge.ports import (
     Change,
@@ -105,20 +105,22 @@ class Consolidation:
     def approve(self, ids: Collection[str] | None = None, *, run_id: str | None = None) -> ConsolidationReport:
         """Do what was proposed: these, those of a run, or all; in one transaction.
 
-        What goes on from a fact that was changed since is refused, and stays proposed. The report's ``run_id`` is that
+        What goes on from a fact that was changed since is refused, and stays proposed; what is known by now is only
+        taken off the list. The report's ``run_id`` is that
         of the approval, by which ``revert`` takes it back.
         """
-        run, chosen, refused = self._id(), self._chosen(ids, run_id), list[Refusal]()
-        left = list[Proposed]()
-        for one in chosen:
-            if not one.sources:
-                refused.append(Refusal(one.data["op"], "all that says so was taken back", one.text))
-            elif not says_so_still(one):
-                refused.append(Refusal(one.data["op"], "what it was drawn from says something else now", one.text))
+        run, refused = self._id(), list[Refusal]()
+        left, known = list[Proposed](), list[Proposed]()
+        for one in self._chosen(ids, run_id):
+            why = self._outdated(one)
+            if why is not None:
+                refused.append(Refusal(one.data["op"], why, one.text))
+            elif one.data["op"] == "ADD" and self._is_known(one, left):
+                known.append(one)
             else:
                 left.append(one)
         while True:
-            changes, owners = list[Change](), list[int]()
+            changes, owners = list[Change](Discard(one.id, one.version) for one in known), [-1] * len(known)
             for position, one in enumerate(left):
                 made = approved(one, run, self._store.now())
                 changes += made
@@ -127,7 +129,7 @@ class Consolidation:
                 if changes:
                     self._store.commit(changes)
             except StaleError as exc:
-                if exc.at is None:
+                if exc.at is None or owners[exc.at] < 0:
                     raise ConflictError(str(exc)) from exc
                 lost = left.pop(owners[exc.at])
                 refused.append(Refusal(lost.data["op"], exc.why, lost.text))
@@ -136,7 +138,7 @@ class Consolidation:
         ops = [one.data["op"] for one in left]
         return ConsolidationReport(
             run, "done", added=ops.count("ADD"), superseded=ops.count("SUPERSEDE"), retracted=ops.count("RETRACT"),
-            refused=tuple(refused),
+            unchanged=len(known), refused=tuple(refused),
         )  # fmt: skip
 
     def reject(self, ids: Collection[str] | None = None, *, run_id: str | None = None) -> int:
@@ -235,6 +237,23 @@ class Consolidation:
     def _known(self) -> frozenset[str]:
         proposed = proposing.keys_of([one.data for one in self._store.proposals()])
         return frozenset([*proposed, *self._store.read(REJECTED).data.get("keys", ())])
+
+    def _outdated(self, one: Proposed) -> str | None:
+        """Why a proposal is not to be approved any more, as far as its sources say."""
+        if not one.sources:
+            return "all that says so was taken back"
+        if not says_so_still(one):
+            return "what it was drawn from says something else now"
+        if one.data.get("unsaid") and all(fact.id != one.data["target"] for fact, _ in self._store.unsaid()):
+            return "what its target was drawn from is there again"
+        return None
+
+    def _is_known(self, one: Proposed, others: Sequence[Proposed]) -> bool:
+        """Whether a fact that holds says the same, or another proposal that is approved with it."""
+        words = (canonical(one.data["subject"]), canonical(one.text))
+        there = [(fact.subject, fact.text) for fact in self._store.related(one.text, 5)]
+        there += [(other.data["subject"], other.text) for other in others]
+        return any((canonical(subject), canonical(text)) == words for subject, text in there)
 
     def _propose(self, found: Sequence[Change]) -> int:
         count = 0

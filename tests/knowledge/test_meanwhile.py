@@ -94,6 +94,33 @@ def test_a_draft_whose_source_says_something_else_now_is_not_approved(memory: Me
     assert facts(memory, ana) == {"Likes rain."}
 
 
+def test_drafts_that_say_the_same_make_one_fact(memory: Memory, clock: FakeClock, ana: str) -> None:
+    consolidation = memory.consolidation(user_id=ana, model=Scripted(likes))
+    for _ in range(2):
+        said(memory, ana, "I like tea")
+        consolidation.run(dry_run=True)
+        clock.advance(60)
+    report = consolidation.approve()
+    assert (report.added, report.unchanged, consolidation.proposals()) == (1, 1, [])
+    said(memory, ana, "I like rain")
+    consolidation.run(dry_run=True)
+    memory.add("likes rain", user_id=ana)
+    assert consolidation.approve().unchanged == 1
+    assert facts(memory, ana) == {"Likes tea.", "likes rain"}
+
+
+def test_what_was_said_again_is_not_retracted(memory: Memory, ana: str) -> None:
+    [tea] = said(memory, ana, "I like tea")
+    consolidation = memory.consolidation(user_id=ana, model=Scripted(likes))
+    consolidation.run()
+    memory.delete(tea)
+    [proposal] = consolidation.propose()
+    memory.restore(tea)
+    [refusal] = consolidation.approve([proposal.id]).refused
+    assert refusal.why == "what its target was drawn from is there again"
+    assert facts(memory, ana) == {"Likes tea."}
+
+
 def test_what_expired_can_still_be_approved(memory: Memory, clock: FakeClock, ana: str) -> None:
     """A message lives for a day, and whoever approves takes two."""
     tea, rain, chess = said(memory, ana, "I like tea", "I like rain", "I like chess")
