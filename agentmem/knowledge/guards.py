@@ -133,8 +133,9 @@ def _checked(claim: Claim, asked: Asked, roles: Collection[str], zone: tzinfo) -
     if target is not None:
         if canonical(claim.text) == canonical(target.text):
             raise RefusedError("it says what its target says")
-        since = at if since is None else since
-        if target.valid_from is not None and since <= target.valid_from:
+        if since is None:  # said at one time with its target, or before that is to begin: in its place, then
+            since = at if target.valid_from is None else max(at, target.valid_from)
+        if target.valid_from is not None and since < target.valid_from:
             raise RefusedError("it begins before what it is to supersede")
     if since is not None and until is not None and since >= until:
         raise RefusedError("it would hold at no time")

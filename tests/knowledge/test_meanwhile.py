@@ -196,6 +196,20 @@ def moves(asked: dict[str, Any]) -> Told:
     ]  # fmt: skip
 
 
+def test_corrections_at_one_instant_and_of_what_is_still_to_begin(memory: Memory, clock: FakeClock, ana: str) -> None:
+    """As in a conversation that was imported without times, and where a plan is changed before its day."""
+    consolidation = memory.consolidation(user_id=ana, model=Scripted(moves))
+    for name in ("tea", "rain", "chess"):
+        said(memory, ana, f"no wait, rather {name}")
+        assert consolidation.run().refused == ()
+        assert facts(memory, ana) == {f"Likes {name}."}
+    memory.apply([SetValidity(only(memory, ana), valid_from=clock.now + timedelta(days=30))])
+    said(memory, ana, "I have changed my plans, it is boats")
+    assert consolidation.run().superseded == 1
+    assert facts(memory, ana, valid_at=clock.now + timedelta(days=31)) == {"Likes boats."}
+    assert facts(memory, ana, valid_at=clock.now) == set()
+
+
 def test_what_was_superseded_by_hand_since_is_not_reverted_past(memory: Memory, clock: FakeClock, ana: str) -> None:
     consolidation = memory.consolidation(user_id=ana, model=Scripted(moves))
     said(memory, ana, "I like tea")
