@@ -82,6 +82,8 @@ class Aftermath:
         self.keyed: dict[str, tuple[int, int, int]] = {}
         """Of each key the operation that last put it, which item of that it is, and its version."""
         self.begun: dict[int, dict[str, Any]] = {}
+        self.talks = 0
+        """How many children talked."""
         self.backed_up = 0
         """The last event that an acknowledged backup has."""
         self.found = Found()

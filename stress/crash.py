@@ -31,6 +31,7 @@ from stress.options import Json, Seed
 from stress.points import POINTS
 from stress.recovery import check_archives, check_backups
 from stress.store import progress
+from stress.talk import check_talk
 from stress.victim import LARGE_SCOPES, RUN, HashedWords, Task, other_dim, settings_of, text_of
 
 SMALL, LARGE = 200, 50_000
@@ -222,6 +223,8 @@ def trial(store: Store, point: str | None, duration: float, pick: random.Random,
         store.after.check_search(memory, pick)
         store.after.check_nothing_left(memory, store.path)
         store.after.check_stores(memory)
+        if needs == "talk":
+            check_talk(store.after, store.path, store.trial, HashedWords())
         if needs in ("backup", "alone"):
             check_backups(store.after, memory, store.path, HashedWords(store.dim))
     with store.opened(SMALL if task.arena_limit == LARGE else LARGE) as memory:

@@ -23,8 +23,8 @@ class Point(NamedTuple):
     vectors, one with ``keywords``; or a child that also calls ``compact``, ``reembed`` or ``sweep``, one whose users
     ``leave``, one that keeps large scopes as ``codes``, with a ``graph`` in front of them, or ``on disk``, one that
     makes, prunes and restores a ``backup`` all the time, one that moves records to the ``glacier``, erases them there
-    and brings them back, one that is ``alone`` and restores its store in place, or one that leaves nothing but
-    ``marks`` of deleted rows for LanceDB to clean up.
+    and brings them back, one that draws facts from ``talk``, one that is ``alone`` and restores its store in place, or
+    one that leaves nothing but ``marks`` of deleted rows for LanceDB to clean up.
     """
 
     target: str
@@ -52,6 +52,7 @@ _RESTORE = "agentmem.backup.restore:"
 _IN_PLACE = "agentmem.backup.inplace:"
 _GLACIER = "agentmem.glacier."
 _ARCHIVED = "agentmem.stores.archived:"
+_DESK = "agentmem.client.knowing:KnowledgeDesk.commit"
 _MERGE = "INSERT INTO keywords (keywords, rank) VALUES ('merge', "
 
 POINTS: dict[str, Point] = {
@@ -145,6 +146,16 @@ POINTS: dict[str, Point] = {
     "migration: recorded, not committed": Point(_EXECUTE, sql="INSERT INTO migrations", most=1, needs="fresh"),
     "opening: model not noted": Point("agentmem.engine.opening:note_model", before=True, most=1, needs="fresh"),
     "opening: model noted in part": Point(_EXECUTE, sql="INSERT OR REPLACE INTO meta", most=4, needs="fresh"),
+    # from talk to facts
+    "knowledge: read, nothing reserved": Point("agentmem.knowledge.running:Run._reserve", True, most=6, needs="talk"),
+    "knowledge: reserved, not asked": Point("agentmem.knowledge.running:Run._call", True, most=6, needs="talk"),
+    "knowledge: paid, not booked": Point("agentmem.knowledge.running:Run._call", most=6, needs="talk"),
+    "knowledge: judged, nothing stored": Point("agentmem.knowledge.guards:judge", most=6, needs="talk"),
+    "knowledge: in a step": Point(_DESK, before=True, most=30, needs="talk"),
+    "knowledge: stored, not told": Point(_DESK, most=30, needs="talk"),
+    "knowledge: facts half in": Point("agentmem.stores.evidence:begin", most=20, needs="talk"),
+    "knowledge: to be approved": Point("agentmem.knowledge.making:approved", most=6, needs="talk"),
+    "knowledge: to be reverted": Point("agentmem.knowledge.consolidation:_check_last", most=2, needs="talk"),
     # another model
     "reembed: vectors in, progress not": Point("agentmem.stores.embeddings:put", most=4, needs="reembed"),
     "reembed: before the flip": Point("agentmem.operations.reembed:_record_flip", before=True, most=1, needs="reembed"),

@@ -29,6 +29,7 @@ from agentmem import ALL, AddResult, AgentMemError, AsyncMemory, Memory, Put, Se
 from agentmem.indexes import driver
 from agentmem.retrieval import building
 from stress.points import arm
+from stress.talk import talking
 
 WORDS = "harbour lantern copper meadow winter engine paper violin garden river market silver".split()
 BATCH, CHUNK, TOGETHER, SWEPT, LEFT = 40, 60, 12, 250, 25
@@ -405,6 +406,8 @@ class Victim:
             "glacier": self.glacier,
         }
         work += [also[self.task.also]] if self.task.also in also else []
+        if self.task.also == "talk":
+            work.append(talking(self.task.path, self.task.trial, HashedWords(self.task.dim)))
         work = {"marks": [self.marks], "alone": [self.in_place]}.get(self.task.also, work)
         threads = [
             threading.Thread(target=self._forever, args=(one, random.Random(f"{self.task.seed} {one.__name__}")))

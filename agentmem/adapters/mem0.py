@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from agentmem import ALL, ConflictError, InvalidInputError, MemoryRecord, NotFoundError, ScopeError, Settings
 from agentmem.adapters.clients import AnyMemory, Client
+from agentmem.adapters.mem0_facts import SAID, draw, follow_back
 from agentmem.adapters.mem0_values import (
     IDS,
     Payload,
@@ -48,7 +49,8 @@ class Memory:
     reaches every memory of the client, and ``filters`` without a ``user_id`` mean everybody's.
 
     Results are ordered by the plain cosine, mem0's score, or with ``rank="score"`` by meaning and words, as agentmem's
-    own searches are. ``infer=True`` stores messages as they are, with one warning: nothing is made of them by a model.
+    own searches are. ``infer=True`` draws facts from messages, by ``model`` (one of agentmem's consolidation, or its
+    name) or that of the settings; where there is none, and for no user, it stores them as they are, with one warning.
     """
 
     def __init__(
@@ -58,18 +60,20 @@ class Memory:
         namespace: Sequence[str] = NAMESPACE,
         settings: Settings | None = None,
         rank: str = "similarity",
+        model: Any = None,
     ) -> None:
         if rank not in ("similarity", "score"):
             raise InvalidInputError(f"rank={rank!r} is not one of similarity, score", field="rank")
         self._client = Client(memory, settings)
         self._namespace = tuple(namespace)
         self._rank: Any = rank
+        self._model = model
         self._warned = False
 
     @classmethod
     def from_config(cls, config_dict: Mapping[str, Any]) -> Any:
-        """One with ``path``, ``namespace``, ``settings`` and ``rank`` from a dict; others of mem0's are refused."""
-        known = {"path", "namespace", "settings", "rank"}
+        """One with ``path``, ``namespace``, ``settings``, ``rank``, ``model`` from a dict; the rest is refused."""
+        known = {"path", "namespace", "settings", "rank", "model"}
         if unknown := sorted(set(config_dict) - known):
             raise InvalidInputError(
                 f"config has {', '.join(unknown)}; agentmem has storage, model and history of its own, and takes "
@@ -103,7 +107,7 @@ class Memory:
         memory_type: str | None = None,
         prompt: str | None = None,
     ) -> dict[str, Any]:
-        """Store a text, a message or a list of them, each as a memory, all of them or none."""
+        """Store a text, a message or a list of them, each as a memory, all of them or none; or what they say."""
         if timestamp is not None or memory_type is not None or prompt is not None:
             raise InvalidInputError(
                 "timestamp, memory_type and prompt need what this Memory does not have; leave them out"
@@ -115,11 +119,15 @@ class Memory:
         common = own(metadata) | ids
         if expiration_date is not None:
             common["expiration_date"] = day(expiration_date)
-        payloads = [payload_of(common | about, text) for about, text in messages_of(messages)]
+        user, said = ids.get("user_id"), messages_of(messages)
+        if infer and user and self._client.memory.consolidation(user_id=user, model=self._model).model:
+            return {"results": draw(self._client.memory, self._model, self._namespace, user, common, said)}
+        payloads = [payload_of(common | about, text) for about, text in said]
         if infer and not self._warned:
             self._warned = True
             warnings.warn(
-                "infer=True stores the messages as they are: agentmem extracts no facts yet; say infer=False",
+                "infer=True stores the messages as they are where no user or no model of a consolidation is named; say "
+                "infer=False, or see docs/adapters/mem0.md",
                 UserWarning,
                 stacklevel=2,
             )
@@ -221,6 +229,8 @@ class Memory:
                     record.id, content=fitting(payload["data"]), data=payload, metadata=expiry_of(payload), merge=False,
                     if_version=record.version,
                 )  # fmt: skip
+                if text is not None:
+                    follow_back(self._client.memory, self._namespace, record, fitting(text) or "")
             except ConflictError:  # somebody else changed it meanwhile: once more, of what it is now
                 continue
             return {"message": "Memory updated successfully!"}
@@ -228,8 +238,10 @@ class Memory:
 
     def delete(self, memory_id: str) -> dict[str, str]:
         """Delete a memory; ``ValueError`` if there is none with this id."""
-        if not self._client.memory.delete(self._must_find(memory_id).id):
+        record = self._must_find(memory_id)
+        if not self._client.memory.delete(record.id):
             raise missing(memory_id)
+        follow_back(self._client.memory, self._namespace, record, None)
         return {"message": "Memory deleted successfully!"}
 
     def delete_all(self, user_id: Any = None, agent_id: Any = None, run_id: Any = None) -> dict[str, str]:
@@ -241,7 +253,7 @@ class Memory:
                 "`reset()` method."
             )
         scope, _ = where({name: scope_id(value, name) for name, value in given.items()}, show_expired=True)
-        self._anywhere(self._client.memory.delete_all, (scope, None))
+        self._delete_all(scope)
         return {"message": "Memories deleted successfully!"}
 
     def history(self, memory_id: str) -> list[dict[str, Any]]:
@@ -255,7 +267,12 @@ class Memory:
 
     def reset(self) -> None:
         """Delete everybody's memories, in this namespace."""
-        self._anywhere(self._client.memory.delete_all, ({"user_id": ALL}, None))
+        self._delete_all({"user_id": ALL})
+
+    def _delete_all(self, scope: Payload) -> None:
+        """Memories, and what they were drawn from."""
+        for namespace in (self._namespace, (*self._namespace, SAID)):
+            self._anywhere(self._client.memory.delete_all, (scope, None), namespace=namespace)
 
     def _find(self, id: str, *, deleted: bool = False) -> MemoryRecord | None:
         try:
@@ -273,7 +290,7 @@ class Memory:
     def _anywhere(self, call: Callable[..., Any], place: tuple[Payload, Payload | None], **arguments: Any) -> Any:
         """A call on the memories that filters mean; everybody's are a user's own where the client is a view of one."""
         scope, filters = place
-        arguments |= {"namespace": self._namespace, "filters": filters}
+        arguments = {"namespace": self._namespace, "filters": filters, **arguments}
         try:
             return call(**scope, **arguments)
         except ScopeError:

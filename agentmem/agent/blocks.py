@@ -94,7 +94,10 @@ class Blocks:
             "limit": check_count(limit, "limit", 1),
             "read_only": check_flag(read_only, "read_only"),
         }
-        return self._write(check_text(value, "value"), said, reason, 0)
+        try:
+            return self._write(check_text(value, "value"), said, reason, 0)
+        except ConflictError as exc:
+            raise ConflictError(f"there is a block {label!r} already; rewrite() gives it another text") from exc
 
     def get(self, label: str) -> Block | None:
         """The block with this label, or None."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from agentmem.agent.turns import Turn
 from agentmem.types.changes import Applied, Operation
@@ -43,6 +43,35 @@ class SessionPlace:
     said: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
+class Line(NamedTuple):
+    """A sentence that a model wrote, and where what it says was said: ids of turns, from and to which character."""
+
+    text: str
+    sources: tuple[tuple[str, int, int], ...]
+
+
+class Written(NamedTuple):
+    """What a model made of turns; ``failures`` say what of them is missing and why. ``final``: nothing is gained by
+    asking once more."""
+
+    lines: list[Line]
+    failures: list[str]
+    final: bool
+
+
+class Writer(Protocol):
+    """A model that summarises, under caps."""
+
+    @property
+    def name(self) -> str:
+        """What it is called; part of what says whether turns were summarised by it before."""
+        ...
+
+    def write(self, turns: Sequence[Turn], max_tokens: int) -> Written:
+        """Sentences that stand for turns, some ``max_tokens`` long together."""
+        ...
+
+
 class AgentStore(Protocol):
     """A store as one user's agents see it, or nobody's, in one namespace of the caller's.
 
@@ -72,8 +101,8 @@ class AgentStore(Protocol):
         """Records of a room, the newest first; those said of an agent or a run, if given."""
         ...
 
-    def apply(self, changes: Sequence[Operation]) -> list[Applied]:
-        """Changes in one transaction, all or none."""
+    def apply(self, changes: Sequence[Operation], room: str | None = None) -> list[Applied]:
+        """Changes in one transaction, all or none; ``room``, where all are in one, is where additions go."""
         ...
 
     def history(self, id: str) -> list[HistoryEvent]:
@@ -118,6 +147,13 @@ class AgentStore(Protocol):
 
     def clear(self, session: SessionPlace) -> int:
         """Delete the turns that there are; returns how many."""
+        ...
+
+    def writer(self, model: object) -> Writer:
+        """The model that summarises: a ``Model``, the name of one, or for True that of the settings.
+
+        Raises ``InvalidInputError`` if there is none.
+        """
         ...
 
     def recall(

@@ -13,7 +13,8 @@ from agentmem.agent.building import Builder, Sources
 from agentmem.agent.pairs import groups
 from agentmem.agent.ports import AgentStore, Pending, SessionPlace
 from agentmem.agent.prompt import Prompt
-from agentmem.agent.summaries import Summary, line_of
+from agentmem.agent.spots import line_of
+from agentmem.agent.summaries import Summary
 from agentmem.agent.tokens import PER_MESSAGE, Tokenizer, counter_of, message_tokens
 from agentmem.agent.turns import Turn
 from agentmem.agent.until import until_alone
@@ -159,12 +160,23 @@ class Session:
 
     # -- summaries ---------------------------------------------------------------------------------------------------
 
-    def summarize(self, *, keep: int = 20, max_tokens: int = 400, tokenizer: Tokenizer | None = None) -> Summary | None:
+    def summarize(
+        self,
+        *,
+        keep: int = 20,
+        max_tokens: int = 400,
+        tokenizer: Tokenizer | None = None,
+        model: object = None,
+    ) -> Summary | None:
         """Have a summary stand for all turns but the last ``keep``, in prompts; None if those are all.
 
         It is made of the sentences that say most and repeat each other least, as many as ``max_tokens`` hold, by their
         words alone: no model is asked. The turns stay, and are found by searches; ``left_out`` names those of which
         nothing is in it. Call it again as the conversation goes on: each is made of the turns themselves.
+
+        With ``model``, a ``Model``, the name of one, or True for that of the settings, that writes the sentences, each
+        with the words of turns that say so. It is asked about new turns only, under the caps of consolidation. Where it
+        has no answer of use, sentences of the turns stand, and ``failures`` says why.
         """
         return summaries.make(
             self._store,
@@ -174,6 +186,7 @@ class Session:
             check_count(max_tokens, "max_tokens", 1),
             counter_of(tokenizer),
             self._store.zone(),
+            None if model is None else self._store.writer(model),
         )
 
     def summary(self) -> Summary | None:
@@ -276,6 +289,7 @@ class Session:
         """Delete the session: its record and working memory, then its turns. False if it was not there."""
         record = self._store.get(SESSIONS, self._place.key)
         changes = [Delete(key=self._place.key, **self._store.place(room)) for room in (SESSIONS, WORKING, SUMMARIES)]
+        changes += [Delete(id) for id in summaries.written(self._store, self._place)]
         self._store.apply(changes)
         return bool(self._store.clear(self._place)) or record is not None
 

@@ -178,6 +178,7 @@ def session_summarize(
     *,
     keep: Annotated[int, typer.Option("--keep", metavar="NUMBER", help="How many turns it leaves out.")] = 20,
     max_tokens: Annotated[int, typer.Option("--max-tokens", metavar="NUMBER", help="How long it may be.")] = 400,
+    by_model: Annotated[bool, typer.Option("--by-model", help="Have the model of the settings write it.")] = False,
     path: StorePath = STORE,
     user: User = None,
     agent: OfAgent = None,
@@ -186,7 +187,9 @@ def session_summarize(
 ) -> None:
     output = Output(table)
     with reporting(), opened(path) as memory:
-        made = _session(memory, run, user, agent, namespace).summarize(keep=keep, max_tokens=max_tokens)
+        made = _session(memory, run, user, agent, namespace).summarize(
+            keep=keep, max_tokens=max_tokens, model=True if by_model else None
+        )
         output.figures({} if made is None else {**made.to_dict(), "text": made.text})
 
 

@@ -208,10 +208,17 @@ class AsyncSession:
         return await self._wait(self._blocking.clear)
 
     async def summarize(
-        self, *, keep: int = 20, max_tokens: int = 400, tokenizer: Tokenizer | None = None
+        self,
+        *,
+        keep: int = 20,
+        max_tokens: int = 400,
+        tokenizer: Tokenizer | None = None,
+        model: object = None,
     ) -> Summary | None:
         """See ``Session.summarize``."""
-        return await self._wait(self._blocking.summarize, keep=keep, max_tokens=max_tokens, tokenizer=tokenizer)
+        return await self._wait(
+            self._blocking.summarize, keep=keep, max_tokens=max_tokens, tokenizer=tokenizer, model=model
+        )
 
     async def summary(self) -> Summary | None:
         """See ``Session.summary``."""

@@ -17,6 +17,11 @@ class AsyncConsolidation:
         self._blocking = blocking
         self._wait = wait
 
+    @property
+    def model(self) -> str | None:
+        """See ``Consolidation.model``."""
+        return self._blocking.model
+
     async def run(self, *, dry_run: bool = False, batches: int | None = None) -> ConsolidationReport:
         """See ``Consolidation.run``."""
         return await self._wait(self._blocking.run, dry_run=dry_run, batches=batches)

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from typing_extensions import override
 
 from agentmem import operations
-from agentmem.agent.ports import AgentStore, Pending, SessionPlace
+from agentmem.agent.ports import AgentStore, Pending, SessionPlace, Writer
 from agentmem.agent.turns import Turn
 from agentmem.client.border import Border
 from agentmem.client.drafts import draft
@@ -81,8 +81,11 @@ class Desk(AgentStore):
         ).records
 
     @override
-    def apply(self, changes: Sequence[Operation]) -> list[Applied]:
-        return self._memory.apply(changes)
+    def apply(self, changes: Sequence[Operation], room: str | None = None) -> list[Applied]:
+        if room is None:
+            return self._memory.apply(changes)
+        bound = Scope(self._user, namespace=(room, *self._namespace))
+        return client_on(Border(self._handle, bound, ours=True)).apply(changes)
 
     @override
     def history(self, id: str) -> list[HistoryEvent]:
@@ -156,6 +159,12 @@ class Desk(AgentStore):
     @override
     def clear(self, session: SessionPlace) -> int:
         return operations.turns.clear(self._handle.engine(), self._scope(session))
+
+    @override
+    def writer(self, model: object) -> Writer:
+        from agentmem.client.summarizing import writer  # only where a model is asked
+
+        return writer(self._handle, self._user, self._namespace, model)
 
     @override
     def recall(

@@ -33,6 +33,7 @@ from agentmem.knowledge.ports import (
     Proposed,
     Retire,
     Revive,
+    Room,
     Span,
     StaleError,
     Write,
@@ -43,12 +44,13 @@ from agentmem.stores.rows import Patch, Stored
 from agentmem.types.changes import Evidence
 from agentmem.types.clock import to_datetime, to_micros
 from agentmem.types.enums import UNSET, Layer
-from agentmem.types.errors import ConflictError, InvalidInputError, NotFoundError, shown
+from agentmem.types.errors import ConflictError, InvalidInputError, NotFoundError, ScopeError, shown
 from agentmem.types.inputs import Draft, Scope, Source
 from agentmem.types.records import MemoryRecord
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
+    from agentmem.settings import Consolidating
 
 KNOWLEDGE, PROPOSALS = "$knowledge", "$proposals"
 """Namespaces of the package's own: bookkeeping by key, and what waits to be approved."""
@@ -60,8 +62,21 @@ _MANY = 10_000
 def consolidation(border: Border, user_id: object, namespace: object, model: Model | str | None) -> Consolidation:
     """See ``Memory.consolidation``."""
     scope = border.place(user_id, None, None, namespace)
+    if border.bound is not None and (border.bound.agent_id is not None or border.bound.run_id is not None):
+        raise ScopeError(
+            "consolidation is of a user, whoever the agent is; this view is bound to an agent or a run. Ask a view of "
+            "the user"
+        )
     chosen = border.handle.settings.consolidation
-    options = Options(
+    options = options_of(chosen)
+    user = None if scope.user_id is None else str(scope.user_id)
+    desk = KnowledgeDesk(border.handle, user, scope.namespace or (), frozenset(options.roles))
+    return Consolidation(desk, model_of(model, chosen), options)
+
+
+def options_of(chosen: Consolidating) -> Options:
+    """What the settings say of how a model is asked."""
+    return Options(
         batch_messages=chosen.batch_messages,
         max_input_tokens=chosen.max_input_tokens,
         max_output_tokens=chosen.max_output_tokens,
@@ -76,12 +91,10 @@ def consolidation(border: Border, user_id: object, namespace: object, model: Mod
         ),
         prices=Prices(chosen.price_input, chosen.price_output),
     )  # fmt: skip
-    user = None if scope.user_id is None else str(scope.user_id)
-    desk = KnowledgeDesk(border.handle, user, scope.namespace or (), frozenset(options.roles))
-    return Consolidation(desk, _model(model, chosen), options)
 
 
-def _model(model: object, chosen: Any) -> Model | None:
+def model_of(model: object, chosen: Consolidating) -> Model | None:
+    """A model, one by its name, or where None is given that of the settings."""
     if model is None:
         model = chosen.model
     if model is None:
@@ -178,8 +191,8 @@ class KnowledgeDesk(KnowledgeStore):
         return [Evidence(one.id or "", one.first, one.end, one.state) for each in found.values() for one in each]
 
     @override
-    def read(self, key: str, *, shared: bool = False) -> Document:
-        scope = self._room(shared)
+    def read(self, key: str, room: Room = "here") -> Document:
+        scope = self._room(room)
         engine = self._handle.engine()
         found = operations.keys.get(engine, key, scope, data=True, touch=False)
         return Document({}, 0) if found is None else Document(cast("dict[str, Any]", found.data), found.version)
@@ -205,7 +218,7 @@ class KnowledgeDesk(KnowledgeStore):
                 [
                     (Span(source.id, source.first or 0, source.end or 0), source.words)
                     for source in origins.get(one.id, ())
-                    if source.id is not None and source.state in ("live", "archived")
+                    if source.id is not None and source.state != "deleted"
                 ],
             )
             for one in found
@@ -237,7 +250,10 @@ class KnowledgeDesk(KnowledgeStore):
     def commit(self, changes: Sequence[Change]) -> None:
         steps, owners = list[Step](), list[int]()
         for position, change in enumerate(changes):
-            made = self._steps(change)
+            try:
+                made = self._steps(change)
+            except InvalidInputError as exc:
+                raise StaleError(str(exc), position, unfit=True) from exc
             steps += made
             owners += [position] * len(made)
         engine = self._handle.engine(to_commit=True)
@@ -268,16 +284,22 @@ class KnowledgeDesk(KnowledgeStore):
         return Changing(target, Patch({}, metadata_merge=dict(metadata), metadata_limit=limit))
 
     def _document(self, change: Write) -> Draft:
-        scope = self._room(change.shared)
+        scope = self._room(change.room)
         options = AddOptions(
             user_id=cast("Any", scope.user_id), namespace=scope.namespace, kind="bookkeeping", layer=Layer.ASSETS,
             embed=False, data=dict(change.data),
         )  # fmt: skip
         return draft({}, options, self._handle.settings).put_by(change.key, change.version)
 
-    def _room(self, shared: bool) -> Scope:
-        """Where bookkeeping is: the user's, in this namespace, or the store's."""
-        return Scope(None, namespace=(KNOWLEDGE,)) if shared else replace(self._scope, namespace=self._own)
+    def _room(self, room: Room) -> Scope:
+        """Where bookkeeping is."""
+        match room:
+            case "here":
+                return replace(self._scope, namespace=self._own)
+            case "user":
+                return replace(self._scope, namespace=(KNOWLEDGE, "user"))
+            case "store":
+                return Scope(None, namespace=(KNOWLEDGE,))
 
     @property
     def _own(self) -> tuple[str, ...]:
@@ -292,7 +314,10 @@ class KnowledgeDesk(KnowledgeStore):
             valid_from=change.valid_from, valid_to=change.valid_to, dedupe=False,
         )  # fmt: skip
         made = draft({"content": change.text} if change.text else {}, options, self._handle.settings)
-        sources = [Source(one.id, one.first, one.end) if one.end else Source(one.id) for one in change.sources]
+        sources = [
+            Source(one.id, one.first, one.end, one.words, expired=True) if one.end else Source(one.id, expired=True)
+            for one in change.sources
+        ]
         return with_sources(made, tuple(dict.fromkeys(sources)))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from agentmem.knowledge import ledger, proposing, queue
-from agentmem.knowledge.guards import Refusal
-from agentmem.knowledge.making import LEARNED, RETIRED, approved, shown
+from agentmem.knowledge.books import SPENT
+from agentmem.knowledge.guards import Refusal, canonical
+from agentmem.knowledge.making import LEARNED, RETIRED, approved, says_so_still, shown
 from agentmem.knowledge.ports import (
     Change,
     Discard,
@@ -24,7 +25,7 @@ from agentmem.knowledge.ports import (
 )
 from agentmem.knowledge.queue import Part, Queue
 from agentmem.knowledge.reports import ConsolidationReport, ConsolidationState, DaySpend, DeadLetter, Proposal
-from agentmem.knowledge.running import SPEND, Options, Run
+from agentmem.knowledge.running import Options, Run
 from agentmem.types.changes import Evidence
 from agentmem.types.checks import check_count
 from agentmem.types.clock import to_micros
@@ -51,6 +52,11 @@ class Consolidation:
         self._store = store
         self._model = model
         self._options = options
+
+    @property
+    def model(self) -> str | None:
+        """What the model is called that is asked; None if there is none."""
+        return None if self._model is None else self._model.name
 
     # -- making facts ------------------------------------------------------------------------------------------------
 
@@ -99,16 +105,22 @@ class Consolidation:
     def approve(self, ids: Collection[str] | None = None, *, run_id: str | None = None) -> ConsolidationReport:
         """Do what was proposed: these, those of a run, or all; in one transaction.
 
-        What goes on from a fact that was changed since is refused, and stays proposed. The report's ``run_id`` is that
+        What goes on from a fact that was changed since is refused, and stays proposed; what is known by now is only
+        taken off the list. The report's ``run_id`` is that
         of the approval, by which ``revert`` takes it back.
         """
-        run, chosen, refused = self._id(), self._chosen(ids, run_id), list[Refusal]()
-        left = [one for one in chosen if one.sources]
-        refused += [
-            Refusal(one.data["op"], "all that says so was taken back", one.text) for one in chosen if not one.sources
-        ]
+        run, refused = self._id(), list[Refusal]()
+        left, known = list[Proposed](), list[Proposed]()
+        for one in self._chosen(ids, run_id):
+            why = self._outdated(one)
+            if why is not None:
+                refused.append(Refusal(one.data["op"], why, one.text))
+            elif one.data["op"] == "ADD" and self._is_known(one, left):
+                known.append(one)
+            else:
+                left.append(one)
         while True:
-            changes, owners = list[Change](), list[int]()
+            changes, owners = list[Change](Discard(one.id, one.version) for one in known), [-1] * len(known)
             for position, one in enumerate(left):
                 made = approved(one, run, self._store.now())
                 changes += made
@@ -117,16 +129,16 @@ class Consolidation:
                 if changes:
                     self._store.commit(changes)
             except StaleError as exc:
-                if exc.at is None:
+                if exc.at is None or owners[exc.at] < 0:
                     raise ConflictError(str(exc)) from exc
                 lost = left.pop(owners[exc.at])
-                refused.append(Refusal(lost.data["op"], "what it goes on from was changed meanwhile", lost.text))
+                refused.append(Refusal(lost.data["op"], exc.why, lost.text))
                 continue
             break
         ops = [one.data["op"] for one in left]
         return ConsolidationReport(
             run, "done", added=ops.count("ADD"), superseded=ops.count("SUPERSEDE"), retracted=ops.count("RETRACT"),
-            refused=tuple(refused),
+            unchanged=len(known), refused=tuple(refused),
         )  # fmt: skip
 
     def reject(self, ids: Collection[str] | None = None, *, run_id: str | None = None) -> int:
@@ -178,10 +190,10 @@ class Consolidation:
             waiting=in_parts + len(self._store.messages(after, _COUNTED)),
             dead=tuple(DeadLetter(there.get(one.row), one.why, datetime.fromisoformat(one.at)) for one in known.dead),
             proposals=len(self._store.proposals()),
-            running=known.owner is not None and known.leased_until is not None and known.leased_until > now,
-            closed_until=known.closed_until if known.closed_until is not None and known.closed_until > now else None,
-            today=ledger.of_day({"days": known.days}, day),
-            store_today=ledger.of_day(self._store.read(SPEND, shared=True).data, day),
+            running=known.is_leased("", now),
+            closed_until=known.closed_until if known.is_closed(now) else None,
+            today=ledger.of_day(self._store.read(SPENT, "user").data, day),
+            store_today=ledger.of_day(self._store.read(SPENT, "store").data, day),
         )
 
     def evidence(self, id: str) -> list[Evidence]:
@@ -194,8 +206,8 @@ class Consolidation:
 
     def spend(self, *, everybody: bool = False) -> list[DaySpend]:
         """What each day came to, of the user or of the whole store, oldest first; days are those of UTC."""
-        days: Any = self._store.read(SPEND, shared=True).data.get("days", {}) if everybody else self._queue().days
-        return [DaySpend(day, ledger.of_day({"days": days}, day)) for day in sorted(days)]
+        found = self._store.read(SPENT, "store" if everybody else "user").data
+        return [DaySpend(day, ledger.of_day(found, day)) for day in sorted(found.get("days", ()))]
 
     def retry(self) -> int:
         """Put dead letters back into the queue, and try the endpoint again at once; returns how many.
@@ -225,6 +237,23 @@ class Consolidation:
     def _known(self) -> frozenset[str]:
         proposed = proposing.keys_of([one.data for one in self._store.proposals()])
         return frozenset([*proposed, *self._store.read(REJECTED).data.get("keys", ())])
+
+    def _outdated(self, one: Proposed) -> str | None:
+        """Why a proposal is not to be approved any more, as far as its sources say."""
+        if not one.sources:
+            return "all that says so was taken back"
+        if not says_so_still(one):
+            return "what it was drawn from says something else now"
+        if one.data.get("unsaid") and all(fact.id != one.data["target"] for fact, _ in self._store.unsaid()):
+            return "what its target was drawn from is there again"
+        return None
+
+    def _is_known(self, one: Proposed, others: Sequence[Proposed]) -> bool:
+        """Whether a fact that holds says the same, or another proposal that is approved with it."""
+        words = (canonical(one.data["subject"]), canonical(one.text))
+        there = [(fact.subject, fact.text) for fact in self._store.related(one.text, 5)]
+        there += [(other.data["subject"], other.text) for other in others]
+        return any((canonical(subject), canonical(text)) == words for subject, text in there)
 
     def _propose(self, found: Sequence[Change]) -> int:
         count = 0
@@ -264,6 +293,11 @@ def _check_last(made: Sequence[Noted], run_id: str) -> None:
         by = one.metadata.get(RETIRED)
         if one.retired and by not in (None, run_id):
             raise ConflictError(f"the run {by!r} has retired a fact that {run_id!r} made; revert that one first")
+        if one.retired and one.by is not None and by is None:
+            raise ConflictError(
+                f"{one.by!r} was put in the place of a fact that {run_id!r} made, by hand; what that retired would be "
+                f"back beside it. SetValidity({one.id!r}, retired=False) takes that back"
+            )
 
 
 def _forgetting(change: Change) -> Change:

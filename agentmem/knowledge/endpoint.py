@@ -157,7 +157,7 @@ def _mapped(openai: Any, exc: Any) -> ModelError:
     status, text = int(exc.status_code), str(exc)[:500]
     if status == 429:
         after = cast("Mapping[str, str]", exc.response.headers).get("retry-after", "")
-        seconds = float(after) if after.replace(".", "", 1).isdigit() else None
+        seconds = float(after) if after.isascii() and after.replace(".", "", 1).isdigit() else None
         return ModelError(f"too many requests: {text}", "busy", paid=False, retry_after=seconds)
     if status in _DENIALS:
         return ModelError(f"the endpoint does not admit this: {text}", "denied", paid=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from agentmem.knowledge.guards import Accepted
@@ -62,8 +63,20 @@ def _proposal(one: Accepted, id: str, run: str, now: datetime) -> Learn:
             "at": _text(one.at),
             "valid_from": _text(one.valid_from),
             "valid_to": _text(one.valid_to),
+            "said": [print_of(span.words) for span in one.spans if span.words is not None],
         },
     )
+
+
+def print_of(words: str) -> str:
+    """By what it is seen that words are others now; too short to tell what they were, should they be erased."""
+    return sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+
+
+def says_so_still(one: Proposed) -> bool:
+    """Whether what a proposal was drawn from says what it said then, as far as it can be read."""
+    said = one.data.get("said", ())
+    return not said or all(print_of(words) in said for _, words in one.sources if words)
 
 
 def approved(one: Proposed, run: str, now: datetime) -> list[Change]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from agentmem.types.changes import Evidence
 
@@ -45,21 +45,30 @@ class Span(NamedTuple):
     id: str
     first: int
     end: int
+    words: str | None = None
+    """What they have to be when a fact is stored that was drawn from them; None: that is not looked at."""
+
+
+Room = Literal["here", "user", "store"]
+"""Whose bookkeeping: the user's in this namespace, the user's, the store's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Put bookkeeping in place of the version that was read. ``shared``: of the whole store, not of the user."""
+    """Put bookkeeping in place of the version that was read."""
 
     key: str
     data: Mapping[str, Any]
     version: int
-    shared: bool = False
+    room: Room = "here"
 
 
 @dataclass(frozen=True, slots=True)
 class Learn:
-    """Store a fact, or with ``proposal`` what is proposed, in a room of its own."""
+    """Store a fact, or with ``proposal`` what is proposed, in a room of its own.
+
+    Its sources are there, or have expired; what was deleted is none.
+    """
 
     id: str
     text: str
@@ -124,11 +133,20 @@ class Noted(NamedTuple):
 
 
 class StaleError(Exception):
-    """What a change goes on from has moved on; nothing was changed. ``at`` is its position among the changes."""
+    """What a change goes on from has moved on; nothing was changed. ``at`` is its position among the changes.
 
-    def __init__(self, message: str, at: int | None) -> None:
+    ``unfit``: it cannot be stored, whatever the rest is.
+    """
+
+    def __init__(self, message: str, at: int | None, *, unfit: bool = False) -> None:
         super().__init__(message)
         self.at = at
+        self.unfit = unfit
+
+    @property
+    def why(self) -> str:
+        """The reason for which an operation is refused then."""
+        return f"it cannot be stored: {self}" if self.unfit else "what it goes on from was changed meanwhile"
 
 
 class KnowledgeStore(Protocol):
@@ -175,7 +193,7 @@ class KnowledgeStore(Protocol):
         """What a fact was drawn from, as it is now; None if there is no such fact here."""
         ...
 
-    def read(self, key: str, *, shared: bool = False) -> Document:
+    def read(self, key: str, room: Room = "here") -> Document:
         """Bookkeeping by its key."""
         ...
 

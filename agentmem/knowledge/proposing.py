@@ -111,5 +111,6 @@ def _proposal(store: KnowledgeStore, run: str, key: str, target: Fact, by: Fact 
             "at": None,
             "valid_from": None,
             "valid_to": None,
+            "unsaid": by is None,
         },
     )

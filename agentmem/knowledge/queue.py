@@ -8,13 +8,16 @@ the last one the watermark moves on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import isnan
 from typing import Any
 
 KEY = "queue"
 DONE = 500
 """Inputs that are known to have been paid for."""
+LEASED, CLOSED = timedelta(minutes=15), timedelta(days=1)
+"""No lease and no pause is longer: what ends later was noted by a clock that was wrong."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,10 @@ class Queue:
     closed_until: datetime | None = None
     """When it is to be tried again."""
     done: tuple[str, ...] = ()
-    days: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """The user's ledger."""
     store: str = ""
     """Whose rows these are."""
+    anew: bool = False
+    """Whether it was begun anew, since the rows were those of another store. Not kept."""
     version: int = 0
 
     @classmethod
@@ -72,7 +75,7 @@ class Queue:
         """What a record says. One that came from another store, whose rows mean nothing here, is begun anew: what was
         looked at there is looked at again, rather than not at all."""
         if data.get("store") != store:
-            return cls(days=data.get("days", {}), store=store, version=version)
+            return cls(store=store, anew=bool(data), version=version)
         return cls(
             watermark=data.get("watermark", 0),
             until=data.get("until", 0),
@@ -85,7 +88,6 @@ class Queue:
             failures=data.get("failures", 0),
             closed_until=_time(data.get("closed_until")),
             done=tuple(data.get("done", ())),
-            days=data.get("days", {}),
             store=store,
             version=version,
         )
@@ -102,13 +104,16 @@ class Queue:
             "failures": self.failures,
             "closed_until": None if self.closed_until is None else self.closed_until.isoformat(),
             "done": list(self.done[-DONE:]),
-            "days": dict(self.days),
             "store": self.store,
         }
 
     def is_leased(self, owner: str, now: datetime) -> bool:
         """Whether somebody else is at it."""
-        return self.owner not in (None, owner) and self.leased_until is not None and self.leased_until > now
+        return self.owner not in (None, owner) and ahead(self.leased_until, now, LEASED)
+
+    def is_closed(self, now: datetime) -> bool:
+        """Whether the endpoint is to be left alone."""
+        return ahead(self.closed_until, now, CLOSED)
 
     def leased(self, owner: str, until: datetime) -> Queue:
         """The same, taken or renewed."""
@@ -143,12 +148,25 @@ class Queue:
         failures = self.failures + 1
         if after is None and failures < most:
             return replace(self, failures=failures)
-        seconds = min(3_600.0, 60.0 * 2 ** max(0, failures - most)) if after is None else min(after, 86_400.0)
-        return replace(self, failures=failures, closed_until=now + timedelta(seconds=seconds))
+        return replace(self, failures=failures, closed_until=now + pause(failures, most, after))
 
     def answered(self) -> Queue:
         """After an answer: the endpoint is there."""
         return replace(self, failures=0, closed_until=None)
+
+
+def pause(failures: int, most: int, after: float | None) -> timedelta:
+    """For how long an endpoint is left alone after so many failures in a row; ``after`` is what it asks for."""
+    seconds = min(3_600.0, 60.0 * 2 ** min(10, max(0, failures - most)))
+    if after is not None:  # what it says is no reason to ask without a pause, however often
+        said = 60.0 if isnan(after) else min(max(after, 1.0), CLOSED.total_seconds())
+        seconds = said if failures < most else max(said, seconds)
+    return timedelta(seconds=seconds)
+
+
+def ahead(until: datetime | None, now: datetime, most: timedelta) -> bool:
+    """Whether an end lies ahead, as far as the clock that noted it was right."""
+    return until is not None and now < until <= now + most
 
 
 def _time(text: str | None) -> datetime | None:

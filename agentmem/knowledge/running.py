@@ -7,19 +7,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from agentmem.knowledge import guards, ledger, queue
-from agentmem.knowledge.answers import InvalidAnswerError, read
+from agentmem.knowledge import guards, queue
+from agentmem.knowledge.answers import InvalidAnswerError, read, sound
 from agentmem.knowledge.asking import SCHEMA, Asked, ask
+from agentmem.knowledge.books import PAUSES, CappedError, booked
 from agentmem.knowledge.guards import Accepted, Refusal
 from agentmem.knowledge.ledger import Caps, Prices, Spend
 from agentmem.knowledge.making import changes_of
 from agentmem.knowledge.ports import Change, KnowledgeStore, Message, Model, Reply, StaleError, Write
 from agentmem.knowledge.queue import Queue
 from agentmem.knowledge.reports import ConsolidationReport, Status
-from agentmem.types.errors import ModelError
-
-SPEND = "spend"
-_PAUSES = 200
+from agentmem.types.errors import AgentMemError, ModelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +71,8 @@ class _StopError(Exception):
 
 
 class _StaleFactError(Exception):
-    def __init__(self, at: int) -> None:
-        super().__init__()
+    def __init__(self, at: int, why: str) -> None:
+        super().__init__(why)
         self.at = at
 
 
@@ -90,12 +88,15 @@ class Run:
         self._queue = Queue()
         self._structured = True
         self._day = ""
+        self._anew = False
         self._answers = 0
         self.tally = Tally()
 
     def go(self, batches: int | None = None) -> ConsolidationReport:
         """Look at what is waiting, all of it or so many batches."""
         status, detail = self._go(batches)
+        if self._anew and not detail:
+            detail = "begun anew: what was looked at in another store, whose records were imported, is looked at again"
         return self.tally.report(self._id, status, detail)
 
     def _go(self, batches: int | None) -> tuple[Status, str]:
@@ -121,13 +122,14 @@ class Run:
     # -- lease and queue ---------------------------------------------------------------------------------------------
 
     def _take_lease(self) -> None:
-        for _ in range(_PAUSES):
+        for _ in range(PAUSES):
             known = self._read()
             now = self._store.now()
             if known.is_leased(self._id, now):
                 raise _StopError("busy", f"another run is at it, until {known.leased_until} at most")
-            if known.closed_until is not None and known.closed_until > now:
+            if known.is_closed(now):
                 raise _StopError("closed", f"the endpoint failed; it is tried again after {known.closed_until}")
+            self._anew = known.anew
             self._queue = known.leased(self._id, now + self._options.lease)
             try:
                 self._commit(self._queue)
@@ -165,22 +167,18 @@ class Run:
 
     def _commit(self, new: Queue, change: Spend | None = None, changes: Sequence[Change] = ()) -> None:
         """Store the queue, what it costs, and what came of it, in one transaction; then this is the queue at hand."""
-        day = self._day  # that of the reservation
-        if change is not None:
-            new = replace(new, days=ledger.booked({"days": new.days}, day, change)["days"])
-        for attempt in range(_PAUSES):
+        for attempt in range(PAUSES):
             writes: list[Change] = [Write(queue.KEY, new.data(), new.version)]
             if change is not None:
-                shared = self._store.read(SPEND, shared=True)
-                writes.append(Write(SPEND, ledger.booked(shared.data, day, change), shared.version, shared=True))
+                writes += booked(self._store, self._day, change)
             try:
                 self._store.commit([*writes, *changes])
             except StaleError as exc:
                 if exc.at is None or exc.at == 0:
                     raise _StopError("lost", "another run took over") from exc
                 if exc.at >= len(writes):
-                    raise _StaleFactError(exc.at - len(writes)) from exc
-                time.sleep(0.001 * min(attempt, 20))  # another user's run has booked something meanwhile
+                    raise _StaleFactError(exc.at - len(writes), exc.why) from exc
+                time.sleep(0.001 * min(attempt, 20))  # another run has booked something meanwhile
                 continue
             self._queue = replace(new, version=self._version_after(new))
             return
@@ -228,25 +226,17 @@ class Run:
         most = self._options.max_output_tokens
         reserved = Spend(1, asked.size, most, self._options.prices.of(asked.size, most))
         now, at_hand = self._store.now(), self._queue
-        day = self._day = f"{now:%Y-%m-%d}"
+        self._day = f"{now:%Y-%m-%d}"
         part = replace(at_hand.parts[0], tries=at_hand.parts[0].tries + 1)
         new = replace(at_hand, parts=(part, *at_hand.parts[1:])).leased(self._id, now + self._options.lease)
-        user_day = ledger.of_day({"days": new.days}, day).plus(reserved)
-        new = replace(new, days=ledger.booked({"days": new.days}, day, reserved)["days"])
-        for attempt in range(_PAUSES):
-            shared = self._store.read(SPEND, shared=True)
-            whole = ledger.of_day(shared.data, day).plus(reserved)
-            cap = ledger.exceeded(self._options.caps, self.tally.spend.plus(reserved), user_day, whole)
-            if cap is not None:
-                raise _StopError("capped", f"the next call could come to more than max_{cap} allows")
-            writes = [
-                Write(queue.KEY, new.data(), new.version),
-                Write(SPEND, ledger.booked(shared.data, day, reserved), shared.version, shared=True),
-            ]
+        for attempt in range(PAUSES):
             try:
-                self._store.commit(writes)
+                booking = booked(self._store, self._day, reserved, caps=self._options.caps, run=self.tally.spend)
+                self._store.commit([Write(queue.KEY, new.data(), new.version), *booking])
+            except CappedError as exc:
+                raise _StopError("capped", str(exc)) from exc
             except StaleError as exc:
-                if exc.at != 1:
+                if not exc.at:
                     raise _StopError("lost", "another run took over") from exc
                 time.sleep(0.001 * min(attempt, 20))
                 continue
@@ -258,7 +248,7 @@ class Run:
     def _call(self, asked: Asked, digest: str, reserved: Spend) -> Reply | None:
         """The answer; None if there was none, and that is stored."""
         try:
-            return self._model.complete(
+            reply: object = self._model.complete(
                 asked.prompt,
                 max_tokens=self._options.max_output_tokens,
                 schema=SCHEMA if self._structured else None,
@@ -267,6 +257,10 @@ class Run:
         except ModelError as exc:
             self._failed(exc, digest, Spend() if exc.paid else Spend(1).minus(reserved))
             return None
+        except Exception:  # the caller's own: it may have been paid for, and a schedule is to ask ever more rarely
+            self._commit(self._queue.failed(self._store.now(), self._options.breaker, None).first_last())
+            raise
+        return sound(reply)
 
     def _failed(self, exc: ModelError, digest: str, refund: Spend) -> None:
         self.tally.failures.append(f"{exc.trouble}: {exc}")
@@ -288,7 +282,7 @@ class Run:
                 self._give_up(new, f"the endpoint is {exc.trouble}, for this alone", digest, refund)
             else:
                 self._commit(new.first_last(), refund)
-            if self._queue.closed_until is not None and self._queue.closed_until > now:
+            if self._queue.is_closed(now):
                 raise _StopError("closed", str(exc))
 
     def _give_up(self, at_hand: Queue, why: str, digest: str, change: Spend | None = None) -> None:
@@ -315,11 +309,20 @@ class Run:
             self.tally.failures.append(f"invalid: {exc}")
             self._give_up(self._queue.answered(), str(exc), digest, change)
         else:
-            self._keep(asked, digest, change, accepted, refused)
+            try:
+                self._keep(asked, digest, change, accepted, refused)
+            except AgentMemError:  # the store's, where it is full: what was paid for is booked, and not asked at once
+                self._commit(self._queue.failed(self._store.now(), 1, None), change)
+                raise
         if spent.tokens > reserved.tokens:
             raise _StopError(
                 "overrun", f"a call came to {spent.tokens:,} tokens, where {reserved.tokens:,} is the most"
             )
+
+    def _edited(self, asked: Asked) -> bool:
+        """Whether messages say something else than was asked about."""
+        there = {message.row: message.text for message in self._store.find(self._queue.parts[0].rows)}
+        return any(there.get(each.row, each.text) != each.text for each in asked.messages.values())
 
     def _spent(self, reply: Reply, reserved: Spend) -> Spend:
         """What a call came to; where the endpoint does not say, what was reserved."""
@@ -339,8 +342,11 @@ class Run:
             try:
                 self._commit(new, change, changes)
             except _StaleFactError as exc:
+                if self._edited(asked) and at_hand.parts[0].tries < self._options.max_tries:
+                    self._commit(at_hand, change)  # the messages as they are now are yet to be looked at
+                    return
                 lost = made.pop(owners[exc.at])
-                refusals.append(Refusal(lost.op, "what it goes on from was changed meanwhile", lost.text))
+                refusals.append(Refusal(lost.op, str(exc), lost.text))
                 continue
             break
         self.tally.refused += refusals

@@ -211,6 +211,12 @@ def _successor(repository: Repository, stored: Stored, id: str, now: Micros) -> 
         raise ConflictError(f"there is no record {id!r} here, which is to take the place of {stored.id!r}")
     if found.row == stored.row:
         raise ConflictError(f"record {id!r} cannot take its own place")
+    seen, after = {found.row}, found.superseded_by
+    while after is not None and after not in seen:
+        if after == stored.row:
+            raise ConflictError(f"record {stored.id!r} takes its place already, of {id!r}; neither would hold")
+        seen.add(after)
+        after = next((one.superseded_by for one in repository.find_rows([after])), None)
     return found
 
 

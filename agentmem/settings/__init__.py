@@ -418,7 +418,7 @@ class Consolidating(_Section):
     max_run_tokens: int | None = Field(default=200_000, ge=0)
     """The most tokens, in and out, that a run may come to; None: no limit. So are the next ones."""
     max_user_day_tokens: int | None = Field(default=500_000, ge=0)
-    """Of one user in a day (UTC)."""
+    """Of one user in a day (UTC), in all namespaces."""
     max_day_tokens: int | None = Field(default=5_000_000, ge=0)
     """Of the whole store in a day."""
     price_input: float = Field(default=0, ge=0)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from agentmem.stores.connection import Connection, Value
 from agentmem.stores.rows import ScopeKey, Stored
+from agentmem.stores.schema import ARCHIVED
 from agentmem.types.clock import Micros
 from agentmem.types.errors import ConflictError
 from agentmem.types.inputs import Validity
@@ -59,6 +60,9 @@ def begin(stored: Stored, validity: Validity, found: Sequence[Stored | None]) ->
     for source, there in zip(validity.sources, found, strict=True):
         if there is None or there.user != stored.user:
             raise ConflictError(f"there is no record {source.id!r} here, which a fact is to be drawn from")
+        said = None if there.state == ARCHIVED else there.content[source.first : source.end]
+        if source.words is not None and said is not None and said != source.words:
+            raise ConflictError(f"record {source.id!r} says something else now than a fact is to be drawn from")
         held.append((there.row, source.first, source.end))
     return stored._replace(
         valid_from=validity.valid_from,

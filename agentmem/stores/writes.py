@@ -43,13 +43,13 @@ from agentmem.stores.rows import (
     restorable,
     version_conflict,
 )
-from agentmem.stores.schema import DELETED, EXPIRED, LIVE
+from agentmem.stores.schema import ARCHIVED, DELETED, EXPIRED, LIVE
 from agentmem.types.clock import Micros
 from agentmem.types.enums import UNSET, EventType
 from agentmem.types.errors import CapacityError, InvalidInputError
 from agentmem.types.forms import OF_CONTENT
 from agentmem.types.ids import uuid7s
-from agentmem.types.inputs import Draft, Scope
+from agentmem.types.inputs import Draft, Scope, Source
 from agentmem.types.metadata import merge_metadata
 from agentmem.types.spelling import composed, spellings
 
@@ -60,6 +60,8 @@ _INSERT, _INSERT_WHOLE = (
 )
 """Most records make no use of the last columns."""
 _STANDING = f"{STANDING}, (SELECT seq FROM sqlite_sequence WHERE name = 'records')"
+_SOURCES = (LIVE, ARCHIVED, EXPIRED)
+"""States of what a fact may have been drawn from, where what expired will do."""
 _INSERT_EVENTS = "INSERT INTO history (row, event, at, version, data) VALUES {}"
 
 Grown: TypeAlias = "Callable[[Repository, str, int, int], object]"
@@ -151,8 +153,7 @@ class Repository(Records):
                 if draft.sliding is not None:
                     stored = stored._replace(sliding=draft.sliding)
                 if draft.validity is not None:
-                    sources = self.there([source.id for source in draft.validity.sources], None, now)
-                    stored = evidence.begin(stored, draft.validity, sources)
+                    stored = evidence.begin(stored, draft.validity, self._sources(draft.validity.sources, now))
                 row += 1
                 new.append((stored, vector))
                 outcomes.append(Created("added", stored, data=draft.data))
@@ -215,13 +216,26 @@ class Repository(Records):
 
     def there(self, ids: Sequence[str], scope: ScopeKey | None, now: Micros) -> list[Stored | None]:
         """For each id the live or archived record inside the scope; see ``find_by_id``."""
+        return [
+            stored
+            if stored is not None and kept(stored, now) and (scope is None or scope.admits(*stored.scope))
+            else None
+            for stored in self._by_id(ids)
+        ]
+
+    def _sources(self, sources: Sequence[Source], now: Micros) -> list[Stored | None]:
+        """The records that a fact is to be drawn from, as far as they may be."""
+        return [
+            stored
+            if stored is not None and (kept(stored, now) or (source.expired and stored.state in _SOURCES))
+            else None
+            for source, stored in zip(sources, self._by_id([source.id for source in sources]), strict=True)
+        ]
+
+    def _by_id(self, ids: Sequence[str]) -> list[Stored | None]:
+        """For each id the record that has it, in any state."""
         known = self._existing_ids(dict.fromkeys(spelling for id in ids for spelling in spellings(id)))
-        found = list[Stored | None]()
-        for id in ids:
-            stored = next((known[spelling] for spelling in spellings(id) if spelling in known), None)
-            admitted = stored is not None and kept(stored, now) and (scope is None or scope.admits(*stored.scope))
-            found.append(stored if admitted else None)
-        return found
+        return [next((known[one] for one in spellings(id) if one in known), None) for id in ids]
 
     def delete_rows(self, found: Sequence[Stored], now: Micros) -> None:
         """Hide live records, each with its DELETE event."""

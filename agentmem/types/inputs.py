@@ -46,11 +46,16 @@ class Scope:
 
 
 class Source(NamedTuple):
-    """What a fact was drawn from: a record's id, and which characters of its content say it (None: all of it)."""
+    """What a fact was drawn from: a record's id, and which characters of its content say it (None: all of it).
+
+    ``words`` are what these have to be, where that is known. ``expired``: what expired, and can be restored, will do.
+    """
 
     id: str
     first: int | None = None
     end: int | None = None
+    words: str | None = None
+    expired: bool = False
 
 
 class Validity(NamedTuple):

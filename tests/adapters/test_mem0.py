@@ -7,6 +7,7 @@ import gc
 import inspect
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,10 +21,13 @@ from typing import Any
 
 import pytest
 from conftest import HashEmbedder
+from scripted_endpoint import operation, shown
+from scripted_model import Scripted
 
 import agentmem
 from agentmem import ALL, ScopeError
 from agentmem.adapters.mem0 import AsyncMemory, Memory
+from agentmem.errors import ModelError
 
 Open = Callable[..., agentmem.Memory]
 
@@ -59,6 +63,71 @@ def test_what_infer_means_is_said_once(open_memory: Open) -> None:
         warnings.simplefilter("error")
         memory.add([{"role": "user", "content": "And cake"}, {"role": "system", "content": "x"}], user_id="ana")
     assert texts(memory.get_all(filters={"user_id": "ana"})) == ["Ana likes tea", "And cake"]
+
+
+def moves(asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """Somebody lives in one place at a time."""
+    known, new = shown(asked)
+    told = list[dict[str, Any]]()
+    for message in new:
+        if found := re.search(r"I live in (\w+)", message["text"]):
+            told = [
+                operation(
+                    op="SUPERSEDE" if known else "ADD", target=known[0]["id"] if known else None,
+                    text=f"Lives in {found[1]}.", evidence=[{"message": message["id"], "quote": found[0]}],
+                )
+            ]  # fmt: skip
+    return told
+
+
+def test_infer_draws_facts_where_a_model_is_named(open_memory: Open, clock: Any) -> None:
+    client, model = open_memory(), Scripted(moves)
+    memory = Memory(client, model=model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        [rome] = memory.add("I live in Rome", user_id="ana", run_id="r", metadata={"topic": "home"})["results"]
+        assert (rome["event"], rome["memory"]) == ("ADD", "Lives in Rome.")
+        assert memory.add([{"role": "user", "content": "Good morning!"}], user_id="ana")["results"] == []
+    [found] = memory.get_all(filters={"user_id": "ana", "run_id": "r", "topic": "home"})["results"]
+    assert (found["id"], found["metadata"]) == (rome["id"], {"topic": "home"})
+    clock.advance(60)
+    gone, faro = memory.add("I live in Faro", user_id="ana")["results"]
+    assert (gone["id"], gone["event"], faro["memory"]) == (rome["id"], "DELETE", "Lives in Faro.")
+    assert texts(memory.get_all(filters={"user_id": "ana"})) == ["Lives in Faro."]
+    assert memory.get_all(filters={"user_id": "rui"})["results"] == []
+    [hit] = memory.search("Lives in Faro.", filters={"user_id": "ana"}, threshold=0)["results"]
+    assert hit["id"] == faro["id"]
+    memory.update(faro["id"], "Lives in Faro by the sea.")
+    memory.delete(faro["id"])
+    clock.advance(60)
+    [again] = memory.add("I live in Faro", user_id="ana")["results"]
+    assert (again["event"], again["memory"]) == ("ADD", "Lives in Faro.")
+    for source in client.iterate(user_id="ana", namespace=("mem0", "said"), kinds=["message"]):
+        client.erase(source.id)
+    assert memory.get_all(filters={"user_id": "ana"})["results"] == []
+    memory.add("I live in Oslo", user_id="ana")
+    memory.delete_all(user_id="ana")
+    assert client.page(user_id="ana", under=("mem0",)).records == []
+
+
+def test_infer_goes_on_where_it_failed(open_memory: Open) -> None:
+    client, failing = open_memory(), True
+
+    def answer(asked: dict[str, Any]) -> list[dict[str, Any]]:
+        if failing:
+            raise ModelError("not now", "busy", paid=False, retry_after=1)
+        return moves(asked)
+
+    memory = Memory(client, model=Scripted(answer))
+    with pytest.warns(UserWarning, match="not now"):
+        assert memory.add("I live in Rome", user_id="ana")["results"] == []
+    failing = False
+    client.consolidation(user_id="ana", namespace=("mem0", "said")).retry()
+    [told] = memory.add("Hello", user_id="ana")["results"]
+    assert told["memory"] == "Lives in Rome."
+    with pytest.warns(UserWarning, match="infer=False"):
+        memory.add("I live in Faro", agent_id="shop")
+    assert texts(memory.get_all(filters={"agent_id": "shop"})) == ["I live in Faro"]
 
 
 def test_nothing_is_forgotten_or_taken_for_the_same(open_memory: Open, clock: Any) -> None:

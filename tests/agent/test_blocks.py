@@ -140,7 +140,7 @@ def test_of_two_at_once_one_wins_and_the_other_is_told(blocks: Blocks) -> None:
     block = blocks.get("human")
     assert block is not None
     assert sorted(block.value.split("\n")[2:]) == [f"more {n}" for n in range(8)]
-    with pytest.raises(ConflictError):
+    with pytest.raises(ConflictError, match="a block 'human' already"):
         blocks.create("human")
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -15,29 +14,13 @@ from conftest import START, FakeClock, HashEmbedder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripted_endpoint import likes, operation, shown
+from scripted_model import Scripted, Told, cites, facts, said
 
 from agentmem import AsyncMemory, ConflictError, InvalidInputError, Memory, NotFoundError, ScopeError, Settings
 from agentmem.errors import ModelError
 from agentmem.ports import Reply
 
-Told = list[dict[str, Any]]
 _USERS = count()
-
-
-class Scripted:
-    """A model whose answers a function makes of the question; ``prices`` what each call is said to have used."""
-
-    name = "scripted"
-
-    def __init__(self, answer: Callable[[dict[str, Any]], Told], used: tuple[int, int] | None = (100, 50)) -> None:
-        self.answer = answer
-        self.used = used
-        self.asked = list[dict[str, Any]]()
-
-    def complete(self, messages: Sequence[Mapping[str, str]], *, max_tokens: int, schema: Any, timeout: float) -> Reply:
-        asked = {"messages": [dict(message) for message in messages]}
-        self.asked.append(asked)
-        return Reply(json.dumps({"operations": self.answer(asked)}), *(self.used or (None, None)))
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +41,6 @@ def memory(tmp_path_factory: pytest.TempPathFactory, clock: FakeClock) -> Iterat
 def ana() -> str:
     """Another user in each test."""
     return f"ana {next(_USERS)}"
-
-
-def said(memory: Memory, user: str, *texts: str) -> list[str]:
-    return [one.id for one in memory.add_many([{"role": "user", "content": text} for text in texts], user_id=user)]
-
-
-def facts(memory: Memory, user: str, **more: Any) -> set[str]:
-    return {hit.content for hit in memory.search("likes", user_id=user, kinds=["fact"], limit=500, **more)}
-
-
-def cites(asked: dict[str, Any], text: str) -> list[dict[str, str]]:
-    """Evidence for a text: the message that is just that."""
-    return [{"message": one["id"], "quote": text} for one in shown(asked)[1] if one["text"] == text]
 
 
 def test_each_message_is_looked_at_once(memory: Memory, ana: str) -> None:
