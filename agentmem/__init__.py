@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         Health,
         HoldingBackup,
         ImportReport,
+        KnownUser,
         Kpis,
         Latency,
         LayerStats,
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
         Stats,
         SweepReport,
         TierStats,
+        UserPage,
         VerifyReport,
     )
     from agentmem.types.valueinfo import ValueInfo, ValueUsage, ValueVersion
@@ -104,6 +106,7 @@ _REPORTS = (
     "Health",
     "HoldingBackup",
     "ImportReport",
+    "KnownUser",
     "Kpis",
     "Latency",
     "LayerStats",
@@ -118,6 +121,7 @@ _REPORTS = (
     "Stats",
     "SweepReport",
     "TierStats",
+    "UserPage",
     "VerifyReport",
 )
 _LAZY = {
@@ -212,6 +216,7 @@ __all__ = [
     "HoldingBackup",
     "ImportReport",
     "InvalidInputError",
+    "KnownUser",
     "Kpis",
     "Latency",
     "Layer",
@@ -265,6 +270,7 @@ __all__ = [
     "Trimmed",
     "Turn",
     "Update",
+    "UserPage",
     "ValueInfo",
     "ValueUsage",
     "ValueVersion",

@@ -19,6 +19,7 @@ from agentmem.server.calls import Call
 from agentmem.server.endpoint import Endpoint, Router
 from agentmem.server.keys import KeyStore
 from agentmem.server.limits import Buckets, Limits
+from agentmem.server.pages import pages
 from agentmem.server.reading import Receive, checked, headers_of, parsed, queried, read_body, refuse_encoded
 from agentmem.server.routes import ENDPOINTS
 
@@ -60,6 +61,7 @@ class App:
         self._close_both = close_both
         self._observe = observe
         self._router = Router(list(endpoints))
+        self._pages = pages()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -82,6 +84,9 @@ class App:
     async def answer(self, scope: Any, receive: Receive) -> Answer:
         """The answer to one request; errors are answers, too."""
         try:
+            page = self._pages.get(scope["path"]) if scope["method"] in ("GET", "HEAD") else None
+            if page is not None:
+                return page
             endpoint, names = self._router.find(scope["method"], scope.get("raw_path") or scope["path"].encode())
             scope[_PATH] = endpoint.path
             if endpoint.slow or endpoint.streams:
@@ -128,8 +133,8 @@ class App:
         elif raw:
             raise InvalidInputError("this takes no body", field="body")
         call = Call(
-            memory=view, store=self._memory, keys=self._keys, key=key, headers=headers, path=names, query=query,
-            body=body, receive=receive, limit=limits.body_bytes, seconds=limits.silence_s,
+            memory=view, gate=self._gate, store=self._memory, keys=self._keys, key=key, headers=headers, path=names,
+            query=query, body=body, receive=receive, limit=limits.body_bytes, seconds=limits.silence_s,
             actor=None if key is entering.LOCAL else key.id, named=named if key.any_user else key.user_id, once=None,
         )  # fmt: skip
         header = headers.get(b"idempotency-key")

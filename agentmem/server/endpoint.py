@@ -49,6 +49,8 @@ class Endpoint:
     """It may take longer than a request otherwise may."""
     streams: bool = False
     """Its body is read by itself, line by line."""
+    events: bool = False
+    """Its answer is a stream of server-sent events."""
     once: bool = False
     """It takes an ``Idempotency-Key``."""
 

@@ -6,10 +6,12 @@ from agentmem.server.routes import (
     backups,
     blocks,
     changing,
+    consolidation,
     health,
     keyed,
     keys,
     lifecycle,
+    live,
     memories,
     prompts,
     search,
@@ -20,7 +22,7 @@ from agentmem.server.routes import (
 
 _AREAS = (
     memories.area, streams.area, changing.area, keyed.area, search.area, sessions.area, prompts.area, blocks.area,
-    lifecycle.area, tiers.area, admin.area, backups.area, keys.area, health.area,
+    lifecycle.area, tiers.area, consolidation.area, live.area, admin.area, backups.area, keys.area, health.area,
 )  # fmt: skip
 ENDPOINTS = [endpoint for area in _AREAS for endpoint in area.endpoints]
 """All of them, in the order of the documentation."""
