@@ -22,6 +22,7 @@ from agentmem.server.limits import Buckets, Limits
 from agentmem.server.pages import pages
 from agentmem.server.reading import Receive, checked, headers_of, parsed, queried, read_body, refuse_encoded
 from agentmem.server.routes import ENDPOINTS
+from agentmem.server.visit import Visit
 
 _TIDY_S = 60.0
 _PATH = "agentmem.path"
@@ -37,7 +38,7 @@ class App:
 
     ``mounts`` are ASGI apps by the path that they answer at and below; they let in whom they like by themselves, and
     those that have a ``lifespan_context`` live as long as this. With ``open`` no key is needed while there has never
-    been one. ``observe`` is told of each request, once it was answered.
+    been one; ``visit`` lets somebody in without. ``observe`` is told of each request, once it was answered.
     """
 
     def __init__(
@@ -51,16 +52,18 @@ class App:
         endpoints: Sequence[Endpoint] = ENDPOINTS,
         close_both: bool = False,
         observe: Observe | None = None,
+        visit: Visit | None = None,
     ) -> None:
         self._memory = memory
         self._keys = keys
         self._limits = limits or Limits()
-        self._gate = entering.Gate(memory, keys, open=open)
+        visitor = None if visit is None else visit.who
+        self._gate = entering.Gate(memory, keys, open=open, visitor=visitor)
         self._buckets = Buckets(self._limits)
         self._mounts = dict(mounts or {})
         self._close_both = close_both
         self._observe = observe
-        self._router = Router(list(endpoints))
+        self._router = Router([*endpoints, *([] if visit is None else [visit.endpoint()])])
         self._pages = pages()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:

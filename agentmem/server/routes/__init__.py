@@ -18,11 +18,13 @@ from agentmem.server.routes import (
     sessions,
     streams,
     tiers,
+    values,
 )
 
 _AREAS = (
     memories.area, streams.area, changing.area, keyed.area, search.area, sessions.area, prompts.area, blocks.area,
-    lifecycle.area, tiers.area, consolidation.area, live.area, admin.area, backups.area, keys.area, health.area,
+    lifecycle.area, tiers.area, values.area, consolidation.area, live.area, admin.area, backups.area,
+    keys.area, health.area,
 )  # fmt: skip
 ENDPOINTS = [endpoint for area in _AREAS for endpoint in area.endpoints]
 """All of them, in the order of the documentation."""
