@@ -16,7 +16,7 @@ from agentmem import AgentMemError, AsyncMemory, InvalidInputError
 from agentmem.server import entering, idempotency
 from agentmem.server.answers import CLOSE, Answer, HttpError, Send, problem
 from agentmem.server.calls import Call
-from agentmem.server.endpoint import Endpoint, Router
+from agentmem.server.endpoint import FOLLOWS, Endpoint, Router
 from agentmem.server.keys import KeyStore
 from agentmem.server.limits import Buckets, Limits
 from agentmem.server.pages import pages
@@ -92,6 +92,7 @@ class App:
                 return page
             endpoint, names = self._router.find(scope["method"], scope.get("raw_path") or scope["path"].encode())
             scope[_PATH] = endpoint.path
+            scope[FOLLOWS] = endpoint.events
             if endpoint.slow or endpoint.streams:
                 return await self._run(endpoint, names, scope, receive)
             async with asyncio.timeout(self._limits.request_s + self._limits.silence_s):
@@ -175,13 +176,14 @@ class App:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
+            # Opened now, so that a store that cannot be is said at the start and not to the first who asks; and before
+            # the other apps live, whose task groups would say instead that there was one error.
+            await self._memory.warm_up()
             async with AsyncExitStack() as stack:
                 for app in self._mounts.values():
                     lifespan = getattr(getattr(app, "router", app), "lifespan_context", None)
                     if lifespan is not None:
                         await stack.enter_async_context(lifespan(app))
-                # Opened now, so that a store that cannot be is said at the start and not to the first who asks.
-                await self._memory.warm_up()
                 tidying = asyncio.create_task(self._tidy())
                 await send({"type": "lifespan.startup.complete"})
                 await receive()

@@ -14,6 +14,8 @@ from agentmem.server.answers import Answer, HttpError
 if TYPE_CHECKING:
     from agentmem.server.calls import Call
 
+FOLLOWS = "agentmem.follows"
+"""In the scope of a request whose answer goes on until somebody ends it."""
 Run = Callable[["Call"], Awaitable[Answer]]
 
 

@@ -87,12 +87,15 @@ export function bytes(value) {
 export const milliseconds = (value) => (value === null ? "–" : value < 10 ? `${value.toFixed(2)} ms` : `${Math.round(value)} ms`);
 
 const DATES = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const DAYS = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const SPANS = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
-const STEPS = [["year", 31_557_600], ["month", 2_629_800], ["day", 86_400], ["hour", 3_600], ["minute", 60], ["second", 1]];
+const STEPS = [["day", 86_400], ["hour", 3_600], ["minute", 60], ["second", 1]];
 
+// How long ago, or null where the date says more.
 export function ago(iso) {
   const seconds = (new Date(iso) - Date.now()) / 1000;
-  const [unit, size] = STEPS.find((one) => Math.abs(seconds) >= one[1]) || STEPS[5];
+  if (Math.abs(seconds) > 60 * 86_400) return null;
+  const [unit, size] = STEPS.find((one) => Math.abs(seconds) >= one[1]) || STEPS.at(-1);
   return SPANS.format(Math.trunc(seconds / size), unit);
 }
 
@@ -101,7 +104,8 @@ export function when(iso, { both = false } = {}) {
   const at = new Date(iso);
   if (Number.isNaN(at.getTime())) return plain(iso);
   const said = DATES.format(at);
-  return h("time", { datetime: iso, title: said }, both ? `${said} (${ago(iso)})` : ago(iso));
+  const span = ago(iso);
+  return h("time", { datetime: iso, title: said }, both ? [said, span && ` (${span})`] : (span ?? DAYS.format(at)));
 }
 
 // -- pieces ----------------------------------------------------------------------------------------------------------

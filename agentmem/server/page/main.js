@@ -17,7 +17,7 @@ import { values } from "./values.js";
 const PAGES = {
   "": { label: "Overview", view: overview, admin: true },
   search: { label: "Search", view: search, whose: true },
-  user: { label: "What is known", view: user, whose: true },
+  user: { label: "Memories", view: user, whose: true },
   sessions: { label: "Sessions", view: sessions, whose: true },
   consolidation: { label: "Consolidation", view: consolidation, whose: true },
   values: { label: "Values", view: values, whose: true },

@@ -58,7 +58,7 @@ async function said(page, one) {
   const letters = [...record.content];
   const quote = one.first === null ? record.content : letters.slice(one.first, one.end).join("");
   return h("li", {}, h("blockquote", {}, text(quote)), h("p", { class: "record-facts" }, source(record, page), when(record.occurred_at || record.created_at, { both: true }),
-    one.state !== "live" && tag(one.state, one.state), page.link("Its life", "memory", { id: record.id }, { "aria-label": `The life of ${record.id}` })));
+    one.state !== "live" && tag(one.state, one.state), page.link("Details", "memory", { id: record.id }, { "aria-label": `Details of ${record.id}` })));
 }
 
 function reasons(why) {
@@ -96,7 +96,7 @@ function actions(page, record, why, at) {
     }, { class: "danger" }));
 }
 
-// -- its life --------------------------------------------------------------------------------------------------------
+// -- its history --------------------------------------------------------------------------------------------------------
 
 const DONE = {
   ADD: "Added", UPDATE: "Changed", DELETE: "Deleted", RESTORE: "Restored", PROMOTE: "Promoted", DEMOTE: "Demoted", EXPIRE: "Expired", EVICT: "Evicted: its layer was full",
@@ -105,7 +105,7 @@ const DONE = {
 const BACK = new Set(["ADD", "UPDATE", "RESTORE", "PROMOTE", "DEMOTE"]);
 
 function timeline(page, id, record, events, live) {
-  const node = h("section", { class: "card" }, h("h2", {}, "Its life"));
+  const node = h("section", { class: "card" }, h("h2", {}, "History"));
   const shown = events.slice(-200);
   if (shown.length < events.length) node.append(h("p", {}, `The last ${number(shown.length)} of ${number(events.length)} events.`));
   node.append(h("ol", { class: "life" }, shown.map((one) => h("li", { class: one.event },

@@ -5,7 +5,8 @@ import { bytes, card, decimal, facts, h, link, milliseconds, name, number, share
 import { Line, bar } from "./draw.js";
 import { LAYERS } from "./parts.js";
 
-const KEPT = 40;
+const KEPT = 20;
+const OWN = { $sessions: "a session", $working: "working memory", $blocks: "a block", $values: "a value", $summaries: "a summary", $proposals: "a proposal", $knowledge: "consolidation" };
 const CALM = { low: "good", medium: "middling", high: "bad" };
 
 export async function overview(page) {
@@ -72,8 +73,8 @@ export async function overview(page) {
 
 const happened = (page, events) => table("What happened last", ["When", "What", "Whose", "Memory"], events.map((one) => [
   when(one.at), tag(one.event, one.event), one.id === null ? "–" : link(one.user_id === null ? "nobody" : name(one.user_id), page.to("user", { user: one.user_id })),
-  one.id === null ? "erased, or of the store itself" : one.namespace[0]?.startsWith("$") ? name(one.namespace.join(" / "))
-    : link("Its life", page.to("memory", { id: one.id, user: one.user_id }), { "aria-label": `The life of ${one.id}` }),
+  one.id === null ? "erased, or of the store itself" : one.namespace[0]?.startsWith("$") ? OWN[one.namespace[0]] ?? name(one.namespace[0])
+    : link("Details", page.to("memory", { id: one.id, user: one.user_id }), { "aria-label": `Details of ${one.id}` }),
 ]), { empty: "Nothing has happened yet." });
 
 export const wrong = (health) => [health.store_error, health.last_vector_error, health.last_sweep_error, health.backup?.last_error, health.backup?.proof_error]

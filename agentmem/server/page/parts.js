@@ -28,7 +28,7 @@ export function records(page, found, { caption, empty, extra = null, marks = [] 
       h("span", {}, since(one)), source(one, page), tag(one.layer, one.layer), tag(one.kind),
       one.pinned && tag("pinned"), one.retired_at && tag("no longer", "old"), one.archived && tag("archived"),
       one.namespace.length > 0 && h("span", {}, "at ", name(one.namespace.join(" / "))),
-      page.link("Its life", "memory", { id: one.id }, { class: "more", "aria-label": `The life of ${one.id}` }),
+      page.link("Details", "memory", { id: one.id }, { class: "more", "aria-label": `Details of ${one.id}` }),
       extra && extra(one)))));
 }
 

@@ -47,7 +47,7 @@ export async function session(page) {
     card("What was said", (turns || []).length >= PAGE && h("p", {}, link("Earlier", here({ before: turns[0].id }))), before && h("p", {}, link("Latest", here({}))),
       (turns || []).length === 0 && h("p", { class: "nothing" }, "Nothing."),
       h("ol", { class: "turns" }, (turns || []).map((one) => h("li", { class: one.role },
-        h("div", { class: "record-facts" }, tag(one.role), when(one.at, { both: true }), page.link("Its life", "memory", { id: one.id }, { "aria-label": `The life of ${one.id}` })),
+        h("div", { class: "record-facts" }, tag(one.role), when(one.at, { both: true }), page.link("Details", "memory", { id: one.id }, { "aria-label": `Details of ${one.id}` })),
         spoken(one.message))))),
     summary && card("Summary", h("p", {}, `Stands for ${number(summary.covered)} turns.`), summary.lines.map((one) => text(one.text))),
     working && Object.keys(working.value).length > 0 && card("Working memory", h("pre", { tabindex: 0 }, JSON.stringify(working.value, null, 1))),

@@ -33,15 +33,16 @@ const filename = (user) => `memories-${(user ?? "nobody").replace(/[^\p{L}\p{N}_
 async function known(page, here) {
   const asked = Object.fromEntries(["kind", "layer", "at", "order", "cursor"].map((one) => [one, page.query.get(one) || ""]));
   const oldest = asked.order === "oldest";
-  const [found, count, kinds] = await Promise.all([
+  const [found, count, all] = await Promise.all([
     get("/v1/memories", {
       ...page.whose, limit: PAGE, touch: false, data: false, order: oldest ? "oldest" : "newest", cursor: asked.cursor,
-      kinds: asked.kind, layers: asked.layer, ...(asked.at ? { namespace: asked.at } : {}),
+      kinds: asked.kind, layers: asked.layer, ...(asked.at ? { under: asked.at } : {}),
     }, page.signal),
-    get("/v1/memories/count", { ...page.whose, kinds: asked.kind, layers: asked.layer, ...(asked.at ? { namespace: asked.at } : {}) }, page.signal),
+    get("/v1/memories/count", { ...page.whose, kinds: asked.kind, layers: asked.layer, ...(asked.at ? { under: asked.at } : {}) }, page.signal),
     get("/v1/namespaces", { ...page.whose, limit: 100, depth: 1 }, page.signal).catch(() => []),
   ]);
-  const change = (more) => { location.hash = here({ kind: asked.kind, layer: asked.layer, order: asked.order, ...more }); };
+  const spaces = all.filter((one) => !one.namespace[0].startsWith("$")); // those are the package's own
+  const change = (more) => { location.hash = here({ kind: asked.kind, layer: asked.layer, order: asked.order, at: asked.at, ...more }); };
   const kind = h("input", { value: asked.kind, placeholder: "all kinds", spellcheck: "false", list: "kinds-known" });
   const layer = choice([["", "All layers"], ...Object.entries(LAYERS).map(([one, long]) => [one, `${one} (${long})`])], asked.layer);
   const order = choice([["", "Newest first"], ["oldest", "Oldest first"]], asked.order);
@@ -49,7 +50,8 @@ async function known(page, here) {
     h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); change({ kind: kind.value, layer: layer.value, order: order.value }); } },
       field("Kind", kind), h("datalist", { id: "kinds-known" }, ["fact", "message"].map((one) => h("option", { value: one }))),
       field("Layer", layer), field("Order", order), h("button", { type: "submit" }, "Show")),
-    kinds.length > 0 && h("p", {}, "Namespaces: ", kinds.map((one) => [tag(name(one.namespace.join(" / "))), ` ${number(one.records)} `])),
+    asked.at ? h("p", {}, "In the namespace ", name(asked.at), ". ", link("All", here({})))
+      : spaces.length > 0 && h("p", {}, "Namespaces: ", spaces.map((one) => [link(name(one.namespace[0]), here({ at: one.namespace[0] })), ` ${number(one.records)} `])),
     h("p", {}, `${number(count.count)} memories`),
     records(page, found.records, { caption: "Memories", empty: "Nothing is known." }),
     pager(found.cursor, (cursor) => here({ ...asked, cursor }), asked.cursor && here({ ...asked, cursor: "" })),

@@ -39,5 +39,5 @@ export function chooser({ me, chosen, go }) {
     },
   });
   return h("form", { class: "row whose", role: "search", onsubmit: (event) => { event.preventDefault(); go(input.value || null); } },
-    field("Memories of", input), list, h("button", { type: "submit" }, "Show"), chosen !== null && button("Nobody", () => go(null), { class: "quiet" }));
+    field("Memories of", input), list, h("button", { type: "submit" }, "Show"), chosen !== null && button("No user", () => go(null), { class: "quiet" }));
 }

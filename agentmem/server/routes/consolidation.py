@@ -23,9 +23,11 @@ class Consolidated(OfUser):
 
 
 class OfRun(Consolidated):
-    """And of which run; left out, of all."""
+    """And of which run, left out of all; so many of them."""
 
     run_id: str | None = None
+    limit: int = Field(100, ge=0, le=10_000)
+    offset: int = Field(0, ge=0)
 
 
 class ConsolidationRun(Body):
@@ -87,7 +89,9 @@ async def propose(call: Call) -> Answer:
 @area("GET", "/v1/consolidation/proposals", "read", query=OfRun, gives=list[Proposal])
 async def proposals(call: Call) -> Answer:
     """What waits to be approved, the oldest first."""
-    return answer(await _consolidation(call).proposals(**call.asked("namespace")))
+    first = call.query.offset
+    found = await _consolidation(call).proposals(run_id=call.query.run_id)
+    return answer(found[first : first + call.query.limit])
 
 
 @area(
