@@ -16,6 +16,7 @@ from agentmem import AgentMemError, AsyncMemory, InvalidInputError
 from agentmem.server import entering, idempotency
 from agentmem.server.answers import CLOSE, Answer, HttpError, Send, problem
 from agentmem.server.calls import Call
+from agentmem.server.clipping import clipped
 from agentmem.server.endpoint import FOLLOWS, Endpoint, Router
 from agentmem.server.keys import KeyStore
 from agentmem.server.limits import Buckets, Limits
@@ -143,10 +144,10 @@ class App:
         )  # fmt: skip
         header = headers.get(b"idempotency-key")
         if header is None:
-            return await endpoint.run(call)
+            return clipped(await endpoint.run(call), headers)
         if not endpoint.once:
             raise HttpError(400, "BadRequest", "this takes no Idempotency-Key")
-        return await self._once(endpoint, call, header, scope, raw)
+        return clipped(await self._once(endpoint, call, header, scope, raw), headers)
 
     async def _once(self, endpoint: Endpoint, call: Call, header: bytes, scope: Any, raw: bytes) -> Answer:
         parts = (

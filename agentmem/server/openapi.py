@@ -20,7 +20,7 @@ from agentmem.server.routes.models import Problem
 PATH = "/openapi.json"
 _ABOUT = """A memory for LLM agents, served. Every request sends a key (`agentmem key create`), which says whose
 memories it is about; only a key for any user takes `?user_id=`. Errors are `application/problem+json` (RFC 9457),
-with the name of the error as `title`."""
+with the name of the error as `title`. `Prefer: clip=400` cuts texts in answers to so many characters."""
 _LINES = {"application/x-ndjson": {"schema": {"type": "string", "description": "JSON values, one a line."}}}
 _BYTES = {
     "application/octet-stream": {

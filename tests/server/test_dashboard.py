@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,14 @@ import httpx
 import pytest
 from conftest import ROOT, FakeClock, HashEmbedder
 from served import Served, running
+from typer.testing import CliRunner
 
 from agentmem import Memory
+from agentmem.cli import app as cli
 from agentmem.errors import InvalidKeyError
+from agentmem.server.keys import KeyStore
 from agentmem.server.pages import pages
+from agentmem.server.running import Options, make_app
 from agentmem.server.visit import GOOD_FOR_S, Visit
 
 FOLDER = ROOT / "agentmem" / "server" / "page"
@@ -190,6 +197,33 @@ def test_looking_is_no_use(served: Served) -> None:
     assert served.call("GET", f"/v1/memories/{id}/explain", "liz").json()["accesses"] == 1
 
 
+def test_texts_are_cut_for_those_who_prefer_it(served: Served) -> None:
+    much = {f"name {n}": ["word " * 100, {"deep": "x" * 5_000}] for n in range(200)}
+    id = served.add("long " * 1_000, "cut", metadata=much, data=much)
+    path, prefers = f"/v1/memories/{id}", {"prefer": "respond-async, clip=400"}
+    whole, cut = served.call("GET", path, "cut"), served.call("GET", path, "cut", headers=prefers)
+    assert (whole.json()["content"], whole.json()["metadata"]) == ("long " * 1_000, much)
+    assert cut.headers["preference-applied"] == "clip=400"
+    assert cut.headers["etag"] == whole.headers["etag"]
+    assert cut.json()["content"] == ("long " * 80) + "…"
+    assert len(json.dumps(cut.json()["metadata"], ensure_ascii=False)) < 400 * 9
+    assert len(cut.content) < 10_000 < 1_000_000 < len(whole.content)
+    page = served.call("GET", "/v1/memories", "cut", headers=prefers)
+    assert page.json()["records"] == [{**cut.json(), "last_accessed": page.json()["records"][0]["last_accessed"]}]
+    for prefer in ("clip=x", "eclipse=3", ""):
+        assert served.call("GET", path, "cut", headers={"prefer": prefer}).json()["content"] == "long " * 1_000
+
+
+def test_a_long_history_is_shown_from_its_end(served: Served) -> None:
+    id = served.add("version 1", "his")
+    for number in range(2, 7):
+        served.call("PATCH", f"/v1/memories/{id}", "his", json={"content": f"version {number}"})
+    path = f"/v1/memories/{id}/history"
+    assert [one["version"] for one in served.call("GET", path, "his", params={"last": 2}).json()] == [5, 6]
+    assert len(served.call("GET", path, "his", params={"last": 99}).json()) == 6
+    assert served.call("GET", path, "his", params={"last": 0}).status_code == 422
+
+
 # -- as it happens ---------------------------------------------------------------------------------------------------
 
 
@@ -250,8 +284,8 @@ def test_who_follows_hears_of_it_at_once_and_no_more_without_a_key(alone: tuple[
             if "ADD" in line and not added.is_set():
                 added.set()
                 # From now on a key is needed, and this connection has none.
-                command = ["key", "create", "--path", str(path), "--any-user", "--scopes", "read"]
-                subprocess.run([sys.executable, "-m", "agentmem", *command], check=True, capture_output=True)
+                with closing(KeyStore(path)) as keys:
+                    keys.create(any_user=True, scopes=["read"])
     assert added.is_set()
     assert "InvalidKeyError" in told[-2]
 
@@ -286,11 +320,12 @@ def test_the_command_lets_in_whoever_has_its_address_and_nobody_else(tmp_path: P
     program = tmp_path / "program.py"
     program.write_text(
         "import sys\n"
+        "from dataclasses import replace\n"
         "from conftest import HashEmbedder\n"
         "from agentmem.server import running\n"
         "from agentmem.cli import main\n"
         "made = running.make_app\n"
-        "running.make_app = lambda options: made(running.replace(options, embedder=HashEmbedder()))\n"
+        "running.make_app = lambda options: made(replace(options, embedder=HashEmbedder()))\n"
         "sys.argv[0] = 'agentmem'\n"
         "main()\n"
     )
@@ -318,18 +353,27 @@ def test_the_command_lets_in_whoever_has_its_address_and_nobody_else(tmp_path: P
 
 
 def test_a_store_that_cannot_be_served_is_said(tmp_path: Path) -> None:
+    absent = CliRunner().invoke(cli, ["dashboard", "--no-browser", "--path", str(tmp_path / "no")])
+    assert absent.exit_code != 0
+    assert "there is no store" in absent.output
+
+    class Another(HashEmbedder):
+        name = "another-32"
+
     with Memory(tmp_path / "store", embedder=HashEmbedder()) as memory:
         memory.add("x")
-    command = [sys.executable, "-m", "agentmem", "dashboard", "--no-browser", "--path"]
-    absent = subprocess.run([*command, str(tmp_path / "no")], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert absent.returncode != 0
-    assert "there is no store" in absent.stderr
-    other = subprocess.run([*command, str(tmp_path / "store")], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert other.returncode != 0
-    assert "hashed-words-32" in other.stderr
+    app, told = make_app(Options(path=str(tmp_path / "store"), embedder=Another())), list[Any]()
+
+    async def receive() -> Any:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    asyncio.run(app({"type": "lifespan"}, receive, send))
+    assert [one["type"] for one in told] == ["lifespan.startup.failed"]
+    assert "hashed-words-32" in told[0]["message"]
 
 
 def environment() -> dict[str, str]:
-    import os
-
     return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}

@@ -37,11 +37,12 @@ function headers(more) {
   return { ...(token ? { Authorization: `Bearer ${token}` } : {}), ...more };
 }
 
-async function sent(method, path, { query, body, signal, version } = {}) {
+async function sent(method, path, { query, body, signal, version, clip } = {}) {
   const options = {
     method, signal, credentials: "omit", cache: "no-store", redirect: "error", referrerPolicy: "no-referrer",
     headers: headers({
       ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+      ...(clip === undefined ? {} : { Prefer: `clip=${clip}` }),
       ...(version === undefined ? {} : { "If-Match": `"${version}"` }),
     }),
     body: body === undefined ? undefined : JSON.stringify(body),
@@ -62,7 +63,9 @@ export async function call(method, path, options) {
   return (await sent(method, path, options)).json();
 }
 
-export const get = (path, query, signal) => call("GET", path, { query, signal });
+// What is looked at comes with texts that fit on a page; `null` has them whole.
+export const CLIP = 600;
+export const get = (path, query, signal, clip = CLIP) => call("GET", path, { query, signal, clip: clip ?? undefined });
 
 export async function download(path, query, filename) {
   const answer = await sent("GET", path, { query });

@@ -38,7 +38,7 @@ export async function consolidation(page) {
         one.text && text(one.text),
         one.target && h("dl", { class: "before" }, fact("Retires", one.target), one.by && fact("In its place", one.by)),
         h("p", {}, "Because: ", plain(one.reason || "–")),
-        one.quotes.map((quote) => h("blockquote", {}, text(quote))),
+        one.quotes.filter((quote) => quote !== known.get(one.by)?.content).map((quote) => h("blockquote", {}, text(quote))),
         write && h("p", { class: "actions" },
           button("Approve", () => act(page, approved, () => post("approve", { ids: [one.id] })), { class: "first", "aria-label": `Approve: ${plain(one.text || one.reason).slice(0, 60)}` }),
           button("Reject", () => act(page, "It was rejected.", () => post("reject", { ids: [one.id] })), { "aria-label": `Reject: ${plain(one.text || one.reason).slice(0, 60)}` }))))),

@@ -99,13 +99,13 @@ export function ago(iso) {
   return SPANS.format(Math.trunc(seconds / size), unit);
 }
 
-export function when(iso, { both = false } = {}) {
+export function when(iso, { both = false, day = false } = {}) {
   if (!iso) return "–";
   const at = new Date(iso);
   if (Number.isNaN(at.getTime())) return plain(iso);
   const said = DATES.format(at);
   const span = ago(iso);
-  return h("time", { datetime: iso, title: said }, both ? [said, span && ` (${span})`] : (span ?? DAYS.format(at)));
+  return h("time", { datetime: iso, title: said }, day || both ? [day ? DAYS.format(at) : said, span && ` (${span})`] : (span ?? DAYS.format(at)));
 }
 
 // -- pieces ----------------------------------------------------------------------------------------------------------

@@ -74,12 +74,14 @@ async function go() {
     const made = await known.view(page);
     if (signal.aborted) return;
     show(main, made);
+    main.dataset.at = location.hash;
   } catch (error) {
     if (signal.aborted) return;
     if (error instanceof Problem && error.status === 401) return refused(error);
     if (!(error instanceof Problem)) throw error;
     show(main, h("h1", {}, known.label), h("div", { class: "card bad", role: "alert" }, h("h2", {}, error.title), h("p", {}, error.message)),
       button("Try again", go));
+    main.dataset.at = location.hash;
   }
   const heading = main.querySelector("h1");
   if (heading && !main.contains(document.activeElement)) {

@@ -1,10 +1,12 @@
 // One memory: what it says, where it comes from, why it is where it is, and all that happened to it.
 
-import { Problem, call, get, segment } from "./api.js";
+import { Problem, call, download, get, segment } from "./api.js";
 import { ask, button, card, decimal, facts, h, link, name, number, plain, show, table, tag, text, when } from "./dom.js";
 import { bar } from "./draw.js";
 import { LAYERS, act, path, since, source, whom } from "./parts.js";
 
+const LONG = 8_000;
+const EVENTS = 100;
 const none = (error) => { if (error instanceof Problem && [403, 404, 422].includes(error.status)) return null; throw error; };
 
 export async function memory(page) {
@@ -12,7 +14,7 @@ export async function memory(page) {
   const at = `/v1/memories/${segment(id)}`;
   const { signal, whose } = page;
   const [record, history, why] = await Promise.all([
-    get(at, { ...whose, deleted: true, touch: false }, signal).catch(none), get(`${at}/history`, whose, signal).catch(none), get(`${at}/explain`, whose, signal).catch(none),
+    get(at, { ...whose, deleted: true, touch: false }, signal, LONG).catch(none), get(`${at}/history`, { ...whose, last: EVENTS }, signal, 300).catch(none), get(`${at}/explain`, whose, signal).catch(none),
   ]);
   if (record === null) {
     return [h("h1", {}, "One memory"), h("p", { class: "nothing" }, "There is no such memory of ", whom(page), ", or it was erased."), history && timeline(page, id, null, history)];
@@ -22,7 +24,8 @@ export async function memory(page) {
   const live = why?.state === "live";
   return [
     h("h1", {}, "One memory of ", whom(page)),
-    h("div", { class: "card" }, text(record.content || "(no text)", { short: 4_000 }),
+    h("div", { class: "card" }, text(record.content || "(no text)", { short: 2_000 }),
+      record.content.length > LONG && button("Download all of it", () => act(page, "It is in your downloads.", () => download(at, { ...whose, deleted: true, touch: false }, "memory.json"), { stay: true })),
       facts(
         ["State", [tag(why?.state ?? "unknown", why?.state), record.pinned && tag("pinned")]],
         ["Since", [since(record)]],
@@ -53,7 +56,7 @@ export async function memory(page) {
 const plainJson = (value) => { const made = JSON.stringify(value, null, 1); return made.length > 20_000 ? `${made.slice(0, 20_000)} …` : made; };
 
 async function said(page, one) {
-  const record = one.id ? await get(`/v1/memories/${segment(one.id)}`, { ...page.whose, deleted: true, touch: false, data: false }).catch(none) : null;
+  const record = one.id ? await get(`/v1/memories/${segment(one.id)}`, { ...page.whose, deleted: true, touch: false, data: false }, undefined, LONG).catch(none) : null;
   if (record === null) return h("li", {}, tag(one.state, one.state), " its words are gone");
   const letters = [...record.content];
   const quote = one.first === null ? record.content : letters.slice(one.first, one.end).join("");
@@ -106,9 +109,8 @@ const BACK = new Set(["ADD", "UPDATE", "RESTORE", "PROMOTE", "DEMOTE"]);
 
 function timeline(page, id, record, events, live) {
   const node = h("section", { class: "card" }, h("h2", {}, "History"));
-  const shown = events.slice(-200);
-  if (shown.length < events.length) node.append(h("p", {}, `The last ${number(shown.length)} of ${number(events.length)} events.`));
-  node.append(h("ol", { class: "life" }, shown.map((one) => h("li", { class: one.event },
+  if (events.length === EVENTS) node.append(h("p", {}, `The last ${EVENTS} events.`));
+  node.append(h("ol", { class: "life" }, events.map((one) => h("li", { class: one.event },
     h("div", { class: "life-head" }, h("b", {}, DONE[one.event] || one.event), when(one.at, { both: true }), h("span", {}, `version ${one.version}`),
       record && live && page.may("write") && BACK.has(one.event) && one.version < record.version && button(`Go back to version ${one.version}`, () => act(page, `It is as it was in version ${one.version}.`, () =>
         call("POST", `/v1/memories/${segment(id)}/restore`, { query: page.whose, body: { version: one.version } })))),

@@ -36,8 +36,9 @@ export const dataOf = (record) => (record.key ? `${record.key}` : "(no text)");
 
 // Since when: when it holds if that was said, when it happened, or when it was added.
 export function since(record) {
-  if (record.valid_from) return ["since ", when(record.valid_from), record.valid_to ? [" until ", when(record.valid_to)] : null];
-  return record.occurred_at ? ["of ", when(record.occurred_at)] : ["known since ", when(record.created_at)];
+  const day = { day: true };
+  if (record.valid_from) return ["so since ", when(record.valid_from, day), record.valid_to ? [" until ", when(record.valid_to, day)] : null];
+  return record.occurred_at ? ["of ", when(record.occurred_at, day)] : ["known since ", when(record.created_at, day)];
 }
 
 export const pager = (cursor, href, first) => (cursor || first) && h("p", { class: "actions" },

@@ -1,6 +1,6 @@
 // A search as an agent would do it, with the reasons of each hit.
 
-import { call, get } from "./api.js";
+import { CLIP, call } from "./api.js";
 import { button, card, choice, decimal, field, h, milliseconds, name, number, tag, text } from "./dom.js";
 import { bar } from "./draw.js";
 import { LAYERS, dataOf, since, source, whom } from "./parts.js";
@@ -30,7 +30,7 @@ export async function search(page) {
   const head = [h("h1", {}, "Search"), h("p", {}, "As an agent would find it; looking here does not count as a use."), form];
   if (!asked) return [...head, h("p", { class: "nothing" }, "Memories of ", whom(page), ". Ask a question.")];
   const found = await call("POST", "/v1/search", {
-    query: page.whose, signal: page.signal,
+    query: page.whose, signal: page.signal, clip: CLIP,
     body: { query: asked, mode, limit: PAGE, offset, explain: true, touch: false, data: false, ...(layer ? { layers: [layer] } : {}) },
   });
   const trace = found.trace;

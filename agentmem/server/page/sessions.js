@@ -34,7 +34,7 @@ export async function session(page) {
   const { signal } = page;
   const [info, turns, summary, working] = await Promise.all([
     get(at, place, signal).catch(none), get(`${at}/turns`, { ...place, limit: PAGE, before }, signal).catch(none),
-    get(`${at}/summary`, place, signal).catch(none), get(`${at}/working`, place, signal).catch(none),
+    get(`${at}/summary`, place, signal).catch(none), get(`${at}/working`, place, signal, 8_000).catch(none),
   ]);
   const here = (query) => page.to("session", { user: page.me.any_user ? page.user : null, run, agent: page.query.get("agent"), at: page.query.get("at"), ...query });
   return [
@@ -69,7 +69,7 @@ function prompt(page, at, place) {
     event.preventDefault();
     sessionStorage.setItem("agentmem.price", price.value);
     try {
-      const made = await call("POST", `${at}/prompt`, { query: place, signal: page.signal, body: { max_tokens: Number(most.value), touch: false, ...(query.value ? { query: query.value } : {}) } });
+      const made = await call("POST", `${at}/prompt`, { query: place, signal: page.signal, clip: 8_000, body: { max_tokens: Number(most.value), touch: false, ...(query.value ? { query: query.value } : {}) } });
       show(out, ...built(page, made, Number(price.value)));
     } catch (error) {
       if (!(error instanceof Problem)) throw error;

@@ -83,7 +83,7 @@ async function gone(page, here, tab) {
 }
 
 async function blocks(page) {
-  const found = await get("/v1/blocks", page.whose, page.signal);
+  const found = await get("/v1/blocks", page.whose, page.signal, 6_000);
   if (!found.length) return h("p", { class: "nothing" }, "No blocks.");
   return found.map((one) => card(h("span", {}, name(one.label)), one.description && h("p", {}, plain(one.description)), text(one.value),
     facts(["Tokens", `${number(one.tokens)} of ${number(one.limit)}`], ["Version", one.version], ["Changed", when(one.updated_at)],
