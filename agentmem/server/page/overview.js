@@ -1,12 +1,16 @@
 // The store at a glance: how it is, what it holds, what happens right now.
 
 import { follow, get } from "./api.js";
-import { bytes, card, decimal, facts, h, link, milliseconds, name, number, share, show, table, tag, when } from "./dom.js";
+import { bytes, card, decimal, facts, h, link, milliseconds, name, number, plain, share, show, table, tag, when } from "./dom.js";
 import { Line, bar } from "./draw.js";
 import { LAYERS } from "./parts.js";
 
 const KEPT = 20;
-const OWN = { $sessions: "a session", $working: "working memory", $blocks: "a block", $values: "a value", $summaries: "a summary", $proposals: "a proposal", $knowledge: "consolidation" };
+// What the package keeps for itself, and the page that shows it.
+const OWN = {
+  $sessions: ["a session", "sessions"], $working: ["working memory", "sessions"], $summaries: ["a summary", "sessions"], $blocks: ["a block", "user", { tab: "blocks" }],
+  $values: ["a value", "values"], $proposals: ["a proposal", "consolidation"], $knowledge: ["consolidation", "consolidation"],
+};
 const CALM = { low: "good", medium: "middling", high: "bad" };
 
 export async function overview(page) {
@@ -73,9 +77,14 @@ export async function overview(page) {
 
 const happened = (page, events) => table("What happened last", ["When", "What", "Whose", "Memory"], events.map((one) => [
   when(one.at), tag(one.event, one.event), one.id === null ? "–" : link(one.user_id === null ? "nobody" : name(one.user_id), page.to("user", { user: one.user_id })),
-  one.id === null ? "erased, or of the store itself" : one.namespace[0]?.startsWith("$") ? OWN[one.namespace[0]] ?? name(one.namespace[0])
+  one.id === null ? "erased, or of the store itself" : one.namespace[0]?.startsWith("$") ? own(page, one)
     : link("Details", page.to("memory", { id: one.id, user: one.user_id }), { "aria-label": `Details of ${one.id}` }),
 ]), { empty: "Nothing has happened yet." });
+
+function own(page, event) {
+  const [label, where, query] = OWN[event.namespace[0]] ?? [plain(event.namespace[0]), "user", {}];
+  return link(label, page.to(where, { user: event.user_id, ...query }));
+}
 
 export const wrong = (health) => [health.store_error, health.last_vector_error, health.last_sweep_error, health.backup?.last_error, health.backup?.proof_error]
   .filter(Boolean).join("; ");

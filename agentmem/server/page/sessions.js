@@ -66,18 +66,20 @@ function prompt(page, at, place) {
   const price = h("input", { type: "number", min: 0, step: "any", value: sessionStorage.getItem("agentmem.price") || "" });
   const out = h("div", { "aria-live": "polite" });
   const build = async (event) => {
-    event.preventDefault();
-    sessionStorage.setItem("agentmem.price", price.value);
+    event?.preventDefault();
+    if (price.value) sessionStorage.setItem("agentmem.price", price.value);
     try {
       const made = await call("POST", `${at}/prompt`, { query: place, signal: page.signal, clip: 8_000, body: { max_tokens: Number(most.value), touch: false, ...(query.value ? { query: query.value } : {}) } });
       show(out, ...built(page, made, Number(price.value)));
     } catch (error) {
+      if (error.name === "AbortError") return;
       if (!(error instanceof Problem)) throw error;
       show(out, h("p", { class: "bad", role: "alert" }, `${error.title}: ${error.message}`));
     }
   };
+  build();
   return card("The prompt as it would be built",
-    h("form", { class: "row", onsubmit: build }, field("Tokens at most", most), field("What is recalled is asked by", query), field("Price of a million tokens", price), h("button", { type: "submit", class: "first" }, "Build it")), out);
+    h("form", { class: "row", onsubmit: build }, field("Tokens at most", most), field("What is recalled is asked by", query), field("Price of a million tokens", price), h("button", { type: "submit", class: "first" }, "Build it again")), out);
 }
 
 function built(page, made, price) {
