@@ -21,7 +21,7 @@ from served import Served, running
 from typer.testing import CliRunner
 
 from agentmem import Memory
-from agentmem.cli import app as cli
+from agentmem.cli.app import app as cli
 from agentmem.errors import InvalidKeyError
 from agentmem.server.keys import KeyStore
 from agentmem.server.pages import pages
@@ -198,16 +198,16 @@ def test_looking_is_no_use(served: Served) -> None:
 
 
 def test_texts_are_cut_for_those_who_prefer_it(served: Served) -> None:
-    much = {f"name {n}": ["word " * 100, {"deep": "x" * 5_000}] for n in range(200)}
+    much = {f"name {n}": ["word " * 100, {"deep": "x" * 500}] for n in range(50)}
     id = served.add("long " * 1_000, "cut", metadata=much, data=much)
     path, prefers = f"/v1/memories/{id}", {"prefer": "respond-async, clip=400"}
     whole, cut = served.call("GET", path, "cut"), served.call("GET", path, "cut", headers=prefers)
     assert (whole.json()["content"], whole.json()["metadata"]) == ("long " * 1_000, much)
     assert cut.headers["preference-applied"] == "clip=400"
     assert cut.headers["etag"] == whole.headers["etag"]
-    assert cut.json()["content"] == ("long " * 80) + "…"
+    assert cut.json()["content"] == "long " * 80 + "…"
     assert len(json.dumps(cut.json()["metadata"], ensure_ascii=False)) < 400 * 9
-    assert len(cut.content) < 10_000 < 1_000_000 < len(whole.content)
+    assert len(cut.content) < 10_000 < 100_000 < len(whole.content)
     page = served.call("GET", "/v1/memories", "cut", headers=prefers)
     assert page.json()["records"] == [{**cut.json(), "last_accessed": page.json()["records"][0]["last_accessed"]}]
     for prefer in ("clip=x", "eclipse=3", ""):

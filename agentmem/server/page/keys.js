@@ -16,7 +16,7 @@ export async function keys(page) {
     h("h1", {}, "Keys"),
     page.me.id === "local" && h("p", {}, "There is no key yet, and this machine needs none. The first key ends that: from then on whoever looks needs one with the scope admin."),
     create(page),
-    card("Keys", table("Keys", ["Key", "For", "Leads to", "May", "Made", "Last used", "Ends", ""], shown.map((one) => [
+    card("Keys", table("Keys", ["Key", "For", "Leads to", "May", "Made", "Last used", "Ends", "Revoke"], shown.map((one) => [
       name(one.id), one.name ? plain(one.name) : "–", walls(one), one.scopes.map((scope) => [tag(scope), " "]), when(one.created_at), one.used_at ? when(one.used_at) : "never",
       one.revoked_at ? h("span", {}, tag("revoked", "bad"), " ", when(one.revoked_at)) : one.expires_at ? when(one.expires_at) : "–",
       !over(one) && button("Revoke …", async () => {

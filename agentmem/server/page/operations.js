@@ -79,7 +79,7 @@ function saved(page, backups, health) {
         const doomed = await call("POST", "/v1/backups/prune", { body: { dry_run: true } });
         if (await ask({ title: `Remove ${number(doomed.length)} backups?`, words: "Those that the settings keep no longer.", yes: "Remove them", danger: true })) await act(page, "Removed.", () => call("POST", "/v1/backups/prune", { body: {} }));
       })),
-    table("Backups", ["Backup", "Kind", "Made", "Memories", "Size", ""], backups.slice(-50).reverse().map((one) => [
+    table("Backups", ["Backup", "Kind", "Made", "Memories", "Size", "Verify"], backups.slice(-50).reverse().map((one) => [
       name(one.id), tag(one.kind), when(one.at, { both: true }), number(one.records), bytes(one.bytes),
       button("Verify", () => act(page, (made) => made.ok ? "It can be read, and is as it should be." : `It is damaged: ${made.problems[0]}`, () => call("POST", `/v1/backups/${encodeURIComponent(one.id)}/verify`, { body: {} }), { stay: true }), { "aria-label": `Verify ${one.id}` }),
     ]), { empty: "None yet." }));

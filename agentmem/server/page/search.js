@@ -55,7 +55,7 @@ function hit(page, one, index) {
         h("p", { class: "record-facts" }, h("span", {}, since(record)), source(record, page), tag(record.layer, record.layer), tag(record.kind),
           page.link("Details", "memory", { id: record.id }, { "aria-label": `Details of ${record.id}` }))),
       h("div", { class: "why", role: "group", "aria-label": `Why it is number ${index + 1}` },
-        h("h3", {}, "Why"),
+        h("h2", { class: "small" }, "Why"),
         PARTS.filter(([part]) => details[part] !== null && details[part] !== (SILENT[part] ?? 0)).map(([part, label]) =>
           bar(label, details[part], { kind: details[part] < 0 ? "bad" : part })),
         details.telling < 0.9 && bar("Tells rather than asks", details.telling, { kind: "telling" }),

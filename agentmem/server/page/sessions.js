@@ -16,7 +16,7 @@ export async function sessions(page) {
   return [
     h("h1", {}, "Sessions of ", whom(page)),
     changes(page),
-    table("Sessions", ["Session", "Title", "Agent", "Begun", "Last said", ""], found.slice(0, PAGE).map((one) => [
+    table("Sessions", ["Session", "Title", "Agent", "Begun", "Last said", "State"], found.slice(0, PAGE).map((one) => [
       page.link(name(one.run_id), "session", { run: one.run_id, agent: one.agent_id }), one.title ? text(one.title, { short: 100 }) : "–", one.agent_id ? name(one.agent_id) : "–",
       when(one.created_at, { both: true }), when(one.last_at), one.closed_at ? tag("closed") : tag("open", "good"),
     ]), { empty: "No sessions that are not over." }),

@@ -13,7 +13,7 @@ export async function users(page) {
     h("h1", {}, "Users"),
     h("form", { class: "row", role: "search", onsubmit: (event) => { event.preventDefault(); location.hash = page.to("users", { prefix: input.value }); } },
       field("Begins with", input), h("button", { type: "submit", class: "first" }, "Find")),
-    table("Users", ["User", "Memories", "First added", "Last added", ""], found.users.map((one) => [
+    table("Users", ["User", "Memories", "First added", "Last added", "Ask"], found.users.map((one) => [
       link(one.name === null ? "nobody in particular" : name(one.name), page.to("user", { user: one.name })),
       number(one.records), when(one.first_at, { both: true }), when(one.last_at, { both: true }),
       link("Search", page.to("search", { user: one.name }), { "aria-label": `Search what is known of ${one.name ?? "nobody"}` }),
@@ -38,6 +38,6 @@ export function chooser({ me, chosen, go }) {
       if (mine === last) list.replaceChildren(...found.users.map((one) => h("option", { value: one.name })));
     },
   });
-  return h("form", { class: "row whose", role: "search", onsubmit: (event) => { event.preventDefault(); go(input.value || null); } },
+  return h("form", { class: "row whose", onsubmit: (event) => { event.preventDefault(); go(input.value || null); } },
     field("Memories of", input), list, h("button", { type: "submit" }, "Show"), chosen !== null && button("No user", () => go(null), { class: "quiet" }));
 }
