@@ -20,7 +20,7 @@ from agentmem.server.clipping import clipped
 from agentmem.server.endpoint import FOLLOWS, Endpoint, Router
 from agentmem.server.keys import KeyStore
 from agentmem.server.limits import Buckets, Limits
-from agentmem.server.pages import pages
+from agentmem.server.pages import page_of, pages
 from agentmem.server.reading import Receive, checked, headers_of, parsed, queried, read_body, refuse_encoded
 from agentmem.server.routes import ENDPOINTS
 from agentmem.server.visit import Visit
@@ -65,7 +65,7 @@ class App:
         self._close_both = close_both
         self._observe = observe
         self._router = Router([*endpoints, *([] if visit is None else [visit.endpoint()])])
-        self._pages = pages()
+        pages()  # read now, and not by the first who asks
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -88,7 +88,7 @@ class App:
     async def answer(self, scope: Any, receive: Receive) -> Answer:
         """The answer to one request; errors are answers, too."""
         try:
-            page = self._pages.get(scope["path"]) if scope["method"] in ("GET", "HEAD") else None
+            page = page_of(scope["path"], scope["headers"]) if scope["method"] in ("GET", "HEAD") else None
             if page is not None:
                 return page
             endpoint, names = self._router.find(scope["method"], scope.get("raw_path") or scope["path"].encode())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
+from gzip import compress
 from importlib.resources import files
 
 from agentmem.server.answers import Answer, Header
@@ -29,13 +31,26 @@ _HEADERS: tuple[Header, ...] = (
 )
 
 
+_PACKED: Header = (b"content-encoding", b"gzip")
+
+
 @cache
-def pages() -> dict[str, Answer]:
-    """What is sent for each path; these and no others, whatever a request says."""
-    found = dict[str, Answer]()
+def pages() -> dict[str, tuple[Answer, Answer]]:
+    """What is sent for each path, as it is and packed; these and no others, whatever a request says."""
+    found = dict[str, tuple[Answer, Answer]]()
     for file in files("agentmem.server").joinpath("page").iterdir():
         kind = _TYPES.get(file.name.rpartition(".")[2])
         if kind is not None:
             path = "/" if file.name == "index.html" else f"/page/{file.name}"
-            found[path] = Answer(200, file.read_bytes(), ((b"content-type", kind), *_HEADERS))
+            body, headers = file.read_bytes(), ((b"content-type", kind), (b"vary", b"accept-encoding"), *_HEADERS)
+            found[path] = Answer(200, body, headers), Answer(200, compress(body, mtime=0), (_PACKED, *headers))
     return found
+
+
+def page_of(path: str, headers: Iterable[tuple[bytes, bytes]]) -> Answer | None:
+    """What is sent for a path to somebody who sends these headers; None for a path of no file."""
+    found = pages().get(path)
+    if found is None:
+        return None
+    takes = any(name == b"accept-encoding" and b"gzip" in value for name, value in headers)
+    return found[takes]

@@ -59,6 +59,7 @@ export async function overview(page) {
   return [
     h("h1", {}, "Overview"),
     h("p", { class: health.ok ? "good" : "bad" }, health.ok ? "All is well." : `Something is wrong: ${wrong(health)}`, " ", link("Operations", page.to("operations"))),
+    figures.records === 0 && events.length === 0 && h("p", {}, "Nothing is remembered yet. For a beginning: ", h("code", {}, "agentmem add \"Ana is allergic to peanuts\" --user ana")),
     h("div", { class: "figures", "aria-label": "Rates and latencies of this process, live" }, Object.values(lines).map((one) => one.node)),
     h("div", { class: "grid" },
       card("The store", store),
