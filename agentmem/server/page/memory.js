@@ -1,9 +1,9 @@
 // One memory: what it says, where it comes from, why it is where it is, and all that happened to it.
 
 import { Problem, call, download, get, segment } from "./api.js";
-import { ask, button, card, decimal, facts, h, link, name, number, plain, show, table, tag, text, when } from "./dom.js";
+import { ask, button, card, decimal, facts, h, link, name, number, plain, table, tag, text, when } from "./dom.js";
 import { bar } from "./draw.js";
-import { LAYERS, act, path, since, source, whom } from "./parts.js";
+import { LAYERS, act, since, source, whom } from "./parts.js";
 
 const LONG = 8_000;
 const EVENTS = 100;

@@ -1,7 +1,7 @@
 // A search as an agent would do it, with the reasons of each hit.
 
 import { CLIP, call } from "./api.js";
-import { button, card, choice, decimal, field, h, milliseconds, name, number, tag, text } from "./dom.js";
+import { button, card, choice, decimal, field, h, milliseconds, number, tag, text } from "./dom.js";
 import { bar } from "./draw.js";
 import { LAYERS, dataOf, since, source, whom } from "./parts.js";
 

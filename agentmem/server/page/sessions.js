@@ -1,9 +1,9 @@
 // Conversations: what was said, and the prompt that would be made of it, with what it costs.
 
 import { Problem, call, get, segment } from "./api.js";
-import { button, card, choice, decimal, facts, field, h, link, name, number, plain, show, table, tag, text, when } from "./dom.js";
+import { button, card, facts, field, h, link, name, number, plain, show, table, tag, text, when } from "./dom.js";
 import { parts as drawn } from "./draw.js";
-import { changes, parts, path, whom } from "./parts.js";
+import { changes, parts, whom } from "./parts.js";
 
 const PAGE = 25;
 const none = (error) => { if (error instanceof Problem && error.status === 404) return null; throw error; };

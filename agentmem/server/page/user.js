@@ -1,8 +1,8 @@
 // What is known of one user, since when, and who told; and how to take it along, or have it forgotten.
 
 import { call, download, get, segment } from "./api.js";
-import { ask, bytes, button, card, choice, facts, field, h, link, name, number, plain, say, table, tag, text, when } from "./dom.js";
-import { LAYERS, act, changes, pager, path, records, whom } from "./parts.js";
+import { ask, button, card, choice, facts, field, h, link, name, number, plain, say, show, text, when } from "./dom.js";
+import { LAYERS, act, changes, pager, records, whom } from "./parts.js";
 
 const PAGE = 25;
 const TABS = { known: "Known", deleted: "Deleted", expired: "Expired", blocks: "Blocks" };
@@ -33,15 +33,13 @@ const filename = (user) => `memories-${(user ?? "nobody").replace(/[^\p{L}\p{N}_
 async function known(page, here) {
   const asked = Object.fromEntries(["kind", "layer", "at", "order", "cursor"].map((one) => [one, page.query.get(one) || ""]));
   const oldest = asked.order === "oldest";
-  const [found, count, all] = await Promise.all([
+  const [found, count] = await Promise.all([
     get("/v1/memories", {
       ...page.whose, limit: PAGE, touch: false, data: false, order: oldest ? "oldest" : "newest", cursor: asked.cursor,
       kinds: asked.kind, layers: asked.layer, ...(asked.at ? { under: asked.at } : {}),
     }, page.signal),
     get("/v1/memories/count", { ...page.whose, kinds: asked.kind, layers: asked.layer, ...(asked.at ? { under: asked.at } : {}) }, page.signal),
-    get("/v1/namespaces", { ...page.whose, limit: 100, depth: 1 }, page.signal).catch(() => []),
   ]);
-  const spaces = all.filter((one) => !one.namespace[0].startsWith("$")); // those are the package's own
   const change = (more) => { location.hash = here({ kind: asked.kind, layer: asked.layer, order: asked.order, at: asked.at, ...more }); };
   const kind = h("input", { value: asked.kind, placeholder: "all kinds", spellcheck: "false", list: "kinds-known" });
   const layer = choice([["", "All layers"], ...Object.entries(LAYERS).map(([one, long]) => [one, `${one} (${long})`])], asked.layer);
@@ -50,12 +48,23 @@ async function known(page, here) {
     h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); change({ kind: kind.value, layer: layer.value, order: order.value }); } },
       field("Kind", kind), h("datalist", { id: "kinds-known" }, ["fact", "message"].map((one) => h("option", { value: one }))),
       field("Layer", layer), field("Order", order), h("button", { type: "submit" }, "Show")),
-    asked.at ? h("p", {}, "In the namespace ", name(asked.at), ". ", link("All", here({})))
-      : spaces.length > 0 && h("p", {}, "Namespaces: ", spaces.map((one) => [link(name(one.namespace[0]), here({ at: one.namespace[0] })), ` ${number(one.records)} `])),
+    asked.at ? h("p", {}, "In the namespace ", name(asked.at), ". ", link("All", here({}))) : namespaces(page, here),
     h("p", {}, `${number(count.count)} memories`),
     records(page, found.records, { caption: "Memories", empty: "Nothing is known." }),
     pager(found.cursor, (cursor) => here({ ...asked, cursor }), asked.cursor && here({ ...asked, cursor: "" })),
   ];
+}
+
+// Counted when it is asked for: of a user with very many memories that takes as long as the rest of the page.
+function namespaces(page, here) {
+  const list = h("p", {}, "Counting …");
+  const node = h("details", {}, h("summary", {}, "Namespaces"), list);
+  node.addEventListener("toggle", async () => {
+    const all = await get("/v1/namespaces", { ...page.whose, limit: 100, depth: 1 }, page.signal).catch(() => []);
+    const spaces = all.filter((one) => !one.namespace[0].startsWith("$")); // those are the package's own
+    show(list, spaces.length ? spaces.map((one) => [link(name(one.namespace[0]), here({ at: one.namespace[0] })), ` ${number(one.records)} `]) : "None but the root.");
+  }, { once: true });
+  return node;
 }
 
 const SPANS = [["", "Any time"], ["1", "Since yesterday"], ["7", "In the last 7 days"], ["30", "In the last 30 days"]];
