@@ -140,7 +140,7 @@ class App:
         call = Call(
             memory=view, gate=self._gate, store=self._memory, keys=self._keys, key=key, headers=headers, path=names,
             query=query, body=body, receive=receive, limit=limits.body_bytes, seconds=limits.silence_s,
-            actor=None if key is entering.LOCAL else key.id, named=named if key.any_user else key.user_id, once=None,
+            actor=None if key in entering.KEYLESS else key.id, named=named if key.any_user else key.user_id, once=None,
         )  # fmt: skip
         header = headers.get(b"idempotency-key")
         if header is None:

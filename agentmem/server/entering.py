@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -23,6 +24,9 @@ LOCAL = Key(
     per_minute=None, created_at=datetime.fromtimestamp(0, UTC), expires_at=None, revoked_at=None, used_at=None,
 )  # fmt: skip
 """Who enters where there are no keys: whoever is on this machine, with all that there is."""
+VISITOR = replace(LOCAL, id="dashboard")
+"""Who enters by ``agentmem dashboard``, as whoever types commands does."""
+KEYLESS = LOCAL, VISITOR
 
 
 class Gate:

@@ -6,18 +6,15 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from hashlib import sha256
 
 from agentmem.errors import InvalidKeyError
 from agentmem.server.answers import Answer, answer
 from agentmem.server.calls import Call
 from agentmem.server.endpoint import Area, Body, Endpoint
-from agentmem.server.entering import LOCAL
+from agentmem.server.entering import VISITOR
 from agentmem.server.key import Key
 
-VISITOR = replace(LOCAL, id="dashboard")
-"""As whom a visitor enters: with all that there is, and noted as this in the audit log."""
 GOOD_FOR_S = 120.0
 """Within which the first token is to be exchanged."""
 _PREFIX = "amv_"
