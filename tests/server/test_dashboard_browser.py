@@ -110,7 +110,7 @@ def visit(browser: Any, site: Site) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(viewport={"width": 1024, "height": 768}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
 
         def asked(request: Any) -> None:
             if not request.url.startswith((site.url, "blob:")):
@@ -143,7 +143,7 @@ def go(page: Any, at: str) -> None:
 
 def until(page: Any, holds: str) -> None:
     """Wait until this holds; what waits inside the page is code made of a text, which the page refuses."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not page.evaluate(holds):
         assert time.monotonic() < end, holds
         page.wait_for_timeout(20)
