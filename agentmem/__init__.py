@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         Health,
         HoldingBackup,
         ImportReport,
+        KnownUser,
         Kpis,
         Latency,
         LayerStats,
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
         Stats,
         SweepReport,
         TierStats,
+        UserPage,
         VerifyReport,
     )
     from agentmem.types.valueinfo import ValueInfo, ValueTier, ValueUsage, ValueVersion
@@ -107,6 +109,7 @@ _REPORTS = (
     "Health",
     "HoldingBackup",
     "ImportReport",
+    "KnownUser",
     "Kpis",
     "Latency",
     "LayerStats",
@@ -121,6 +124,7 @@ _REPORTS = (
     "Stats",
     "SweepReport",
     "TierStats",
+    "UserPage",
     "VerifyReport",
 )
 _LAZY = {
@@ -225,6 +229,7 @@ __all__ = [
     "HotMemory",
     "ImportReport",
     "InvalidInputError",
+    "KnownUser",
     "Kpis",
     "Latency",
     "Layer",
@@ -280,6 +285,7 @@ __all__ = [
     "Trimmed",
     "Turn",
     "Update",
+    "UserPage",
     "ValueInfo",
     "ValueTier",
     "ValueUsage",

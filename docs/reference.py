@@ -33,10 +33,10 @@ GROUPS = {
     "Input": "NewMemory Add Evidence Put Update Delete Touch SetValidity Layer ALL UNSET",
     "Results": "AddResult AddResults Skipped SearchResults SearchHit HitDetails SearchTrace MemoryRecord Vectors Page "
     "HistoryEvent StoreEvent EventType",
-    "Reports": "Group NamespaceCount Stats LayerStats Pressure Kpis Latency Health VerifyReport EraseReport Erasure "
-    "ReembedReport SweepReport Move Explanation Requirement ScorerReport ScorerReplay TierStats Residence BackupInfo "
-    "BackupHealth HoldingBackup RestoreReport ImportReport ArchiveReport ValueInfo ValueVersion ValueUsage "
-    "ValueTier",
+    "Reports": "Group UserPage KnownUser NamespaceCount Stats LayerStats Pressure Kpis Latency Health VerifyReport "
+    "EraseReport Erasure ReembedReport SweepReport Move Explanation Requirement ScorerReport ScorerReplay TierStats "
+    "Residence BackupInfo BackupHealth HoldingBackup RestoreReport ImportReport ArchiveReport ValueInfo ValueVersion "
+    "ValueUsage ValueTier",
     "Watching": "agentmem.observe.HealthMonitor agentmem.observe.Thresholds agentmem.observe.Threshold "
     "agentmem.observe.Alert agentmem.observe.Level agentmem.observe.to_log agentmem.observe.Webhook "
     "agentmem.observe.Command",

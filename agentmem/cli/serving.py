@@ -67,6 +67,35 @@ def serve(
     raise typer.Exit(code)
 
 
+@app.command(help="Look at a store in the browser: serve it to this machine until it is stopped, and open the page.")
+def dashboard(
+    path: StorePath = STORE,
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65_535)] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page; otherwise its address is only shown.")] = True,
+) -> None:
+    with reporting():
+        import threading
+        import webbrowser
+
+        from agentmem.server.running import Options, serve
+        from agentmem.server.visit import GOOD_FOR_S, new_once
+
+        if not path.is_dir():
+            raise StoreError(f"there is no store at {path}; --path names another")
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+        once = new_once()
+
+        def show(url: str) -> None:
+            # What follows the # stays in the browser: no server, log or referrer has it.
+            page = f"{url}#/enter?once={once}"
+            note(f"the page is at {page} (good once, within {GOOD_FOR_S:.0f} s; Ctrl-C ends it)")
+            if browser:  # some browsers run in the terminal, and none is waited for
+                threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
+
+        code = serve(Options(path=str(path), port=port, once=once), lambda text: None, show)
+    raise typer.Exit(code)
+
+
 @key.command("create", help="Make a key. It is shown once, and kept as a hash only.")
 def key_create(
     *,

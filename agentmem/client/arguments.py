@@ -7,6 +7,7 @@ signal handler, must not meet modules that are half there.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -37,6 +38,7 @@ from agentmem.types.enums import ALL, UNSET, By, Gone, Mode, Order, Rank
 from agentmem.types.errors import FilterError, InvalidInputError, ScopeError, shown
 from agentmem.types.inputs import Scope
 from agentmem.types.metadata import metadata_json
+from agentmem.types.values import text_fault
 from agentmem.types.zones import check_local_instant
 
 if TYPE_CHECKING:
@@ -304,6 +306,19 @@ def check_departed_cursor(why: Gone, cursor: object) -> Place | None:
             field="cursor",
         )
     return place
+
+
+def check_users_cursor(cursor: object, prefix: str) -> tuple[str, str]:
+    """How and where a list of users goes on."""
+    kind = "v" if prefix else "n"
+    text = cursor if isinstance(cursor, str) and text_fault(cursor) is None else ""
+    if not text.startswith(kind) or (kind == "n" and not re.fullmatch(r"\d{1,18}", text[1:], re.ASCII)):
+        raise InvalidInputError(
+            f"cursor={shown(cursor)} is not one that user_page(prefix={shown(prefix)}) returned; pass the last page's "
+            "cursor unchanged, with the same prefix",
+            field="cursor",
+        )
+    return kind, text[1:]
 
 
 def field_of(field: object) -> Target:

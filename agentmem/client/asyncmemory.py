@@ -88,6 +88,7 @@ if TYPE_CHECKING:
         ReembedReport,
         RestoreReport,
         Stats,
+        UserPage,
         VerifyReport,
     )
 else:
@@ -112,6 +113,7 @@ else:
         Settings,
         Stats,
         Tokenizer,
+        UserPage,
         VerifyReport,
     )
 
@@ -675,6 +677,10 @@ class AsyncMemory:
         """See ``Memory.users``."""
         return await self._run(self._border.users, agent_id, run_id)
 
+    async def user_page(self, *, prefix: str = "", limit: int = 100, cursor: str | None = None) -> UserPage:
+        """See ``Memory.user_page``."""
+        return await self._run(self._border.user_page, prefix, limit, cursor)
+
     async def runs(
         self,
         *,
@@ -1038,9 +1044,11 @@ class AsyncMemory:
         """See ``Memory.drop_snapshot``."""
         return await self.backup.drop_snapshot(id)
 
-    async def events(self, *, after: int = 0, limit: int = 100) -> list[StoreEvent]:
+    async def events(
+        self, *, after: int = 0, before: int | None = None, order: Order = "oldest", limit: int = 100
+    ) -> list[StoreEvent]:
         """See ``Memory.events``."""
-        return await self._run(self._border.events, after, limit)
+        return await self._run(self._border.events, after, before, order, limit)
 
     async def flush(self) -> None:
         """See ``Memory.flush``."""

@@ -9,7 +9,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from agentmem import operations
-from agentmem.client.arguments import check_departed_cursor, departed, doomed, field_of, listing, search_request
+from agentmem.client.arguments import (
+    check_departed_cursor,
+    check_order,
+    check_users_cursor,
+    departed,
+    doomed,
+    field_of,
+    listing,
+    search_request,
+)
 from agentmem.client.checks import (
     RESERVED,
     check_batch,
@@ -31,6 +40,7 @@ from agentmem.client.filterhints import FieldHints
 from agentmem.client.importing import Importing
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
 from agentmem.stores.rows import Stored
+from agentmem.types.checks import check_text
 from agentmem.types.enums import ALL
 from agentmem.types.errors import InvalidInputError, ScopeError
 from agentmem.types.inputs import Draft, Item, Scope
@@ -43,7 +53,7 @@ if TYPE_CHECKING:
     from agentmem.operations.search import Choose
     from agentmem.retrieval.corpus import Corpus
     from agentmem.retrieval.query import Search
-    from agentmem.types.reports import Group, NamespaceCount
+    from agentmem.types.reports import Group, NamespaceCount, UserPage
 
 ITERATED = 500
 """Records that ``iterate`` reads at a time."""
@@ -324,6 +334,15 @@ class Border:
         options = PageOptions(user_id=who, agent_id=cast("Any", agent_id), run_id=cast("Any", run_id))
         return self.groups("users", options)
 
+    def user_page(self, prefix: object, limit: object, cursor: object) -> UserPage:
+        """See ``Memory.user_page``."""
+        engine = self.handle.engine()
+        if self.bound is not None:
+            raise ScopeError("user_page() tells of everybody; call it on the unbound memory")
+        begins = check_text(prefix, "prefix")
+        place = None if cursor is None else check_users_cursor(cursor, begins)
+        return operations.groups.user_page(engine, composed(begins), check_limit(limit), place)
+
     def namespaces(
         self, user_id: object, under: object, depth: object, limit: object, offset: object
     ) -> list[NamespaceCount]:
@@ -338,12 +357,16 @@ class Border:
             self.handle.engine(), at, cut, check_limit(limit), check_count(offset, "offset", 0)
         )
 
-    def events(self, after: object, limit: object) -> list[StoreEvent]:
+    def events(self, after: object, before: object, order: object, limit: object) -> list[StoreEvent]:
         """See ``Memory.events``."""
         engine = self.handle.engine()
         if self.bound is not None:
             raise ScopeError("events() tells of everybody's records; call it on the unbound memory")
-        return operations.read.events(engine, check_count(after, "after", 0), check_limit(limit))
+        until = None if before is None else check_count(before, "before", 0)
+        newest = check_order(order, "added")[0] == "newest"
+        return operations.read.events(
+            engine, check_count(after, "after", 0), until, check_limit(limit), newest_first=newest
+        )
 
     # -- deleting ----------------------------------------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ from agentmem.types.records import MemoryRecord
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
-    from agentmem.types.reports import Explanation, ScorerReplay, ScorerReport, SweepReport
+    from agentmem.types.reports import Explanation, LayerStats, ScorerReplay, ScorerReport, SweepReport
 else:
-    from agentmem.types.named import Explanation, ScorerReplay, ScorerReport, SweepReport
+    from agentmem.types.named import Explanation, LayerStats, ScorerReplay, ScorerReport, SweepReport
 
 
 class LifecycleClient:
@@ -50,6 +50,17 @@ class LifecycleClient:
         Also of a record that has expired or was deleted. Raises ``NotFoundError``.
         """
         return operations.lifecycle.explain(self._handle.engine(), check_id(id), self._bound)
+
+    def layers(self) -> dict[str, LayerStats]:
+        """How full each layer is, as ``stats`` has it; takes no time, however many records there are.
+
+        Raises ``ScopeError`` on a scoped view, since layers are everybody's.
+        """
+        engine = self._handle.engine()
+        if self._bound is not None:
+            raise ScopeError("layers are everybody's; ask the memory for them, not a scoped view")
+        engine.check()
+        return operations.stats.layer_stats(engine)
 
     def scorer(self) -> ScorerReport:
         """What scores memories (``lifecycle.scorer``), of how many examples its model is made, and how good it is.
@@ -111,6 +122,10 @@ class AsyncLifecycleClient:
     async def explain(self, id: Id) -> Explanation:
         """See ``LifecycleClient.explain``."""
         return await self._wait(self._blocking.explain, id)
+
+    async def layers(self) -> dict[str, LayerStats]:
+        """See ``LifecycleClient.layers``."""
+        return await self._wait(self._blocking.layers)
 
     async def scorer(self) -> ScorerReport:
         """See ``LifecycleClient.scorer``."""

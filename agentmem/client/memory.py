@@ -100,6 +100,7 @@ if TYPE_CHECKING:
         ReembedReport,
         RestoreReport,
         Stats,
+        UserPage,
         VerifyReport,
     )
 else:
@@ -125,6 +126,7 @@ else:
         Settings,
         Stats,
         Tokenizer,
+        UserPage,
         VerifyReport,
     )
 
@@ -851,6 +853,15 @@ class Memory:
         """
         return self._border.users(agent_id, run_id)
 
+    def user_page(self, *, prefix: str = "", limit: int = 100, cursor: str | None = None) -> UserPage:
+        """Everybody who has records here, ``limit`` at a time; for administration.
+
+        The one whose first record came last comes first. With ``prefix``, those whose names begin so, by name; a page
+        of them may be short, or empty, and still have a cursor. Takes milliseconds, however many users there are, where
+        ``users`` reads every record. A view has none: ``ScopeError``.
+        """
+        return self._border.user_page(prefix, limit, cursor)
+
     def runs(
         self,
         *,
@@ -1330,14 +1341,17 @@ class Memory:
         """
         return self.backup.drop_snapshot(id)
 
-    def events(self, *, after: int = 0, limit: int = 100) -> list[StoreEvent]:
+    def events(
+        self, *, after: int = 0, before: int | None = None, order: Order = "oldest", limit: int = 100
+    ) -> list[StoreEvent]:
         """What happened in the store after the event ``after``, oldest first, ``limit`` at most; for administration.
 
-        Everybody's, so a view has none: ``ScopeError``. Pass the last one's ``seq`` to go on. It says what happened to
-        which record, whose that is, and nothing that is in it. Events of what was erased go in the end; of a record's
-        TOUCH events only the last one is kept.
+        Everybody's, so a view has none: ``ScopeError``. Pass the last one's ``seq`` to go on; with ``order="newest"``
+        what happened last comes first, and ``before`` goes on. It says what happened to which record, whose that is,
+        and nothing that is in it. Events of what was erased go in the end; of a record's TOUCH events only the last one
+        is kept.
         """
-        return self._border.events(after, limit)
+        return self._border.events(after, before, order, limit)
 
     def flush(self) -> None:
         """Wait until LanceDB and the keyword index have everything that was committed before this call.

@@ -6,13 +6,13 @@ from contextlib import suppress
 
 from agentmem.engine.engine import Engine
 from agentmem.operations.page import Listing
-from agentmem.stores.groups import by_space, grouped
+from agentmem.stores.groups import by_space, grouped, held, users_before, users_named
 from agentmem.stores.groups import count as counted
 from agentmem.stores.spaces import parts_of
 from agentmem.types.clock import to_datetime
 from agentmem.types.errors import NotFoundError
 from agentmem.types.inputs import Scope
-from agentmem.types.reports import Group, NamespaceCount
+from agentmem.types.reports import Group, KnownUser, NamespaceCount, UserPage
 
 
 def count(engine: Engine, listing: Listing) -> int:
@@ -38,6 +38,28 @@ def groups(engine: Engine, scope: Scope, by: str) -> list[Group]:
             found.append(Group(name, owner, size, to_datetime(first), to_datetime(last)))
     found.sort(key=lambda group: (group.name or "", group.user_id or ""))
     return sorted(found, key=lambda group: group.last_at, reverse=True)
+
+
+def user_page(engine: Engine, prefix: str, limit: int, cursor: tuple[str, str] | None) -> UserPage:
+    """The next users with live records; see ``Memory.user_page``. A cursor is how it goes on (``n``: below a number,
+    ``v``: after a name) and where."""
+    engine.check()
+    records = engine.repository
+    if prefix:
+        after = "" if cursor is None else cursor[1]
+        numbers, name = users_named(records, prefix, after, limit)
+        on = None if name is None else f"v{name}"
+    else:
+        numbers = users_before(records, None if cursor is None else int(cursor[1]), limit)
+        on = f"n{numbers[-1]}" if len(numbers) == limit else None
+    found = list[KnownUser]()
+    for number in numbers:
+        with suppress(NotFoundError):  # erased since they were looked for
+            name, known = records.names.name(records.db, number), held(records, number)
+            if known is not None:
+                size, first, last = known
+                found.append(KnownUser(name, size, to_datetime(first), to_datetime(last)))
+    return UserPage(found, on)
 
 
 def namespaces(engine: Engine, scope: Scope, depth: int | None, limit: int, offset: int) -> list[NamespaceCount]:

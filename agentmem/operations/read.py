@@ -149,10 +149,10 @@ def _fetched(engine: Engine, every: list[Stored], stubs: list[Stored]) -> tuple[
     return [one for one in there if one is not None and one.state != ERASED], fetched
 
 
-def events(engine: Engine, after: int, limit: int) -> list[StoreEvent]:
+def events(engine: Engine, after: int, before: int | None, limit: int, *, newest_first: bool) -> list[StoreEvent]:
     """The store's next events; see ``Memory.events``."""
     engine.check()
-    return engine.repository.feed(after, limit)
+    return engine.repository.feed(after, before, limit, newest_first=newest_first)
 
 
 def find_erased(engine: Engine, id: str, scope: Scope | None) -> Stored | None:

@@ -16,11 +16,14 @@ from agentmem import AgentMemError, AsyncMemory, InvalidInputError
 from agentmem.server import entering, idempotency
 from agentmem.server.answers import CLOSE, Answer, HttpError, Send, problem
 from agentmem.server.calls import Call
-from agentmem.server.endpoint import Endpoint, Router
+from agentmem.server.clipping import clipped
+from agentmem.server.endpoint import FOLLOWS, Endpoint, Router
 from agentmem.server.keys import KeyStore
 from agentmem.server.limits import Buckets, Limits
+from agentmem.server.pages import page_of, pages
 from agentmem.server.reading import Receive, checked, headers_of, parsed, queried, read_body, refuse_encoded
 from agentmem.server.routes import ENDPOINTS
+from agentmem.server.visit import Visit
 
 _TIDY_S = 60.0
 _PATH = "agentmem.path"
@@ -36,7 +39,7 @@ class App:
 
     ``mounts`` are ASGI apps by the path that they answer at and below; they let in whom they like by themselves, and
     those that have a ``lifespan_context`` live as long as this. With ``open`` no key is needed while there has never
-    been one. ``observe`` is told of each request, once it was answered.
+    been one; ``visit`` lets somebody in without. ``observe`` is told of each request, once it was answered.
     """
 
     def __init__(
@@ -50,16 +53,19 @@ class App:
         endpoints: Sequence[Endpoint] = ENDPOINTS,
         close_both: bool = False,
         observe: Observe | None = None,
+        visit: Visit | None = None,
     ) -> None:
         self._memory = memory
         self._keys = keys
         self._limits = limits or Limits()
-        self._gate = entering.Gate(memory, keys, open=open)
+        visitor = None if visit is None else visit.who
+        self._gate = entering.Gate(memory, keys, open=open, visitor=visitor)
         self._buckets = Buckets(self._limits)
         self._mounts = dict(mounts or {})
         self._close_both = close_both
         self._observe = observe
-        self._router = Router(list(endpoints))
+        self._router = Router([*endpoints, *([] if visit is None else [visit.endpoint()])])
+        pages()  # read now, and not by the first who asks
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -82,8 +88,12 @@ class App:
     async def answer(self, scope: Any, receive: Receive) -> Answer:
         """The answer to one request; errors are answers, too."""
         try:
+            page = page_of(scope["path"], scope["headers"]) if scope["method"] in ("GET", "HEAD") else None
+            if page is not None:
+                return page
             endpoint, names = self._router.find(scope["method"], scope.get("raw_path") or scope["path"].encode())
             scope[_PATH] = endpoint.path
+            scope[FOLLOWS] = endpoint.events
             if endpoint.slow or endpoint.streams:
                 return await self._run(endpoint, names, scope, receive)
             async with asyncio.timeout(self._limits.request_s + self._limits.silence_s):
@@ -128,16 +138,16 @@ class App:
         elif raw:
             raise InvalidInputError("this takes no body", field="body")
         call = Call(
-            memory=view, store=self._memory, keys=self._keys, key=key, headers=headers, path=names, query=query,
-            body=body, receive=receive, limit=limits.body_bytes, seconds=limits.silence_s,
-            actor=None if key is entering.LOCAL else key.id, named=named if key.any_user else key.user_id, once=None,
+            memory=view, gate=self._gate, store=self._memory, keys=self._keys, key=key, headers=headers, path=names,
+            query=query, body=body, receive=receive, limit=limits.body_bytes, seconds=limits.silence_s,
+            actor=None if key in entering.KEYLESS else key.id, named=named if key.any_user else key.user_id, once=None,
         )  # fmt: skip
         header = headers.get(b"idempotency-key")
         if header is None:
-            return await endpoint.run(call)
+            return clipped(await endpoint.run(call), headers)
         if not endpoint.once:
             raise HttpError(400, "BadRequest", "this takes no Idempotency-Key")
-        return await self._once(endpoint, call, header, scope, raw)
+        return clipped(await self._once(endpoint, call, header, scope, raw), headers)
 
     async def _once(self, endpoint: Endpoint, call: Call, header: bytes, scope: Any, raw: bytes) -> Answer:
         parts = (
@@ -167,13 +177,14 @@ class App:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
+            # Opened now, so that a store that cannot be is said at the start and not to the first who asks; and before
+            # the other apps live, whose task groups would say instead that there was one error.
+            await self._memory.warm_up()
             async with AsyncExitStack() as stack:
                 for app in self._mounts.values():
                     lifespan = getattr(getattr(app, "router", app), "lifespan_context", None)
                     if lifespan is not None:
                         await stack.enter_async_context(lifespan(app))
-                # Opened now, so that a store that cannot be is said at the start and not to the first who asks.
-                await self._memory.warm_up()
                 tidying = asyncio.create_task(self._tidy())
                 await send({"type": "lifespan.startup.complete"})
                 await receive()

@@ -11,6 +11,7 @@ from agentmem.server.key import Key
 from agentmem.server.reading import Receive, given
 
 if TYPE_CHECKING:
+    from agentmem.server.entering import Gate
     from agentmem.server.idempotency import Once
     from agentmem.server.keys import KeyStore
 
@@ -20,6 +21,8 @@ class Call:
     """What was asked, by whom. ``memory`` is what the key may see of the store, and all that most endpoints use."""
 
     memory: AsyncMemory
+    gate: Gate
+    """Who let the caller in."""
     store: AsyncMemory
     """All of it; for endpoints that are about the ``whole``."""
     keys: KeyStore
@@ -69,6 +72,10 @@ class Call:
         """Whether the caller has this version already (``If-None-Match``)."""
         tags = self.headers.get(b"if-none-match", b"").split(b",")
         return b'"%d"' % version in [tag.strip().removeprefix(b"W/") for tag in tags]
+
+    async def still(self) -> None:
+        """Raises as entering does, once the key has ended while this was being answered."""
+        await self.gate.enter(self.headers)
 
     async def note(self, act: str, target: str | None = None, user_id: str | None = None) -> None:
         """A line in the audit log."""

@@ -14,6 +14,8 @@ from agentmem.server.answers import Answer, HttpError
 if TYPE_CHECKING:
     from agentmem.server.calls import Call
 
+FOLLOWS = "agentmem.follows"
+"""In the scope of a request whose answer goes on until somebody ends it."""
 Run = Callable[["Call"], Awaitable[Answer]]
 
 
@@ -49,6 +51,8 @@ class Endpoint:
     """It may take longer than a request otherwise may."""
     streams: bool = False
     """Its body is read by itself, line by line."""
+    events: bool = False
+    """Its answer is a stream of server-sent events."""
     once: bool = False
     """It takes an ``Idempotency-Key``."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -22,15 +24,22 @@ LOCAL = Key(
     per_minute=None, created_at=datetime.fromtimestamp(0, UTC), expires_at=None, revoked_at=None, used_at=None,
 )  # fmt: skip
 """Who enters where there are no keys: whoever is on this machine, with all that there is."""
+VISITOR = replace(LOCAL, id="dashboard")
+"""Who enters by ``agentmem dashboard``, as whoever types commands does."""
+KEYLESS = LOCAL, VISITOR
 
 
 class Gate:
     """Checks who asks. With ``open`` it lets everybody in who is on this machine, until there is a first key."""
 
-    def __init__(self, memory: AsyncMemory, keys: KeyStore, *, open: bool) -> None:
+    def __init__(
+        self, memory: AsyncMemory, keys: KeyStore, *, open: bool, visitor: Callable[[str], Key | None] | None = None
+    ) -> None:
+        """``visitor`` says as whom somebody enters by a token that is no key's; None: by no token but keys'."""
         self._memory = memory
         self._keys = keys
         self._open = open
+        self._visitor = visitor
         self._views = OrderedDict[tuple[str, str | None], AsyncMemory]()
         self._looked = dict[str, float]()
 
@@ -47,6 +56,9 @@ class Gate:
             _refuse_other_pages(headers)
             return LOCAL
         token = _token(headers)
+        if self._visitor is not None and (visiting := self._visitor(token)) is not None:
+            _refuse_other_pages(headers)
+            return visiting
         key = self._keys.check(token)
         if key.user_id is not None and time.monotonic() > self._looked.get(key.id, 0.0):
             await self._look(key)

@@ -20,7 +20,7 @@ from agentmem.server.routes.models import Problem
 PATH = "/openapi.json"
 _ABOUT = """A memory for LLM agents, served. Every request sends a key (`agentmem key create`), which says whose
 memories it is about; only a key for any user takes `?user_id=`. Errors are `application/problem+json` (RFC 9457),
-with the name of the error as `title`."""
+with the name of the error as `title`. `Prefer: clip=400` cuts texts in answers to so many characters."""
 _LINES = {"application/x-ndjson": {"schema": {"type": "string", "description": "JSON values, one a line."}}}
 _BYTES = {
     "application/octet-stream": {
@@ -28,6 +28,7 @@ _BYTES = {
     }
 }
 """Generators of clients do not know the type of lines, and this says how to send them: as they are."""
+_EVENTS = {"text/event-stream": {"schema": {"type": "string", "description": "Server-sent events, data as JSON."}}}
 _ONCE = {
     "name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 255},
     "description": "The same request with the same key within 24 hours is answered again, and not done again.",
@@ -63,7 +64,7 @@ def description() -> dict[str, Any]:
     for endpoint in described():
         operation = made["paths"][endpoint.path][endpoint.method.lower()]
         if endpoint.streams:
-            operation["responses"]["200"]["content"] = _BYTES | _LINES
+            operation["responses"]["200"]["content"] = _EVENTS if endpoint.events else _BYTES | _LINES
         if endpoint.scope is not None:
             operation["security"] = [{"bearer": []}, {"key": []}]
             operation["x-scope"] = endpoint.scope

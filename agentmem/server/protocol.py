@@ -9,6 +9,8 @@ from typing import Any
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from agentmem.server.endpoint import FOLLOWS
+
 HEAD_S = 10.0
 """For which the head of a request may take, also the first one of a connection."""
 HEAD_BYTES = 65_536
@@ -73,6 +75,12 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._no_more_waiting()
         super().connection_lost(exc)
+
+    @override
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.scope is not None and self.scope.get(FOLLOWS):  # pyright: ignore[reportUnnecessaryComparison]
+            self.transport.close()  # it has no end to wait for, and whoever follows comes back
 
     def _await_head(self) -> None:
         self._head = 0

@@ -27,6 +27,7 @@ try:
 
     from agentmem.server.app import App
     from agentmem.server.protocol import Protocol
+    from agentmem.server.visit import Visit
 except ImportError as exc:
     raise MissingExtraError("a server needs FastAPI, uvicorn and orjson; pip install 'agentmem-db[server]'") from exc
 
@@ -53,6 +54,8 @@ class Options:
     certificate: str | None = None
     private_key: str | None = None
     limits: Limits = field(default_factory=Limits)
+    once: str | None = None
+    """A token that lets one visitor in, who may do everything, and nobody else without a key (see ``visit.py``)."""
     embedder: Any = None
     """As ``AsyncMemory`` takes it; it goes to other processes, so a name, or what can be pickled."""
 
@@ -67,15 +70,17 @@ class Options:
             return False
 
 
-def serve(options: Options, say: Callable[[str], object] = log.info) -> int:
-    """Serve until SIGTERM or SIGINT, then finish what is under way; an exit code.
+def serve(
+    options: Options, say: Callable[[str], object] = log.info, listens: Callable[[str], object] | None = None
+) -> int:
+    """Serve until SIGTERM or SIGINT, then finish what is under way; an exit code. ``listens`` is told the URL at once.
 
     Without keys, and as long as there has never been one, only this machine may reach it. Raises
     ``InvalidInputError`` where it may not start as asked, ``StoreError`` for a store that cannot be opened.
     """
     _check(options)
     keys = KeyStore(options.path)
-    open_ = not keys.required
+    open_ = not keys.required and options.once is None
     keys.close()
     if open_ and not options.is_local:
         raise InvalidInputError(
@@ -89,6 +94,8 @@ def serve(options: Options, say: Callable[[str], object] = log.info) -> int:
     host = f"[{options.host}]" if ":" in options.host else options.host
     entering = "without keys, to this machine only; `agentmem key create` ends that" if open_ else "to those with a key"
     say(f"serving {options.path} at {scheme}://{host}:{port}, {entering}")
+    if listens is not None:
+        listens(f"{scheme}://{host}:{port}/")
     with listening:
         if options.workers == 1:
             return work(options, listening)
@@ -127,7 +134,8 @@ def make_app(options: Options) -> App:
     memory = AsyncMemory(options.path, embedder=options.embedder)
     keys = KeyStore(options.path)
     return App(
-        memory, keys, limits=options.limits, open=options.is_local, mounts=mounted(memory, keys), close_both=True
+        memory, keys, limits=options.limits, open=options.is_local and options.once is None,
+        mounts=mounted(memory, keys), close_both=True, visit=None if options.once is None else Visit(options.once),
     )  # fmt: skip
 
 

@@ -14,6 +14,11 @@ from agentmem.types.clock import Micros
 GROUPED_BY = {"users": "r.user, NULL", "agents": "r.user, r.agent", "runs": "r.user, r.run", "kinds": "NULL, r.kind"}
 """What records are counted by: the number of their user, where it matters, and what else they have in common."""
 _APART = {"agents": "r.agent != 0", "runs": "r.run != 0"}
+_LAST_NAME = 2**62
+_HIGHEST = "\U0010ffff"
+_HELD = 10_000
+_NAMES = 20_000
+_NAMES_AT_ONCE = 500
 _WHEN = "coalesce(r.occurred_at, r.created_at)"
 
 
@@ -49,6 +54,73 @@ def grouped(records: Records, key: ScopeKey, by: str, now: Micros) -> list[Group
                 )
             found[group[:2]] = group
     return list(found.values())
+
+
+def users_before(records: Records, number: int | None, limit: int) -> list[int]:
+    """The numbers of the next users with live records, below one (None: from the top), the highest first; 0 is nobody.
+
+    A step of the index for each, however many records and other names there are.
+    """
+    sql = "SELECT user FROM records INDEXED BY records_by_user WHERE state = 0 AND user < ? ORDER BY user DESC LIMIT 1"
+    found = list[int]()
+    at = _LAST_NAME if number is None else number
+    while len(found) < limit:
+        below = records.db.execute(sql, (at,))
+        if not below:
+            break
+        found.append(at := below[0][0])
+    return found
+
+
+def held(records: Records, number: int) -> tuple[int, Micros, Micros] | None:
+    """How many live records a user has, in whatever namespaces, and when the first and the last of them were added;
+    None where there are none. Reads an index and no records, so what has lapsed and was not swept yet counts, too."""
+    total, rows = 0, list[int]()
+    rest, space, row = "space > ?", -1, 0  # an index is entered by both at once only with the space alone or equal
+    while True:
+        where = f"FROM records INDEXED BY records_by_user WHERE state = 0 AND user = ? AND {rest}"
+        bound = (number, space) if rest == "space > ?" else (number, space, row)
+        size, first, last = records.db.execute(
+            f"SELECT count(*), min(row), max(row) FROM (SELECT row {where} ORDER BY space, row LIMIT {_HELD})", bound
+        )[0]
+        if size:
+            total, rows = total + size, [*rows, first, last]
+        if size == _HELD:
+            end = f"SELECT space, row {where} ORDER BY space, row LIMIT 1 OFFSET {_HELD - 1}"
+            found = records.db.execute(end, bound)
+            if found:
+                rest, (space, row) = "space = ? AND row > ?", found[0]
+                continue
+        if rest == "space > ?":
+            break
+        rest = "space > ?"
+    if not rows:
+        return None
+    when = "SELECT min(created_at), max(created_at) FROM records WHERE row IN (?, ?)"
+    first_at, last_at = records.db.execute(when, (min(rows), max(rows)))[0]
+    return None if first_at is None else (total, first_at, last_at)
+
+
+def users_named(records: Records, prefix: str, after: str, limit: int) -> tuple[list[int], str | None]:
+    """The numbers of the next users whose names begin so, by name; and the name to go on after, None at the end.
+
+    Names of other things are passed over, up to ``_NAMES`` of them, so there may be fewer where more follow.
+    """
+    found, at = list[int](), after
+    sql = (
+        "SELECT n, value, EXISTS (SELECT 1 FROM records r WHERE r.user = names.n AND r.state = 0) FROM names "
+        "WHERE value >= ? AND value > ? AND value < ? ORDER BY value LIMIT ?"
+    )
+    for _ in range(_NAMES // _NAMES_AT_ONCE):
+        rows = records.db.execute(sql, (prefix, at, prefix + _HIGHEST, _NAMES_AT_ONCE))
+        for number, at, there in rows:
+            if there:
+                found.append(number)
+                if len(found) == limit:
+                    return found, at
+        if len(rows) < _NAMES_AT_ONCE:
+            return found, None
+    return found, at
 
 
 def column(

@@ -547,12 +547,13 @@ class Records:
         )
         return list(map(FeedEvent._make, rows))
 
-    def feed(self, seq: int, limit: int) -> list[StoreEvent]:
+    def feed(self, after: int, before: int | None, limit: int, *, newest_first: bool = False) -> list[StoreEvent]:
         """The next events of the feed as callers see them: whose they are, and no texts."""
         rows = self.db.execute(
             "SELECT h.seq, h.event, h.at, h.version, r.id, r.user, r.agent, r.run, r.space FROM history h "
-            "LEFT JOIN records r ON r.row = h.row WHERE h.seq > ? ORDER BY h.seq LIMIT ?",
-            (seq, limit),
+            "LEFT JOIN records r ON r.row = h.row WHERE h.seq > ? AND h.seq < ? "
+            f"ORDER BY h.seq{' DESC' if newest_first else ''} LIMIT ?",
+            (after, _LAST_ROW if before is None else before, limit),
         )
         found = list[StoreEvent]()
         for number, event, at, version, id, *numbers in rows:

@@ -32,6 +32,28 @@ class Group(Plain):
 
 
 @dataclass(frozen=True)
+class KnownUser(Plain):
+    """Somebody who has records here."""
+
+    name: str | None
+    """The user's id; None: nobody in particular."""
+    records: int
+    """Live ones, with those whose time ran out since the last sweep."""
+    first_at: datetime
+    """When the first of them was added."""
+    last_at: datetime
+    """When the last of them was added."""
+
+
+@dataclass(frozen=True)
+class UserPage(Plain):
+    """A page of users; pass ``cursor`` to the next call, ``None`` means that this was the last one."""
+
+    users: list[KnownUser]
+    cursor: str | None
+
+
+@dataclass(frozen=True)
 class HoldingBackup(Plain):
     """A backup that still holds what was erased."""
 

@@ -697,7 +697,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "add": {"item": "x"}, "add_many": {"items": ["x"]}, "add_stream": {"items": ["x"]}, "search": {"query": "tea"},
     "context": {"query": "tea", "max_tokens": 50}, "recent": {"run_id": "r"}, "get": {"id": "tea"}, "page": {},
     "iterate": {}, "count": {}, "distinct": {"field": "$kind"},
-    "users": {}, "runs": {}, "agents": {}, "kinds": {}, "namespaces": {}, "deleted": {},
+    "users": {}, "user_page": {}, "runs": {}, "agents": {}, "kinds": {}, "namespaces": {}, "deleted": {},
     "put": {"key": "k", "content": "x"}, "put_many": {"items": [{"key": "k", "content": "x"}]},
     "restore_all": {"user_id": "zoe"}, "update": {"id": "tea", "importance": 0.5},
     "delete": {"id": "none"}, "delete_many": {"ids": ["none"]}, "delete_all": {"user_id": "zoe"},

@@ -101,6 +101,8 @@ def results(memory: Memory) -> dict[str, Any]:
         "SearchTrace": hits.trace,
         "NamespaceCount": _namespace(memory),
         "Group": memory.runs(user_id="lou")[0],
+        "UserPage": memory.user_page(limit=1),
+        "KnownUser": memory.user_page(limit=1).users[0],
         "HistoryEvent": memory.history("ferry")[1],
         "StoreEvent": memory.events()[0],
         "Page": memory.page(user_id="lou"),

@@ -126,7 +126,13 @@ def blocks() -> None:
 
 def administration() -> None:
     assert call("health_live").status == call("health_ready").status == "ok"
-    assert [user.name for user in call("admin_users")] == ["ana"]
+    assert [user.name for user in call("admin_users").users] == ["ana"]
+    assert call("live_me").any_user
+    assert call("live_kpis").records
+    assert call("live_layers").additional_properties
+    assert b"event: figures" in call("live_follow", seconds=0.1, figures_s=1.0)
+    assert b"retry" in call("live_follow_user", seconds=0.1, **ANA)
+    assert call("values_usage").chunks == 0
     assert call("admin_stats").records
     assert call("admin_health").ok
     assert len(call("admin_events", limit=3)) == 3
@@ -152,7 +158,24 @@ def administration() -> None:
     assert "user.erase" in [act.act for act in call("keys_audit")]
 
 
-for run in (memories, searching, talking, blocks, administration):
+def knowledge() -> None:
+    assert call("memories_add", body={"content": "Ana has 2 cats at home."}, status=201, **ANA).id
+    fact = call("memories_add", body={"content": "Ana has 3 cats at home."}, status=201, **ANA).id
+    assert len(call("consolidation_propose", **BODYLESS, **ANA)) == 1
+    assert call("consolidation_state", **ANA).proposals == 1
+    assert call("consolidation_proposals", limit=5, **ANA)[0].op == "SUPERSEDE"
+    done = call("consolidation_approve", body={}, **ANA)
+    assert done.superseded == 1
+    assert call("consolidation_revert", body={"run_id": done.run_id}, **ANA).added == 1
+    assert call("consolidation_reject", body={}, **ANA).count == 0
+    assert call("consolidation_retry", **BODYLESS, **ANA).count == 0
+    assert "model" in call("consolidation_run", body={}, status=422, **ANA).detail
+    assert call("consolidation_evidence", fact, status=404, **ANA).title
+    assert call("consolidation_spend", **ANA) == call("consolidation_spend_of_all") == []
+    assert call("values_values", **ANA) == []
+
+
+for run in (memories, searching, talking, blocks, knowledge, administration):
     run()
 there = {
     operation.name

@@ -92,6 +92,8 @@ def test_wheel_holds_what_it_needs(wheel: Path) -> None:
         text = archive.read(metadata).decode()
     assert "agentmem/py.typed" in names
     assert "agentmem/cli/conversation.jsonl" in names
+    page = {Path(name).name for name in names if name.startswith("agentmem/server/page/")}
+    assert page == {path.name for path in (ROOT / "agentmem" / "server" / "page").iterdir()}
     bundled = {Path(name).name for name in names if name.startswith("agentmem/embedding/bundled/")}
     assert {"model.onnx", "tokenizer.json", "config.json", "NOTICE", "LICENSE"} <= bundled
     licenses = {name.split(".dist-info/licenses/")[1] for name in names if ".dist-info/licenses/" in name}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from asyncio import to_thread
+from typing import Literal
 
-from agentmem import EraseReport, Erasure, Group, Health, Stats, StoreEvent, VerifyReport
+from agentmem import EraseReport, Erasure, Health, Stats, StoreEvent, UserPage, VerifyReport
 from agentmem.errors import AccessDeniedError
 from agentmem.server.answers import Answer, answer
 from agentmem.server.calls import Call
@@ -22,16 +23,31 @@ class After(Body):
     limit: int = 100
 
 
+class Between(After):
+    """And from which end."""
+
+    before: int | None = None
+    order: Literal["oldest", "newest"] = "oldest"
+
+
+class SomeUsers(Body):
+    """Which users: those whose names begin so, or all."""
+
+    prefix: str = ""
+    limit: int = 100
+    cursor: str | None = None
+
+
 class Erased(Body):
     """Whether backups are rewritten at once, so that none of them has the user any more."""
 
     rewrite_backups: bool = False
 
 
-@area("GET", "/v1/users", "admin", gives=list[Group], whole=True)
+@area("GET", "/v1/users", "admin", query=SomeUsers, gives=UserPage, whole=True)
 async def users(call: Call) -> Answer:
-    """Everybody who has records here, with their number and the first and the last time."""
-    return answer(await call.store.users())
+    """Who has records here, with their number and the first and the last time; `cursor` leads to the next page."""
+    return answer(await call.store.user_page(**call.asked()))
 
 
 @area("DELETE", "/v1/users/{user_id}", "erase", query=Erased, gives=EraseReport, slow=True)
@@ -55,9 +71,9 @@ async def erasures(call: Call) -> Answer:
     return answer(await call.store.erasures(user_id=call.id))
 
 
-@area("GET", "/v1/events", "admin", query=After, gives=list[StoreEvent], whole=True)
+@area("GET", "/v1/events", "admin", query=Between, gives=list[StoreEvent], whole=True)
 async def events(call: Call) -> Answer:
-    """What happened in the store after an event, oldest first; nothing of what records say."""
+    """What happened in the store after an event, oldest or newest first; nothing of what records say."""
     return answer(await call.store.events(**call.asked()))
 
 

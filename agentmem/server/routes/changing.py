@@ -68,6 +68,12 @@ class GoneBack(Gone):
     dry_run: bool = False
 
 
+class Life(OfUser):
+    """How much of a record's history."""
+
+    last: int | None = Field(None, ge=1, description="Only so many of the last events.")
+
+
 class BackTo(Body):
     """Which version to go back to; left out, a delete is undone."""
 
@@ -86,10 +92,11 @@ async def delete(call: Call) -> Answer:
     return answer({"done": await call.memory.delete(call.id, if_version=call.if_version)})
 
 
-@area("GET", "/v1/memories/{id}/history", "read", query=OfUser, gives=list[HistoryEvent])
+@area("GET", "/v1/memories/{id}/history", "read", query=Life, gives=list[HistoryEvent])
 async def history(call: Call) -> Answer:
-    """Every change of a record, oldest first."""
-    return answer(await call.memory.history(call.id))
+    """Every change of a record, or the last ones, oldest first."""
+    found, last = await call.memory.history(call.id), call.query.last
+    return answer(found if last is None else found[-last:])
 
 
 @area("GET", "/v1/memories/{id}/explain", "read", query=OfUser, gives=Explanation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from agentmem import Manifest
@@ -32,6 +33,7 @@ class PromptWanted(Body):
     until: Time | None = None
     mode: Literal["hybrid", "vector", "keyword"] = "hybrid"
     min_similarity: float | None = None
+    touch: bool = Field(True, description="Whether what is remembered counts as used.")
 
 
 class PromptMade(TypedDict):

@@ -1,0 +1,390 @@
+"""The page in a browser: what is clicked and typed does what it says, and nobody's text does anything."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from conftest import HashEmbedder
+from served import running
+
+from agentmem import Add, Evidence, Memory, NewMemory
+from agentmem.server.keys import KeyStore
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the path")
+
+HOSTILE = (
+    "<script>window.pwned=1</script>", "<img src=x onerror=window.pwned=1>", '"><svg onload=window.pwned=1>',
+    "javascript:window.pwned=1", "</textarea><iframe srcdoc='<script>parent.pwned=1</script>'>",
+    "{{constructor.constructor('window.pwned=1')()}}", "<style>*{display:none}</style>", "ev\u202eil\u2066 left",
+    "x" * 2_000, "' onmouseover='window.pwned=1", "<a href=https://evil.example/>",
+)  # fmt: skip
+
+
+class Site:
+    """A server with a store of its own, and the keys to it."""
+
+    def __init__(self, url: str, keys: dict[str, str]) -> None:
+        self.url = url
+        self.keys = keys
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        """A request of the administrator's."""
+        headers = {"authorization": f"Bearer {self.keys['boss']}"}
+        answer = httpx.request(method, f"{self.url}{path}", headers=headers, timeout=30, **options)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    with Memory(folder / "store", embedder=HashEmbedder()) as memory:
+        _fill(memory)
+    keys = KeyStore(folder / "store")
+    everything = ["read", "write", "erase", "admin"]
+    tokens = {
+        "boss": keys.create(any_user=True, scopes=everything, name=HOSTILE[0]).token,
+        "ana": keys.create(user_id="ana", scopes=["read", "write", "erase"]).token,
+        "ben": keys.create(user_id="ben", scopes=["read"], name=HOSTILE[1]).token,
+    }
+    keys.create(user_id=HOSTILE[0], scopes=["read"])
+    keys.close()
+    with running(folder) as url:
+        yield Site(url, tokens)
+
+
+def _fill(memory: Memory) -> None:
+    said = memory.session("holiday", user_id="ana").append({"role": "user", "content": "I moved to Faro last summer."})
+    faro = NewMemory(id="home", content="Ana lives in Faro.", user_id="ana")
+    memory.apply([Add(faro, evidence=[Evidence(said[0].id, 0, 15)])])
+    memory.add_many([f"Ana noted thing {n}" for n in range(30)], user_id="ana")
+    memory.add("Ana has 2 cats at home.", user_id="ana")
+    memory.add("Ana has 3 cats at home.", user_id="ana")
+    seat = memory.add("Ana likes the window seat", user_id="ana", layer="interact", id="seat").id
+    memory.lifecycle.promote(seat)
+    memory.add("Ben was here", user_id="ben", id="bens")
+    for number, text in enumerate(HOSTILE):
+        name = text.replace("\u202e", "").replace("\u2066", "")[:100]
+        common = {"user_id": "mallory", "run_id": name, "agent_id": name, "metadata": {name: text}}
+        memory.add({"role": name[:50], "content": text, "id": f"{name[:60]}-{number}"}, kind=name[:50], **common)
+        memory.add(text, data={text: text}, namespace=[name], **{**common, "user_id": name})
+        memory.values.put(name, text, user_id="mallory", metadata={name: text})
+        memory.blocks(user_id="mallory").create(name[:60], value=text, description=text[:900])
+        memory.session(name, user_id="mallory").append({"role": name[:50], "content": text})
+        memory.session(name, user_id="mallory").rename(text[:900])
+        memory.session(name, user_id="mallory").working.set({text: text})
+    memory.add(f"{HOSTILE[0]} has 2 cats", user_id="mallory")
+    memory.add(f"{HOSTILE[0]} has 3 cats", user_id="mallory")
+    memory.consolidation(user_id="mallory").propose()
+    gone = memory.add(HOSTILE[1], user_id="mallory").id
+    memory.update(gone, content=HOSTILE[0], metadata={HOSTILE[1]: HOSTILE[2]})
+    memory.delete(gone)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        # As root, which tests may be, it runs without its sandbox only.
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(browser: Any, site: Site) -> Iterator[Callable[..., Any]]:
+    """Opens the page as somebody who has a key; in the end nothing foreign was asked for, and nothing went wrong."""
+    contexts, faults = list[Any](), list[str]()
+
+    def open_(who: str | None = "boss", at: str = "", **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": 1024, "height": 768}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+
+        def asked(request: Any) -> None:
+            if not request.url.startswith((site.url, "blob:")):
+                faults.append(f"asked for {request.url}")
+
+        page.on("request", asked)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("dialog", lambda dialog: faults.append(f"a dialog: {dialog.message}"))
+        page.on("console", lambda told: faults.append(told.text) if "Security Policy" in told.text else None)
+        page.goto(f"{site.url}/#/{at}")
+        if who is not None:
+            page.get_by_label("Key").fill(site.keys[who])
+            page.keyboard.press("Enter")
+            page.get_by_role("navigation").get_by_role("link").first.wait_for()
+        return page
+
+    yield open_
+    for context in contexts:
+        for page in context.pages:
+            assert page.evaluate("window.pwned") is None
+        context.close()
+    assert faults == []
+
+
+def go(page: Any, at: str) -> None:
+    """Another page of it, once it is there."""
+    page.evaluate("at => { location.hash = at }", f"#/{at}")
+    until(page, "location.hash === document.getElementById('main').dataset.at")
+
+
+def until(page: Any, holds: str) -> None:
+    """Wait until this holds; what waits inside the page is code made of a text, which the page refuses."""
+    end = time.monotonic() + 30
+    while not page.evaluate(holds):
+        assert time.monotonic() < end, holds
+        page.wait_for_timeout(20)
+
+
+# -- what it is for --------------------------------------------------------------------------------------------------
+
+
+def test_a_search_shows_the_reasons_of_each_hit(visit: Callable[..., Any], site: Site) -> None:
+    page = visit("boss", "search?user=ana")
+    page.get_by_label("Question").fill("window seat")
+    page.get_by_role("button", name="Search").click()
+    first = page.locator(".hits > li").first
+    assert "Ana likes the window seat" in first.inner_text()
+    assert first.locator(".text mark").all_inner_texts() == ["window", "seat"]
+    why = first.get_by_role("group", name="Why it is number 1").inner_text()
+    assert all(reason in why for reason in ("Meaning", "Its words", "Recency"))
+    first.get_by_role("link", name="Details").click()
+    page.get_by_role("heading", name="Why it is where it is").wait_for()
+    shown = page.locator("main").inner_text()
+    assert "promoted" in shown.lower()
+    assert "By the rule by hand: from interact to insights" in re.sub(r"\s+", " ", shown)
+    assert site.call("GET", "/v1/memories/seat/explain", params={"user_id": "ana"})["accesses"] == 0
+
+
+def test_what_a_fact_was_drawn_from_is_quoted(visit: Callable[..., Any]) -> None:
+    page = visit("boss", "memory?user=ana&id=home")
+    page.get_by_role("heading", name="Who told us").wait_for()
+    assert page.locator("blockquote").inner_text() == "I moved to Faro"
+
+
+def test_what_was_deleted_comes_back(visit: Callable[..., Any], site: Site) -> None:
+    page = visit("ana", "memory?id=home")
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_text("It is deleted, and can be restored.").wait_for()
+    go(page, "user?tab=deleted&days=1")
+    page.get_by_role("button", name="Restore Ana lives in Faro.").click()
+    page.get_by_text("It is back.").wait_for()
+    assert site.call("GET", "/v1/memories/home", params={"user_id": "ana"})["content"] == "Ana lives in Faro."
+    page.get_by_text("Nothing was deleted.").wait_for()
+
+
+def test_a_proposal_is_found_and_approved(visit: Callable[..., Any], site: Site) -> None:
+    page = visit("ana", "consolidation")
+    page.get_by_role("button", name="Look for contradictions").click()
+    page.get_by_text("Ana has 2 cats at home.").first.wait_for()
+    before = site.call("GET", "/v1/consolidation", params={"user_id": "ana"})["proposals"]
+    page.locator("li", has_text="Ana has 2 cats at home.").get_by_role("button", name="Approve").click()
+    page.get_by_text("Done: 0 added, 1 superseded").wait_for()
+    assert site.call("GET", "/v1/consolidation", params={"user_id": "ana"})["proposals"] == before - 1
+    found = site.call("POST", "/v1/search", params={"user_id": "ana"}, json={"query": "cats at home"})
+    assert "Ana has 2 cats at home." not in [hit["record"]["content"] for hit in found["hits"]]
+
+
+def test_a_user_is_erased_once_the_name_is_typed(visit: Callable[..., Any], site: Site) -> None:
+    site.call("POST", "/v1/memories", params={"user_id": "zoé/1"}, json={"content": "Zoé was here"})
+    page = visit("boss", "users?prefix=zo")
+    page.get_by_role("link", name="zoé/1", exact=True).click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+    assert "Zoé was here" in Path(download.value.path()).read_text(encoding="utf-8")
+    page.get_by_role("button", name="Erase this user").click()
+    sure = page.get_by_role("dialog").get_by_role("button", name="Erase for good")
+    assert sure.is_disabled()
+    page.get_by_label("to confirm").fill("zoé/")
+    assert sure.is_disabled()
+    page.get_by_label("to confirm").fill("zoé/1")
+    sure.click()
+    page.get_by_text("1 memories were erased.").wait_for()
+    assert site.call("GET", "/v1/users", params={"prefix": "zoé"})["users"] == []
+
+
+def test_a_key_is_made_shown_once_and_revoked(visit: Callable[..., Any], site: Site) -> None:
+    page = visit("boss", "keys")
+    page.get_by_label("What it is for").fill("a new app")
+    page.get_by_label("User", exact=True).fill("ana")
+    page.get_by_role("button", name="Make it").click()
+    token = page.get_by_label("The key").input_value()
+    headers = {"authorization": f"Bearer {token}"}
+    assert httpx.get(f"{site.url}/v1/me", headers=headers).json()["name"] == "a new app"
+    page.get_by_role("button", name="Done").click()
+    page.locator("tr", has_text="a new app").get_by_role("button", name="Revoke").click()
+    page.get_by_role("button", name="Revoke it").click()
+    page.get_by_text("It was revoked.").wait_for()
+    assert token not in page.content()
+    assert httpx.get(f"{site.url}/v1/me", headers=headers).status_code == 401
+
+
+def test_a_prompt_is_shown_as_it_would_be_built(visit: Callable[..., Any], site: Site) -> None:
+    page = visit("ana", "session?run=holiday")
+    page.get_by_text("of 4,000 tokens").wait_for()
+    page.get_by_label("Price of a million tokens").fill("2")
+    page.get_by_role("button", name="Build it again").click()
+    page.get_by_text("which cost 0.000").wait_for()
+    shown = page.locator("main").inner_text()
+    assert shown.count("I moved to Faro last summer.") == 2  # in the prompt, and as it was said
+    made = site.call(
+        "POST", "/v1/sessions/holiday/prompt", params={"user_id": "ana"}, json={"max_tokens": 4_000, "touch": False}
+    )
+    assert f"{made['manifest']['tokens']} of 4,000 tokens" in shown
+
+
+def test_what_happens_is_shown_as_it_happens(visit: Callable[..., Any], site: Site) -> None:
+    page = visit("boss", "user?user=ana")
+    overview = visit("boss")
+    overview.get_by_role("heading", name="What happened last").wait_for()
+    site.call("POST", "/v1/memories", params={"user_id": "ana"}, json={"content": "Ana is being told now", "id": "now"})
+    overview.get_by_role("link", name="Details of now").wait_for()
+    page.get_by_role("button", name="1 change since: show it").click()
+    page.get_by_text("Ana is being told now").wait_for()
+
+
+# -- walls, and those who mean no good -------------------------------------------------------------------------------
+
+
+def test_a_key_for_one_user_shows_that_user(visit: Callable[..., Any]) -> None:
+    page = visit("ben")
+    links = page.get_by_role("navigation").get_by_role("link").all_inner_texts()
+    assert links == ["Search", "Memories", "Sessions", "Consolidation", "Values"]
+    for at in ("user?user=ana", "keys", "operations", "", "nowhere", "toString"):
+        go(page, at)
+        page.get_by_role("heading", name="What is known of ben").wait_for()
+        assert "Ben was here" in page.locator("main").inner_text()
+    go(page, "memory?user=ana&id=home")
+    assert "There is no such memory" in page.locator("main").inner_text()
+    go(page, "memory?id=bens")
+    assert page.get_by_role("button", name="Delete").count() == 0  # it may only read
+
+
+def test_nobodys_text_does_anything(visit: Callable[..., Any], site: Site) -> None:
+    page = visit("boss")
+    mallory = {"user_id": "mallory"}
+    ids = [one["id"] for one in site.call("GET", "/v1/memories", params={**mallory, "touch": "false"})["records"]]
+    for at in (
+        "", "users", "user?user=mallory", "user?user=mallory&tab=deleted", "user?user=mallory&tab=blocks",
+        "search?user=mallory&q=window", "sessions?user=mallory", "values?user=mallory", "consolidation?user=mallory",
+        "keys", "operations",
+    ):  # fmt: skip
+        go(page, at)
+        _harmless(page)
+    for text in HOSTILE[:3]:
+        for at in ("user?user=", "sessions?user=", "session?user=mallory&run=", "search?q=", "users?prefix="):
+            go(page, at + quote(text[:100], safe=""))
+            _harmless(page)
+    for id in ids[:6]:
+        go(page, f"memory?{httpx.QueryParams({'user': 'mallory', 'id': id})}")
+        assert page.get_by_role("heading", name="History").count() == 1, id
+        _harmless(page)
+
+
+def _harmless(page: Any) -> None:
+    assert page.locator("body :is(script, iframe, object, embed, style, img, svg[onload], [onerror])").count() == 0
+    targets = page.eval_on_selector_all("a", "all => all.map(one => one.getAttribute('href'))")
+    assert [one for one in targets if not one.startswith("#") and one != ""] == []
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    assert not re.search("[\u202a-\u202e\u2066-\u2069]", page.locator("main").inner_text())
+
+
+def test_a_key_is_nowhere_but_in_this_tab(visit: Callable[..., Any], site: Site) -> None:
+    page = visit("boss")
+    headers = list[dict[str, str]]()
+    page.on("request", lambda request: headers.append(request.all_headers()))
+    go(page, "users")
+    token = site.keys["boss"]
+    assert all("referer" not in each and "cookie" not in each for each in headers)
+    assert token not in page.url
+    assert page.evaluate("Object.values(localStorage).join() + document.cookie + name") == ""
+    assert token not in page.content()
+    other = page.context.new_page()
+    other.goto(site.url)
+    other.get_by_role("heading", name="Enter with a key").wait_for()
+    page.get_by_role("button", name="Leave").click()
+    page.get_by_role("heading", name="Enter with a key").wait_for()
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_a_token_for_once_leaves_the_address_at_once(visit: Callable[..., Any]) -> None:
+    page = visit(None, "enter?once=secret-of-the-address")
+    page.get_by_role("heading", name="Enter with a key").wait_for()
+    assert "secret" not in page.url
+    assert page.evaluate("history.length") <= 2
+    assert "secret" not in page.evaluate("JSON.stringify(history.state) + JSON.stringify({...sessionStorage})")
+
+
+def test_no_other_page_shows_it_in_a_frame(browser: Any, site: Site) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_content(f"<iframe src='{site.url}/'></iframe>")
+    until(page, "frames.length === 1")
+    page.wait_for_timeout(300)
+    assert all("agentmem" not in frame.content() for frame in page.frames[1:] if "error" not in frame.url)
+    assert [frame.url for frame in page.frames[1:]] == ["chrome-error://chromewebdata/"]
+    context.close()
+
+
+# -- for everybody ---------------------------------------------------------------------------------------------------
+
+
+def test_it_works_by_the_keyboard_alone(visit: Callable[..., Any]) -> None:
+    page = visit("ana")
+
+    def press(name: str, most: int = 40) -> None:
+        """Tab to what has this name, and press it."""
+        for _ in range(most):
+            page.keyboard.press("Tab")
+            at = page.evaluate("(at => [at.textContent, at.getAttribute('aria-label')])(document.activeElement)")
+            if name in at:
+                return page.keyboard.press("Enter")
+        raise AssertionError(f"no Tab leads to {name}")
+
+    press("Search")
+    page.get_by_role("heading", name="Search").wait_for()
+    page.keyboard.press("Tab")
+    page.keyboard.type("window seat")
+    page.keyboard.press("Enter")
+    page.locator(".hits").wait_for()
+    press("Details of seat")
+    page.get_by_role("heading", name="One memory of ana").wait_for()
+    press("Pin")
+    page.get_by_text("It stays where it is.").wait_for()
+    press("Erase …")
+    page.get_by_role("dialog").wait_for()
+    assert page.evaluate("document.activeElement.tagName") == "INPUT"
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="detached")
+    press("Unpin")
+    page.get_by_text("The rules have it again.").wait_for()
+
+
+@pytest.mark.skipif("AXE_CORE" not in os.environ, reason="AXE_CORE names no file of axe-core")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_fault(visit: Callable[..., Any], theme: str) -> None:
+    page, found = visit("boss", color_scheme=theme, bypass_csp=True), list[Any]()
+    for at in (
+        "", "users", "user?user=ana", "user?user=mallory&tab=blocks", "user?user=ana&tab=deleted",
+        "search?user=ana&q=seat",
+        "memory?user=ana&id=seat", "sessions?user=ana", "session?user=ana&run=holiday", "values?user=mallory",
+        "consolidation?user=mallory", "keys", "operations",
+    ):  # fmt: skip
+        go(page, at)
+        page.evaluate(Path(os.environ["AXE_CORE"]).read_text(encoding="utf-8"))
+        for fault in page.evaluate("axe.run()")["violations"]:
+            found.append((at, fault["id"], fault["impact"], [node["html"][:120] for node in fault["nodes"][:3]]))
+    assert not found, "\n".join(map(str, found))
