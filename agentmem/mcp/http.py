@@ -129,6 +129,9 @@ class McpApp:
                 await self._serve(scope, receive, send)
             except _Refused as exc:
                 await _answer(send, exc.status, str(exc))
+            except AgentMemError as exc:
+                _log.warning("a request was not served: %s", exc)
+                await _answer(send, 503, "the store cannot do this now; the server's log says why")
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].removesuffix("/") not in (PATH, ""):

@@ -51,6 +51,10 @@ class Endpoint:
     """Its body is read by itself, line by line."""
     once: bool = False
     """It takes an ``Idempotency-Key``."""
+    again: Run | None = None
+    """What answers a request that was done before, where its answer has texts: they are not kept, but read again."""
+    at_version: bool = False
+    """It takes an ``If-Match``."""
 
 
 class Area:

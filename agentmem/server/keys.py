@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import os
 import secrets
 import sqlite3
@@ -16,14 +17,16 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from errno import EDQUOT, ENOSPC
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from agentmem import ConflictError, InvalidInputError, Memory, NotFoundError, StoreError
+from agentmem import ConflictError, DiskFullError, InvalidInputError, Memory, NotFoundError, StoreError
 from agentmem.errors import InvalidKeyError
 from agentmem.server.key import Act, Key, NewKey, checked_scopes, composed
 
+log = logging.getLogger("agentmem.server")
 FILE = "keys.db"
 """In the store's folder."""
 PREFIX = "amk"
@@ -66,37 +69,55 @@ class KeyStore:
         self._identity: tuple[int, int, int] | None = None
         """Of the file that ``_reader`` has open, and the process that opened it."""
         self._version = -1
+        self._required = False
         self._known = dict[str, tuple[bytes, Key]]()
         self._used = dict[str, int]()
 
     def close(self) -> None:
-        """Note when keys were last used, and close the file."""
-        self.flush()
-        with self._reading:
-            if self._reader is not None:
-                self._reader.close()
-            self._reader = self._identity = None
-            self._known.clear()
+        """Note when keys were last used, if that can be written down, and close the file."""
+        try:
+            self.flush()
+        except StoreError as exc:
+            log.warning("when keys were last used could not be noted: %s", exc)
+        finally:
+            with self._reading:
+                if self._reader is not None:
+                    self._reader.close()
+                self._reader = self._identity = None
+                self._known.clear()
 
     # -- who may enter -----------------------------------------------------------------------------------------------
 
     @property
     def required(self) -> bool:
-        """Whether there has ever been a key: from then on nobody enters without one, even if none is valid now."""
-        with self._reading:
-            db = self._open_reader()
-            return db is not None and bool(db.execute("SELECT EXISTS (SELECT 1 FROM audit)").fetchone()[0])
+        """Whether there has ever been a key: from then on nobody enters without one, even if none is valid now, or the
+        file is gone."""
+        if not self._required:
+            with self._read() as db:
+                found = db is not None and bool(db.execute("SELECT EXISTS (SELECT 1 FROM audit)").fetchone()[0])
+            self._required = self._required or found
+        return self._required
 
     def check(self, token: str) -> Key:
         """The key of a token; some microseconds. Raises ``InvalidKeyError``, which says more only to those who have the
-        secret."""
+        secret, and ``StoreError`` where keys cannot be read."""
         parts = token.split("_", 2) if len(token) <= _LONGEST and token.isascii() else []
         id, secret = (parts[1], parts[2]) if len(parts) == 3 and parts[0] == PREFIX else ("", "")
         found = self._find(id) if id else None
         expected = _NOBODY if found is None else found[0]
         if not hmac.compare_digest(sha256(secret.encode()).digest(), expected) or found is None:
             raise InvalidKeyError(_REFUSED)
-        key, now = found[1], self._now()
+        return self._good(found[1])
+
+    def still(self, id: str) -> None:
+        """Check again that a key holds which was checked before, for what takes long. Raises as ``check`` does."""
+        found = self._find(id)
+        if found is None:
+            raise InvalidKeyError(f"the key {id} has ended")
+        self._good(found[1])
+
+    def _good(self, key: Key) -> Key:
+        now = self._now()
         if key.revoked_at is not None and now >= _micros(key.revoked_at):
             raise InvalidKeyError(f"the key {key.id} was revoked on {key.revoked_at:%Y-%m-%d %H:%M} UTC")
         if key.expires_at is not None and now >= _micros(key.expires_at):
@@ -105,9 +126,10 @@ class KeyStore:
         return key
 
     def _find(self, id: str) -> tuple[bytes, Key] | None:
-        with self._reading:
-            db = self._open_reader()
+        with self._read() as db:
             if db is None:
+                if self._required:
+                    raise StoreError(f"{self._path} is gone: it was deleted, or the store was moved away")
                 return None
             version = db.execute("PRAGMA data_version").fetchone()[0]  # moves with each commit of anybody else
             if version != self._version:
@@ -118,6 +140,7 @@ class KeyStore:
                 row = db.execute(f"SELECT hash, {_COLUMNS} FROM keys WHERE id = ?", (id,)).fetchone()
                 if row is not None:
                     found = self._known[id] = (row[0], _key(row[1:]))
+                    self._required = True
             return found
 
     # -- the keys ----------------------------------------------------------------------------------------------------
@@ -173,9 +196,9 @@ class KeyStore:
 
     def list(self) -> list[Key]:
         """All keys, revoked and expired ones too, the oldest first."""
-        self.flush()
-        with self._reading:
-            db = self._open_reader()
+        with suppress(StoreError):  # who may not write may look all the same
+            self.flush()
+        with self._read() as db:
             rows = [] if db is None else db.execute(f"SELECT {_COLUMNS} FROM keys ORDER BY created_at, id").fetchall()
         return [_key(row) for row in rows]
 
@@ -224,8 +247,9 @@ class KeyStore:
 
         Nothing of the name is left in the file when this returns.
         """
-        if self._open_reader() is None:
-            return 0
+        with self._read() as db:
+            if db is None:
+                return 0
         user = composed(user_id)
         with self._changing() as db:
             ids = [row[0] for row in db.execute("DELETE FROM keys WHERE user_id = ? RETURNING id", (user,)).fetchall()]
@@ -240,14 +264,13 @@ class KeyStore:
         self, act: str, *, actor: str | None = None, target: str | None = None, user_id: str | None = None
     ) -> None:
         """Note an act of administration; where there are no keys nobody is told apart, and nothing is noted."""
-        if self.required:
+        if self.required and self._path.exists():
             with self._changing() as db:
                 self._note(db, act, actor, target, None if user_id is None else composed(user_id))
 
     def audit(self, *, after: int = 0, limit: int = 100) -> list[Act]:
         """What was done after the line ``after``, oldest first, ``limit`` lines at most."""
-        with self._reading:
-            db = self._open_reader()
+        with self._read() as db:
             rows = () if db is None else db.execute(
                 "SELECT seq, at, act, actor, target, user_id FROM audit WHERE seq > ? ORDER BY seq LIMIT ?",
                 (after, limit),
@@ -256,30 +279,42 @@ class KeyStore:
 
     def flush(self) -> None:
         """Write down when keys were last used. A server does so once in a while; ``close`` and ``list`` do."""
-        used, self._used = self._used, {}
+        used, self._used = self._used, dict[str, int]()
         if used and self._path.exists():
-            with self._changing() as db:
-                db.executemany(
-                    "UPDATE keys SET used_at = max(ifnull(used_at, 0), ?) WHERE id = ?",
-                    [(at, id) for id, at in used.items()],
-                )
+            try:
+                with self._changing() as db:
+                    db.executemany(
+                        "UPDATE keys SET used_at = max(ifnull(used_at, 0), ?) WHERE id = ?",
+                        [(at, id) for id, at in used.items()],
+                    )
+            except StoreError:
+                self._used = used | self._used
+                raise
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _open_reader(self) -> sqlite3.Connection | None:
+    @contextmanager
+    def _read(self) -> Generator[sqlite3.Connection | None]:
         """The connection that reads the file that is there now, in this process; None where there is none."""
         with self._reading:
             try:
-                found = os.stat(self._path)
-            except FileNotFoundError:
-                return None
-            identity = (found.st_dev, found.st_ino, os.getpid())
-            if self._reader is None or identity != self._identity:
-                # One that was opened before a fork belongs to the other process, which still reads by it.
-                if self._reader is not None and self._identity is not None and self._identity[2] == identity[2]:
-                    self._reader.close()
-                self._reader, self._identity, self._version = self._connect(), identity, -1
-            return self._reader
+                yield self._open_reader()
+            except (sqlite3.Error, OSError) as exc:
+                raise StoreError(f"{self._path} cannot be read: {exc}") from exc
+
+    def _open_reader(self) -> sqlite3.Connection | None:
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return None
+        identity = (found.st_dev, found.st_ino, os.getpid())
+        if self._reader is None or identity != self._identity:
+            # One that was opened before a fork belongs to the other process, which still reads by it.
+            if self._reader is not None and self._identity is not None and self._identity[2] == identity[2]:
+                self._reader.close()
+            self._reader = None
+            self._reader, self._identity, self._version = self._connect(), identity, -1
+        return self._reader
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -288,7 +323,8 @@ class KeyStore:
             db.execute("PRAGMA secure_delete = ON")
             db.execute("SELECT 1 FROM keys").fetchone()
         except sqlite3.Error as exc:
-            raise StoreError(f"{self._path} cannot be used: {exc}") from exc
+            hint = "" if os.access(self._path.parent, os.W_OK) else "; its folder must be writable, for reading too"
+            raise StoreError(f"{self._path} cannot be used: {exc}{hint}") from exc
         return db
 
     def _make(self) -> None:
@@ -297,13 +333,16 @@ class KeyStore:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # a key may come before the first memory
             os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            if os.geteuid() == 0:  # an administrator makes keys for a server that runs as somebody else
+                folder = os.stat(self._path.parent)
+                os.chown(new, folder.st_uid, folder.st_gid)
             with closing(sqlite3.connect(new, isolation_level=None)) as db:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.executescript(_TABLES)
             with suppress(FileExistsError):
                 os.link(new, self._path)
-        except OSError as exc:
-            raise StoreError(f"{self._path} cannot be made: {exc.strerror or exc}") from exc
+        except (OSError, sqlite3.Error) as exc:
+            raise _failed(f"{self._path} cannot be made", exc) from exc
         finally:
             with suppress(OSError):
                 new.unlink()
@@ -325,7 +364,7 @@ class KeyStore:
                 db.execute("COMMIT")
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # nothing of what was replaced stays behind
             except sqlite3.Error as exc:
-                raise StoreError(f"{self._path} cannot be changed: {exc}") from exc
+                raise _failed(f"{self._path} cannot be changed", exc) from exc
             finally:
                 db.close()
 
@@ -364,8 +403,15 @@ class KeyStore:
         except (OverflowError, TypeError) as exc:
             raise InvalidInputError(f"expires={expires!r} is no span and no time with a zone", field="expires") from exc
         if until <= now:
-            raise InvalidInputError(f"expires={expires!r} lies in the past", field="expires")
+            raise InvalidInputError(f"expires={expires} lies in the past", field="expires")
         return until
+
+
+def _failed(what: str, exc: OSError | sqlite3.Error) -> StoreError:
+    full = isinstance(exc, OSError) and exc.errno in (ENOSPC, EDQUOT)
+    if full or getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return DiskFullError(f"{what}: the disk is full; free some space and try again")
+    return StoreError(f"{what}: {exc}")
 
 
 def _key(row: tuple[Any, ...]) -> Key:

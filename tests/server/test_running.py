@@ -241,6 +241,7 @@ def test_a_store_that_cannot_be_opened_is_said_and_ends_it(tmp_path: Path) -> No
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
     assert done.returncode == 3
     assert "the server cannot start" in done.stderr
+    assert f"{tmp_path}/agentmem.db" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -272,6 +273,21 @@ def test_over_tls(start: Callable[..., Server], tmp_path: Path) -> None:
     server.add("in secret")
     with pytest.raises(httpx.TransportError):
         httpx.get(f"http://127.0.0.1:{server.port}/health/live")
+
+
+def test_a_key_of_tls_that_needs_a_passphrase_is_refused(tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives import serialization
+
+    from agentmem import InvalidInputError
+    from agentmem.server.running import Options, serve
+
+    files = certificate(tmp_path)
+    key = serialization.load_pem_private_key((tmp_path / "key.pem").read_bytes(), None)
+    sealed = serialization.BestAvailableEncryption(b"secret")
+    encoding, kind = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(encoding, kind, sealed))
+    with pytest.raises(InvalidInputError, match="passphrase"):
+        serve(Options(path=str(tmp_path / "store"), **files))
 
 
 def is_worker(process: psutil.Process) -> bool:
