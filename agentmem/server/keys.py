@@ -14,17 +14,28 @@ import os
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from errno import EDQUOT, ENOSPC
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from agentmem import ConflictError, DiskFullError, InvalidInputError, Memory, NotFoundError, StoreError
 from agentmem.errors import InvalidKeyError
-from agentmem.server.key import Act, Key, NewKey, checked_scopes, composed
+from agentmem.server.key import (
+    COLUMNS,
+    Act,
+    Key,
+    NewKey,
+    checked_scopes,
+    composed,
+    from_micros,
+    key_of,
+    micros,
+    microseconds,
+)
 
 log = logging.getLogger("agentmem.server")
 FILE = "keys.db"
@@ -34,6 +45,9 @@ _LONGEST = 200
 """Characters of a token; nothing longer is looked at."""
 _PATIENCE_S = 10.0
 """For another process that is writing."""
+_FRESH_S = 0.02
+"""For which what was read of the keys is taken to be so: where threads are busy, a look at the file takes more than the
+rest of a request. Who ends a key waits longer than that, so that it has ended everywhere when it is said."""
 _NOBODY = bytes(32)
 """Compared with where there is no such key, so that this takes as long as a wrong secret."""
 _REFUSED = "this is not a valid key: send one that `agentmem key create` made, as `Authorization: Bearer amk_…`"
@@ -50,9 +64,6 @@ CREATE TABLE audit (
     actor TEXT, target TEXT, user_id TEXT
 );
 """
-_COLUMNS = (
-    "id, scopes, user_id, any_user, agent_id, namespace, name, per_minute, created_at, expires_at, revoked_at, used_at"
-)
 
 
 class KeyStore:
@@ -69,6 +80,7 @@ class KeyStore:
         self._identity: tuple[int, int, int] | None = None
         """Of the file that ``_reader`` has open, and the process that opened it."""
         self._version = -1
+        self._fresh_until = 0.0
         self._required = False
         self._known = dict[str, tuple[bytes, Key]]()
         self._used = dict[str, int]()
@@ -92,10 +104,11 @@ class KeyStore:
     def required(self) -> bool:
         """Whether there has ever been a key: from then on nobody enters without one, even if none is valid now, or the
         file is gone."""
-        if not self._required:
+        if not self._required and time.monotonic() >= self._fresh_until:
+            until = time.monotonic() + _FRESH_S
             with self._read() as db:
                 found = db is not None and bool(db.execute("SELECT EXISTS (SELECT 1 FROM audit)").fetchone()[0])
-            self._required = self._required or found
+            self._required, self._fresh_until = self._required or found, until
         return self._required
 
     def check(self, token: str) -> Key:
@@ -118,14 +131,18 @@ class KeyStore:
 
     def _good(self, key: Key) -> Key:
         now = self._now()
-        if key.revoked_at is not None and now >= _micros(key.revoked_at):
+        if key.revoked_at is not None and now >= micros(key.revoked_at):
             raise InvalidKeyError(f"the key {key.id} was revoked on {key.revoked_at:%Y-%m-%d %H:%M} UTC")
-        if key.expires_at is not None and now >= _micros(key.expires_at):
+        if key.expires_at is not None and now >= micros(key.expires_at):
             raise InvalidKeyError(f"the key {key.id} has expired on {key.expires_at:%Y-%m-%d %H:%M} UTC")
         self._used[key.id] = now
         return key
 
     def _find(self, id: str) -> tuple[bytes, Key] | None:
+        found = self._known.get(id)
+        if found is not None and time.monotonic() < self._fresh_until:
+            return found
+        until = time.monotonic() + _FRESH_S
         with self._read() as db:
             if db is None:
                 if self._required:
@@ -137,10 +154,11 @@ class KeyStore:
                 self._known.clear()
             found = self._known.get(id)
             if found is None:
-                row = db.execute(f"SELECT hash, {_COLUMNS} FROM keys WHERE id = ?", (id,)).fetchone()
+                row = db.execute(f"SELECT hash, {COLUMNS} FROM keys WHERE id = ?", (id,)).fetchone()
                 if row is not None:
-                    found = self._known[id] = (row[0], _key(row[1:]))
+                    found = self._known[id] = (row[0], key_of(row[1:]))
                     self._required = True
+            self._fresh_until = until
             return found
 
     # -- the keys ----------------------------------------------------------------------------------------------------
@@ -189,18 +207,22 @@ class KeyStore:
             id, _hash(secret), json.dumps(sorted(wanted)), user, any_user, agent,
             json.dumps([composed(part) for part in path]) if path else None, name, per_minute, now, until,
         )  # fmt: skip
+        first = not self.required
         with self._changing() as db:
             self._insert(db, values)
             self._note(db, "key.create", actor, id, user)
-            return NewKey(self._key(db, id), f"{PREFIX}_{id}_{secret}")
+            made = NewKey(self._key(db, id), f"{PREFIX}_{id}_{secret}")
+        if first:
+            self._await_others()  # who let everybody in until now
+        return made
 
     def list(self) -> list[Key]:
         """All keys, revoked and expired ones too, the oldest first."""
         with suppress(StoreError):  # who may not write may look all the same
             self.flush()
         with self._read() as db:
-            rows = [] if db is None else db.execute(f"SELECT {_COLUMNS} FROM keys ORDER BY created_at, id").fetchall()
-        return [_key(row) for row in rows]
+            rows = [] if db is None else db.execute(f"SELECT {COLUMNS} FROM keys ORDER BY created_at, id").fetchall()
+        return [key_of(row) for row in rows]
 
     def revoke(self, id: str, *, actor: str | None = None) -> Key:
         """End a key, now and everywhere. One that was revoked before stays so. Raises ``NotFoundError``."""
@@ -209,7 +231,9 @@ class KeyStore:
             now = self._now()
             db.execute("UPDATE keys SET revoked_at = min(ifnull(revoked_at, ?1), ?1) WHERE id = ?2", (now, id))
             self._note(db, "key.revoke", actor, id, key.user_id)
-            return self._key(db, id)
+            key = self._key(db, id)
+        self._await_others()
+        return key
 
     def rotate(
         self,
@@ -229,18 +253,20 @@ class KeyStore:
         fresh, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         with self._changing() as db:
             old, now = self._key(db, id), self._now()
-            ended = [time for time in (old.revoked_at, old.expires_at) if time is not None and _micros(time) <= now]
+            ended = [time for time in (old.revoked_at, old.expires_at) if time is not None and micros(time) <= now]
             if old.revoked_at is not None or ended:
                 raise ConflictError(f"the key {id} was revoked or has expired; make a new one with create")
-            until = self._until(expires, now) if expires is not None else old.expires_at and _micros(old.expires_at)
+            until = self._until(expires, now) if expires is not None else old.expires_at and micros(old.expires_at)
             values = (
                 fresh, _hash(secret), json.dumps(sorted(old.scopes)), old.user_id, old.any_user, old.agent_id,
                 None if old.namespace is None else json.dumps(old.namespace), old.name, old.per_minute, now, until,
             )  # fmt: skip
             self._insert(db, values)
-            db.execute("UPDATE keys SET revoked_at = ? WHERE id = ?", (now + _span(overlap), id))
+            db.execute("UPDATE keys SET revoked_at = ? WHERE id = ?", (now + microseconds(overlap), id))
             self._note(db, "key.rotate", actor, id, old.user_id)
-            return NewKey(self._key(db, fresh), f"{PREFIX}_{fresh}_{secret}")
+            made = NewKey(self._key(db, fresh), f"{PREFIX}_{fresh}_{secret}")
+        self._await_others()
+        return made
 
     def forget_user(self, user_id: str) -> int:
         """End and remove the keys of a user who was erased, and the name from the audit log; how many keys there were.
@@ -256,7 +282,14 @@ class KeyStore:
             db.execute("UPDATE audit SET user_id = NULL WHERE user_id = ?", (user,))
         for id in ids:
             self._used.pop(id, None)
+        if ids:
+            self._await_others()
         return len(ids)
+
+    @staticmethod
+    def _await_others() -> None:
+        """Until nobody goes by what was before."""
+        time.sleep(1.5 * _FRESH_S)
 
     # -- the audit log -----------------------------------------------------------------------------------------------
 
@@ -275,7 +308,7 @@ class KeyStore:
                 "SELECT seq, at, act, actor, target, user_id FROM audit WHERE seq > ? ORDER BY seq LIMIT ?",
                 (after, limit),
             ).fetchall()  # fmt: skip
-        return [Act(seq, _time(at), *rest) for seq, at, *rest in rows]
+        return [Act(seq, from_micros(at), *rest) for seq, at, *rest in rows]
 
     def flush(self) -> None:
         """Write down when keys were last used. A server does so once in a while; ``close`` and ``list`` do."""
@@ -386,20 +419,20 @@ class KeyStore:
 
     @staticmethod
     def _key(db: sqlite3.Connection, id: str) -> Key:
-        row = db.execute(f"SELECT {_COLUMNS} FROM keys WHERE id = ?", (id,)).fetchone()
+        row = db.execute(f"SELECT {COLUMNS} FROM keys WHERE id = ?", (id,)).fetchone()
         if row is None:
             raise NotFoundError(f"there is no key {id!r}; `agentmem key list` shows all")
-        return _key(row)
+        return key_of(row)
 
     def _now(self) -> int:
-        return _micros(self._clock())
+        return micros(self._clock())
 
     def _until(self, expires: timedelta | datetime | None, now: int) -> int | None:
         if expires is None:
             return None
         try:
-            until = now + _span(expires) if isinstance(expires, timedelta) else _micros(expires)
-            _time(until)
+            until = now + microseconds(expires) if isinstance(expires, timedelta) else micros(expires)
+            from_micros(until)
         except (OverflowError, TypeError) as exc:
             raise InvalidInputError(f"expires={expires!r} is no span and no time with a zone", field="expires") from exc
         if until <= now:
@@ -414,42 +447,9 @@ def _failed(what: str, exc: OSError | sqlite3.Error) -> StoreError:
     return StoreError(f"{what}: {exc}")
 
 
-def _key(row: tuple[Any, ...]) -> Key:
-    id, scopes, user_id, any_user, agent_id, namespace, name, per_minute, created, expires, revoked, used = row
-    return Key(
-        id=id,
-        scopes=frozenset(json.loads(scopes)),
-        user_id=user_id,
-        any_user=bool(any_user),
-        agent_id=agent_id,
-        namespace=None if namespace is None else tuple(json.loads(namespace)),
-        name=name,
-        per_minute=per_minute,
-        created_at=_time(created),
-        expires_at=None if expires is None else _time(expires),
-        revoked_at=None if revoked is None else _time(revoked),
-        used_at=None if used is None else _time(used),
-    )
-
-
 def _hash(secret: str) -> bytes:
     return sha256(secret.encode()).digest()
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _micros(time: datetime) -> int:
-    return _span(time - _EPOCH)
-
-
-def _span(span: timedelta) -> int:
-    return span // timedelta(microseconds=1)
-
-
-def _time(micros: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=micros)

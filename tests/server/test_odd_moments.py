@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -43,6 +45,7 @@ def test_a_stream_ends_with_its_key(served: Served, how: str) -> None:
             elif number == 5 and how == "expired":
                 with closing(sqlite3.connect(served.path / FILE)) as db, db:
                     db.execute("UPDATE keys SET expires_at = 1 WHERE id = ?", (id,))
+                await asyncio.sleep(0.03)  # as one who ends a key waits
             elif number == 5:
                 await served.memory.erase_all(user_id=user)
                 served.keys.forget_user(user)
@@ -79,6 +82,7 @@ def test_a_line_that_is_no_json_is_named(served: Served) -> None:
 def test_a_store_that_is_gone_is_not_the_keys_fault(alone: Served) -> None:
     alone.add("here", "ana")
     alone.path.rename(alone.path.with_name("elsewhere"))
+    time.sleep(0.03)
     gone = alone.call("GET", "/v1/memories/count", "ana")
     assert (gone.status_code, gone.json()["title"]) == (503, "StoreError")
     assert alone.call("GET", "/v1/memories/count").status_code == 401
@@ -91,6 +95,7 @@ def test_a_store_that_is_gone_is_not_the_keys_fault(alone: Served) -> None:
 def test_damaged_keys_are_a_failure_of_the_server(alone: Served) -> None:
     alone.add("here", "ana")
     (alone.path / FILE).write_bytes(b"no keys" * 2_000)
+    time.sleep(0.03)
     for _ in range(2):
         answer = alone.call("GET", "/v1/memories/count", "ana")
         assert (answer.status_code, answer.json()["title"]) == (503, "StoreError")
