@@ -23,6 +23,8 @@ from agentmem import (
     ReadOnlyError,
     ScopeError,
     StoreError,
+    StoreGoneError,
+    StoreLockedError,
 )
 from agentmem.errors import AccessDeniedError, ArchiveError, InvalidKeyError, RateLimitError
 
@@ -60,7 +62,10 @@ _OF_THE_SERVER = 500
 
 
 _SAYS: dict[type[AgentMemError], str] = {
+    # In the words of somebody who has no shell there.
     DiskFullError: "the server's disk is full; nothing of this was kept, and it can be tried again when there is room",
+    StoreLockedError: "another process is writing, or has the store open where this needs it alone; try again later",
+    StoreGoneError: "the store was deleted, moved or replaced; where it is another one now, start the server anew",
     ReadOnlyError: "this store cannot be changed; the server's log says why",
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from served import Served
 
-from agentmem import DiskFullError, ReadOnlyError
+from agentmem import DiskFullError, ReadOnlyError, StoreError, StoreGoneError, StoreLockedError
 from agentmem.server.answers import problem
 from agentmem.server.keys import FILE, KeyStore
 
@@ -133,9 +133,9 @@ class Full:
 
 
 def test_no_answer_says_where_the_store_lies() -> None:
-    for error in (DiskFullError("/srv/memories/agentmem.db: the disk is full"), ReadOnlyError("/srv/memories")):
-        answer = problem(error)
-        assert answer.status in (403, 507)
+    for kind in (DiskFullError, ReadOnlyError, StoreLockedError, StoreGoneError, StoreError):
+        answer = problem(kind("/srv/memories: it is so"))
+        assert answer.status in (403, 503, 507)
         assert b"/srv" not in answer.body
 
 
