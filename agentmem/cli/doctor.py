@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -72,6 +73,8 @@ def doctor(
         if _folder(seen, path):
             with seen.looking("store"), Memory(path, read_only=not is_writable(path)) as memory:
                 _store(seen, memory, path, deep=deep)
+            with seen.looking("keys"):
+                _keys(seen, path)
         failed = any(one.state == FAILED for one in seen.found)
         if output.table:
             output.rows([asdict(one) for one in seen.found], "what", "state", "message")
@@ -113,6 +116,21 @@ def _folder(seen: Examination, path: Path) -> bool:
     state = OK if free >= wanted else WARNING
     seen.note("disk", state, f"{_mib(used)} used, {_mib(free)} free" + ("" if state == OK else "; make room"))
     return True
+
+
+def _keys(seen: Examination, path: Path) -> None:
+    """Those of the store's server, if there were ever any."""
+    from agentmem.server.keys import FILE, KeyStore
+
+    if not (path / FILE).exists():
+        return
+    keys, now = KeyStore(path).list(), datetime.now(UTC)
+    good = [key for key in keys if not any(end is not None and end <= now for end in (key.expires_at, key.revoked_at))]
+    soon = [key.id for key in good if key.expires_at is not None and key.expires_at - now < timedelta(days=7)]
+    if soon:
+        seen.note("keys", WARNING, f"{', '.join(soon[:10])} will have expired in a week; agentmem key rotate")
+    else:
+        seen.note("keys", OK if good else WARNING, f"{len(good)} of {len(keys)} are good")
 
 
 def _store(seen: Examination, memory: Memory, path: Path, *, deep: bool) -> None:

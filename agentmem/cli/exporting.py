@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterator
-from typing import Any
 
-from agentmem import Memory, MemoryRecord, Vectors
+from agentmem import Memory, MemoryRecord
 from agentmem.cli.streams import json_text
+from agentmem.client import embedded_by
 
 _GROUP = 200
 _WITH_DATA = 8
@@ -21,7 +20,7 @@ def lines(memory: Memory, records: Iterator[MemoryRecord]) -> Iterator[str]:
         found = dict(zip(other, memory.vectors(other), strict=True)) if other else {}
         for record in group:
             held = found.get(record.id)
-            line = {**record.to_dict(), **({} if held is None else _beside(held))}
+            line = {**record.to_dict(), **embedded_by(held)}
             yield json_text(line)
 
 
@@ -36,10 +35,3 @@ def _groups(records: Iterator[MemoryRecord]) -> Iterator[list[MemoryRecord]]:
             group, with_data = [], 0
     if group:
         yield group
-
-
-def _beside(held: Vectors) -> dict[str, Any]:
-    if held.embedding == "texts":
-        return {"embed": list(held.texts)}
-    packed = [b64encode(vector.astype("<f4").tobytes()).decode() for vector in held.vectors]
-    return {"vector": packed[0] if len(packed) == 1 else packed} if held.embedding == "given" else {}

@@ -66,13 +66,17 @@ def _serve_http(
 ) -> None:
     from agentmem.mcp.http import McpApp
     from agentmem.mcp.serving import serve
+    from agentmem.server.entering import Gate
     from agentmem.server.keys import KeyStore
 
     keys = KeyStore(path)
     try:
         if user is not None and keys.required:
             raise InvalidInputError("there are keys, and each says whose memories it is for; leave out --user")
-        app = McpApp(memory.aio, keys, tools=tools, user_id=user, sessions=True, read_only=read_only)
+        gate = Gate(memory.aio, keys, open=False)
+        app = McpApp(
+            memory.aio, keys, tools=tools, user_id=user, sessions=True, read_only=read_only, look=gate.look
+        )  # fmt: skip
         serve(app, keys, host=host, port=port, say=note)
     finally:
         keys.close()

@@ -17,6 +17,7 @@ from agentmem.cli.streams import note
 from agentmem.cli.values import local, span
 
 if TYPE_CHECKING:
+    from agentmem.server.key import Key
     from agentmem.server.keys import KeyStore
 
 key = typer.Typer(
@@ -129,8 +130,11 @@ def key_create(
 def key_list(path: StorePath = STORE, table: AsTable = None) -> None:
     output = Output(table)
     with reporting():
-        found = [one.to_dict() for one in _keys(path).list()]
-        output.rows(found, "id", "scopes", "user_id", "any_user", "name", "expires_at", "revoked_at", "used_at")
+        found = _keys(path).list()
+        if output.table:
+            output.rows([_line(one) for one in found], "id", "whose", "scopes", "name", "until", "used_at")
+        else:
+            output.rows([one.to_dict() for one in found])
 
 
 @key.command("rotate", help="Make a key that allows what another does, and end that one.")
@@ -172,7 +176,28 @@ def key_audit(
     output = Output(table)
     with reporting():
         found = [act.to_dict() for act in _keys(path).audit(after=after, limit=limit)]
+        if output.table:
+            found = [{**act, "at": act["at"][:16].replace("T", " ")} for act in found]
         output.rows(found, "seq", "at", "act", "actor", "target", "user_id")
+
+
+def _line(one: Key) -> dict[str, Any]:
+    """A key in a table that 80 columns have room for."""
+    until = "revoked" if one.revoked_at is not None else _day(one.expires_at)
+    whose = "any user" if one.any_user else one.user_id or "no user"
+    place = [] if one.namespace is None else ["/".join(one.namespace)]
+    return {
+        "id": one.id,
+        "whose": " ".join([whose, *([] if one.agent_id is None else [f"({one.agent_id})"]), *place]),
+        "scopes": one.to_dict()["scopes"],
+        "name": one.name or "",
+        "until": until,
+        "used_at": _day(one.used_at),
+    }
+
+
+def _day(time: datetime | None) -> str:
+    return "" if time is None else f"{time:%Y-%m-%d}"
 
 
 def _keys(path: Path) -> KeyStore:

@@ -43,8 +43,9 @@ def blocks(border: Border, user_id: object, agent_id: object, namespace: object,
 
 def _around(border: Border, desk: Desk, scope: Scope) -> list[Blocks]:
     """The blocks that a session's prompts show: nobody's and the agent's, the user's and theirs with this agent. A view
-    of a user has that user's only."""
-    agents = [None] if scope.agent_id is None else [None, scope.agent_id]
+    of a user has that user's only, one of an agent only its own."""
+    bound = border.bound is not None and border.bound.agent_id is not None
+    agents = [scope.agent_id] if bound or scope.agent_id is None else [None, scope.agent_id]
     own = [Blocks(desk, agent, None) for agent in agents]
     if scope.user_id is None or border.bound is not None:
         return own

@@ -9,11 +9,15 @@ itself: those are left behind.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentmem.types.checks import check_instant
 from agentmem.types.clock import Micros
+
+if TYPE_CHECKING:
+    from agentmem.types.records import Vectors
 
 _SIGNS = frozenset({"id", "content", "created_at", "updated_at", "version"})
 """A mapping with all of these is a record; one that somebody wrote by hand has no version."""
@@ -31,6 +35,17 @@ _LEFT_BEHIND = (
     "retired_at",
     "superseded_by",
 )
+
+
+def embedded_by(held: Vectors | None) -> dict[str, Any]:
+    """What stands beside a record's fields where something else than its content was embedded: the texts, or the
+    vectors that were given, in base64."""
+    if held is None:
+        return {}
+    if held.embedding == "texts":
+        return {"embed": list(held.texts)}
+    packed = [b64encode(vector.astype("<f4").tobytes()).decode() for vector in held.vectors]
+    return {"vector": packed[0] if len(packed) == 1 else packed} if held.embedding == "given" else {}
 
 
 def is_record(fields: Mapping[str, object]) -> bool:

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -78,6 +78,7 @@ class McpApp:
     """An ASGI app that serves ``/mcp``: by itself, or mounted by an app that enters its ``lifespan_context``.
 
     While there has never been a key, who reaches it by a name of this machine has the memories of ``user_id``.
+    ``look`` is awaited with each key that is good, and may find that it has ended all the same (``InvalidKeyError``).
     ``sessions`` are for clients of protocols before 2026 that subscribe to resources; they live in one process, so
     without them any worker of several can answer.
     """
@@ -91,9 +92,11 @@ class McpApp:
         user_id: str | None = None,
         sessions: bool = False,
         read_only: bool = False,
+        look: Callable[[Any], Awaitable[None]] | None = None,
     ) -> None:
         self._memory = memory
         self._keys = keys
+        self._look = look
         self._may_write = not read_only
         self._open = access_to(memory, user_id=user_id, write=self._may_write)
         self._pace = _Pace()
@@ -129,6 +132,9 @@ class McpApp:
                 await self._serve(scope, receive, send)
             except _Refused as exc:
                 await _answer(send, exc.status, str(exc))
+            except AgentMemError as exc:
+                _log.warning("a request was not served: %s", exc)
+                await _answer(send, 503, "the store cannot do this now; the server's log says why")
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].removesuffix("/") not in (PATH, ""):
@@ -139,15 +145,17 @@ class McpApp:
         scope = {**scope, _ACCESS: self._open}
         if self._keys.required:
             token = _token(scope)
-            key = self._checked(token)
+            key = await self._checked(token)
             self._pace.take(key)
             scope[_ACCESS] = self._access(key, token)
             scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=key.id, scopes=sorted(key.scopes)))
         await manager.handle_request(scope, receive, send)
 
-    def _checked(self, token: str) -> KeyLike:
+    async def _checked(self, token: str) -> KeyLike:
         try:
             key = self._keys.check(token)
+            if self._look is not None:
+                await self._look(key)
         except InvalidKeyError as exc:
             raise _Refused(401, str(exc)) from exc
         if key.any_user:

@@ -8,6 +8,7 @@ second, while somebody listens.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourceUpdated, ServerEvent
 
-from agentmem import AsyncMemory, StoreEvent
+from agentmem import AgentMemError, AsyncMemory, InvalidInputError, StoreEvent
 from agentmem.mcp.access import Access
 from agentmem.mcp.memories import line
 from agentmem.mcp.tools import sendable
@@ -32,7 +33,9 @@ LISTED = 20
 EVERY_S = 1.0
 """How long it takes at most until a change is noticed."""
 _AT_ONCE = 500
+_AGAIN_S = 5.0
 
+_log = logging.getLogger(__name__)
 Read = Callable[[Access], Awaitable[str]]
 Who = Callable[[ServerRequestContext[Any, Any]], Access]
 """Whose request it is."""
@@ -122,7 +125,10 @@ class Resources:
             if one.uri == params.uri:
                 return _contents(one.uri, one.mime_type, await one.read(access))
         if params.uri.startswith(RECORD):
-            record = await access.view.get(unquote(params.uri.removeprefix(RECORD)), touch=False)
+            try:
+                record = await access.view.get(unquote(params.uri.removeprefix(RECORD)), touch=False)
+            except InvalidInputError as exc:
+                raise MCPError(types.INVALID_PARAMS, str(exc), {"uri": params.uri[:200]}) from exc
             if record is not None:
                 return _contents(params.uri, "application/json", json.dumps(record.to_dict(), ensure_ascii=False))
         raise MCPError(types.INVALID_PARAMS, f"there is no resource {params.uri!r} here", {"uri": params.uri})
@@ -175,16 +181,22 @@ class Resources:
 
     async def follow(self) -> None:
         """Tell subscribers of what changes, until cancelled."""
+        seq: int | None = None
         while True:
             await self._awake.wait()
-            seq = (await self.memory.stats()).events
-            while self._subscribers:
-                await anyio.sleep(self.every_s)
-                events = await self.memory.events(after=seq, limit=_AT_ONCE)
-                if events:
-                    seq = events[-1].seq
-                    await self._tell(events)
-            self._awake = anyio.Event()
+            try:
+                if seq is None:
+                    seq = (await self.memory.stats()).events
+                while self._subscribers:
+                    await anyio.sleep(self.every_s)
+                    events = await self.memory.events(after=seq, limit=_AT_ONCE)
+                    if events:
+                        seq = events[-1].seq
+                        await self._tell(events)
+                self._awake, seq = anyio.Event(), None
+            except AgentMemError as exc:  # or the whole server would end by it
+                _log.warning("changes cannot be followed, and are tried again: %s", exc)
+                await anyio.sleep(_AGAIN_S)
 
     async def _tell(self, events: Iterable[StoreEvent]) -> None:
         seen = list(events)

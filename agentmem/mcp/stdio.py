@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
+from anyio.abc import ObjectSendStream
+from mcp import types
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
 
 from agentmem import Memory
 from agentmem.mcp.access import access_to
 from agentmem.mcp.importing import Imported, import_file
 from agentmem.mcp.server import DEFAULT, MemoryServer
+from agentmem.mcp.tools import sendable
 
 
 def serve(
@@ -48,10 +55,34 @@ def serve(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_end_on_signals, memory)
             async with stdio_server() as (incoming, outgoing):
-                await server.run(incoming, outgoing, server.create_initialization_options())
+                sender, mended = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+                tasks.start_soon(_mend, incoming, sender, outgoing)
+                await server.run(mended, outgoing, server.create_initialization_options())
             tasks.cancel_scope.cancel()
 
     anyio.run(run)
+
+
+async def _mend(
+    incoming: AsyncIterable[SessionMessage | Exception],
+    mended: ObjectSendStream[SessionMessage | Exception],
+    outgoing: Any,
+) -> None:
+    """Hand on what is read; a line that is no message is answered, where the package behind this says nothing, and its
+    client would wait. Half characters, which JavaScript makes of an emoji that it cuts, become ``?``."""
+    async with mended:
+        async for item in incoming:
+            if not isinstance(item, ValidationError):
+                await mended.send(item)
+                continue
+            try:
+                whole = sendable(json.dumps(json.loads(item.errors()[0]["input"]), ensure_ascii=False))
+                message = types.jsonrpc_message_adapter.validate_json(whole, by_name=False)
+            except (ValueError, TypeError, RecursionError):
+                error = types.ErrorData(code=types.PARSE_ERROR, message="this line is no message of JSON-RPC 2.0")
+                await outgoing.send(SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=None, error=error)))
+            else:
+                await mended.send(SessionMessage(message))
 
 
 async def _end_on_signals(memory: Memory) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 from agentmem.observe.prometheus import TYPE, Metrics, Store
 from agentmem.types.errors import AgentMemError, InvalidKeyError
 
+_log = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -82,17 +84,17 @@ class MetricsApp:
     async def _answer(self, scope: Scope) -> tuple[int, bytes]:
         if scope["method"] not in ("GET", "HEAD"):
             return 405, b"GET it\n"
-        if self._keys is not None and self._keys.required:
-            try:
-                key = self._keys.check(_token(scope))
-            except InvalidKeyError as exc:
-                return 401, f"{exc}\n".encode()
-            if "admin" not in key.scopes:
-                return 403, b"metrics are of the whole store: this needs a key with the scope admin\n"
         try:
+            if self._keys is not None and self._keys.required:
+                key = self._keys.check(_token(scope))
+                if "admin" not in key.scopes:
+                    return 403, b"metrics are of the whole store: this needs a key with the scope admin\n"
             return 200, await self._started().text(self._memory)
+        except InvalidKeyError as exc:
+            return 401, f"{exc}\n".encode()
         except AgentMemError as exc:
-            return 503, f"{exc}\n".encode()
+            _log.warning("metrics were not given: %s", exc)
+            return 503, b"the store cannot say this now; the log says why\n"
 
 
 def build_app(memory: Store, keys: Keys | None = None) -> MetricsApp:

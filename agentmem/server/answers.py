@@ -23,6 +23,8 @@ from agentmem import (
     ReadOnlyError,
     ScopeError,
     StoreError,
+    StoreGoneError,
+    StoreLockedError,
 )
 from agentmem.errors import AccessDeniedError, ArchiveError, InvalidKeyError, RateLimitError
 
@@ -59,6 +61,15 @@ _OF_THE_SERVER = 500
 """From here on it is the server's affair, whose paths are nobody's business: the log has the message."""
 
 
+_SAYS: dict[type[AgentMemError], str] = {
+    # In the words of somebody who has no shell there.
+    DiskFullError: "the server's disk is full; nothing of this was kept, and it can be tried again when there is room",
+    StoreLockedError: "another process is writing, or has the store open where this needs it alone; try again later",
+    StoreGoneError: "the store was deleted, moved or replaced; where it is another one now, start the server anew",
+    ReadOnlyError: "this store cannot be changed; the server's log says why",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A response. ``lines`` is there instead of a ``body`` where it is streamed."""
@@ -69,6 +80,8 @@ class Answer:
     lines: AsyncIterator[bytes] | None = None
     record: str | None = field(default=None)
     """The id of the record that the body is, for those who keep no copy of it."""
+    kept: bytes | None = None
+    """What may be kept of the body, where that has texts of its caller's."""
 
     async def send(self, send: Send, *, head: bool = False) -> None:
         """Send it; ``head`` leaves the body out."""
@@ -133,8 +146,8 @@ def problem(error: AgentMemError | HttpError) -> Answer:
         headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after + 0.5))))
     if status == 503:
         headers.append((b"retry-after", b"1"))
-    mine = status < _OF_THE_SERVER or status == 507
-    detail = str(error) if mine else "the store cannot do this now; the server's log says why"
+    mine = (status < _OF_THE_SERVER and not isinstance(error, ReadOnlyError)) or isinstance(error, CapacityError)
+    detail = str(error) if mine else _SAYS.get(type(error), "the store cannot do this now; the server's log says why")
     more = {name: getattr(error, name, None) for name in ("field", "index")} if mine else {}
     return _problem(status, type(error).__name__, detail, more, *headers)
 

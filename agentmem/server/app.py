@@ -8,7 +8,8 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import anyio
 
@@ -75,7 +76,7 @@ class App:
             path: str = scope["path"]
             for prefix, app in self._mounts.items():
                 if path == prefix or path.startswith(f"{prefix}/"):
-                    await app(scope, receive, send)
+                    await self._mounted(app, scope, receive, send)
                     return
             began = time.perf_counter()
             answer = await self.answer(scope, receive)
@@ -84,6 +85,18 @@ class App:
                 self._observe(scope["method"], scope.get(_PATH), answer.status, time.perf_counter() - began)
         else:
             await send({"type": "websocket.close", "code": 1008})
+
+    async def _mounted(self, app: Any, scope: Any, receive: Receive, send: Send) -> None:
+        """What holds for all apps alike: how often a key may ask, and that it ends with its user. Who has no key, or a
+        bad one, is told so by the app, in its own words."""
+        try:
+            key = await self._gate.glance(headers_of(scope["headers"]))
+            if key is not None:
+                self._buckets.take(key.id, key.per_minute)
+        except (AgentMemError, HttpError) as exc:
+            await problem(exc).send(send)
+        else:
+            await app(scope, receive, send)
 
     async def answer(self, scope: Any, receive: Receive) -> Answer:
         """The answer to one request; errors are answers, too."""
@@ -142,6 +155,8 @@ class App:
             query=query, body=body, receive=receive, limit=limits.body_bytes, seconds=limits.silence_s,
             actor=None if key in entering.KEYLESS else key.id, named=named if key.any_user else key.user_id, once=None,
         )  # fmt: skip
+        if b"if-match" in headers and not endpoint.at_version and scope["method"] not in ("GET", "HEAD"):
+            raise HttpError(400, "BadRequest", "this takes no If-Match: it would be done at any version")
         header = headers.get(b"idempotency-key")
         if header is None:
             return clipped(await endpoint.run(call), headers)
@@ -151,11 +166,12 @@ class App:
 
     async def _once(self, endpoint: Endpoint, call: Call, header: bytes, scope: Any, raw: bytes) -> Answer:
         parts = (
-            scope["method"].encode(), scope["path"].encode(), scope["query_string"], raw,
+            scope["method"].encode(), scope.get("raw_path") or scope["path"].encode(), scope["query_string"], raw,
             call.headers.get(b"if-match", b""),
         )  # fmt: skip
         seconds = self._limits.request_s + self._limits.silence_s
-        call.once = once = idempotency.once(header, call.memory, call.key, call.named, seconds, *parts)
+        again = None if endpoint.again is None else partial(endpoint.again, call)
+        call.once = once = idempotency.once(header, call.memory, call.key, call.named, seconds, again, *parts)
         before = await once.before()
         if before is not None:
             return before
@@ -176,6 +192,7 @@ class App:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        started = False
         try:
             # Opened now, so that a store that cannot be is said at the start and not to the first who asks; and before
             # the other apps live, whose task groups would say instead that there was one error.
@@ -185,15 +202,17 @@ class App:
                     lifespan = getattr(getattr(app, "router", app), "lifespan_context", None)
                     if lifespan is not None:
                         await stack.enter_async_context(lifespan(app))
+                started = True
                 tidying = asyncio.create_task(self._tidy())
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
                 tidying.cancel()
             await self._close()
         except Exception as exc:
-            log.error("the server cannot start: %s", exc)
             await self._close()
-            await send({"type": "lifespan.startup.failed", "message": str(exc)})
+            what, why = ("shutdown", "end in order") if started else ("startup", "start")
+            message = f"the server cannot {why}: {_innermost(exc)}"
+            await send({"type": f"lifespan.{what}.failed", "message": message})
             return
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -210,6 +229,13 @@ class App:
                 await asyncio.to_thread(self._keys.flush)
             except AgentMemError as exc:
                 log.warning("when keys were last used could not be noted: %s", exc)
+
+
+def _innermost(exc: BaseException) -> BaseException:
+    """What went wrong, without the groups that tasks wrap it in."""
+    while isinstance(exc, BaseExceptionGroup):
+        exc = cast("BaseExceptionGroup[BaseException]", exc).exceptions[0]
+    return exc
 
 
 def _no_query(query: bytes) -> None:

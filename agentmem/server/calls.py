@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentmem import AsyncMemory, InvalidInputError
 from agentmem.server.answers import HttpError
-from agentmem.server.key import Key
+from agentmem.server.key import Key, composed
 from agentmem.server.reading import Receive, given
 
 if TYPE_CHECKING:
@@ -70,8 +70,13 @@ class Call:
 
     def matches(self, version: int) -> bool:
         """Whether the caller has this version already (``If-None-Match``)."""
-        tags = self.headers.get(b"if-none-match", b"").split(b",")
-        return b'"%d"' % version in [tag.strip().removeprefix(b"W/") for tag in tags]
+        tags = [tag.strip().removeprefix(b"W/") for tag in self.headers.get(b"if-none-match", b"").split(b",")]
+        return b"*" in tags or b'"%d"' % version in tags
+
+    def check(self) -> None:
+        """Check again that the key holds, for what takes long. Raises ``InvalidKeyError``."""
+        if self.actor is not None:
+            self.keys.still(self.actor)
 
     async def still(self) -> None:
         """Raises as entering does, once the key has ended while this was being answered."""
@@ -83,6 +88,17 @@ class Call:
 
         if self.actor is not None:
             await to_thread(self.keys.record, act, actor=self.actor, target=target, user_id=user_id)
+
+
+def of_its_user(call: Call, item: dict[str, Any], index: int) -> None:
+    """Take out of an item whose it is, which is settled already. Raises ``InvalidInputError`` if it is another's."""
+    user = item.pop("user_id", None)
+    if user is not None and (not isinstance(user, str) or call.named is None or composed(user) != composed(call.named)):
+        raise InvalidInputError(
+            f"item {index} is of another user: whose memories they are is said by the key, or by ?user_id=",
+            field="user_id",
+            index=index,
+        )
 
 
 def found(value: Any, what: str) -> Any:

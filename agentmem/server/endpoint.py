@@ -55,6 +55,10 @@ class Endpoint:
     """Its answer is a stream of server-sent events."""
     once: bool = False
     """It takes an ``Idempotency-Key``."""
+    again: Run | None = None
+    """What answers a request that was done before, where its answer has texts: they are not kept, but read again."""
+    at_version: bool = False
+    """It takes an ``If-Match``."""
 
 
 class Area:

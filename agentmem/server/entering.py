@@ -60,8 +60,22 @@ class Gate:
             _refuse_other_pages(headers)
             return visiting
         key = self._keys.check(token)
-        if key.user_id is not None and time.monotonic() > self._looked.get(key.id, 0.0):
-            await self._look(key)
+        await self.look(key)
+        return key
+
+    async def glance(self, headers: dict[bytes, bytes]) -> Key | None:
+        """The key of a request that another app will check; None where there is no valid one, or none is needed.
+
+        Raises ``InvalidKeyError`` for that of a user who was erased, ``AccessDeniedError`` as ``enter`` does.
+        """
+        if self.is_open:
+            _refuse_other_pages(headers)
+            return None
+        try:
+            key = self._keys.check(_token(headers))
+        except InvalidKeyError:
+            return None
+        await self.look(key)
         return key
 
     def view(self, key: Key, user_id: str | None) -> AsyncMemory:
@@ -78,9 +92,10 @@ class Gate:
         """See ``App``."""
         self._looked.clear()
 
-    async def _look(self, key: Key) -> None:
-        """End the keys of a user who was erased by another way than this server."""
-        assert key.user_id is not None
+    async def look(self, key: Key) -> None:
+        """End the keys of a user who was erased by another way than this server. Raises ``InvalidKeyError``."""
+        if key.user_id is None or time.monotonic() <= self._looked.get(key.id, 0.0):
+            return
         erased = await self._memory.erasures(user_id=key.user_id)
         if any(one.at > key.created_at for one in erased):
             from asyncio import to_thread

@@ -1,12 +1,14 @@
 """``Idempotency-Key``: what was done once is not done again when the same request comes again within a day.
 
 What was answered is a record by key in a reserved namespace of the same user, so it goes with the user, and ends by its
-``ttl``. Of an answer that is a record only its id is kept: what is erased leaves no copy here.
+``ttl``. What an answer says in the words of its caller is not kept but read again, so that what is erased leaves no
+copy here: of a record there is the id.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -18,9 +20,10 @@ from agentmem.server.answers import JSON, Answer, Header, HttpError, of_record
 from agentmem.server.key import Key
 
 _DAY_S = 86_400.0
-_NAMESPACE = ("$http", "once")
+NAMESPACE = ("$http", "once")
 _LONGEST = 255
 _IDS = UUID("7b0a1f0e-5d3b-5f6c-9a35-3c2f3a5f9d11")
+_GONE = "this was done before, and what it was done to has gone since"
 _REPLAYED: Header = (b"idempotency-replayed", b"true")
 
 
@@ -34,6 +37,8 @@ class Once:
     seconds: float
     """After which a request that has not answered has died."""
     view: AsyncMemory
+    again: Callable[[], Awaitable[Answer]] | None
+    """Reads anew what was answered, where that is not kept."""
 
     async def before(self) -> Answer | None:
         """The answer of the first time, if there was one; else the request is noted as begun.
@@ -42,13 +47,13 @@ class Once:
         way.
         """
         for _ in range(3):
-            held = await self.records.get(key=self.key, namespace=_NAMESPACE, touch=False)
+            held = await self.records.get(key=self.key, namespace=NAMESPACE, touch=False)
             if held is None:
                 if await self._write({"hash": self.hash, "begun": time.time()}, 0):
                     return None
                 continue
             said: dict[str, Any] = held.data
-            if said["hash"] != self.hash:
+            if said.get("hash") != self.hash:
                 raise ConflictError("this Idempotency-Key was used for another request; use a new one for each")
             if "status" in said:
                 return await self._again(said)
@@ -68,13 +73,14 @@ class Once:
         kept: dict[str, Any] = {"hash": self.hash, "status": answer.status}
         if answer.record is not None:
             kept["record"] = answer.record
-        else:
-            kept["body"] = answer.body.decode()
+        elif self.again is None:
+            kept["body"] = (answer.body if answer.kept is None else answer.kept).decode()
+            kept["etag"] = next((value.decode() for name, value in answer.headers if name == b"etag"), None)
         await self._write(kept, None)
 
     async def failed(self) -> None:
         """Nothing was done, so it may be tried again."""
-        await self.records.delete(key=self.key, namespace=_NAMESPACE)
+        await self.records.delete(key=self.key, namespace=NAMESPACE)
 
     def id(self, index: int = 0) -> str:
         """An id for what the request adds, the same at each try, so that one that died is not done twice."""
@@ -83,7 +89,7 @@ class Once:
     async def _write(self, data: dict[str, Any], if_version: int | None) -> bool:
         try:
             await self.records.put(
-                self.key, namespace=_NAMESPACE, data=data, ttl=_DAY_S, embed=False, layer="interact",
+                self.key, namespace=NAMESPACE, data=data, ttl=_DAY_S, embed=False, layer="interact",
                 if_version=if_version,
             )  # fmt: skip
         except ConflictError:
@@ -91,16 +97,31 @@ class Once:
         return True
 
     async def _again(self, said: dict[str, Any]) -> Answer:
-        if "record" not in said:
-            return Answer(said["status"], said["body"].encode(), (JSON, _REPLAYED))
-        record = await self.view.get(said["record"], touch=False)
-        if record is None:
-            raise NotFoundError("this was done before, and the record has gone since")
-        made = of_record(record, said["status"])
-        return Answer(made.status, made.body, (*made.headers, _REPLAYED))
+        if "record" in said:
+            record = await self.view.get(said["record"], touch=False)
+            if record is None:
+                raise NotFoundError(_GONE)
+            made = of_record(record)
+        elif self.again is not None:
+            try:
+                made = await self.again()
+            except HttpError as exc:
+                raise NotFoundError(_GONE) from exc
+        else:
+            tag = said.get("etag")
+            made = Answer(body=said["body"].encode(), headers=(JSON, *([(b"etag", tag.encode())] if tag else [])))
+        return Answer(said["status"], made.body, (*made.headers, _REPLAYED))
 
 
-def once(header: bytes, view: AsyncMemory, key: Key, user_id: str | None, seconds: float, *parts: bytes) -> Once:
+def once(
+    header: bytes,
+    view: AsyncMemory,
+    key: Key,
+    user_id: str | None,
+    seconds: float,
+    again: Callable[[], Awaitable[Answer]] | None,
+    *parts: bytes,
+) -> Once:
     """What an ``Idempotency-Key`` says of a request, which is made of ``parts``. Raises ``HttpError``."""
     text = header.decode("latin-1").strip()
     if not text or len(text) > _LONGEST or not text.isprintable():
@@ -108,7 +129,7 @@ def once(header: bytes, view: AsyncMemory, key: Key, user_id: str | None, second
     digest = sha256()
     for part in (*parts, (user_id or "").encode()):
         digest.update(b"%d:" % len(part) + part)
-    return Once(own_namespace(view), f"{key.id} {text}", digest.hexdigest(), seconds, view)
+    return Once(own_namespace(view), f"{key.id} {text}", digest.hexdigest(), seconds, view, again)
 
 
 def plain_fact(item: dict[str, Any]) -> bool:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from agentmem import AsyncMemory, InvalidInputError, Memory
 from agentmem.errors import AccessDeniedError
 
 Client = TypeVar("Client", Memory, AsyncMemory)
+
+COLUMNS = (
+    "id, scopes, user_id, any_user, agent_id, namespace, name, per_minute, created_at, expires_at, revoked_at, used_at"
+)
+"""Of a key's row in the file, in the order of ``key_of``."""
 
 SCOPES = ("read", "write", "erase", "admin")
 """What a key may allow. None includes another: ``read`` is searching and listing, ``write`` adding, changing and
@@ -132,3 +138,40 @@ def composed(name: str) -> str:
 
 def _iso(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat()
+
+
+def key_of(row: tuple[Any, ...]) -> Key:
+    """A key from its row, of ``COLUMNS``."""
+    id, scopes, user_id, any_user, agent_id, namespace, name, per_minute, created, expires, revoked, used = row
+    return Key(
+        id=id,
+        scopes=frozenset(json.loads(scopes)),
+        user_id=user_id,
+        any_user=bool(any_user),
+        agent_id=agent_id,
+        namespace=None if namespace is None else tuple(json.loads(namespace)),
+        name=name,
+        per_minute=per_minute,
+        created_at=from_micros(created),
+        expires_at=None if expires is None else from_micros(expires),
+        revoked_at=None if revoked is None else from_micros(revoked),
+        used_at=None if used is None else from_micros(used),
+    )
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros(time: datetime) -> int:
+    """As the file has it."""
+    return microseconds(time - _EPOCH)
+
+
+def microseconds(span: timedelta) -> int:
+    """The length of a span."""
+    return span // timedelta(microseconds=1)
+
+
+def from_micros(micros: int) -> datetime:
+    """The other way round."""
+    return _EPOCH + timedelta(microseconds=micros)

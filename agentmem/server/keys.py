@@ -9,21 +9,35 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import os
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from errno import EDQUOT, ENOSPC
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-from agentmem import ConflictError, InvalidInputError, Memory, NotFoundError, StoreError
+from agentmem import ConflictError, DiskFullError, InvalidInputError, Memory, NotFoundError, StoreError
 from agentmem.errors import InvalidKeyError
-from agentmem.server.key import Act, Key, NewKey, checked_scopes, composed
+from agentmem.server.key import (
+    COLUMNS,
+    Act,
+    Key,
+    NewKey,
+    checked_scopes,
+    composed,
+    from_micros,
+    key_of,
+    micros,
+    microseconds,
+)
 
+log = logging.getLogger("agentmem.server")
 FILE = "keys.db"
 """In the store's folder."""
 PREFIX = "amk"
@@ -31,6 +45,9 @@ _LONGEST = 200
 """Characters of a token; nothing longer is looked at."""
 _PATIENCE_S = 10.0
 """For another process that is writing."""
+_FRESH_S = 0.02
+"""For which what was read of the keys is taken to be so: where threads are busy, a look at the file takes more than the
+rest of a request. Who ends a key waits longer than that, so that it has ended everywhere when it is said."""
 _NOBODY = bytes(32)
 """Compared with where there is no such key, so that this takes as long as a wrong secret."""
 _REFUSED = "this is not a valid key: send one that `agentmem key create` made, as `Authorization: Bearer amk_…`"
@@ -47,9 +64,6 @@ CREATE TABLE audit (
     actor TEXT, target TEXT, user_id TEXT
 );
 """
-_COLUMNS = (
-    "id, scopes, user_id, any_user, agent_id, namespace, name, per_minute, created_at, expires_at, revoked_at, used_at"
-)
 
 
 class KeyStore:
@@ -66,48 +80,73 @@ class KeyStore:
         self._identity: tuple[int, int, int] | None = None
         """Of the file that ``_reader`` has open, and the process that opened it."""
         self._version = -1
+        self._fresh_until = 0.0
+        self._required = False
         self._known = dict[str, tuple[bytes, Key]]()
         self._used = dict[str, int]()
 
     def close(self) -> None:
-        """Note when keys were last used, and close the file."""
-        self.flush()
-        with self._reading:
-            if self._reader is not None:
-                self._reader.close()
-            self._reader = self._identity = None
-            self._known.clear()
+        """Note when keys were last used, if that can be written down, and close the file."""
+        try:
+            self.flush()
+        except StoreError as exc:
+            log.warning("when keys were last used could not be noted: %s", exc)
+        finally:
+            with self._reading:
+                if self._reader is not None:
+                    self._reader.close()
+                self._reader = self._identity = None
+                self._known.clear()
 
     # -- who may enter -----------------------------------------------------------------------------------------------
 
     @property
     def required(self) -> bool:
-        """Whether there has ever been a key: from then on nobody enters without one, even if none is valid now."""
-        with self._reading:
-            db = self._open_reader()
-            return db is not None and bool(db.execute("SELECT EXISTS (SELECT 1 FROM audit)").fetchone()[0])
+        """Whether there has ever been a key: from then on nobody enters without one, even if none is valid now, or the
+        file is gone."""
+        if not self._required and time.monotonic() >= self._fresh_until:
+            until = time.monotonic() + _FRESH_S
+            with self._read() as db:
+                found = db is not None and bool(db.execute("SELECT EXISTS (SELECT 1 FROM audit)").fetchone()[0])
+            self._required, self._fresh_until = self._required or found, until
+        return self._required
 
     def check(self, token: str) -> Key:
         """The key of a token; some microseconds. Raises ``InvalidKeyError``, which says more only to those who have the
-        secret."""
+        secret, and ``StoreError`` where keys cannot be read."""
         parts = token.split("_", 2) if len(token) <= _LONGEST and token.isascii() else []
         id, secret = (parts[1], parts[2]) if len(parts) == 3 and parts[0] == PREFIX else ("", "")
         found = self._find(id) if id else None
         expected = _NOBODY if found is None else found[0]
         if not hmac.compare_digest(sha256(secret.encode()).digest(), expected) or found is None:
             raise InvalidKeyError(_REFUSED)
-        key, now = found[1], self._now()
-        if key.revoked_at is not None and now >= _micros(key.revoked_at):
+        return self._good(found[1])
+
+    def still(self, id: str) -> None:
+        """Check again that a key holds which was checked before, for what takes long. Raises as ``check`` does."""
+        found = self._find(id)
+        if found is None:
+            raise InvalidKeyError(f"the key {id} has ended")
+        self._good(found[1])
+
+    def _good(self, key: Key) -> Key:
+        now = self._now()
+        if key.revoked_at is not None and now >= micros(key.revoked_at):
             raise InvalidKeyError(f"the key {key.id} was revoked on {key.revoked_at:%Y-%m-%d %H:%M} UTC")
-        if key.expires_at is not None and now >= _micros(key.expires_at):
+        if key.expires_at is not None and now >= micros(key.expires_at):
             raise InvalidKeyError(f"the key {key.id} has expired on {key.expires_at:%Y-%m-%d %H:%M} UTC")
         self._used[key.id] = now
         return key
 
     def _find(self, id: str) -> tuple[bytes, Key] | None:
-        with self._reading:
-            db = self._open_reader()
+        found = self._known.get(id)
+        if found is not None and time.monotonic() < self._fresh_until:
+            return found
+        until = time.monotonic() + _FRESH_S
+        with self._read() as db:
             if db is None:
+                if self._required:
+                    raise StoreError(f"{self._path} is gone: it was deleted, or the store was moved away")
                 return None
             version = db.execute("PRAGMA data_version").fetchone()[0]  # moves with each commit of anybody else
             if version != self._version:
@@ -115,9 +154,11 @@ class KeyStore:
                 self._known.clear()
             found = self._known.get(id)
             if found is None:
-                row = db.execute(f"SELECT hash, {_COLUMNS} FROM keys WHERE id = ?", (id,)).fetchone()
+                row = db.execute(f"SELECT hash, {COLUMNS} FROM keys WHERE id = ?", (id,)).fetchone()
                 if row is not None:
-                    found = self._known[id] = (row[0], _key(row[1:]))
+                    found = self._known[id] = (row[0], key_of(row[1:]))
+                    self._required = True
+            self._fresh_until = until
             return found
 
     # -- the keys ----------------------------------------------------------------------------------------------------
@@ -166,18 +207,22 @@ class KeyStore:
             id, _hash(secret), json.dumps(sorted(wanted)), user, any_user, agent,
             json.dumps([composed(part) for part in path]) if path else None, name, per_minute, now, until,
         )  # fmt: skip
+        first = not self.required
         with self._changing() as db:
             self._insert(db, values)
             self._note(db, "key.create", actor, id, user)
-            return NewKey(self._key(db, id), f"{PREFIX}_{id}_{secret}")
+            made = NewKey(self._key(db, id), f"{PREFIX}_{id}_{secret}")
+        if first:
+            self._await_others()  # who let everybody in until now
+        return made
 
     def list(self) -> list[Key]:
         """All keys, revoked and expired ones too, the oldest first."""
-        self.flush()
-        with self._reading:
-            db = self._open_reader()
-            rows = [] if db is None else db.execute(f"SELECT {_COLUMNS} FROM keys ORDER BY created_at, id").fetchall()
-        return [_key(row) for row in rows]
+        with suppress(StoreError):  # who may not write may look all the same
+            self.flush()
+        with self._read() as db:
+            rows = [] if db is None else db.execute(f"SELECT {COLUMNS} FROM keys ORDER BY created_at, id").fetchall()
+        return [key_of(row) for row in rows]
 
     def revoke(self, id: str, *, actor: str | None = None) -> Key:
         """End a key, now and everywhere. One that was revoked before stays so. Raises ``NotFoundError``."""
@@ -186,7 +231,9 @@ class KeyStore:
             now = self._now()
             db.execute("UPDATE keys SET revoked_at = min(ifnull(revoked_at, ?1), ?1) WHERE id = ?2", (now, id))
             self._note(db, "key.revoke", actor, id, key.user_id)
-            return self._key(db, id)
+            key = self._key(db, id)
+        self._await_others()
+        return key
 
     def rotate(
         self,
@@ -206,33 +253,43 @@ class KeyStore:
         fresh, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         with self._changing() as db:
             old, now = self._key(db, id), self._now()
-            ended = [time for time in (old.revoked_at, old.expires_at) if time is not None and _micros(time) <= now]
+            ended = [time for time in (old.revoked_at, old.expires_at) if time is not None and micros(time) <= now]
             if old.revoked_at is not None or ended:
                 raise ConflictError(f"the key {id} was revoked or has expired; make a new one with create")
-            until = self._until(expires, now) if expires is not None else old.expires_at and _micros(old.expires_at)
+            until = self._until(expires, now) if expires is not None else old.expires_at and micros(old.expires_at)
             values = (
                 fresh, _hash(secret), json.dumps(sorted(old.scopes)), old.user_id, old.any_user, old.agent_id,
                 None if old.namespace is None else json.dumps(old.namespace), old.name, old.per_minute, now, until,
             )  # fmt: skip
             self._insert(db, values)
-            db.execute("UPDATE keys SET revoked_at = ? WHERE id = ?", (now + _span(overlap), id))
+            db.execute("UPDATE keys SET revoked_at = ? WHERE id = ?", (now + microseconds(overlap), id))
             self._note(db, "key.rotate", actor, id, old.user_id)
-            return NewKey(self._key(db, fresh), f"{PREFIX}_{fresh}_{secret}")
+            made = NewKey(self._key(db, fresh), f"{PREFIX}_{fresh}_{secret}")
+        self._await_others()
+        return made
 
     def forget_user(self, user_id: str) -> int:
         """End and remove the keys of a user who was erased, and the name from the audit log; how many keys there were.
 
         Nothing of the name is left in the file when this returns.
         """
-        if self._open_reader() is None:
-            return 0
+        with self._read() as db:
+            if db is None:
+                return 0
         user = composed(user_id)
         with self._changing() as db:
             ids = [row[0] for row in db.execute("DELETE FROM keys WHERE user_id = ? RETURNING id", (user,)).fetchall()]
             db.execute("UPDATE audit SET user_id = NULL WHERE user_id = ?", (user,))
         for id in ids:
             self._used.pop(id, None)
+        if ids:
+            self._await_others()
         return len(ids)
+
+    @staticmethod
+    def _await_others() -> None:
+        """Until nobody goes by what was before."""
+        time.sleep(1.5 * _FRESH_S)
 
     # -- the audit log -----------------------------------------------------------------------------------------------
 
@@ -240,46 +297,57 @@ class KeyStore:
         self, act: str, *, actor: str | None = None, target: str | None = None, user_id: str | None = None
     ) -> None:
         """Note an act of administration; where there are no keys nobody is told apart, and nothing is noted."""
-        if self.required:
+        if self.required and self._path.exists():
             with self._changing() as db:
                 self._note(db, act, actor, target, None if user_id is None else composed(user_id))
 
     def audit(self, *, after: int = 0, limit: int = 100) -> list[Act]:
         """What was done after the line ``after``, oldest first, ``limit`` lines at most."""
-        with self._reading:
-            db = self._open_reader()
+        with self._read() as db:
             rows = () if db is None else db.execute(
                 "SELECT seq, at, act, actor, target, user_id FROM audit WHERE seq > ? ORDER BY seq LIMIT ?",
                 (after, limit),
             ).fetchall()  # fmt: skip
-        return [Act(seq, _time(at), *rest) for seq, at, *rest in rows]
+        return [Act(seq, from_micros(at), *rest) for seq, at, *rest in rows]
 
     def flush(self) -> None:
         """Write down when keys were last used. A server does so once in a while; ``close`` and ``list`` do."""
-        used, self._used = self._used, {}
+        used, self._used = self._used, dict[str, int]()
         if used and self._path.exists():
-            with self._changing() as db:
-                db.executemany(
-                    "UPDATE keys SET used_at = max(ifnull(used_at, 0), ?) WHERE id = ?",
-                    [(at, id) for id, at in used.items()],
-                )
+            try:
+                with self._changing() as db:
+                    db.executemany(
+                        "UPDATE keys SET used_at = max(ifnull(used_at, 0), ?) WHERE id = ?",
+                        [(at, id) for id, at in used.items()],
+                    )
+            except StoreError:
+                self._used = used | self._used
+                raise
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _open_reader(self) -> sqlite3.Connection | None:
+    @contextmanager
+    def _read(self) -> Generator[sqlite3.Connection | None]:
         """The connection that reads the file that is there now, in this process; None where there is none."""
         with self._reading:
             try:
-                found = os.stat(self._path)
-            except FileNotFoundError:
-                return None
-            identity = (found.st_dev, found.st_ino, os.getpid())
-            if self._reader is None or identity != self._identity:
-                # One that was opened before a fork belongs to the other process, which still reads by it.
-                if self._reader is not None and self._identity is not None and self._identity[2] == identity[2]:
-                    self._reader.close()
-                self._reader, self._identity, self._version = self._connect(), identity, -1
-            return self._reader
+                yield self._open_reader()
+            except (sqlite3.Error, OSError) as exc:
+                raise StoreError(f"{self._path} cannot be read: {exc}") from exc
+
+    def _open_reader(self) -> sqlite3.Connection | None:
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return None
+        identity = (found.st_dev, found.st_ino, os.getpid())
+        if self._reader is None or identity != self._identity:
+            # One that was opened before a fork belongs to the other process, which still reads by it.
+            if self._reader is not None and self._identity is not None and self._identity[2] == identity[2]:
+                self._reader.close()
+            self._reader = None
+            self._reader, self._identity, self._version = self._connect(), identity, -1
+        return self._reader
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -288,7 +356,8 @@ class KeyStore:
             db.execute("PRAGMA secure_delete = ON")
             db.execute("SELECT 1 FROM keys").fetchone()
         except sqlite3.Error as exc:
-            raise StoreError(f"{self._path} cannot be used: {exc}") from exc
+            hint = "" if os.access(self._path.parent, os.W_OK) else "; its folder must be writable, for reading too"
+            raise StoreError(f"{self._path} cannot be used: {exc}{hint}") from exc
         return db
 
     def _make(self) -> None:
@@ -297,13 +366,16 @@ class KeyStore:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # a key may come before the first memory
             os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            if os.geteuid() == 0:  # an administrator makes keys for a server that runs as somebody else
+                folder = os.stat(self._path.parent)
+                os.chown(new, folder.st_uid, folder.st_gid)
             with closing(sqlite3.connect(new, isolation_level=None)) as db:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.executescript(_TABLES)
             with suppress(FileExistsError):
                 os.link(new, self._path)
-        except OSError as exc:
-            raise StoreError(f"{self._path} cannot be made: {exc.strerror or exc}") from exc
+        except (OSError, sqlite3.Error) as exc:
+            raise _failed(f"{self._path} cannot be made", exc) from exc
         finally:
             with suppress(OSError):
                 new.unlink()
@@ -325,7 +397,7 @@ class KeyStore:
                 db.execute("COMMIT")
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # nothing of what was replaced stays behind
             except sqlite3.Error as exc:
-                raise StoreError(f"{self._path} cannot be changed: {exc}") from exc
+                raise _failed(f"{self._path} cannot be changed", exc) from exc
             finally:
                 db.close()
 
@@ -347,43 +419,32 @@ class KeyStore:
 
     @staticmethod
     def _key(db: sqlite3.Connection, id: str) -> Key:
-        row = db.execute(f"SELECT {_COLUMNS} FROM keys WHERE id = ?", (id,)).fetchone()
+        row = db.execute(f"SELECT {COLUMNS} FROM keys WHERE id = ?", (id,)).fetchone()
         if row is None:
             raise NotFoundError(f"there is no key {id!r}; `agentmem key list` shows all")
-        return _key(row)
+        return key_of(row)
 
     def _now(self) -> int:
-        return _micros(self._clock())
+        return micros(self._clock())
 
     def _until(self, expires: timedelta | datetime | None, now: int) -> int | None:
         if expires is None:
             return None
         try:
-            until = now + _span(expires) if isinstance(expires, timedelta) else _micros(expires)
-            _time(until)
+            until = now + microseconds(expires) if isinstance(expires, timedelta) else micros(expires)
+            from_micros(until)
         except (OverflowError, TypeError) as exc:
             raise InvalidInputError(f"expires={expires!r} is no span and no time with a zone", field="expires") from exc
         if until <= now:
-            raise InvalidInputError(f"expires={expires!r} lies in the past", field="expires")
+            raise InvalidInputError(f"expires={expires} lies in the past", field="expires")
         return until
 
 
-def _key(row: tuple[Any, ...]) -> Key:
-    id, scopes, user_id, any_user, agent_id, namespace, name, per_minute, created, expires, revoked, used = row
-    return Key(
-        id=id,
-        scopes=frozenset(json.loads(scopes)),
-        user_id=user_id,
-        any_user=bool(any_user),
-        agent_id=agent_id,
-        namespace=None if namespace is None else tuple(json.loads(namespace)),
-        name=name,
-        per_minute=per_minute,
-        created_at=_time(created),
-        expires_at=None if expires is None else _time(expires),
-        revoked_at=None if revoked is None else _time(revoked),
-        used_at=None if used is None else _time(used),
-    )
+def _failed(what: str, exc: OSError | sqlite3.Error) -> StoreError:
+    full = isinstance(exc, OSError) and exc.errno in (ENOSPC, EDQUOT)
+    if full or getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return DiskFullError(f"{what}: the disk is full; free some space and try again")
+    return StoreError(f"{what}: {exc}")
 
 
 def _hash(secret: str) -> bytes:
@@ -392,18 +453,3 @@ def _hash(secret: str) -> bytes:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _micros(time: datetime) -> int:
-    return _span(time - _EPOCH)
-
-
-def _span(span: timedelta) -> int:
-    return span // timedelta(microseconds=1)
-
-
-def _time(micros: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=micros)

@@ -37,7 +37,6 @@ _MATCH = {
     "name": "If-Match", "in": "header", "required": False, "schema": {"type": "string"},
     "description": "The ETag of the version that is to be changed.",
 }  # fmt: skip
-_MATCHING = ("If-Match",)
 
 
 async def _enter(
@@ -82,7 +81,7 @@ def _describe(app: FastAPI, endpoint: Endpoint) -> None:
     headers = list[dict[str, Any]]()
     if endpoint.once:
         headers.append(_ONCE)
-    if any(name in (inspect.getdoc(endpoint.run) or "") for name in _MATCHING) and endpoint.method != "GET":
+    if endpoint.at_version:
         headers.append(_MATCH)
     extra: dict[str, Any] = {"parameters": headers} if headers else {}
     answers: dict[int | str, dict[str, Any]] = {

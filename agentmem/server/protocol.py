@@ -42,7 +42,7 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
-        self._head = 0
+        self._head = self._named = 0
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -67,6 +67,13 @@ class Protocol(HttpToolsProtocol):
             self._await_head()
 
     @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._named += len(name) + len(value) + 4
+        if self._named > HEAD_BYTES:  # it came at once, before anybody could look
+            raise ValueError("the head has no end")
+        super().on_header(name, value)
+
+    @override
     def on_headers_complete(self) -> None:
         self._no_more_waiting()
         super().on_headers_complete()
@@ -83,7 +90,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()  # it has no end to wait for, and whoever follows comes back
 
     def _await_head(self) -> None:
-        self._head = 0
+        self._head = self._named = 0
         self._deadline = self.loop.call_later(HEAD_S, self._too_late)
 
     def _no_more_waiting(self) -> None:

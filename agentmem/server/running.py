@@ -183,6 +183,14 @@ def _bound(options: Options) -> socket:
     return listening
 
 
+def _no_password() -> str:
+    """Nobody is there to type one when a server starts anew."""
+    raise InvalidInputError(
+        "the private key is protected by a passphrase; `openssl pkey -in KEY -out PLAIN` writes one that is not",
+        field="private_key",
+    )
+
+
 def _check(options: Options) -> None:
     if options.workers < 1:
         raise InvalidInputError(f"workers must be at least 1 (got {options.workers})", field="workers")
@@ -195,7 +203,7 @@ def _check(options: Options) -> None:
     if options.certificate is not None and options.private_key is not None:
         try:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(options.certificate, options.private_key)
+            context.load_cert_chain(options.certificate, options.private_key, password=_no_password)
         except (ssl.SSLError, OSError) as exc:
             raise InvalidInputError(
                 f"{options.certificate} and {options.private_key} are no certificate and its key: {exc}",

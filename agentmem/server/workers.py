@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -80,6 +81,7 @@ def supervise(work: Work, options: Any, listening: socket, count: int) -> int:
 
 def _begin(work: Work, options: Any, listening: socket) -> None:
     """In the process that was started."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     threading.Thread(target=_end_with_parent, name="agentmem-parent", daemon=True).start()
     raise SystemExit(work(options, listening))
 

@@ -297,10 +297,13 @@ def test_bad_arguments(session: Session) -> None:
 def test_a_view_of_an_agent_recalls_nothing_of_another(memory: Memory) -> None:
     memory.add("The doctor said that Ana needs rest.", user_id="ana", agent_id="doctor")
     memory.add("The coach said that Ana should run.", user_id="ana", agent_id="coach")
+    memory.blocks(user_id="ana").create("human", "Told the doctor of her back.")
+    memory.blocks(user_id="ana", agent_id="coach").create("plan", "Three runs a week.")
     session = memory.scoped(user_id="ana", agent_id="coach").session("r")
     session.append({"role": "user", "content": "What does Ana need?"})
     shown = session.prompt("What does Ana need?", max_tokens=2_000).text()
     assert "should run" in shown
+    assert "Three runs" in shown
     assert "doctor" not in shown
 
 

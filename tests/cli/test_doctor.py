@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -24,6 +25,14 @@ def test_a_store_that_is_well_and_others(tmp_path: Path) -> None:
     assert found["backups"] == ("warning", "there are none; see docs/backup.md")
     assert found["store"][1] == "it opens; 1 memories"
     assert "what" in shell("doctor", "--table").stdout
+
+    shell.json("key", "create", "--scopes", "read", "--expires", "3d")
+    told = {one["what"]: (one["state"], one["message"]) for one in shell.json("doctor")["found"]}["keys"]
+    assert (told[0], "a week" in told[1]) == ("warning", True)
+    (shell.folder / "keys.db").write_bytes(b"no keys" * 1_000)
+    told = {one["what"]: one["state"] for one in json.loads(shell("doctor").stdout)["found"]}
+    assert told["keys"] == "failed"
+    (shell.folder / "keys.db").unlink()
 
     os.chmod(shell.folder, 0o755)
     states = {one["what"]: one["state"] for one in shell.json("doctor")["found"]}

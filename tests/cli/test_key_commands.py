@@ -35,7 +35,11 @@ def test_a_key_is_made_listed_rotated_and_revoked(tmp_path: Path) -> None:
         keys.check(rotated["token"])
     acts = [act["act"] for act in json.loads(run("key", "audit", *store))]
     assert acts == ["key.create", "key.rotate", "key.revoke"]
-    assert "ana" in run("key", "list", "--table", *store)
+    lines = run("key", "list", "--table", *store).splitlines()
+    assert max(map(len, lines)) <= 80
+    [line] = [line for line in lines if rotated["id"] in line]
+    assert line.split()[1:4] == ["ana", "read", "revoked"]
+    assert "key.revoke" in run("key", "audit", "--table", *store)
     keys.close()
 
 

@@ -234,5 +234,14 @@ def test_the_command_serves_and_ends_in_order(tmp_path: Path) -> None:
             except httpx2.ConnectError:
                 time.sleep(0.05)
         assert '"agentmem"' in found.text
+        keys = KeyStore(tmp_path / "store")
+        made = [keys.create(scopes=["read"], user_id=user).token for user in ("ben", "eva")]
+        keys.close()
+        with Memory(tmp_path / "store") as memory:
+            memory.add("Eva was here", user_id="eva")
+            memory.erase_all(user_id="eva")  # by somebody who knows of no keys
+        for token, status in zip(made, (200, 401), strict=True):
+            headers = {**ACCEPT, "authorization": f"Bearer {token}"}
+            assert httpx2.post(f"http://127.0.0.1:{port}/mcp", json=INITIALIZE, headers=headers).status_code == status
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0

@@ -55,6 +55,32 @@ def test_signals_end_it_while_it_waits(tmp_path: Path, number: signal.Signals) -
     assert b"Traceback" not in errors
 
 
+def test_lines_that_are_no_messages_are_answered(tmp_path: Path) -> None:
+    """So that nobody waits: half an emoji, as JavaScript cuts it, is kept as a question mark."""
+    given = command(tmp_path / "store")
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    remember = {"name": "remember", "arguments": {"content": "half a smile \ud83d"}}
+    requests = [
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": remember},
+    ]
+    with subprocess.Popen([given.command, *given.args], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        answers = list[dict[str, object]]()
+        for line in (json.dumps(requests[0]), "[nonsense", *map(json.dumps, requests[1:])):
+            process.stdin.write(line.encode() + b"\n")
+            process.stdin.flush()
+            if "notifications" not in line:
+                answers.append(json.loads(process.stdout.readline()))
+        process.stdin.close()
+    assert answers[1]["error"]["code"] == -32_700  # pyright: ignore[reportIndexIssue]
+    assert answers[2]["id"] == 2
+    with Memory(tmp_path / "store") as memory:
+        assert [record.content for record in memory.iterate()] == ["half a smile ?"]
+
+
 def test_what_cannot_be_served_is_said_in_a_line(tmp_path: Path) -> None:
     shell = Shell(tmp_path / "store")
     assert "there is no tool or set 'all'" in shell.error("mcp", "--tools", "all")

@@ -157,11 +157,88 @@ def test_a_store_that_is_gone(open_memory: Open, store: Path) -> None:
     moved = store.parent / "moved"
     store.rename(moved)
     told = dict(said(monitor.check()))
-    assert told["store"] == "critical"
+    assert told == {"store": "critical", "figures": "critical"}
     assert monitor.level is Level.CRITICAL
     moved.rename(store)
-    memory.close()
-    shutil.rmtree(store)
+    assert dict(said(monitor.check())) == {"store": "ok", "figures": "ok"}
+
+
+def until(monitor: HealthMonitor, *wanted: tuple[str, str]) -> None:
+    """Look until this was told, in this order; and nothing else."""
+    told, deadline = list[tuple[str, str]](), time.monotonic() + 30
+    while len(told) < len(wanted):
+        assert time.monotonic() < deadline, told
+        told += said(monitor.check())
+        time.sleep(0.02)
+    assert told == list(wanted)
+
+
+def test_sweeps_that_cannot_archive(open_memory: Open, tmp_path: Path, clock: FakeClock) -> None:
+    (tmp_path / "ice").write_text("no folder")
+    glacier = {"url": str(tmp_path / "ice"), "cold_to_glacier": True}
+    memory = open_memory(settings=Settings(glacier=glacier, lifecycle={"sweep_interval_s": 0.05}))
+    monitor = HealthMonitor(memory, clock=clock, **AT_ONCE)
+    memory.add({"role": "user", "content": "good morning"})
+    assert monitor.check() == []
+    clock.advance(2 * 86_400)
+    until(monitor, ("lifecycle", "warning"))
+    (tmp_path / "ice").unlink()
+    until(monitor, ("lifecycle", "ok"))
+
+
+def test_backups_that_fail(open_memory: Open, tmp_path: Path) -> None:
+    place = tmp_path / "backups"
+    memory = open_memory(settings=Settings(backup={"url": str(place), "interval_s": 0.1, "prove_every_hours": 0}))
+    memory.add("a")
+    monitor = HealthMonitor(memory, **AT_ONCE)
+    while memory.health().backup.behind:  # pyright: ignore[reportOptionalMemberAccess]
+        time.sleep(0.02)
+    place.rename(tmp_path / "away")
+    place.write_text("in the way")
+    memory.add("b")
+    until(monitor, ("backup", "warning"))
+    place.unlink()
+    (tmp_path / "away").rename(place)
+    until(monitor, ("backup", "ok"))
+
+
+def test_a_backup_that_does_not_come_back(open_memory: Open, tmp_path: Path) -> None:
+    place = tmp_path / "backups"
+    memory = open_memory(settings=Settings(backup={"url": str(place), "interval_s": 3_000}))
+    memory.add("a")
+    memory.backup.create()
+    monitor = HealthMonitor(memory, **AT_ONCE)
+    assert memory.backup.verify().ok
+    assert monitor.check() == []
+    parts = [one for one in place.rglob("*") if one.is_file()]
+    largest = max(parts, key=lambda one: one.stat().st_size)
+    whole = largest.read_bytes()
+    largest.write_bytes(whole[: len(whole) // 2])
+    assert not memory.backup.verify().ok
+    assert said(monitor.check()) == [("proof", "critical")]
+    largest.write_bytes(whole)
+    assert memory.backup.verify().ok
+    assert said(monitor.check()) == [("proof", "ok")]
+
+
+def test_searches_that_fall_back(open_memory: Open) -> None:
+    from agentmem.indexes import gpu
+
+    if gpu.cards():
+        pytest.skip("there is a graphics card")
+    options = {"arena_limit": 50, "large_wait_s": 60, "query_cache_size": 0, "large_engine": "int8"}
+    tiers = {"interval_s": 0, "hot": {"device": "cuda:0"}}
+    memory = open_memory(settings=Settings(**options, lifecycle={"sweep_interval_s": 0}, tiers=tiers))
+    memory.add_many([f"the {n}th lantern of {n % 7} harbours" for n in range(100)])
+    monitor = HealthMonitor(memory, thresholds=Thresholds(search_ms=Threshold(None, None)), **AT_ONCE)
+    deadline = time.monotonic() + 20
+    while not memory.health().engine_fallbacks and time.monotonic() < deadline:
+        memory.search("lantern")
+        time.sleep(0.02)
+    assert [name for name, _ in said(monitor.check())] == ["fallbacks"]
+    for n in range(60):
+        memory.search(f"lantern {n}")
+    assert said(monitor.check()) == [("fallbacks", "ok")]
 
 
 def test_it_is_told_once_and_not_for_every_twitch(open_memory: Open, clock: FakeClock) -> None:

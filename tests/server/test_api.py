@@ -122,6 +122,48 @@ def test_a_stream_that_breaks_says_where(served: Served) -> None:
     assert served.call("GET", "/v1/memories/count", "bro").json() == {"count": 10}
 
 
+def test_lines_of_one_store_are_taken_by_another(served: Served, serve: Callable[..., Served]) -> None:
+    served.add("Exa plays the cello", "exa", id="cello", namespace=["music"], occurred_at="2024-05-01T00:00:00Z")
+    served.add("a sign", "exa", id="sign", embed=["what a sign may mean", "a mark"])
+    [vector] = served.call("GET", "/v1/memories/cello/vectors", "exa").json()["vectors"]
+    served.add("a number", "exa", id="number", vector=[0.5] * len(vector))
+    served.call("POST", "/v1/sessions/talk/turns", "exa", json={"messages": [{"role": "user", "content": "hello"}]})
+    served.call("POST", "/v1/blocks/persona", "exa", json={"value": "calm"})
+    served.call("POST", "/v1/memories", "exa", json={"content": "b"}, headers={"idempotency-key": "b"})
+    whole = {"vectors": "true", "under": ""}
+    lines = served.call("GET", "/v1/memories/stream", "exa", params=whole).text
+    other = serve()
+    taken = other.call("POST", "/v1/memories/stream", "exa", content=lines)
+    assert json.loads(taken.text)["added"] == 7, taken.text
+    assert other.call("GET", "/v1/sessions/talk/turns", "exa").json()[0]["message"]["content"] == "hello"
+    assert other.call("GET", "/v1/blocks/persona", "exa").json()["value"] == "calm"
+    assert other.call("GET", "/v1/memories/stream", "exa", params=whole).text.count("2024-05-01") == 1
+    for id in ("cello", "sign", "number"):
+        path = f"/v1/memories/{id}/vectors"
+        assert other.call("GET", path, "exa").json() == served.call("GET", path, "exa").json()
+    refused = json.loads(other.call("POST", "/v1/memories/stream", "eva", content=lines).text)
+    assert (refused["error"]["field"], refused["error"]["index"]) == ("user_id", 0)
+    assert other.call("GET", "/v1/memories/count", "eva", params={"under": ""}).json() == {"count": 0}
+
+
+def test_administrators_move_everybody(serve: Callable[..., Served]) -> None:
+    one, other, everybody = serve(), serve(), {"all_users": "true", "under": ""}
+    for user in ("ana", "bob"):
+        one.add(f"of {user}", user)
+    one.call("POST", "/v1/memories", "boss", json={"content": "of nobody"})
+    lines = one.call("GET", "/v1/memories/stream", "boss", params=everybody).text
+    told = other.call("POST", "/v1/memories/stream", "boss", params={"all_users": "true"}, content=lines)
+    assert json.loads(told.text)["added"] == 3
+    assert other.call("GET", "/v1/memories", "bob").json()["records"][0]["content"] == "of bob"
+    for method in ("GET", "POST"):
+        reader = one.key(any_user=True, scopes=["read", "write"])
+        for key in ("ana", reader):
+            answer = one.call(method, "/v1/memories/stream", key, params={"all_users": "true"})
+            assert answer.status_code == 403
+        both = one.call(method, "/v1/memories/stream", "boss", params={"all_users": "true", "user_id": "ana"})
+        assert both.status_code == 422
+
+
 def test_what_is_repeated_happens_once(served: Served) -> None:
     body, once = {"content": "said once", "role": "user", "run_id": "r"}, {"idempotency-key": "k-1"}
     first, second = (served.call("POST", "/v1/memories", "ida", json=body, headers=once) for _ in range(2))
@@ -329,10 +371,27 @@ def test_nothing_but_health_and_the_description_is_for_everybody() -> None:
 )  # fmt: skip
 def test_what_a_body_says_is_what_the_call_takes(model: type[BaseModel], call: Callable[..., object]) -> None:
     # Items are given apart from their arguments, and of prompts the rest is the session's.
-    apart = {"content", "items", "queries", "ids"}
+    apart = {"content", "items", "queries", "ids", "vectors", "all_users", "valid_from", "valid_to"}
     if model is prompts.PromptWanted:
         apart |= set(signature(Session.prompt).parameters)
     assert set(model.model_fields) - apart <= set(signature(call).parameters)
+
+
+@pytest.mark.parametrize(
+    ("model", "call"),
+    [(models.Search, Memory.search), (models.SearchMany, Memory.search_many), (models.Paged, Memory.page)],
+)
+def test_a_search_may_say_all_that_the_call_takes(model: type[BaseModel], call: Callable[..., object]) -> None:
+    assert set(signature(call).parameters) - {"self", "user_id"} <= set(model.model_fields)
+
+
+def test_a_fact_is_true_for_a_time(served: Served) -> None:
+    served.add("Val lives in Rome", "val", valid_from="2020-01-01T00:00:00Z", valid_to="2022-01-01T00:00:00Z")
+    for at, count in (("2021-01-01T00:00:00Z", 1), ("2023-01-01T00:00:00Z", 0)):
+        body = {"query": "Where does Val live?", "valid_at": at}
+        assert len(served.call("POST", "/v1/search", "val", json=body).json()["hits"]) == count
+        many = served.call("POST", "/v1/search/batch", "val", json={"queries": [body["query"]], "valid_at": at})
+        assert len(many.json()[0]["hits"]) == count
 
 
 def test_each_request_is_told_with_the_path_of_its_endpoint(serve: Callable[..., Served]) -> None:

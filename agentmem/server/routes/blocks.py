@@ -68,6 +68,9 @@ class BlockBack(Body):
     version: int
 
 
+_AT_VERSION: dict[str, Any] = {"once": False, "at_version": True}
+
+
 @area("GET", "/v1/blocks", "read", query=Place, gives=list[Block])
 async def blocks(call: Call) -> Answer:
     """All blocks of a user, or of an agent."""
@@ -86,37 +89,52 @@ async def get(call: Call) -> Answer:
     return _of(found(await _blocks(call).get(call.id), f"block {call.id!r}"))
 
 
-@area("PUT", "/v1/blocks/{label}", "write", body=RewriteText, query=Place, gives=Block)
+@area("PUT", "/v1/blocks/{label}", "write", body=RewriteText, query=Place, gives=Block, **_AT_VERSION)
 async def rewrite(call: Call) -> Answer:
     """Replace its text."""
     return _of(await _blocks(call).rewrite(call.id, call.body.value, **_how(call)))
 
 
-@area("PATCH", "/v1/blocks/{label}", "write", body=ConfigureBlock, query=Place, gives=Block, once=False)
+@area(
+    "PATCH", "/v1/blocks/{label}", "write", body=ConfigureBlock, query=Place, gives=Block, once=False, at_version=True
+)
 async def configure(call: Call) -> Answer:
     """Change its description, its limit, or whether it may be edited."""
     return _of(await _blocks(call).configure(call.id, **call.said(), if_version=call.if_version))
 
 
-@area("DELETE", "/v1/blocks/{label}", "write", query=Place, gives=Done)
+@area("DELETE", "/v1/blocks/{label}", "write", query=Place, gives=Done, **_AT_VERSION)
 async def delete(call: Call) -> Answer:
     """Delete a block."""
     return answer({"done": await _blocks(call).delete(call.id, if_version=call.if_version)})
 
 
-@area("POST", "/v1/blocks/{label}/append", "write", body=AppendText, query=Place, gives=Block, once=False)
+@area(
+    "POST", "/v1/blocks/{label}/append", "write", body=AppendText, query=Place, gives=Block, once=False, at_version=True
+)
 async def append(call: Call) -> Answer:
     """Add to its end."""
     return _of(await _blocks(call).append(call.id, call.body.text, **_how(call)))
 
 
-@area("POST", "/v1/blocks/{label}/replace", "write", body=ReplaceText, query=Place, gives=Block, once=False)
+@area(
+    "POST",
+    "/v1/blocks/{label}/replace",
+    "write",
+    body=ReplaceText,
+    query=Place,
+    gives=Block,
+    once=False,
+    at_version=True,
+)
 async def replace(call: Call) -> Answer:
     """Replace a passage."""
     return _of(await _blocks(call).replace(call.id, call.body.old, call.body.new, **_how(call)))
 
 
-@area("POST", "/v1/blocks/{label}/insert", "write", body=InsertText, query=Place, gives=Block, once=False)
+@area(
+    "POST", "/v1/blocks/{label}/insert", "write", body=InsertText, query=Place, gives=Block, once=False, at_version=True
+)
 async def insert(call: Call) -> Answer:
     """Insert after a line."""
     return _of(await _blocks(call).insert(call.id, call.body.line, call.body.text, **_how(call)))
@@ -128,7 +146,9 @@ async def history(call: Call) -> Answer:
     return answer(await _blocks(call).history(call.id))
 
 
-@area("POST", "/v1/blocks/{label}/restore", "write", body=BlockBack, query=Place, gives=Block, once=False)
+@area(
+    "POST", "/v1/blocks/{label}/restore", "write", body=BlockBack, query=Place, gives=Block, once=False, at_version=True
+)
 async def restore(call: Call) -> Answer:
     """Go back to a version."""
     return _of(await _blocks(call).restore(call.id, call.body.version, if_version=call.if_version))

@@ -80,13 +80,13 @@ class BackTo(Body):
     version: int | None = None
 
 
-@area("PATCH", "/v1/memories/{id}", "write", body=Patch, query=OfUser, gives=MemoryRecord)
+@area("PATCH", "/v1/memories/{id}", "write", body=Patch, query=OfUser, gives=MemoryRecord, at_version=True)
 async def update(call: Call) -> Answer:
     """Change a record; with ``If-Match`` only if it is at that version, else 409."""
     return of_record(await call.memory.update(call.id, **call.said(), if_version=call.if_version))
 
 
-@area("DELETE", "/v1/memories/{id}", "write", query=OfUser, gives=Done)
+@area("DELETE", "/v1/memories/{id}", "write", query=OfUser, gives=Done, at_version=True)
 async def delete(call: Call) -> Answer:
     """Hide a record; ``restore`` brings it back. With ``If-Match`` only if it is at that version, else 409."""
     return answer({"done": await call.memory.delete(call.id, if_version=call.if_version)})

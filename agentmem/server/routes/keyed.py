@@ -24,7 +24,7 @@ class Read(Keyed):
     touch: bool = True
 
 
-@area("PUT", "/v1/keyed/{key}", "write", body=KeyedItem, query=OfUser, gives=Added)
+@area("PUT", "/v1/keyed/{key}", "write", body=KeyedItem, query=OfUser, gives=Added, at_version=True)
 async def put(call: Call) -> Answer:
     """Store one thing under a key; what has the key already is replaced as a whole, and keeps its id.
 
@@ -49,7 +49,7 @@ async def get(call: Call) -> Answer:
     return of_record(record)
 
 
-@area("DELETE", "/v1/keyed/{key}", "write", query=Keyed, gives=Done)
+@area("DELETE", "/v1/keyed/{key}", "write", query=Keyed, gives=Done, at_version=True)
 async def delete(call: Call) -> Answer:
     """Delete the record with this key."""
     return answer({"done": await call.memory.delete(key=call.id, **call.asked(), if_version=call.if_version)})

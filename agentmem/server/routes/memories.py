@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from agentmem import AddResult, InvalidInputError, MemoryRecord, Page
-from agentmem.server.answers import Answer, answer, etag, of_record
-from agentmem.server.calls import Call, found
+from agentmem.server.answers import Answer, answer, dumps, etag, of_record
+from agentmem.server.calls import Call, found, of_its_user
 from agentmem.server.endpoint import Area
 from agentmem.server.idempotency import plain_fact
 from agentmem.server.routes.models import Added, AddedMany, Batch, Count, Item, Listed, OfUser, Paged
@@ -30,7 +31,9 @@ async def add(call: Call) -> Answer:
     if call.once is not None and plain_fact(said) is False and said.get("id") is None:
         said["id"] = call.once.id()
     content = call.body.content
-    result = await call.memory.add({} if content is None else content, **said)
+    item: dict[str, Any] = {} if content is None else {"content": content}
+    item |= {name: said.pop(name) for name in ("valid_from", "valid_to") if name in said}
+    result = await call.memory.add(item, **said)
     return answer(_added(result), 201, etag(result.record.version))
 
 
@@ -40,14 +43,15 @@ async def add_many(call: Call) -> Answer:
     said = call.said("items")
     items: list[Any] = call.body.items
     for index, item in enumerate(items):
-        if isinstance(item, dict) and "user_id" in item:
-            raise InvalidInputError(
-                "whose memories they are is said by the key, or by ?user_id=", field="user_id", index=index
-            )
+        if isinstance(item, dict):
+            of_its_user(call, cast("dict[str, Any]", item), index)
         if call.once is not None and isinstance(item, dict) and not plain_fact({**said, **item}):
             items[index] = {"id": call.once.id(index), **item}
     results = await call.memory.add_many(items, **said)
-    return answer({"results": [_added(one) for one in results], "skipped": results.skipped}, 201)
+    done = [_added(one) for one in results]
+    made = answer({"results": done, "skipped": results.skipped}, 201)
+    without = [{"index": one.index, "field": None, "reason": "it was not taken"} for one in results.skipped]
+    return replace(made, kept=dumps({"results": done, "skipped": without}))
 
 
 @area("GET", "/v1/memories", "read", query=Paged, gives=Page)

@@ -15,6 +15,7 @@ Kind = Annotated[list[str], Field(description="Only these kinds.")]
 LayerName = Literal["interact", "insights", "assets"]
 Time = Annotated[str, Field(description="ISO 8601; without an offset, of the setting retrieval.time_zone.")]
 Embeds = Annotated[bool | list[str], Field(description="Its content, nothing, or other texts in its place.")]
+AllUsers = Annotated[bool, Field(description="Everybody's; with the scope admin, and in the place of a user_id.")]
 VectorText = Annotated[Any, Field(description="Numbers, lists of numbers, or base64 of float32 numbers.")]
 
 
@@ -81,6 +82,8 @@ class Item(KeyedItem):
     """One thing to remember: a text, a message (with a role), or data."""
 
     dedupe: bool | None = None
+    valid_from: Time | None = None
+    valid_to: Time | None = None
 
 
 class Batch(Body):
@@ -124,6 +127,12 @@ class Streamed(OfUser):
     ids: bool = Field(False, description="Whether each line of the answer lists the ids.")
 
 
+class Imported(Streamed):
+    """And whether each line says whose it is."""
+
+    all_users: AllUsers = False
+
+
 class Search(Body):
     """A search."""
 
@@ -140,6 +149,7 @@ class Search(Body):
     since: Time | None = None
     until: Time | None = None
     as_of: Time | None = None
+    valid_at: Time | None = None
     time_zone: str | None = None
     mode: Literal["hybrid", "vector", "keyword"] = "hybrid"
     rank: Literal["score", "similarity"] = "score"
@@ -166,12 +176,16 @@ class SearchMany(Body):
     layers: list[LayerName] | None = None
     since: Time | None = None
     until: Time | None = None
+    as_of: Time | None = None
+    valid_at: Time | None = None
+    time_zone: str | None = None
     mode: Literal["hybrid", "vector", "keyword"] = "hybrid"
     rank: Literal["score", "similarity"] = "score"
     min_similarity: float | None = None
     explain: bool = False
     data: bool = True
     touch: bool = True
+    include_glacier: bool = False
 
 
 class Context(Body):

@@ -110,19 +110,19 @@ async def sessions(call: Call) -> Answer:
     return answer(await call.memory.sessions(**call.asked()))
 
 
-@area("POST", "/v1/sessions/{run_id}", "write", body=NewSession, query=Place, gives=SessionInfo, status=201)
-async def create(call: Call) -> Answer:
-    """Begin a session, which must not be there; POST …/turns begins one, too."""
-    return answer(await _session(call).create(**call.said()), 201)
-
-
 @area("GET", "/v1/sessions/{run_id}", "read", query=Place, gives=SessionInfo)
 async def info(call: Call) -> Answer:
     """What is known of a session."""
     return answer(found(await _session(call).info(), f"session {call.id!r}"))
 
 
-@area("PATCH", "/v1/sessions/{run_id}", "write", body=AboutSession, query=Place, gives=SessionInfo)
+@area("POST", "/v1/sessions/{run_id}", "write", body=NewSession, query=Place, gives=SessionInfo, status=201, again=info)
+async def create(call: Call) -> Answer:
+    """Begin a session, which must not be there; POST …/turns begins one, too."""
+    return answer(await _session(call).create(**call.said()), 201)
+
+
+@area("PATCH", "/v1/sessions/{run_id}", "write", body=AboutSession, query=Place, gives=SessionInfo, again=info)
 async def describe(call: Call) -> Answer:
     """Say something else of a session."""
     session = _session(call)
@@ -136,13 +136,13 @@ async def delete(call: Call) -> Answer:
     return answer({"done": await _session(call).delete()})
 
 
-@area("POST", "/v1/sessions/{run_id}/close", "write", body=Nothing, query=Place, gives=SessionInfo)
+@area("POST", "/v1/sessions/{run_id}/close", "write", body=Nothing, query=Place, gives=SessionInfo, again=info)
 async def close(call: Call) -> Answer:
     """End a session: nothing can be appended any more."""
     return answer(await _session(call).close())
 
 
-@area("POST", "/v1/sessions/{run_id}/reopen", "write", body=Nothing, query=Place, gives=SessionInfo)
+@area("POST", "/v1/sessions/{run_id}/reopen", "write", body=Nothing, query=Place, gives=SessionInfo, again=info)
 async def reopen(call: Call) -> Answer:
     """Let a closed session go on."""
     return answer(await _session(call).reopen())
@@ -212,14 +212,14 @@ async def working(call: Call) -> Answer:
     return answer({"value": await memory.get(), "version": version}, 200, etag(version))
 
 
-@area("PUT", "/v1/sessions/{run_id}/working", "write", body=WorkingValue, query=Place, gives=Version)
+@area("PUT", "/v1/sessions/{run_id}/working", "write", body=WorkingValue, query=Place, gives=Version, at_version=True)
 async def set_working(call: Call) -> Answer:
     """Replace working memory; with ``If-Match`` only if it is at that version, else 409."""
     version = await _session(call).working.set(call.body.value, if_version=call.if_version)
     return answer({"version": version}, 200, etag(version))
 
 
-@area("PATCH", "/v1/sessions/{run_id}/working", "write", body=WorkingValue, query=Place, gives=Version)
+@area("PATCH", "/v1/sessions/{run_id}/working", "write", body=WorkingValue, query=Place, gives=Version, at_version=True)
 async def merge_working(call: Call) -> Answer:
     """Merge into working memory, as JSON Merge Patch does; null removes a key."""
     version = await _session(call).working.merge(call.body.value, if_version=call.if_version)

@@ -7,13 +7,17 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, Literal, cast
 
-from agentmem import AddResults, AgentMemError, InvalidInputError, MemoryRecord
+from pydantic import Field
+
+from agentmem import ALL, AddResults, AgentMemError, AsyncMemory, InvalidInputError, MemoryRecord
+from agentmem.client import embedded_by
+from agentmem.server import idempotency
 from agentmem.server.answers import NDJSON, Answer, HttpError, dumps, problem_of
-from agentmem.server.calls import Call
+from agentmem.server.calls import Call, of_its_user
 from agentmem.server.endpoint import Area
 from agentmem.server.reading import parsed, read_lines
 from agentmem.server.routes.memories import filtered
-from agentmem.server.routes.models import Listed, Streamed
+from agentmem.server.routes.models import AllUsers, Imported, Listed
 
 area = Area("streams")
 
@@ -25,41 +29,63 @@ class Iterated(Listed):
     by: Literal["added", "event", "updated"] = "added"
     data: bool = True
     touch: bool = True
+    vectors: bool = Field(False, description="With the texts or vectors of records that were embedded by such.")
+    all_users: AllUsers = False
 
 
-@area("POST", "/v1/memories/stream", "write", query=Streamed, streams=True)
+@area("POST", "/v1/memories/stream", "write", query=Imported, streams=True)
 async def add_stream(call: Call) -> Answer:
     """Remember what the lines of the body say, each as POST /v1/memories takes it, or a text in quotes.
 
-    Each line of the answer is about a chunk that is durable: how many were ``added`` and were there already, which were
-    ``skipped``, and ``through`` which line. An error is the last line, as a problem; the chunks before it stay.
+    A line may be a whole record, too, as GET /v1/memories/stream gives it: of the same user, unless ``all_users`` is
+    asked for. Each line of the answer is about a chunk that is durable: how many were ``added`` and were there already,
+    which were ``skipped``, and ``through`` which line. An error is the last line, as a problem; the chunks before it
+    stay.
     """
-    return Answer(200, headers=(NDJSON,), lines=_adding(call))
+    return Answer(200, headers=(NDJSON,), lines=_adding(call, _view(call)))
 
 
 @area("GET", "/v1/memories/stream", "read", query=Iterated, streams=True)
 async def iterate(call: Call) -> Answer:
-    """Every record of a scope, one a line. An error is the last line, as a problem."""
-    return Answer(200, headers=(NDJSON,), lines=_lines(call, filtered(call)))
+    """Every record of a scope, one a line. An error is the last line, as a problem.
+
+    With ``vectors`` these are lines that another store takes, with ids and dates as they were: an export.
+    """
+    said = {name: value for name, value in filtered(call).items() if name not in ("vectors", "all_users")}
+    if call.query.all_users:
+        said["user_id"] = ALL
+    return Answer(200, headers=(NDJSON,), lines=_lines(call, _view(call), said))
+
+
+def _view(call: Call) -> AsyncMemory:
+    """Whose memories: those that the key leads to, or everybody's."""
+    if not call.query.all_users:
+        return call.memory
+    call.key.require("admin")
+    if call.query.user_id is not None:
+        raise InvalidInputError("all_users and user_id exclude each other", field="all_users")
+    return call.store
 
 
 async def _items(call: Call) -> AsyncIterator[Any]:
     number = 0
     async for line in read_lines(call.receive, limit=call.limit, seconds=call.seconds):
-        item = parsed(line)
-        if isinstance(item, dict) and "user_id" in item:
-            raise InvalidInputError(
-                "whose memories they are is said by the key, or by ?user_id=", field="user_id", index=number
-            )
+        call.check()
+        try:
+            item = parsed(line)
+        except InvalidInputError as exc:
+            raise InvalidInputError(f"item {number}: {exc}", field="body", index=number) from exc
+        if isinstance(item, dict) and not call.query.all_users:
+            of_its_user(call, cast("dict[str, Any]", item), number)
         yield item
         number += 1
 
 
-async def _adding(call: Call) -> AsyncIterator[bytes]:
-    said = call.asked("ids")
+async def _adding(call: Call, view: AsyncMemory) -> AsyncIterator[bytes]:
+    said = call.asked("ids", "all_users")
     through = 0
     try:
-        async with aclosing(cast("AsyncGenerator[AddResults]", call.memory.add_stream(_items(call), **said))) as chunks:
+        async with aclosing(cast("AsyncGenerator[AddResults]", view.add_stream(_items(call), **said))) as chunks:
             async for results in chunks:
                 through += len(results) + len(results.skipped)
                 yield _line(results, through, with_ids=call.query.ids)
@@ -75,17 +101,20 @@ def _line(results: AddResults, through: int, *, with_ids: bool) -> bytes:
     return dumps({**said, "through": through}) + b"\n"
 
 
-async def _lines(call: Call, said: dict[str, Any]) -> AsyncIterator[bytes]:
+async def _lines(call: Call, view: AsyncMemory, said: dict[str, Any]) -> AsyncIterator[bytes]:
     part, size = list[bytes](), 0
     reader = asyncio.create_task(_gone(call))
     try:
-        async with aclosing(cast("AsyncGenerator[MemoryRecord]", call.memory.iterate(**said))) as records:
+        async with aclosing(cast("AsyncGenerator[MemoryRecord]", view.iterate(**said))) as records:
             async for record in records:
-                part.append(dumps(record))
+                if record.namespace[:1] == idempotency.NAMESPACE[:1]:  # the server's own, of no use elsewhere
+                    continue
+                part.append(dumps(await _with_vectors(view, record) if call.query.vectors else record))
                 size += len(part[-1])
                 if reader.done():
                     return
                 if size > 65_536:  # a message for each record takes longer than the record
+                    call.check()
                     yield b"\n".join(part) + b"\n"
                     part, size = [], 0
     except AgentMemError as exc:
@@ -94,6 +123,12 @@ async def _lines(call: Call, said: dict[str, Any]) -> AsyncIterator[bytes]:
         reader.cancel()
     if part:
         yield b"\n".join(part) + b"\n"
+
+
+async def _with_vectors(view: AsyncMemory, record: MemoryRecord) -> MemoryRecord | dict[str, Any]:
+    if record.embedding not in ("texts", "given"):
+        return record
+    return {**record.to_dict(), **embedded_by((await view.vectors([record.id]))[0])}
 
 
 async def _gone(call: Call) -> None:
