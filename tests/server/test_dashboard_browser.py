@@ -345,17 +345,19 @@ def test_no_other_page_shows_it_in_a_frame(browser: Any, site: Site) -> None:
 def test_it_works_by_the_keyboard_alone(visit: Callable[..., Any]) -> None:
     page = visit("ana")
 
-    def press(name: str, most: int = 40) -> None:
+    def press(name: str, key: str = "Tab") -> None:
         """Tab to what has this name, and press it."""
-        for _ in range(most):
-            page.keyboard.press("Tab")
+        for _ in range(40):
+            page.keyboard.press(key)
             at = page.evaluate("(at => [at.textContent, at.getAttribute('aria-label')])(document.activeElement)")
             if name in at:
                 return page.keyboard.press("Enter")
         raise AssertionError(f"no Tab leads to {name}")
 
-    press("Search")
-    page.get_by_role("heading", name="Search").wait_for()
+    press("Values", "Shift+Tab")
+    page.get_by_role("heading", name="Values of ana").wait_for()
+    press("Memories", "Shift+Tab")
+    page.get_by_role("heading", name="What is known of ana").wait_for()
     page.keyboard.press("Tab")
     page.keyboard.type("window seat")
     page.keyboard.press("Enter")

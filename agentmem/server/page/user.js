@@ -11,16 +11,19 @@ export async function user(page) {
   const tab = Object.hasOwn(TABS, page.query.get("tab") ?? "") ? page.query.get("tab") : "known";
   const here = (query) => page.to("user", { user: page.me.any_user ? page.user : null, ...query });
   const body = await { known, deleted: gone, expired: gone, blocks }[tab](page, here, tab);
+  const question = h("input", { type: "search", required: true, dir: "auto", maxlength: 10_000 });
   const whole = page.me.agent_id === null && page.me.namespace === null && page.user !== null;
   return [
     h("h1", {}, "What is known of ", whom(page)),
+    h("form", { class: "row", role: "search", onsubmit: (event) => { event.preventDefault(); location.hash = page.to("search", { user: page.me.any_user ? page.user : null, q: question.value }); } },
+      field("Question", question), h("button", { type: "submit" }, "Search")),
     h("p", { class: "actions" },
       button("Export", async () => {
         say("The export is being made …");
         await act(page, "It is in your downloads.", () => download("/v1/memories/stream", { ...page.whose, touch: false, order: "oldest" }, `${filename(page.user)}.ndjson`), { stay: true });
       }),
       whole && page.may("erase") && button("Erase this user …", () => forget(page), { class: "danger" }),
-      page.link("Search", "search", {}, { class: "button" }), page.link("Sessions", "sessions", {}, { class: "button" }),
+      page.link("Sessions", "sessions", {}, { class: "button" }),
       page.link("Proposals", "consolidation", {}, { class: "button" })),
     changes(page),
     h("ul", { class: "tabs" }, Object.entries(TABS).map(([one, label]) => h("li", {}, link(label, here({ tab: one === "known" ? "" : one }), { "aria-current": one === tab ? "page" : null })))),
