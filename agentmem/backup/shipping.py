@@ -48,6 +48,8 @@ class Shipping:
         self._wanted = self._tried = 0
         self._since_whole = WHOLE_AFTER if fence.claim.lineage is None else 0
         self._only_increments = self._closing = False
+        self._covered_at = time.monotonic()
+        """What was committed before then is shipped."""
         self.errors = 0
         self.last_error: str | None = None
         self._fenced: FencedError | None = None
@@ -59,6 +61,11 @@ class Shipping:
     def behind(self) -> int:
         """How many events nobody else would have if this process died now."""
         return max(0, self._engine.repository.last_seq() - self._fence.claim.seq)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether something has waited for longer than the interval to be shipped."""
+        return time.monotonic() - self._covered_at > self._interval and self.behind > 0
 
     def wait(self, seq: int, timeout: float) -> None:
         """Wait until everything up to an event counts wherever the store goes next.
@@ -141,8 +148,10 @@ class Shipping:
         self.errors, self.last_error = self.errors + 1, text
 
     def _ship(self) -> None:
+        begun = time.monotonic()
         if not self.behind and self._fence.claim.lineage is not None:
             self._fence.check()
+            self._covered_at = begun
             return
         whole = self._since_whole >= WHOLE_AFTER and not self._only_increments
         self._fence.check()
@@ -154,7 +163,7 @@ class Shipping:
             self._fence.check()
             entry = create(self._engine, self._objects, self._keyring, new_lineage=True)
         self._fence.advance(entry)
-        self.last_error = None
+        self._covered_at, self.last_error = begun, None
         self._since_whole = 0 if entry.after is None else self._since_whole + 1
         if entry.after is None:
             prune(self._engine, self._objects, self._retention)

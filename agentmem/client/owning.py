@@ -125,6 +125,14 @@ class OwnedStore:
         assert self._shipping is not None
         self._shipping.flush(PATIENCE)
 
+    def keep_up(self) -> None:
+        """Wait as ``confirm`` does if something has waited for longer than the interval, so that no more is added to
+        what would be lost with this machine; else only look whose the store is."""
+        assert self._shipping is not None
+        if self._shipping.is_late:
+            self.confirm()
+        self.check()
+
     def hold_back(self, on: bool) -> None:
         """Ship increments only, since somebody is about to take the store over."""
         assert self._shipping is not None

@@ -314,16 +314,26 @@ class Shard:
                 if call.ack == "replicated":
                     self._store.confirm()
                 else:
-                    self._store.check()
+                    self._store.keep_up()
         except FencedError:
             self._state = "fenced"
             return Outcome("moved", unknown=committed)
+        except StoreError as exc:
+            # Of an owner who was stopped, and whose store another one has put away, it says nothing.
+            return Outcome("moved", unknown=committed) if self._lost_it() else Outcome("raised", exc, unknown=committed)
         except AgentMemError as exc:
             return Outcome("raised", exc, unknown=committed)
         except Exception as exc:
             # The caller's own, a bad argument for one, or an error of ours: either way it is his answer.
             return Outcome("raised", exc)
         return Outcome("done", result)
+
+    def _lost_it(self) -> bool:
+        try:
+            self._store.check()
+        except FencedError:
+            self._state = "fenced"
+        return self.is_over
 
     def _client(self, call: Call) -> Memory:
         memory = self._store.memory
