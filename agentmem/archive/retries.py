@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,11 +17,15 @@ T = TypeVar("T")
 class Retries:
     """Tries again at once, then after 1, 2, 4, 8, ... seconds, ``attempts`` times in all (ten: four minutes).
 
-    Only ``ArchiveUnavailableError`` is tried again. ``sleep`` waits for that many seconds; it may raise, to give up.
+    No pause is longer than ``longest`` seconds. Only ``ArchiveUnavailableError`` is tried again. ``sleep`` waits for that
+    many seconds; it may raise, to give up.
     """
 
-    def __init__(self, attempts: int = 10, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, attempts: int = 10, *, longest: float = math.inf, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self.attempts = attempts
+        self._longest = longest
         self._sleep = sleep
 
     def call(self, attempt: Callable[[], T]) -> T:
@@ -28,7 +33,7 @@ class Retries:
         retrying = Retrying(
             retry=retry_if_exception_type(ArchiveUnavailableError),
             stop=stop_after_attempt(self.attempts),
-            wait=_pause,
+            wait=self._pause,
             sleep=self._sleep,
             reraise=True,
         )
@@ -37,6 +42,5 @@ class Retries:
         except ArchiveUnavailableError as exc:
             raise ArchiveUnavailableError(f"{exc} (after {self.attempts} attempts)") from exc
 
-
-def _pause(state: RetryCallState) -> float:
-    return 0 if state.attempt_number == 1 else float(2 ** (state.attempt_number - 2))
+    def _pause(self, state: RetryCallState) -> float:
+        return 0 if state.attempt_number == 1 else min(self._longest, float(2 ** (state.attempt_number - 2)))
