@@ -21,7 +21,7 @@ def possible() -> bool:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """This thread, and the processes and threads that it starts, see only a loopback of their own. Raises ``OSError``."""
+    """This thread, and what it starts, see nothing but a loopback of their own. Raises ``OSError``."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open("/proc/thread-self/ns/net", "rb") as before:
         if libc.unshare(_NEW_NETWORK):

@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from agentmem.distributed.fragments import MAX_BYTES, MAX_ROWS, Mode, Place, Written, collect, commit, new_run, retries
-from agentmem.distributed.fragments import write_fragments as write
+from agentmem.distributed.fragments import (
+    MAX_BYTES,
+    MAX_ROWS,
+    Mode,
+    Place,
+    Written,
+    collect,
+    commit,
+    committed,
+    new_run,
+    retries,
+    write_fragments,
+)
 from agentmem.errors import ArchiveError, InvalidInputError, MissingExtraError, ObjectExistsError, ObjectNotFoundError
 
 try:
@@ -106,12 +117,12 @@ class LanceDatasink(Datasink):
 
     def write(self, blocks: Iterable[Any], ctx: Any) -> list[Written]:
         """In a task: write the rows, and say which fragments they became."""
-        tables = _tables(blocks)
+        tables = plain_tables(blocks)
         first = next(tables, None)
         if first is None:
             return []
         rows, size, version = self._limits
-        return write(
+        return write_fragments(
             self.place, _chained(first, tables), self._schema or first.schema, run=self.run, task=ctx.task_idx,
             max_rows=rows, max_bytes=size, version=version,
         )  # fmt: skip
@@ -136,6 +147,12 @@ class LanceDatasink(Datasink):
         except ArchiveError as exc:
             logger.warning("what is left of {} could not be deleted: {}", self.run, exc)
 
+    def done_before(self) -> WriteReport | None:
+        """What there is to report without writing anything, where this job has been committed already."""
+        job = self._job
+        version = None if job is None else retries().call(lambda: committed(self.place, job))
+        return None if version is None else WriteReport(version, 0, 0, 0, done_before=True)
+
     def _collect(self) -> list[str]:
         return retries().call(lambda: collect(self.place, lambda run: run == self.run))
 
@@ -153,6 +170,8 @@ class LanceDatasink(Datasink):
 def write_lance(dataset: ray.data.Dataset, uri: str, *, mode: Mode = "create", **options: Any) -> WriteReport:
     """Write a Ray dataset to a Lance dataset; the arguments are those of ``LanceDatasink``."""
     sink = LanceDatasink(uri, mode=mode, **options)
+    if (before := sink.done_before()) is not None:
+        return before
     dataset.write_datasink(sink)
     if sink.report is None:  # no block came
         sink.on_write_complete(_Nothing())
@@ -169,7 +188,7 @@ def _chained(first: pa.Table, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     yield from tables
 
 
-def _tables(blocks: Iterable[Any]) -> Iterator[pa.Table]:
+def plain_tables(blocks: Iterable[Any]) -> Iterator[pa.Table]:
     for block in blocks:
         table = _plain(BlockAccessor.for_block(block).to_arrow())
         if table.num_rows:

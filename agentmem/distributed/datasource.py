@@ -124,9 +124,7 @@ class LanceDatasource(Datasource):
                 exec_stats=None,
             )
             ids = [part.id for part in parts]
-            tasks.append(
-                ReadTask(lambda ids=ids: _read(scan, ids), metadata, per_task_row_limit=per_task_row_limit)
-            )
+            tasks.append(ReadTask(lambda ids=ids: _read(scan, ids), metadata, per_task_row_limit=per_task_row_limit))
         return tasks
 
     def _check(self, columns: Sequence[str] | None) -> None:
@@ -187,7 +185,7 @@ def _read(scan: _Scan, ids: Sequence[int]) -> Iterator[pa.Table]:
 def _read_fragment(scan: _Scan, dataset: Any, id: int, trying: Retries) -> Iterator[pa.Table]:
     import pyarrow as pa
 
-    reader: Iterator[pa.RecordBatch] | None = None
+    reader: Any = None
     handed = 0
 
     def following() -> pa.RecordBatch | None:

@@ -60,7 +60,7 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _LATER = frozenset({408, 429, 500, 502, 503, 504})
 _NETWORK = re.compile(r"HTTP error|error sending request|timed out|timeout|connection (?:reset|closed|refused)", re.I)
 _MISSING = re.compile(r"was not found|Not found:")
-_REFUSED = re.compile(r"Invalid user input|Schema error|Invalid argument")
+_REFUSED = re.compile(r"Invalid user input|Schema error|Invalid argument|not enough rows")
 _WHERE = re.compile(r",? \S+/rust/\S+\.rs:\d+:\d+")
 
 
@@ -70,7 +70,7 @@ def retries() -> Retries:
 
 
 def new_run(now: datetime | None = None) -> str:
-    """A name for one run of a writer, with the time in it: how old an orphan is, object stores say in their own ways."""
+    """A name for one run of a writer, with the time in it, so that the names of files say how old they are."""
     return f"bulk{now or datetime.now(UTC):%Y%m%d%H%M%S}{uuid.uuid4().hex[:8]}"
 
 
@@ -316,7 +316,7 @@ def _transaction(
         raise ObjectExistsError(f"there is a dataset in {place.uri} already; mode='append' or 'overwrite' changes it")
     if mode == "append" and dataset is None:
         raise ObjectNotFoundError(f"there is no dataset in {place.uri} to append to; mode='create' makes one")
-    if mode != "append":
+    if mode != "append" or dataset is None:
         # Version 0 is of no dataset: Lance refuses it where there is one, at the instant of the commit.
         read = 0 if dataset is None else dataset.version
         return Transaction(read, operations.Overwrite(schema, fragments), transaction_properties=properties)
@@ -332,6 +332,14 @@ def _transaction(
 
 def _fragment(written: Written) -> Any:
     return _lance().fragment.FragmentMetadata.from_json(written.metadata)
+
+
+def committed(place: Place, job: str) -> int | None:
+    """The version that this job made, among those that the dataset has; None: it has not been committed."""
+    try:
+        return _version_with(place.open(), "agentmem.job", job)
+    except ObjectNotFoundError:
+        return None
 
 
 def _version_with(dataset: Any, name: str, value: str) -> int | None:
@@ -424,7 +432,7 @@ def _mapped(exc: Exception, what: str) -> Exception:
         return ArchiveAccessError(f"{text}; check the credentials and what they allow")
     if _MISSING.search(said) or (status is not None and int(status[1]) == 404):
         return ObjectNotFoundError(text)
-    if status is not None and int(status[1]) in _LATER or (status is None and _NETWORK.search(said)):
+    if (status is not None and int(status[1]) in _LATER) or (status is None and _NETWORK.search(said)):
         return ArchiveUnavailableError(text)
     if _REFUSED.search(said):
         return InvalidInputError(text)
