@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from stress.backups import backup
+from stress.bulk import bulk
 from stress.compare import compare
 from stress.context import context
 from stress.crash import crash
@@ -61,6 +62,7 @@ app.command()(crash)
 app.command()(damage)
 app.command()(backup)
 app.command()(glacier)
+app.command()(bulk)
 app.command()(interrupts)
 app.command()(processes)
 app.command()(swaps)

@@ -121,7 +121,7 @@ def build_indexes(
     uri: str,
     *,
     vector: str | None = "vector",
-    kind: str = "IVF_PQ",
+    kind: str = "IVF_RQ",
     scalars: Mapping[str, str] | None = None,
     workers: int = 4,
     storage_options: Mapping[str, str] | None = None,
@@ -129,7 +129,7 @@ def build_indexes(
 ) -> list[str]:
     """Build indexes of a dataset with several workers, by lance-ray; the names of all that it then has.
 
-    One of the vectors by their cosine, of a ``kind`` that Lance builds in parts (``IVF_PQ``, ``IVF_FLAT``, ...), with
+    One of the vectors by their cosine, of a ``kind`` that Lance builds in parts (``IVF_RQ``, ``IVF_PQ``, ...), with
     Lance's own ``options`` for it; ``vector=None``: none. And one of each column in ``scalars``, of the kind that is
     said there: ``{"user_id": "BTREE", "content": "INVERTED"}``.
     """

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agentmem.archive.retries import Retries
-from agentmem.distributed.fragments import Place, ours, retries
+from agentmem.distributed.fragments import Place, retries
+from agentmem.distributed.scanning import Part, Scan, read, shares
 from agentmem.errors import InvalidInputError, MissingExtraError
 
 try:
@@ -29,29 +29,6 @@ BATCH = 4_096
 """Rows that a task reads at a time."""
 BLOCK_BYTES = 32 * 2**20
 """Bytes of the blocks that a task hands on: what it holds is a few of these."""
-# Lance would read ahead up to 2 GB of a fragment, and sixteen batches.
-_READ_BYTES, _READ_AHEAD = 64 * 2**20, 2
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A fragment as the manifest has it."""
-
-    id: int
-    rows: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class _Scan:
-    """What a task has to know to read its fragments."""
-
-    place: Place
-    version: int
-    columns: tuple[str, ...] | None
-    filter: str | None
-    predicate: Any
-    batch: int
 
 
 class LanceDatasource(Datasource):
@@ -82,10 +59,10 @@ class LanceDatasource(Datasource):
         self._schema = dataset.schema
         self._check(columns)
         self._parts = [
-            _Part(one.id, one.physical_rows - one.num_deletions, sum(file.file_size_bytes or 0 for file in one.files))
+            Part(one.id, one.physical_rows - one.num_deletions, sum(file.file_size_bytes or 0 for file in one.files))
             for one in (fragment.metadata for fragment in dataset.get_fragments())
         ]
-        self._scan = _Scan(place, dataset.version, None, filter, None, batch)
+        self._scan = Scan(place, dataset.version, None, filter, None, batch)
 
     @property
     def version(self) -> int:
@@ -114,7 +91,7 @@ class LanceDatasource(Datasource):
             scan = replace(scan, predicate=predicate.to_pyarrow())
         whole = scan.filter is None and predicate is None
         tasks = list[ReadTask]()
-        for parts in _shares(self._parts, parallelism):
+        for parts in shares(self._parts, parallelism):
             rows = sum(part.rows for part in parts)
             # How many rows a filter leaves is not known before they are read.
             metadata = BlockMetadata(
@@ -124,8 +101,22 @@ class LanceDatasource(Datasource):
                 exec_stats=None,
             )
             ids = [part.id for part in parts]
-            tasks.append(ReadTask(lambda ids=ids: _read(scan, ids), metadata, per_task_row_limit=per_task_row_limit))
+            tasks.append(
+                ReadTask(
+                    lambda ids=ids: read(scan, ids),
+                    metadata,
+                    schema=self._schema_of(columns),
+                    per_task_row_limit=per_task_row_limit,
+                )
+            )
         return tasks
+
+    def _schema_of(self, columns: list[str] | None) -> pa.Schema | None:
+        import pyarrow as pa
+
+        if columns == []:
+            return None
+        return self._schema if columns is None else pa.schema([self._schema.field(name) for name in columns])
 
     def _check(self, columns: Sequence[str] | None) -> None:
         unknown = [name for name in columns or () if name not in self._schema.names]
@@ -156,70 +147,3 @@ def read_lance(
     found = ray.data.read_datasource(source, **({} if tasks is None else {"override_num_blocks": tasks}))
     found.context.target_max_block_size = BLOCK_BYTES
     return found
-
-
-def _shares(parts: list[_Part], count: int) -> list[list[_Part]]:
-    """The parts in at most ``count`` runs of about as many rows; none is empty."""
-    shares = list[list[_Part]]()
-    left, rows = count, sum(part.rows for part in parts)
-    share, held = list[_Part](), 0
-    for part in parts:
-        if share and left > 1 and held + part.rows / 2 > rows / left:
-            shares.append(share)
-            left, rows, share, held = left - 1, rows - held, [], 0
-        share.append(part)
-        held += part.rows
-    return [*shares, share] if share else shares
-
-
-# -- in a task ---------------------------------------------------------------------------------------------------------
-
-
-def _read(scan: _Scan, ids: Sequence[int]) -> Iterator[pa.Table]:
-    trying = retries()
-    dataset = trying.call(lambda: scan.place.open(scan.version))
-    for id in ids:
-        yield from _read_fragment(scan, dataset, id, trying)
-
-
-def _read_fragment(scan: _Scan, dataset: Any, id: int, trying: Retries) -> Iterator[pa.Table]:
-    import pyarrow as pa
-
-    reader: Any = None
-    handed = 0
-
-    def following() -> pa.RecordBatch | None:
-        nonlocal reader
-        try:
-            with ours(f"cannot read fragment {id} of {scan.place.uri}"):
-                if reader is None:
-                    reader = _scanner(scan, dataset, id, handed).to_batches()
-                return next(reader, None)
-        except Exception:
-            reader = None
-            raise
-
-    while (batch := trying.call(following)) is not None:
-        handed += batch.num_rows
-        table = pa.Table.from_batches([batch])
-        if scan.predicate is not None and scan.filter is not None:
-            table = table.filter(scan.predicate)
-        yield table.select(scan.columns) if scan.columns else table
-
-
-def _scanner(scan: _Scan, dataset: Any, id: int, offset: int) -> Any:
-    columns = list(scan.columns) if scan.columns else None
-    if scan.columns == ():
-        columns = dataset.schema.names[:1]  # a table without columns has no rows
-    wanted = scan.filter if scan.filter is not None else scan.predicate
-    return dataset.scanner(
-        columns=columns,
-        filter=wanted,
-        fragments=[dataset.get_fragment(id)],
-        offset=offset or None,
-        batch_size=scan.batch,
-        batch_readahead=_READ_AHEAD,
-        fragment_readahead=1,
-        io_buffer_size=_READ_BYTES,
-        scan_in_order=True,
-    )

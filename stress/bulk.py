@@ -1,0 +1,305 @@
+"""``bulk``: rows through Ray into a Lance dataset and back while workers are killed, lance-ray beside it; embedding."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stress.local_ray import Clock, Killer, local_ray, watched
+from stress.options import Json, Seed
+
+DIM = 256
+BATCH = 4_096
+FAILED_AT = 0.7
+EMBED_BATCH = 1_024
+LIMIT_MB = 500
+_WORDS = "harbour train mirror lemon winter letter garden violin bridge copper".split()
+
+
+def bulk(
+    rows: Annotated[int, typer.Option(min=1_000, max=100_000_000, help="Rows of the larger size.")] = 2_000_000,
+    less: Annotated[int, typer.Option(min=0, help="Rows of the smaller size; 0: none.")] = 500_000,
+    kills: Annotated[int, typer.Option(min=0, max=1_000, help="Workers that are killed.")] = 20,
+    texts: Annotated[int, typer.Option(min=0, help="Texts that are embedded; 0: none.")] = 200_000,
+    beside: Annotated[bool, typer.Option(help="Do the same with lance-ray.")] = True,
+    cpus: Annotated[int, typer.Option(min=1, help="Processors that Ray may use.")] = os.cpu_count() or 2,
+    seed: Seed = 0,
+    path: Annotated[Path | None, typer.Option(help="Folder for the datasets.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Write rows to a Lance dataset and read them back with Ray, kill workers meanwhile, and compare every row.
+
+    Rows have a vector of 256 numbers and some 130 characters. Each is made of its number, so that every row that is
+    read can be compared with what it was. Exit code 1 if one is lost, double or altered, if a file is left over, if a
+    worker takes more than 500 MB, or if a job that fails leaves rows.
+    """
+    found = dict[str, Any]()
+    with tempfile.TemporaryDirectory(prefix="agentmem-bulk-", dir=path) as name:
+        folder = Path(name)
+        alone = _model_alone(texts) if texts else 0.0
+        with local_ray(cpus):
+            for makers in (_ours, _lance_ray) if beside else (_ours,):
+                library = makers.__name__.strip("_")
+                for size in (less, rows) if less else (rows,):
+                    found[f"{library}, {size:,}"] = _through(makers(folder / "plain"), size, Killer(0, 1))
+                seconds = sum(found[f"{library}, {rows:,}"][part] for part in ("write_s", "read_s"))
+                killer = Killer(kills, max(0.2, seconds / (kills + 2)), seed)
+                while kills and len(killer.killed) < kills:
+                    again = _through(makers(folder / "killed"), rows, killer)
+                    found[f"{library}, {rows:,}, {len(killer.killed)} killed"] = again
+                found[f"{library}, a job that fails"] = _failing(makers(folder / "failing"), max(rows // 10, 50_000))
+            if texts:
+                found["embedding"] = _embedding(folder, texts, alone, cpus)
+    _show(found)
+    wrong = list(_wrong(found))
+    for line in wrong:
+        print(line, flush=True)
+    if json_file is not None:
+        json_file.write_text(json.dumps({"ok": not wrong, "found": found}, indent=2), encoding="utf-8")
+    print("FAILED" if wrong else "ok", flush=True)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _wrong(found: dict[str, Any]) -> Iterator[str]:
+    """What may not be, of ours; of what stands beside it is only told."""
+    for name, figures in found.items():
+        if name.startswith("ours"):
+            bad = [part for part in ("lost", "double", "altered", "orphans", "committed") if figures.get(part)]
+            if figures.get("worker_rss_mb", 0) > LIMIT_MB:
+                bad.append(f"worker_rss_mb {figures['worker_rss_mb']}")
+            if bad:
+                yield f"{name}: {', '.join(bad)}"
+
+
+# -- rows --------------------------------------------------------------------------------------------------------------
+
+
+def made(ids: np.ndarray) -> dict[str, Any]:
+    """The rows with these numbers: as different as numbers are, and the same each time."""
+    mixed = (ids.astype(np.uint64)[:, None] * np.uint64(0x9E3779B97F4A7C15)) + np.arange(
+        DIM, dtype=np.uint64
+    ) * 0xBF58476D
+    mixed ^= mixed >> np.uint64(29)
+    content = [f"{id} " + " ".join(_WORDS[(id >> shift) % 10] for shift in range(20)) for id in ids.tolist()]
+    return {"id": ids, "content": content, "vector": (mixed & np.uint64(0xFFFF)).astype(np.float32)}
+
+
+def _rows(batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    return made(batch["id"])
+
+
+def _failing_rows(batch: dict[str, np.ndarray], last: int) -> dict[str, Any]:
+    if (batch["id"] >= last).any():
+        raise RuntimeError("as it was meant to")
+    return made(batch["id"])
+
+
+def _compared(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Whether rows are what they were, and nothing else of them."""
+    ids = batch["id"]
+    wanted = made(ids)
+    vectors = np.stack(list(batch["vector"]))
+    same = (vectors == wanted["vector"]).all(axis=1) & (batch["content"] == np.array(wanted["content"], object))
+    return {"id": ids, "same": same}
+
+
+class _ours:
+    """This library's datasink and datasource."""
+
+    def __init__(self, uri: Path) -> None:
+        self.uri = str(uri)
+
+    def write(self, dataset: Any) -> None:
+        from agentmem.distributed.datasink import write_lance
+
+        write_lance(dataset, self.uri)
+
+    def read(self) -> Any:
+        from agentmem.distributed.datasource import read_lance
+
+        return read_lance(self.uri)
+
+
+class _lance_ray(_ours):
+    """lance-ray's, as its documentation says."""
+
+    def write(self, dataset: Any) -> None:
+        import lance_ray
+
+        lance_ray.write_lance(dataset, self.uri)
+
+    def read(self) -> Any:
+        import lance_ray
+
+        return lance_ray.read_lance(self.uri)
+
+
+def _through(library: _ours, rows: int, killer: Killer) -> dict[str, Any]:
+    """Rows into a dataset and out of it again, with whatever the killer does meanwhile."""
+    import ray.data
+
+    _remove(library.uri)
+    with watched() as watch, killer.at_work():
+        clock = Clock()
+        library.write(ray.data.range(rows).map_batches(_rows, batch_size=BATCH))
+        write_s = clock.seconds
+        counts, altered, clock = np.zeros(rows, np.int64), 0, Clock()
+        for batch in library.read().map_batches(_compared, batch_size=BATCH).iter_batches(batch_size=None):
+            counts += np.bincount(batch["id"], minlength=rows)
+            altered += int((~batch["same"]).sum())
+        read_s = clock.seconds
+    orphans = len(_orphans(library.uri))
+    return {
+        "write_s": round(write_s, 1), "write_rows_s": round(rows / write_s),
+        "read_s": round(read_s, 1), "read_rows_s": round(rows / read_s),
+        "lost": int((counts == 0).sum()), "double": int((counts > 1).sum()), "altered": altered,
+        "orphans": orphans, "killed": list(killer.killed), **watch.to_dict(),
+    }  # fmt: skip
+
+
+def _failing(library: _ours, rows: int) -> dict[str, Any]:
+    """What a job leaves that fails when most of it is done: committed rows, and files of none."""
+    import ray.data
+
+    _remove(library.uri)
+    try:
+        library.write(
+            ray.data.range(rows).map_batches(_failing_rows, batch_size=BATCH, fn_kwargs={"last": int(rows * FAILED_AT)})
+        )
+    except Exception as exc:
+        failed = type(exc).__name__
+    else:
+        failed = "nothing failed"
+    return {"failed": failed, "committed": _committed(library.uri), "orphans": len(_orphans(library.uri))}
+
+
+def _committed(uri: str) -> int:
+    import lance
+
+    try:
+        return lance.dataset(uri).count_rows()
+    except ValueError:
+        return 0
+
+
+def _orphans(uri: str) -> list[str]:
+    """All files under the dataset but those of its versions, whoever left them there."""
+    import lance
+
+    named = set[str]()
+    if _committed(uri):
+        dataset = lance.dataset(uri)
+        for version in dataset.versions():
+            for fragment in dataset.checkout_version(version["version"]).get_fragments():
+                named |= {file.path for file in fragment.data_files()}
+    files = [path for path in Path(uri).rglob("*") if path.is_file()]
+    return [
+        path.name for path in files if path.parts[-2] not in ("_versions", "_transactions") and path.name not in named
+    ]
+
+
+def _remove(uri: str) -> None:
+    import shutil
+
+    shutil.rmtree(uri, ignore_errors=True)
+
+
+# -- embedding ---------------------------------------------------------------------------------------------------------
+
+
+def _text(number: int) -> str:
+    return made(np.array([number], np.int64))["content"][0] + " and then we went home, as always."
+
+
+def _model_alone(texts: int) -> float:
+    """Texts a second of the bundled model with one thread, and nothing else to do."""
+    from agentmem.embedding import open_embedder
+
+    model = open_embedder(threads=1, cache_size=0)
+    batches = [[_text(at + n) for n in range(EMBED_BATCH)] for at in range(0, min(texts, 50_000), EMBED_BATCH)]
+    model.embed_documents(batches[0])
+    clock = Clock()
+    for batch in batches:
+        model.embed_documents(batch)
+    return len(batches) * EMBED_BATCH / clock.seconds
+
+
+class Timed:
+    """The bundled model, that notes when it was asked and for how long."""
+
+    name, dim = "stress/timed", DIM
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._model = folder, None
+
+    def embed_documents(self, texts: Sequence[str]) -> np.ndarray:
+        from agentmem.embedding import open_embedder
+
+        if self._model is None:
+            self._model = open_embedder(threads=1, cache_size=0)
+        begun = time.time()
+        vectors = self._model.embed_documents(texts)
+        with open(self._folder / f"{os.getpid()}.calls", "a", encoding="utf-8") as calls:
+            calls.write(f"{begun} {time.time()} {len(texts)}\n")
+        return vectors
+
+    def embed_query(self, text: str) -> np.ndarray:
+        return self.embed_documents([text])[0]
+
+
+def _embedding(folder: Path, texts: int, alone: float, cpus: int) -> dict[str, Any]:
+    """Rows a second of a job that reads a corpus, embeds it and writes it: in all, and once its actors are there."""
+    import ray.data
+
+    from agentmem.distributed.bulk import embed
+    from agentmem.distributed.datasink import write_lance
+    from agentmem.distributed.datasource import read_lance
+
+    def corpus(batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        return {"id": batch["id"], "content": [_text(id) for id in batch["id"].tolist()]}
+
+    write_lance(ray.data.range(texts).map_batches(corpus), str(folder / "corpus"), task_bytes=4 * 2**20)
+    found: dict[str, Any] = {"model_alone_s": round(alone)}
+    for actors in (1, 2):
+        calls = folder / f"calls-{actors}"
+        calls.mkdir()
+        with watched() as watch:
+            clock = Clock()
+            made = embed(read_lance(str(folder / "corpus")), model=Timed(calls), actors=actors, batch=EMBED_BATCH)
+            write_lance(made, str(folder / f"embedded-{actors}"))
+            seconds = clock.seconds
+        times = [line.split() for file in calls.iterdir() for line in file.read_text().splitlines()]
+        span = max(float(end) for _, end, _ in times) - min(float(begin) for begin, _, _ in times)
+        busy = sum(float(end) - float(begin) for begin, end, _ in times)
+        reached = texts / span / (alone * min(actors, cpus))
+        found |= {
+            f"{actors}_rows_s": round(texts / seconds), f"{actors}_steady_rows_s": round(texts / span),
+            f"{actors}_of_alone": round(reached, 2), f"{actors}_busy": round(busy / span / actors, 2),
+            f"{actors}_worker_rss_mb": round(watch.rss_mb),
+        }  # fmt: skip
+    return found
+
+
+def _show(found: dict[str, Any]) -> None:
+    table = Table("", "rows/s written", "read", "lost", "double", "altered", "orphans", "killed", "worker MB", "own MB")
+    for name, one in found.items():
+        if "write_s" in one:
+            cells = [one[part] for part in ("write_rows_s", "read_rows_s", "lost", "double", "altered", "orphans")]
+            cells += [len(one["killed"]), one["worker_rss_mb"], one["worker_own_mb"]]
+            table.add_row(name, *(f"{cell:,}" for cell in cells))
+    console = Console(width=140)
+    console.print(table)
+    for name, one in found.items():
+        if "write_s" not in one:
+            console.print(f"{name}: {', '.join(f'{part} {value}' for part, value in one.items())}", markup=False)
