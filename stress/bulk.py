@@ -48,16 +48,16 @@ def bulk(
         folder = Path(name)
         alone = _model_alone(texts) if texts else 0.0
         with local_ray(cpus):
-            for makers in (_ours, _lance_ray) if beside else (_ours,):
-                library = makers.__name__.strip("_")
+            for makers in (Ours, LanceRay) if beside else (Ours,):
+                library = makers.name
                 for size in (less, rows) if less else (rows,):
-                    found[f"{library}, {size:,}"] = _through(makers(folder / "plain"), size, Killer(0, 1))
+                    found[f"{library}, {size:,}"] = through(makers(folder / "plain"), size, Killer(0, 1))
                 seconds = sum(found[f"{library}, {rows:,}"][part] for part in ("write_s", "read_s"))
                 killer = Killer(kills, max(0.2, seconds / (kills + 2)), seed)
                 while kills and len(killer.killed) < kills:
-                    again = _through(makers(folder / "killed"), rows, killer)
+                    again = through(makers(folder / "killed"), rows, killer)
                     found[f"{library}, {rows:,}, {len(killer.killed)} killed"] = again
-                found[f"{library}, a job that fails"] = _failing(makers(folder / "failing"), max(rows // 10, 50_000))
+                found[f"{library}, a job that fails"] = failing(makers(folder / "failing"), max(rows // 10, 50_000))
             if texts:
                 found["embedding"] = _embedding(folder, texts, alone, cpus)
     _show(found)
@@ -114,8 +114,10 @@ def _compared(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"id": ids, "same": same}
 
 
-class _ours:
+class Ours:
     """This library's datasink and datasource."""
+
+    name = "ours"
 
     def __init__(self, uri: Path) -> None:
         self.uri = str(uri)
@@ -131,8 +133,10 @@ class _ours:
         return read_lance(self.uri)
 
 
-class _lance_ray(_ours):
+class LanceRay(Ours):
     """lance-ray's, as its documentation says."""
+
+    name = "lance-ray"
 
     def write(self, dataset: Any) -> None:
         import lance_ray
@@ -145,7 +149,7 @@ class _lance_ray(_ours):
         return lance_ray.read_lance(self.uri)
 
 
-def _through(library: _ours, rows: int, killer: Killer) -> dict[str, Any]:
+def through(library: Ours, rows: int, killer: Killer) -> dict[str, Any]:
     """Rows into a dataset and out of it again, with whatever the killer does meanwhile."""
     import ray.data
 
@@ -168,7 +172,7 @@ def _through(library: _ours, rows: int, killer: Killer) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _failing(library: _ours, rows: int) -> dict[str, Any]:
+def failing(library: Ours, rows: int) -> dict[str, Any]:
     """What a job leaves that fails when most of it is done: committed rows, and files of none."""
     import ray.data
 

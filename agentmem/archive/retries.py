@@ -17,8 +17,8 @@ T = TypeVar("T")
 class Retries:
     """Tries again at once, then after 1, 2, 4, 8, ... seconds, ``attempts`` times in all (ten: four minutes).
 
-    No pause is longer than ``longest`` seconds. Only ``ArchiveUnavailableError`` is tried again. ``sleep`` waits for that
-    many seconds; it may raise, to give up.
+    No pause is longer than ``longest`` seconds. Only ``ArchiveUnavailableError`` is tried again. ``sleep`` waits for
+    that many seconds; it may raise, to give up.
     """
 
     def __init__(
