@@ -5,13 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+from stress.loopback import alone, possible
+
 EXAMPLES = ROOT / "examples"
+NEEDED = {"corpus.py": ("ray", "lance")}
+"""What an example needs that is not installed for development."""
 SHOWN = {
+    "corpus.py": [
+        "embedded: 5 rows in version 1\nnearly the same: line-0 and line-4\n",
+        "loaded, the first time: 5 added, 0 there already\nloaded, the second time: 0 added, 5 there already\n",
+        "found: Rui moved to Faro, and works at the harbour there.\n",
+        "exported: 5 rows; of the plumber: [{'id': 'line-3', 'user_id': 'ana'}]\n",
+    ],
     "quickstart.py": [
         "0.",
         "Ana is vegetarian and allergic to peanuts.",
@@ -89,7 +101,12 @@ def test_every_example_is_tested() -> None:
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_example(name: str, tmp_path: Path) -> None:
-    printed = run(name, tmp_path)
+    for module in NEEDED.get(name, ()):
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    # Ray listens on every interface.
+    with alone() if name in NEEDED and possible() else nullcontext():
+        printed = run(name, tmp_path)
     for expected in SHOWN[name]:
         assert expected in printed
     assert not list(tmp_path.iterdir())
