@@ -29,10 +29,10 @@ def local_ray(cpus: int, *, memory_mb: int = 1_024, log: bool = False) -> Iterat
 
     Ray listens on all interfaces, whatever address it is given.
     """
-    import ray
+    for name, value in (_ENVIRONMENT | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}).items():
+        os.environ.setdefault(name, value)
+    import ray  # it looks at the environment now, and never again
 
-    before = dict(os.environ)
-    os.environ |= _ENVIRONMENT | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with ExitStack() as stack:
         if loopback.possible():
             stack.enter_context(loopback.alone())
@@ -45,9 +45,6 @@ def local_ray(cpus: int, *, memory_mb: int = 1_024, log: bool = False) -> Iterat
             yield ray
         finally:
             ray.shutdown()
-            for name in set(os.environ) - set(before):
-                del os.environ[name]
-            os.environ |= before
 
 
 def workers() -> Iterator[tuple[psutil.Process, str]]:
