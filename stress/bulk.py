@@ -57,7 +57,8 @@ def bulk(
                 while kills and len(killer.killed) < kills:
                     again = through(makers(folder / "killed"), rows, killer)
                     found[f"{library}, {rows:,}, {len(killer.killed)} killed"] = again
-                found[f"{library}, a job that fails"] = failing(makers(folder / "failing"), max(rows // 10, 50_000))
+            for makers in (Ours, LanceRay, Streamed) if beside else (Ours,):
+                found[f"{makers.name}, a job that fails"] = failing(makers(folder / "failing"), max(rows // 10, 50_000))
             if texts:
                 found["embedding"] = _embedding(folder, texts, alone, cpus)
     _show(found)
@@ -147,6 +148,17 @@ class LanceRay(Ours):
         import lance_ray
 
         return lance_ray.read_lance(self.uri)
+
+
+class Streamed(LanceRay):
+    """lance-ray's, for more rows than fit into memory."""
+
+    name = "lance-ray, streamed"
+
+    def write(self, dataset: Any) -> None:
+        import lance_ray
+
+        lance_ray.write_lance(dataset, self.uri, stream=True)
 
 
 def through(library: Ours, rows: int, killer: Killer) -> dict[str, Any]:

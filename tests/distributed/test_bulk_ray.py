@@ -14,14 +14,13 @@ from archive.servers import moto, s3_bucket
 
 from agentmem import ALL, Memory
 from agentmem.errors import InvalidInputError, ObjectExistsError
+from stress.bulk import Ours, failing, through
+from stress.local_ray import Killer, local_ray
 
 for module in ("ray", "lance", "lance_ray"):
     # Not imported yet: Ray looks then for what tells it to ask for a token.
     if find_spec(module) is None:
         pytest.skip(f"{module} is not installed", allow_module_level=True)
-
-from stress.bulk import Ours, failing, through
-from stress.local_ray import Killer, local_ray
 
 pytestmark = [
     pytest.mark.slow,
