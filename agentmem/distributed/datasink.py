@@ -11,19 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from agentmem.distributed.fragments import (
-    MAX_BYTES,
-    MAX_ROWS,
-    Mode,
-    Place,
-    Written,
-    collect,
-    commit,
-    committed,
-    new_run,
-    retries,
-    write_fragments,
-)
+from agentmem.distributed.committing import Mode, collect, commit, committed
+from agentmem.distributed.fragments import MAX_BYTES, MAX_ROWS, Place, Written, new_run, retries, write_fragments
 from agentmem.errors import ArchiveError, InvalidInputError, MissingExtraError, ObjectExistsError, ObjectNotFoundError
 
 try:
@@ -65,7 +54,7 @@ class LanceDatasink(Datasink):
     version of these rows alone, or a first one. The rows are there when all of them are, in one version: a run that
     fails or dies leaves the dataset as it was. Tasks that Ray runs again add nothing, nor does a run with the name of a
     ``job`` that was committed before. Files that came to nothing are deleted at the end of the run;
-    ``fragments.collect_orphans`` deletes those of runs that saw no end.
+    ``committing.collect_orphans`` deletes those of runs that saw no end.
 
     ``schema`` is what the rows are cast to; left out, that of the dataset to append to, or of the first rows. Files
     have at most ``max_rows_per_file`` rows and ``max_bytes_per_file`` bytes; a task is handed ``task_bytes`` of rows,
@@ -97,7 +86,8 @@ class LanceDatasink(Datasink):
         self._mode: Mode = mode
         self._schema = schema
         self._job = job
-        self._limits = (max_rows_per_file, max_bytes_per_file, data_storage_version)
+        self._limits = (max_rows_per_file, max_bytes_per_file)
+        self._format = data_storage_version
         self._task_bytes = task_bytes
         self._check_place()
 
@@ -110,8 +100,11 @@ class LanceDatasink(Datasink):
         return "Lance"
 
     def on_write_start(self, schema: Any = None) -> None:
-        if self._mode == "append":
-            self._schema = retries().call(self.place.open).schema
+        there = None if self._mode == "create" else retries().call(self.place.open_if_there)
+        if there is not None and self._format is None:
+            self._format = there.data_storage_version
+        if self._mode == "append" and there is not None:
+            self._schema = there.schema
         elif self._schema is None and schema is not None:
             self._schema = _plain_schema(getattr(schema, "base_schema", schema))
 
@@ -121,10 +114,10 @@ class LanceDatasink(Datasink):
         first = next(tables, None)
         if first is None:
             return []
-        rows, size, version = self._limits
+        rows, size = self._limits
         return write_fragments(
             self.place, _chained(first, tables), self._schema or first.schema, run=self.run, task=ctx.task_idx,
-            max_rows=rows, max_bytes=size, version=version,
+            max_rows=rows, max_bytes=size, version=self._format,
         )  # fmt: skip
 
     def on_write_complete(self, write_result: Any) -> None:
@@ -158,8 +151,8 @@ class LanceDatasink(Datasink):
 
     def _check_place(self) -> None:
         """What can be known before hours of work; the commit looks again."""
-        there = retries().call(self.place.exists)
-        if self._mode == "create" and there and self._job is None:
+        there = retries().call(self.place.open_if_there) is not None
+        if self._mode == "create" and there and self.done_before() is None:
             raise ObjectExistsError(
                 f"there is a dataset in {self.place.uri} already; mode='append' or 'overwrite' changes it"
             )

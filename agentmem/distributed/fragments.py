@@ -11,6 +11,7 @@ handed the same rows twice by one task commits them once.
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import os
@@ -18,12 +19,13 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from platform import node
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentmem.archive.retries import Retries
 from agentmem.errors import (
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 T = TypeVar("T")
-Mode = Literal["create", "append", "overwrite"]
 
 MAX_ROWS = 1_000_000
 """Rows of a file at most."""
@@ -50,12 +51,11 @@ _BATCH = 4_096
 """Rows that are written at a time, however many come at once."""
 _LONGEST = 32.0
 _ATTEMPTS = 11
-_ORPHANS = timedelta(days=7)
 
 # Lance would try again by itself, for three minutes, inside of each of our attempts.
 _OPTIONS = {"client_max_retries": "0", "connect_timeout": "10s", "timeout": "120s"}
 
-_RUN = re.compile(r"bulk(\d{14})[0-9a-f]{8}")
+RUN = re.compile(r"bulk(\d{14})[0-9a-f]{8}")
 _STATUS = re.compile(r"status code: (\d{3})")
 _LATER = frozenset({408, 429, 500, 502, 503, 504})
 _NETWORK = re.compile(r"HTTP error|error sending request|timed out|timeout|connection (?:reset|closed|refused)", re.I)
@@ -98,14 +98,14 @@ class Place:
     def open(self, version: int | None = None) -> Any:
         """The dataset, the latest version or that one. Raises ``ObjectNotFoundError`` where there is none."""
         with ours(f"cannot open {self.uri}"):
-            return _lance().dataset(self.uri, version=version, storage_options=self.options)
+            return lance().dataset(self.uri, version=version, storage_options=self.options)
 
-    def exists(self) -> bool:
+    def open_if_there(self) -> Any | None:
+        """The latest version, or None where there is no dataset."""
         try:
-            self.open()
+            return self.open()
         except ObjectNotFoundError:
-            return False
-        return True
+            return None
 
     def files(self) -> list[str]:
         """The names of all data files, committed or not."""
@@ -158,13 +158,17 @@ def write_fragments(
 
     digest = hashlib.blake2b(f"{task}\n{schema}\n".encode(), digest_size=16)
     with _scratch(place, run) as scratch:
-        batches = _hashed(_even(tables, schema), digest)
+        failed = list[Exception]()
+        batches = _hashed(_even(tables, schema), digest, failed)
         reader = pa.RecordBatchReader.from_batches(schema, batches)
-        with ours(f"cannot write fragments of {place.uri}"):
-            fragments = _lance().fragment.write_fragments(
-                reader, str(scratch), schema, mode="create", max_rows_per_file=max_rows, max_bytes_per_file=max_bytes,
-                data_storage_version=version,
-            )  # fmt: skip
+        try:
+            with ours(f"cannot write fragments of {place.uri}"):
+                fragments = lance().fragment.write_fragments(
+                    reader, str(scratch), schema, mode="create", max_rows_per_file=max_rows,
+                    max_bytes_per_file=max_bytes, data_storage_version=version,
+                )  # fmt: skip
+        except ArchiveError as exc:
+            raise failed[0] if failed else exc from None
         attempt = uuid.uuid4().hex[:8]
         written = list[Written]()
         for number, fragment in enumerate(fragments):
@@ -196,7 +200,12 @@ def _even(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.RecordBa
 
     held, rows = list[pa.Table](), 0
     for table in tables:
-        held.append(table.cast(schema))
+        if set(table.column_names) != set(schema.names):
+            raise InvalidInputError(
+                f"rows have the columns {', '.join(table.column_names)}; they should have {', '.join(schema.names)}",
+                field="schema",
+            )
+        held.append(table.select(schema.names).cast(schema))
         rows += table.num_rows
         if rows < _BATCH:
             continue
@@ -208,24 +217,29 @@ def _even(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.RecordBa
         yield from pa.concat_tables(held).combine_chunks().to_batches()
 
 
-def _hashed(batches: Iterator[pa.RecordBatch], digest: Any) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        digest.update(batch.serialize())
-        yield batch
+def _hashed(batches: Iterator[pa.RecordBatch], digest: Any, failed: list[Exception]) -> Iterator[pa.RecordBatch]:
+    """The batches, told to the digest; what they raise is kept, since Lance makes a text of it."""
+    try:
+        for batch in batches:
+            digest.update(batch.serialize())
+            yield batch
+    except Exception as exc:
+        failed.append(exc)
+        raise
 
 
 @contextmanager
 def _scratch(place: Place, run: str) -> Iterator[Path]:
     """A folder for files that grow; what killed workers left on this node goes first."""
     if place.folder is None:
-        parent = Path(tempfile.gettempdir()) / f"agentmem-{run}"
+        parent = Path(tempfile.gettempdir()) / f"agentmem-bulk-{getpass.getuser()}"
     else:
         parent = place.folder / "_bulk" / run
     parent.mkdir(parents=True, exist_ok=True)
-    for other in parent.iterdir():
+    for other in parent.glob(f"*-{node()}-*"):
         if not _alive(int(other.name.partition("-")[0])):
             shutil.rmtree(other, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-{node()}-", dir=parent))
     try:
         yield scratch
     finally:
@@ -250,161 +264,11 @@ def _synced(path: Path) -> None:
         os.close(handle)
 
 
-# -- the coordinator ---------------------------------------------------------------------------------------------------
-
-
-def commit(
-    place: Place,
-    mode: Mode,
-    schema: pa.Schema,
-    written: Iterable[Written],
-    *,
-    run: str,
-    job: str | None = None,
-) -> tuple[int, list[Written]]:
-    """Make these fragments the dataset's next version, all or none; its number, and those of them that it took.
-
-    What a task reports twice is taken once. With ``"create"`` there must be no dataset, also none that somebody else
-    creates meanwhile (``ObjectExistsError``). A ``job`` is committed once, whoever asks, however often: the later ones
-    are told the version that it had, and that nothing was taken. It is found among the versions that the dataset has.
-    """
-    chosen = list({one.content: one for one in sorted(written, key=lambda one: one.task)}.values())
-    properties = {"agentmem.run": run} | ({"agentmem.job": job} if job else {})
-
-    def attempt() -> tuple[int, list[Written]]:
-        dataset = place.open() if place.exists() else None
-        if dataset is not None:
-            if (found := _version_with(dataset, "agentmem.run", run)) is not None:
-                return found, chosen  # the answer to an earlier attempt was lost
-            if job and (found := _version_with(dataset, "agentmem.job", job)) is not None:
-                return found, []
-        if mode == "append" and not chosen and dataset is not None:
-            return dataset.version, chosen
-        transaction = _transaction(place, mode, schema, chosen, dataset, properties, strict=job is not None)
-        try:
-            with ours(f"cannot commit to {place.uri}"):
-                made = _lance().LanceDataset.commit(
-                    place.uri, transaction, storage_options=place.options, max_retries=0 if job else 20
-                )
-        except (ObjectExistsError, ObjectNotFoundError) as exc:
-            if mode == "append" or not place.exists():
-                raise
-            # It was made meanwhile, by somebody else or by this very attempt.
-            if (found := _version_with(place.open(), "agentmem.run", run)) is not None:
-                return found, chosen
-            raise ObjectExistsError(f"somebody else has made a dataset in {place.uri} meanwhile") from exc
-        return made.version, chosen
-
-    return retries().call(attempt)
-
-
-def _transaction(
-    place: Place,
-    mode: Mode,
-    schema: pa.Schema,
-    written: list[Written],
-    dataset: Any,
-    properties: dict[str, str],
-    *,
-    strict: bool,
-) -> Any:
-    from lance.dataset import Transaction
-
-    lance, fragments = _lance(), [_fragment(one) for one in written]
-    operations = lance.LanceOperation
-    if mode == "create" and dataset is not None:
-        raise ObjectExistsError(f"there is a dataset in {place.uri} already; mode='append' or 'overwrite' changes it")
-    if mode == "append" and dataset is None:
-        raise ObjectNotFoundError(f"there is no dataset in {place.uri} to append to; mode='create' makes one")
-    if mode != "append" or dataset is None:
-        # Version 0 is of no dataset: Lance refuses it where there is one, at the instant of the commit.
-        read = 0 if dataset is None else dataset.version
-        return Transaction(read, operations.Overwrite(schema, fragments), transaction_properties=properties)
-    if not strict:
-        return Transaction(dataset.version, operations.Append(fragments), transaction_properties=properties)
-    # Lance lets appends pass one another; this names all fragments, so that anything that came between refuses it.
-    there = [one.metadata for one in dataset.get_fragments()]
-    after = 1 + max((one.id for one in there), default=-1)
-    added = [replace(one, id=after + number) for number, one in enumerate(fragments)]
-    operation = operations.Merge(there + added, dataset.lance_schema)
-    return Transaction(dataset.version, operation, transaction_properties=properties)
-
-
-def _fragment(written: Written) -> Any:
-    return _lance().fragment.FragmentMetadata.from_json(written.metadata)
-
-
-def committed(place: Place, job: str) -> int | None:
-    """The version that this job made, among those that the dataset has; None: it has not been committed."""
-    try:
-        return _version_with(place.open(), "agentmem.job", job)
-    except ObjectNotFoundError:
-        return None
-
-
-def _version_with(dataset: Any, name: str, value: str) -> int | None:
-    with ours("cannot read the transactions of the dataset"):
-        for version in reversed(dataset.versions()):
-            with suppress(ObjectNotFoundError):
-                found = dataset.read_transaction(version["version"])
-                if found is not None and (found.transaction_properties or {}).get(name) == value:
-                    return version["version"]
-    return None
-
-
-def collect(place: Place, runs: Callable[[str], bool], keep: Iterable[str] = ()) -> list[str]:
-    """Delete what these runs wrote and no version of the dataset has; their names."""
-    kept = set(keep)
-    if place.exists():
-        dataset = place.open()
-        for version in dataset.versions():
-            with suppress(ObjectNotFoundError):  # somebody cleans up meanwhile
-                kept |= _names(place.open(version["version"]))
-    gone = list[str]()
-    for name in place.files():
-        run = _RUN.match(name)
-        if run and runs(run[0]) and name not in kept:
-            place.delete(name)
-            gone.append(name)
-    if place.folder is not None and (scratch := place.folder / "_bulk").is_dir():
-        for folder in scratch.iterdir():
-            if runs(folder.name):
-                shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):
-            scratch.rmdir()
-    return gone
-
-
-def collect_orphans(
-    uri: str,
-    *,
-    storage_options: Mapping[str, str] | None = None,
-    older_than: timedelta = _ORPHANS,
-    now: datetime | None = None,
-) -> list[str]:
-    """Delete the files of writers that ended before they could commit; the names of what went.
-
-    A writer collects what is left of its own run when it ends; this is for those whose process was killed. Runs that
-    began less than ``older_than`` ago may be at work and stay. No version loses anything, nor does any other writer's
-    file: only names that ``agentmem`` gives are looked at.
-    """
-    until = (now or datetime.now(UTC)) - older_than
-
-    def is_old(run: str) -> bool:
-        found = _RUN.fullmatch(run)
-        return found is not None and datetime.strptime(found[1], "%Y%m%d%H%M%S").replace(tzinfo=UTC) < until
-
-    return collect(Place(uri, storage_options), is_old)
-
-
-def _names(dataset: Any) -> set[str]:
-    return {file.path for fragment in dataset.get_fragments() for file in fragment.data_files()}
-
-
 # -- the border --------------------------------------------------------------------------------------------------------
 
 
-def _lance() -> Any:
+def lance() -> Any:
+    """Lance, where it is installed."""
     try:
         import lance
     except ImportError as exc:

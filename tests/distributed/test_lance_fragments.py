@@ -24,17 +24,8 @@ from agentmem.errors import (
 
 pytest.importorskip("lance", reason="pylance is not installed")
 
-from agentmem.distributed.fragments import (
-    Place,
-    Written,
-    collect,
-    collect_orphans,
-    commit,
-    committed,
-    new_run,
-    retries,
-    write_fragments,
-)
+from agentmem.distributed.committing import collect, collect_orphans, commit, committed
+from agentmem.distributed.fragments import Place, Written, new_run, retries, write_fragments
 from agentmem.distributed.scanning import Part, Scan, read, shares
 
 SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string())])
@@ -111,9 +102,10 @@ def test_a_task_that_runs_again_adds_nothing(place: Place) -> None:
 def test_a_dataset_that_is_there_is_never_created(place: Place) -> None:
     runs = [new_run() for _ in range(4)]
     written = [write(place, number * 10, number * 10 + 10, run) for number, run in enumerate(runs)]
-    made, refused = list[int](), list[type]()
+    made, refused, together = list[int](), list[type](), threading.Barrier(4)
 
     def create(number: int) -> None:
+        together.wait()
         try:
             commit(place, "create", SCHEMA, written[number], run=runs[number])
             made.append(number)
@@ -172,6 +164,24 @@ def test_overwriting_keeps_the_version_before(place: Place) -> None:
     assert place.open(1).to_table().column("id").to_pylist() == [*range(10)]
 
 
+def test_columns_of_a_dataset_that_has_changed_get_what_is_theirs(place: Place) -> None:
+    commit(place, "create", SCHEMA, write(place, 0, 10, run := new_run()), run=run)
+    dataset = place.open()
+    dataset.add_columns({"double": "id * 2"})
+    dataset.drop_columns(["id"])
+    schema = place.open().schema
+    assert schema.names == ["text", "double"]
+    more = [pa.table({"double": [9], "text": ["nine"]})]
+    written = write_fragments(place, more, schema, run=(again := new_run()), task=0)
+    commit(place, "append", schema, written, run=again)
+    assert place.open().to_table().to_pylist()[-2:] == [{"text": "row 9", "double": 18}, {"text": "nine", "double": 9}]
+
+
+def test_rows_of_other_columns_are_refused(place: Place) -> None:
+    with pytest.raises(InvalidInputError, match="rows have the columns id; they should have id, text"):
+        write_fragments(place, [pa.table({"id": [1]})], SCHEMA, run=new_run(), task=0)
+
+
 def test_appending_needs_a_dataset(place: Place) -> None:
     with pytest.raises(ObjectNotFoundError, match="mode='create' makes one"):
         commit(place, "append", SCHEMA, write(place, 0, 10, run := new_run()), run=run)
@@ -184,7 +194,7 @@ def test_orphans_of_old_runs_go_and_no_others(place: Place) -> None:
     old, young, kept = (new_run(datetime.now(UTC) - age * day) for age in (9, 1, 9))
     for run in (old, young, kept):
         write(place, 0, 10, run)
-    (place.folder / "_bulk" / old / "0-killed").mkdir(parents=True)
+    (place.folder / "_bulk" / old / "1-elsewhere-killed").mkdir(parents=True)
     commit(place, "create", SCHEMA, write(place, 0, 10, kept, task=1), run=kept)
     gone = collect_orphans(place.uri)
     assert sorted(name.partition("-")[0] for name in gone) == sorted([old, kept])
