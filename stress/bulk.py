@@ -19,6 +19,8 @@ from stress.local_ray import Clock, Killer, local_ray, watched
 from stress.options import Json, Seed
 
 DIM = 256
+ROW = 4 * DIM + 130
+"""Bytes of a row."""
 BATCH = 4_096
 FAILED_AT = 0.7
 ROUNDS = 10
@@ -136,10 +138,10 @@ class Ours:
     def __init__(self, uri: Path) -> None:
         self.uri = str(uri)
 
-    def write(self, dataset: Any) -> None:
+    def write(self, dataset: Any, rows_of_task: int | None = None) -> None:
         from agentmem.distributed.datasink import write_lance
 
-        write_lance(dataset, self.uri)
+        write_lance(dataset, self.uri, **({"task_bytes": rows_of_task * ROW} if rows_of_task else {}))
 
     def read(self) -> Any:
         from agentmem.distributed.datasource import read_lance
@@ -152,10 +154,10 @@ class LanceRay(Ours):
 
     name = "lance-ray"
 
-    def write(self, dataset: Any) -> None:
+    def write(self, dataset: Any, rows_of_task: int | None = None) -> None:
         import lance_ray
 
-        lance_ray.write_lance(dataset, self.uri)
+        lance_ray.write_lance(dataset, self.uri, **({"min_rows_per_file": rows_of_task} if rows_of_task else {}))
 
     def read(self) -> Any:
         import lance_ray
@@ -168,10 +170,11 @@ class Streamed(LanceRay):
 
     name = "lance-ray, streamed"
 
-    def write(self, dataset: Any) -> None:
+    def write(self, dataset: Any, rows_of_task: int | None = None) -> None:
         import lance_ray
 
-        lance_ray.write_lance(dataset, self.uri, stream=True)
+        rows = {} if rows_of_task is None else {"min_rows_per_file": rows_of_task}
+        lance_ray.write_lance(dataset, self.uri, stream=True, **rows)
 
 
 def through(library: Ours, rows: int, killer: Killer) -> dict[str, Any]:
@@ -203,9 +206,10 @@ def failing(library: Ours, rows: int) -> dict[str, Any]:
 
     _remove(library.uri)
     try:
-        library.write(
-            ray.data.range(rows).map_batches(_failing_rows, batch_size=BATCH, fn_kwargs={"last": int(rows * FAILED_AT)})
+        made = ray.data.range(rows, override_num_blocks=rows // BATCH).map_batches(
+            _failing_rows, batch_size=BATCH, fn_kwargs={"last": int(rows * FAILED_AT)}
         )
+        library.write(made, rows_of_task=2 * BATCH)
     except Exception as exc:
         failed = type(exc).__name__
     else:

@@ -35,6 +35,8 @@ EMBEDDED = 1_024
 TILE = 8_192
 """Vectors that a task compares with all that follow them."""
 _ROWS = 1_024
+# What Lance takes, and lance-ray does not know of.
+_BITS = 5
 
 
 def embed(
@@ -135,6 +137,8 @@ def build_indexes(
     """
     import lance_ray
 
+    if kind == "IVF_RQ":
+        options = {"num_bits": _BITS, **options}
     place = Place(uri, storage_options)
     with ours(f"cannot index {uri}"):
         if vector is not None:

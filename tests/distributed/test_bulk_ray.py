@@ -57,8 +57,8 @@ def test_workers_that_are_killed_lose_and_double_no_row(lake: object, tmp_path: 
 
 
 def test_a_job_that_fails_leaves_nothing(lake: object, tmp_path: Path) -> None:
-    found = failing(Ours(tmp_path / "rows"), 30_000)
-    assert found == {"failed": "RayTaskError(RuntimeError)", "committed": 0, "orphans": 0}
+    found = failing(Ours(tmp_path / "rows"), 60_000)
+    assert found == {"failed": "RayTaskError(UserCodeException)", "committed": 0, "orphans": 0}
 
 
 def test_what_is_written_is_what_is_read(lake: object, tmp_path: Path) -> None:
