@@ -89,7 +89,7 @@ def run(name: str, folder: Path, **more: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180 if name in NEEDED else 60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -100,7 +100,9 @@ def test_every_example_is_tested() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == SHOWN.keys()
 
 
-@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in NEEDED else []) for name in SHOWN]
+)
 def test_example(name: str, tmp_path: Path) -> None:
     for module in NEEDED.get(name, ()):
         if find_spec(module) is None:
