@@ -48,24 +48,22 @@ def bulk(
     worker takes more than 500 MB, or if a job that fails leaves rows.
     """
     found = dict[str, Any]()
+
+    def note(name: str, figures: dict[str, Any]) -> None:
+        found[name] = figures
+        print(f"{name}: {figures}", flush=True)
+
     with tempfile.TemporaryDirectory(prefix="agentmem-bulk-", dir=path) as name:
         folder = Path(name)
         alone = _model_alone(texts) if texts else 0.0
         with local_ray(cpus):
-            for makers in (Ours, LanceRay) if beside else (Ours,):
-                library = makers.name
-                for size in (less, rows) if less else (rows,):
-                    found[f"{library}, {size:,}"] = _told(through, makers(folder / "plain"), size, Killer(0, 1))
-                seconds = sum(found[f"{library}, {rows:,}"].get(part, 10) for part in ("write_s", "read_s"))
-                killer = Killer(kills, max(0.2, seconds / (kills + 2)), seed)
-                for _ in range(ROUNDS):
-                    if len(killer.killed) < kills:
-                        again = _told(through, makers(folder / "killed"), rows, killer)
-                        found[f"{library}, {rows:,}, {len(killer.killed)} killed"] = again
-            for makers in (Ours, LanceRay, Streamed) if beside else (Ours,):
-                found[f"{makers.name}, a job that fails"] = failing(makers(folder / "failing"), max(rows // 10, 50_000))
-            if texts:
-                found["embedding"] = _embedding(folder, texts, alone, cpus)
+            for library in (Ours, LanceRay) if beside else (Ours,):
+                _measure(library, folder, (less, rows) if less and library is Ours else (rows,), kills, seed, note)
+                if texts and library is Ours:
+                    note("embedding", _embedding(folder, texts, alone, cpus))
+            for library in (Ours, LanceRay, Streamed) if beside else (Ours,):
+                failed = failing(library(folder / "failing"), max(rows // 10, 50_000))
+                note(f"{library.name}, a job that fails", failed)
     _show(found)
     wrong = list(_wrong(found))
     for line in wrong:
@@ -75,6 +73,22 @@ def bulk(
     print("FAILED" if wrong else "ok", flush=True)
     if wrong:
         raise typer.Exit(1)
+
+
+def _measure(
+    library: type[Ours], folder: Path, sizes: Sequence[int], kills: int, seed: int, note: Callable[..., None]
+) -> None:
+    """Each size undisturbed, and the last one until as many workers are killed as should be."""
+    seconds = 20.0
+    for size in sizes:
+        figures = _told(through, library(folder / "plain"), size, Killer(0, 1))
+        note(f"{library.name}, {size:,}", figures)
+        seconds = sum(figures.get(part, 10) for part in ("write_s", "read_s"))
+    killer = Killer(kills, max(0.2, seconds / (kills + 2)), seed)
+    for _ in range(ROUNDS):
+        if len(killer.killed) < kills:
+            figures = _told(through, library(folder / "killed"), sizes[-1], killer)
+            note(f"{library.name}, {sizes[-1]:,}, {len(killer.killed)} killed", figures)
 
 
 def _told(run: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:

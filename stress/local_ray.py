@@ -18,7 +18,7 @@ import psutil
 
 from stress import loopback
 
-_NOT_WORKING = ("ray::IDLE", "ray::RuntimeEnv", "ray::Dashboard")
+_NOT_WORKING = ("ray::IDLE", "ray::RuntimeEnv", "ray::Dashboard", "ray::_", "ray::Autoscaling")
 _ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 MB = 1_048_576
 
