@@ -59,11 +59,13 @@ def bulk(
         with local_ray(cpus):
             for library in (Ours, LanceRay) if beside else (Ours,):
                 _measure(library, folder, (less, rows) if less and library is Ours else (rows,), kills, seed, note)
-                if texts and library is Ours:
-                    note("embedding", _embedding(folder, texts, alone, cpus))
             for library in (Ours, LanceRay, Streamed) if beside else (Ours,):
                 failed = failing(library(folder / "failing"), max(rows // 10, 50_000))
                 note(f"{library.name}, a job that fails", failed)
+        if texts:
+            # Actors take their processors for good: without one more, nobody would read for them.
+            with local_ray(cpus + 1):
+                note("embedding", _embedding(folder, texts, alone, cpus))
     _show(found)
     wrong = list(_wrong(found))
     for line in wrong:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from loguru import logger
 
 from agentmem.distributed.datasink import WriteReport, write_lance
 from agentmem.distributed.datasource import read_lance
@@ -54,7 +55,15 @@ def embed(
 
     ``model`` is what ``Memory(embedder=...)`` takes. Each of the ``actors``, or of between the first and the second
     number of them, loads it once and has ``num_cpus`` and ``num_gpus`` to itself. A row without content has no vector.
+
+    Actors keep what they have until the end: a cluster that has not a processor more than theirs waits for ever, since
+    nobody reads for them.
     """
+    least = (actors if isinstance(actors, int) else actors[0]) * num_cpus
+    if ray.is_initialized() and (there := ray.cluster_resources().get("CPU", 0)) < least + 1:
+        logger.warning(
+            "{} actors take {} of {} processors: unless more come, none is left to read", actors, least, there
+        )
     size = ray.data.ActorPoolStrategy(size=actors) if isinstance(actors, int) else _pool(*actors)
     return dataset.map_batches(
         _Embedding, compute=size, batch_size=batch, batch_format="pyarrow", zero_copy_batch=True,
