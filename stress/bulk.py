@@ -27,6 +27,7 @@ ROUNDS = 10
 """Times that rows go through at most until as many workers are killed as should be."""
 EMBED_BATCH = 1_024
 LIMIT_MB = 500
+BLOCK = 32 * 2**20
 _WORDS = "harbour train mirror lemon winter letter garden violin bridge copper".split()
 
 
@@ -45,7 +46,7 @@ def bulk(
 
     Rows have a vector of 256 numbers and some 130 characters. Each is made of its number, so that every row that is
     read can be compared with what it was. Exit code 1 if one is lost, double or altered, if a file is left over, if a
-    worker takes more than 500 MB, or if a job that fails leaves rows.
+    worker takes more than 500 MB beside what it shares with the others, or if a job that fails leaves rows.
     """
     found = dict[str, Any]()
 
@@ -56,7 +57,9 @@ def bulk(
     with tempfile.TemporaryDirectory(prefix="agentmem-bulk-", dir=path) as name:
         folder = Path(name)
         alone = _model_alone(texts) if texts else 0.0
-        with local_ray(cpus):
+        with local_ray(cpus) as ray:
+            # Ray's own 128 MB are what a task makes before it hands on.
+            ray.data.DataContext.get_current().target_max_block_size = BLOCK
             for library in (Ours, LanceRay) if beside else (Ours,):
                 _measure(library, folder, (less, rows) if less and library is Ours else (rows,), kills, seed, note)
             for library in (Ours, LanceRay, Streamed) if beside else (Ours,):
@@ -65,7 +68,9 @@ def bulk(
         if texts:
             # Actors take their processors for good: without one more, nobody would read for them.
             with local_ray(cpus + 1):
-                note("embedding", _embedding(folder, texts, alone, cpus))
+                figures = _embedding(folder, texts)
+            # The better of before and after: whatever else the machine does makes it slower, never faster.
+            note("embedding", figures | _beside(figures, max(alone, _model_alone(texts)), cpus))
     _show(found)
     wrong = list(_wrong(found))
     for line in wrong:
@@ -108,8 +113,8 @@ def _wrong(found: dict[str, Any]) -> Iterator[str]:
             bad = [
                 part for part in ("raised", "lost", "double", "altered", "orphans", "committed") if figures.get(part)
             ]
-            if figures.get("worker_rss_mb", 0) > LIMIT_MB:
-                bad.append(f"worker_rss_mb {figures['worker_rss_mb']}")
+            if figures.get("worker_own_mb", 0) > LIMIT_MB:
+                bad.append(f"worker_own_mb {figures['worker_own_mb']}")
             if bad:
                 yield f"{name}: {', '.join(bad)}"
 
@@ -307,7 +312,7 @@ class Timed:
         return self.embed_documents([text])[0]
 
 
-def _embedding(folder: Path, texts: int, alone: float, cpus: int) -> dict[str, Any]:
+def _embedding(folder: Path, texts: int) -> dict[str, Any]:
     """Rows a second of a job that reads a corpus, embeds it and writes it: in all, and once its actors are there."""
     import ray.data
 
@@ -319,7 +324,7 @@ def _embedding(folder: Path, texts: int, alone: float, cpus: int) -> dict[str, A
         return {"id": batch["id"], "content": [_text(id) for id in batch["id"].tolist()]}
 
     write_lance(ray.data.range(texts).map_batches(corpus), str(folder / "corpus"), task_bytes=4 * 2**20)
-    found: dict[str, Any] = {"model_alone_s": round(alone)}
+    found = dict[str, Any]()
     for actors in (1, 2):
         calls = folder / f"calls-{actors}"
         calls.mkdir()
@@ -331,13 +336,20 @@ def _embedding(folder: Path, texts: int, alone: float, cpus: int) -> dict[str, A
         times = [line.split() for file in calls.iterdir() for line in file.read_text().splitlines()]
         span = max(float(end) for _, end, _ in times) - min(float(begin) for begin, _, _ in times)
         busy = sum(float(end) - float(begin) for begin, end, _ in times)
-        reached = texts / span / (alone * min(actors, cpus))
         found |= {
-            f"{actors}_rows_s": round(texts / seconds), f"{actors}_steady_rows_s": round(texts / span),
-            f"{actors}_of_alone": round(reached, 2), f"{actors}_busy": round(busy / span / actors, 2),
+            f"{actors}_rows_s": round(texts / seconds), f"{actors}_steady_rows_s": round(texts / span), f"{actors}_busy": round(busy / span / actors, 2),
             f"{actors}_worker_rss_mb": round(watch.rss_mb),
         }  # fmt: skip
     return found
+
+
+def _beside(figures: dict[str, Any], alone: float, cpus: int) -> dict[str, Any]:
+    """The steady rates beside the model alone, for each actor that has a processor."""
+    shares = {
+        f"{actors}_of_alone": round(figures[f"{actors}_steady_rows_s"] / (alone * min(actors, cpus)), 2)
+        for actors in (1, 2)
+    }
+    return {"model_alone_rows_s": round(alone), **shares}
 
 
 def _show(found: dict[str, Any]) -> None:

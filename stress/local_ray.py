@@ -61,12 +61,13 @@ class Watch:
     """The most memory that one worker had, looked at every 50 ms: in all, and what it shares with no other."""
 
     rss_mb: float = 0
+    """With what all workers share: Ray's object store."""
     own_mb: float = 0
     by_task: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         tasks = {name: round(size) for name, size in self.by_task.items()}
-        return {"worker_rss_mb": round(self.rss_mb), "worker_own_mb": round(self.own_mb), "rss_mb_by_task": tasks}
+        return {"worker_rss_mb": round(self.rss_mb), "worker_own_mb": round(self.own_mb), "own_mb_by_task": tasks}
 
 
 @contextmanager
@@ -78,9 +79,10 @@ def watched() -> Iterator[Watch]:
             for process, name in workers():
                 with suppress(psutil.Error):
                     memory = process.memory_info()
+                    own = (memory.rss - memory.shared) / MB
                     watch.rss_mb = max(watch.rss_mb, memory.rss / MB)
-                    watch.own_mb = max(watch.own_mb, (memory.rss - memory.shared) / MB)
-                    watch.by_task[name] = max(watch.by_task.get(name, 0), memory.rss / MB)
+                    watch.own_mb = max(watch.own_mb, own)
+                    watch.by_task[name] = max(watch.by_task.get(name, 0), own)
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
