@@ -337,7 +337,8 @@ def _embedding(folder: Path, texts: int) -> dict[str, Any]:
         span = max(float(end) for _, end, _ in times) - min(float(begin) for begin, _, _ in times)
         busy = sum(float(end) - float(begin) for begin, end, _ in times)
         found |= {
-            f"{actors}_rows_s": round(texts / seconds), f"{actors}_steady_rows_s": round(texts / span), f"{actors}_busy": round(busy / span / actors, 2),
+            f"{actors}_rows_s": round(texts / seconds), f"{actors}_steady_rows_s": round(texts / span),
+            f"{actors}_busy": round(busy / span / actors, 2),
             f"{actors}_worker_rss_mb": round(watch.rss_mb),
         }  # fmt: skip
     return found
