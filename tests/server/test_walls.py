@@ -71,6 +71,8 @@ def test_nothing_shows_beyond_the_wall_of_a_key(
             path = endpoint.path.replace(name, value) if name else endpoint.path
             for asked in ASKED[: 1 if name == "{id}" else None]:
                 if not set(asked) - fields:
+                    if endpoint.events:  # a stream that has no end by itself
+                        asked = {**asked, "seconds": 0.01, "after": 0}
                     text = served.call(endpoint.method, path, token, params=asked, **body).text
                     assert not [mark for mark in beyond if mark in text], (endpoint.path, asked)
                     shown += text
