@@ -21,8 +21,8 @@ from agentmem.types.plain import Plain
 
 @dataclass(frozen=True)
 class SummaryLine(Plain):
-    """A sentence of a turn, with the id of that turn, its role and time; or one that a model wrote, with those of the
-    first turn that says so. ``sources`` are the ids of all turns that do."""
+    """A sentence of a turn, with the id of that turn, its role and time; or one that a model wrote, of the role
+    ``summary``, with the id and the time of the first turn that says so. ``sources`` are the ids of all turns that do."""
 
     turn_id: str
     role: str
@@ -34,6 +34,10 @@ class SummaryLine(Plain):
 def line_of(line: SummaryLine, zone: tzinfo) -> str:
     """A sentence as a line of a prompt."""
     return memory_line(line.text, when=line.at, zone=zone, source=line.role)
+
+
+WRITTEN = "summary"
+"""The role of what a model wrote."""
 
 
 class Spot(NamedTuple):
@@ -67,8 +71,9 @@ class Spot(NamedTuple):
         if any(id not in turns or mark(turns[id].content[a:b]) != each for id, a, b, each in self.places):
             return None
         id, start, end, _ = self.places[0]
+        role = WRITTEN if self.line else turns[id].role  # nobody said what a model wrote
         text = texts.get(self.line) if self.line else turns[id].content[start:end]
-        return None if text is None else SummaryLine(id, turns[id].role, turns[id].at, text, self.ids)
+        return None if text is None else SummaryLine(id, role, turns[id].at, text, self.ids)
 
 
 class Draft:
@@ -90,7 +95,7 @@ class Draft:
         """What a model wrote of turns; where that is not the whole, those of which it wrote nothing for themselves."""
         for spot, text in spots:
             first = self._turns[spot.places[0][0]]
-            self._candidates.append((replace(first, content=text), spot))
+            self._candidates.append((replace(first, content=text, role=WRITTEN), spot))
         if not whole:
             said = {id for spot, _ in spots for id in spot.ids}
             self._candidates += [(turn, None) for turn in part if turn.id not in said]

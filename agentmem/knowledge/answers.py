@@ -15,7 +15,9 @@ Op = Literal["ADD", "SUPERSEDE", "RETRACT", "NOOP"]
 OPS: tuple[Op, ...] = ("ADD", "SUPERSEDE", "RETRACT", "NOOP")
 MOST = 100
 """Operations of one answer."""
-_FENCE = re.compile(r"\A\s*```(?:json)?\s*(.*?)\s*```\s*\Z", re.DOTALL)
+_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"^```(?:json)?[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL | re.MULTILINE)
+"""What models put before an answer, and around it."""
 
 
 class InvalidAnswerError(Exception):
@@ -76,9 +78,10 @@ def read_lines(text: str) -> list[tuple[str, tuple[Quote, ...]]]:
 def _listed(text: str, name: str) -> list[object]:
     if not text.strip():
         raise InvalidAnswerError("an empty answer, or a refusal")
-    fenced = _FENCE.match(text)
+    said = _THOUGHT.sub("", text, count=1)
+    fenced = None if said.lstrip().startswith("{") else _FENCE.search(said)
     try:
-        found: object = json.loads(fenced[1] if fenced else text)
+        found: object = json.loads(fenced[1] if fenced else said)
     except (ValueError, RecursionError) as exc:
         raise InvalidAnswerError("not JSON") from exc
     listed = cast("Mapping[str, object]", found).get(name) if isinstance(found, Mapping) else None

@@ -100,7 +100,10 @@ class EndpointModel(Model):
     def _opened(self, openai: Any, timeout: float) -> Any:
         with self._lock:
             if self._client is None:
-                self._client = openai.OpenAI(base_url=self._url, api_key=self._key or "none", timeout=timeout)
+                # A question is not sent elsewhere, or again: neither the key nor what it costs is for that.
+                http = openai.DefaultHttpxClient(follow_redirects=False)
+                key = self._key or "none"
+                self._client = openai.OpenAI(base_url=self._url, api_key=key, timeout=timeout, http_client=http)
             return self._client.with_options(max_retries=0)
 
     def _drop(self, client: Any) -> None:
@@ -130,9 +133,11 @@ def _reply(found: Any) -> Reply:
     usage = getattr(found, "usage", None)
     asked, told = (_count(getattr(usage, name, None)) for name in ("prompt_tokens", "completion_tokens"))
     choices = getattr(found, "choices", None)
+    if not isinstance(choices, list):  # a page, a stream of events, nothing: this is no such endpoint
+        raise ModelError("what was answered is no chat completion; is the URL right?", "down", paid=True)
     if not choices:
         return Reply("", asked, told)
-    choice = choices[0]
+    choice: Any = cast("list[Any]", choices)[0]
     message = getattr(choice, "message", None)
     if getattr(choice, "finish_reason", None) == "content_filter" or getattr(message, "refusal", None):
         return Reply("", asked, told)

@@ -89,6 +89,7 @@ def test_a_model_writes_it_and_is_asked_about_what_is_new(memory: Memory, ana: s
     turns = session.turns()
     assert summary.lines[0].sources == (turns[0].id, turns[1].id)
     assert (summary.lines[0].turn_id, summary.lines[0].at) == (turns[0].id, turns[0].at)
+    assert summary.lines[0].role == "summary"
     assert session.count() == 12
     assert session.summarize(keep=4, max_tokens=1_000, model=model).text == summary.text
     assert len(model.asked) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -64,6 +65,15 @@ def without_schema(handler: Handler, asked: dict[str, Any]) -> None:
         handler.say("```json\n" + str({"operations": []}).replace("'", '"') + "\n```")
 
 
+def as_it_is(handler: Handler, body: bytes, kind: str, status: int = 200, **headers: str) -> None:
+    """Anything, as what it is."""
+    handler.send_response(status)
+    for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
 INVALID: dict[str, Answer] = {
     "no json": lambda h, a: h.say("Sure! Here are the facts you asked for."),
     "half json": lambda h, a: h.say('{"operations": [{"op": "ADD", "text": "Likes'),
@@ -110,6 +120,11 @@ DOWN: dict[str, Answer] = {
     "500": lambda h, a: h.send({"error": {"message": "oops"}}, 500),
     "503 as html": lambda h, a: h.send(b"<html>Bad gateway</html>", 503),
     "html": lambda h, a: h.send(b"<html>Log in to the network</html>"),
+    "html that says so": lambda h, a: as_it_is(h, b"<html>Log in to the network</html>", "text/html"),
+    "events": lambda h, a: as_it_is(h, b"data: {}\n\ndata: [DONE]\n\n", "text/event-stream"),
+    "no content": lambda h, a: as_it_is(h, b"", "text/plain", 204),
+    "no choices in it": lambda h, a: h.send({"detail": "not found"}),
+    "elsewhere": lambda h, a: as_it_is(h, b"", "text/plain", 307, Location="/v1/chat/completions"),
     "hangs": silent,
     "drips": drip,
     "breaks off": broken_off,
@@ -180,6 +195,16 @@ def test_an_endpoint_without_json_schema(memory: Memory, server: Server) -> None
     server.answer = without_schema
     report = memory.consolidation(user_id="plain").run()
     assert (report.status, report.messages, len(server.asked), report.spend.calls) == ("done", 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "around", ["<think>Tea, or [x]?</think>\n\n{}", "Here it is:\n```json\n{}\n```\nDone.", "```\n{}\n```"]
+)
+def test_what_is_around_an_answer(memory: Memory, server: Server, around: str) -> None:
+    server.reset()
+    memory.add({"role": "user", "content": "I like tea."}, user_id=around)
+    server.answer = lambda handler, asked: handler.say(around.replace("{}", json.dumps({"operations": likes(asked)})))
+    assert memory.consolidation(user_id=around).run().added == 1
 
 
 def test_an_endpoint_with_other_names(memory: Memory, server: Server) -> None:
