@@ -22,7 +22,8 @@ from agentmem.types.plain import Plain
 @dataclass(frozen=True)
 class SummaryLine(Plain):
     """A sentence of a turn, with the id of that turn, its role and time; or one that a model wrote, of the role
-    ``summary``, with the id and the time of the first turn that says so. ``sources`` are the ids of all turns that do."""
+    ``summary``, with the id and the time of the first turn that says so. ``sources`` are the ids of
+    all that do."""
 
     turn_id: str
     role: str
