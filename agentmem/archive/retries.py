@@ -33,7 +33,7 @@ class Retries:
         retrying = Retrying(
             retry=retry_if_exception_type(ArchiveUnavailableError),
             stop=stop_after_attempt(self.attempts),
-            wait=self._pause,
+            wait=lambda state: min(_pause(state), self._longest),
             sleep=self._sleep,
             reraise=True,
         )
@@ -42,5 +42,6 @@ class Retries:
         except ArchiveUnavailableError as exc:
             raise ArchiveUnavailableError(f"{exc} (after {self.attempts} attempts)") from exc
 
-    def _pause(self, state: RetryCallState) -> float:
-        return 0 if state.attempt_number == 1 else min(self._longest, float(2 ** (state.attempt_number - 2)))
+
+def _pause(state: RetryCallState) -> float:
+    return 0 if state.attempt_number == 1 else float(2 ** (state.attempt_number - 2))

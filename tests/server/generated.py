@@ -130,8 +130,8 @@ def administration() -> None:
     assert call("live_me").any_user
     assert call("live_kpis").records
     assert call("live_layers").additional_properties
-    assert b"event: figures" in call("live_follow", seconds=0.1, figures_s=1.0)
-    assert b"retry" in call("live_follow_user", seconds=0.1, **ANA)
+    assert "event: figures" in call("live_follow", seconds=0.1, figures_s=1.0)
+    assert "retry" in call("live_follow_user", seconds=0.1, **ANA)
     assert call("values_usage").chunks == 0
     assert call("admin_stats").records
     assert call("admin_health").ok
@@ -170,7 +170,8 @@ def knowledge() -> None:
     assert call("consolidation_reject", body={}, **ANA).count == 0
     assert call("consolidation_retry", **BODYLESS, **ANA).count == 0
     assert "model" in call("consolidation_run", body={}, status=422, **ANA).detail
-    assert call("consolidation_evidence", fact, status=404, **ANA).title
+    assert call("consolidation_evidence", fact, **ANA) == []
+    assert call("consolidation_evidence", "nobody", status=404, **ANA).title
     assert call("consolidation_spend", **ANA) == call("consolidation_spend_of_all") == []
     assert call("values_values", **ANA) == []
 
