@@ -189,9 +189,9 @@ POINTS: dict[str, Point] = {
     "archive: fetched, not back": Point(_ARCHIVED + "unshelve", before=True, most=4, needs="glacier"),
     "archive: back, not committed": Point(_ARCHIVED + "unshelve", most=4, needs="glacier"),
     "restore: filled in part": Point("agentmem.stores.copying:Target.insert", most=6, needs="backup"),
-    "restore: filled, not checked": Point(_RESTORE + "_check", before=True, most=1, needs="backup"),
-    "restore: checked, no store": Point(_RESTORE + "_put_in_place", before=True, most=1, needs="backup"),
-    "restore: a store, not told": Point(_RESTORE + "_put_in_place", most=1, needs="backup"),
+    "restore: filled, not checked": Point(_RESTORE + "check_whole", before=True, most=1, needs="backup"),
+    "restore: checked, no store": Point(_RESTORE + "put_in_place", before=True, most=1, needs="backup"),
+    "restore: a store, not told": Point(_RESTORE + "put_in_place", most=1, needs="backup"),
     "restore in place: backed up, nothing made": Point(_IN_PLACE + "check_unchanged", most=2, needs="alone"),
     "restore in place: made, log not empty": Point(_IN_PLACE + "_close_the_log", before=True, most=2, needs="alone"),
     "restore in place: log gone, database not": Point(

@@ -39,7 +39,6 @@ from agentmem.client.drafts import draft, fields_of
 from agentmem.client.filterhints import FieldHints
 from agentmem.client.importing import Importing
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
-from agentmem.stores.rows import Stored
 from agentmem.types.checks import check_text
 from agentmem.types.enums import ALL
 from agentmem.types.errors import InvalidInputError, ScopeError
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     from agentmem.operations.search import Choose
     from agentmem.retrieval.corpus import Corpus
     from agentmem.retrieval.query import Search
+    from agentmem.stores.rows import Stored
     from agentmem.types.reports import Group, NamespaceCount, UserPage
 
 ITERATED = 500

@@ -88,6 +88,7 @@ NOT_HERE = {
     "restore_snapshot": "a shard is restored by itself, from where its increments lie",
     "drop_snapshot": "snapshots are one store's",
     "events": "each shard has its own events, whose numbers say nothing of those of others",
+    "user_page": "the pages of users are one store's; users() has those of all shards",
     "reembed": "move each shard to another model by opening the cluster with that one after a drain",
 }
 """Calls of a client that a cluster does not have, and what there is instead."""

@@ -137,7 +137,7 @@ def test_the_command_line_imports_public_names_only() -> None:
     for file in (PACKAGE / "cli").glob("*.py"):
         for module, name in imports(file):
             own = f"{module}.{name}".startswith(
-                ("agentmem.cli.", "agentmem.mcp.", "agentmem.observe.", "agentmem.server.")
+                ("agentmem.cli.", "agentmem.distributed.", "agentmem.mcp.", "agentmem.observe.", "agentmem.server.")
             )
             assert own or name in public.get(module, ()), f"{file.name} imports {name} from {module}"
 

@@ -571,9 +571,9 @@ class StoreMachine(RuleBasedStateMachine):
             self.remote.perform(None, "close")
 
 
-def run(machine: type[StoreMachine], examples: int, steps: int) -> None:
+def run(machine: type[StoreMachine], times: int, steps: int) -> None:
     more = examples(1, 10)
-    run_state_machine_as_test(machine, settings=settings(max_examples=more * examples, stateful_step_count=steps))
+    run_state_machine_as_test(machine, settings=settings(max_examples=more * times, stateful_step_count=steps))
 
 
 @pytest.mark.long
