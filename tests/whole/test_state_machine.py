@@ -28,6 +28,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from length import examples
 from oracle import EVERYBODY, Oracle, Refused, Row, Scope, check_hits
 
 from agentmem import ALL, AgentMemError, InvalidInputError, Memory, MemoryRecord, Settings
