@@ -126,12 +126,13 @@ def test_a_kill_loses_no_renewal_that_is_older_than_a_second(tmp_path: Path) -> 
 
 
 EVERYTHING = """
-import json, time
+import json, random, time
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from agentmem.indexes import delta, driver
 from stress.points import watch
+from stress.talk import talking
 from stress.victim import INDEXED, backups_of, other_dim, restored_of, settings_of
 
 def until(done):
@@ -169,6 +170,8 @@ with Memory(path, settings=settings_of(200, path=path), embedder=HashedWords()) 
     memory.backup.prune()
     restore(backups_of(path), restored_of(path))
     memory.backup.restore()
+talk, pick = talking(str(path), 1, HashedWords(32)), random.Random(0)
+until(lambda: seen["knowledge: to be reverted"] or talk(pick))
 driver.NEAR_FROM = INDEXED
 for engine in ("lancedb", *["hnsw"] * (find_spec("hnswlib") is not None)):
     other = path.with_name(engine)
