@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -85,6 +84,8 @@ def doctor(
 
 
 def _installation(seen: Examination) -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
     there, missing = list[str](), list[str]()
     for name in _NEEDED:
         try:

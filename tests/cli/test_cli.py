@@ -441,9 +441,18 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 def test_help_is_quick(tmp_path: Path) -> None:
-    def spent() -> float:
+    """0.3 s where an empty program of typer takes 0.13 s: what the machine's speed is shall not matter."""
+    empty = tmp_path / "empty.py"
+    empty.write_text("import typer\napp = typer.Typer()\n@app.command()\ndef nothing() -> None: ...\napp()\n")
+
+    def spent(*command: str) -> float:
         started = time.perf_counter()
-        assert run("--help", folder=tmp_path).returncode == 0
+        subprocess.run([sys.executable, *command, "--help"], check=True, stdout=subprocess.DEVNULL, timeout=60)
         return time.perf_counter() - started
 
-    assert any(spent() < 0.3 for _ in range(20)), "on a busy machine one of many has to be quick"
+    least, ours = float("inf"), float("inf")
+    for _ in range(20):
+        least, ours = min(least, spent(str(empty))), min(ours, spent("-m", "agentmem"))
+        if ours < 2.3 * least:
+            return
+    raise AssertionError(f"{ours:.3f} s, where an empty program takes {least:.3f} s")
