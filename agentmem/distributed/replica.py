@@ -89,7 +89,8 @@ class Replica:
                 self._opened().create_table(TABLE, data=rows)
             else:
                 made = self.table().merge_insert(["shard", "id"]).when_matched_update_all()
-                made.when_not_matched_insert_all().execute(rows)
+                # Of records without a vector there is none.
+                made.when_not_matched_insert_all().execute(rows, on_bad_vectors="null")
         if TABLE not in self._names():
             return
         if changed.gone:
