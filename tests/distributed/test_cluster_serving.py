@@ -271,7 +271,7 @@ def test_a_replica_follows_and_says_how_far_behind_it_is(cluster: Any, tmp_path:
         return {row["id"]: row["content"] for row in replica.table().to_arrow().to_pylist()}
 
     def there() -> dict[str, str]:
-        return {record.id: record.content for record in cluster.iterate(user_id=ALL)}
+        return {record.id: record.content for record in cluster.iterate(user_id=ALL, under=())}
 
     assert here() == there()
     cluster.add("Brand new.", user_id=USERS[0], id="new")
