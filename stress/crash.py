@@ -187,11 +187,7 @@ ALSO = ["", "", "compact", "sweep", "leave", "codes", "backup", "glacier"]
 
 def trial(store: Store, point: str | None, duration: float, pick: random.Random, tally: Tally) -> bool:
     """Kill a child and look at what it left; whether it died where it was meant to."""
-    needs = (
-        POINTS[point].needs
-        if point
-        else pick.choice(["", "", "compact", "sweep", "leave", "codes", "backup", "glacier"])
-    )
+    needs = POINTS[point].needs if point else pick.choice(ALSO)
     store.after.found = found = Found()
     store.after.touched = set()
     store.trial += 1

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial
 from hashlib import sha256
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from agentmem.backup.tables import CHUNKS
 from agentmem.stores import chunks
-from agentmem.stores.chunkfiles import ChunkFiles, Staging
+from agentmem.stores.chunkfiles import ChunkFiles, Staging, settle
 from agentmem.stores.chunks import Piece
 from agentmem.stores.connection import Connection, Row
 from agentmem.stores.copying import Source
@@ -145,18 +145,9 @@ def arriving(
             staging.seal()
         yield (
             [each._replace(pieces=pieces.get(each.stored.row, {})) for each in found],
-            partial(_settled, staging),
+            lambda done: settle(staging, done, attrgetter("files")),
         )
     except BaseException:
         if staging is not None:
             staging.drop()
         raise
-
-
-def _settled(staging: Staging | None, done: Future[Taken]) -> None:
-    if staging is None:
-        return
-    if done.cancelled() or done.exception() is not None:
-        staging.leave()  # an error need not mean that nothing was committed
-    else:
-        staging.keep(done.result().files)

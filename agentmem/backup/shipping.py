@@ -45,7 +45,7 @@ class Shipping:
         self._engine, self._objects, self._keyring, self._fence = engine, objects, keyring, fence
         self._interval, self._retention = interval_s, retention
         self._condition = threading.Condition()
-        self._wanted = self._tried = 0
+        self._wanted = 0
         self._since_whole = WHOLE_AFTER if fence.claim.lineage is None else 0
         self._only_increments = self._closing = False
         self._covered_at = time.monotonic()

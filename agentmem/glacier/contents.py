@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from hashlib import sha256
+from operator import itemgetter
 from typing import NamedTuple
 
 from agentmem.archive.blocks import Block
@@ -17,7 +19,7 @@ from agentmem.archive.tables import Table
 from agentmem.engine.engine import Engine
 from agentmem.glacier.place import archives_of
 from agentmem.stores import archived, chunks
-from agentmem.stores.chunkfiles import ChunkFiles, Staging
+from agentmem.stores.chunkfiles import ChunkFiles, Staging, settle
 from agentmem.stores.chunks import Piece
 from agentmem.stores.rows import Stored
 from agentmem.types.errors import (
@@ -219,13 +221,9 @@ class Returned:
         if self._staging is not None:
             self._staging.seal()
 
-    def settle(self, used: set[str] | None) -> None:
-        """Rows name the files ``used`` now; None: nobody knows."""
-        if self._staging is not None:
-            if used is None:
-                self._staging.leave()
-            else:
-                self._staging.keep(used)
+    def settle(self, done: Future[tuple[list[int], set[str]]]) -> None:
+        """The transaction is over that was to name them, and returned which files rows name now."""
+        settle(self._staging, done, itemgetter(1))
 
     def drop(self) -> None:
         """No row will name any of it."""

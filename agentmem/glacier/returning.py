@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
 from functools import partial
 from itertools import islice
 
@@ -63,7 +62,7 @@ def _bring_back(engine: Engine, stubs: Sequence[Stored], here: dict[int, str]) -
     except BaseException:
         values.drop()
         raise
-    future.add_done_callback(lambda done: values.settle(_used(done)))
+    future.add_done_callback(values.settle)
     return len(future.result()[0])
 
 
@@ -71,11 +70,6 @@ def _unshelve(
     engine: Engine, backs: Sequence[Back], generation: int, values: Returned, repository: Repository
 ) -> tuple[list[int], set[str]]:
     return archived.unshelve(repository, backs, engine.now(), generation, values.pieces)
-
-
-def _used(done: Future[tuple[list[int], set[str]]]) -> set[str] | None:
-    """Which files rows name now; None where an error came, which need not mean that nothing was committed."""
-    return None if done.cancelled() or done.exception() is not None else done.result()[1]
 
 
 def embeddings_of(engine: Engine, found: Iterable[Body]) -> list[tuple[int, bytes]]:

@@ -20,9 +20,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 from agentmem.stores.folder import VALUES, sync
 from agentmem.types.errors import DiskFullError, StoreCorruptError, StoreError
+
+T = TypeVar("T")
 
 _NEW = "new"
 _ATTEMPTS = 100
@@ -251,6 +254,16 @@ class Staging:
         if self._lock is not None:
             shutil.rmtree(self._path, ignore_errors=True)
             self.leave()
+
+
+def settle(staging: Staging | None, done: Future[T], used: Callable[[T], set[str]]) -> None:
+    """After the transaction whose rows were to name files of a staging: ``used`` says which, of what it returned."""
+    if staging is None:
+        return
+    if done.cancelled() or done.exception() is not None:
+        staging.leave()  # an error need not mean that nothing was committed
+    else:
+        staging.keep(used(done.result()))
 
 
 def _locked(folder: Path) -> int | None:

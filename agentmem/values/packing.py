@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future
 from hashlib import sha256
-from typing import Any
+from operator import itemgetter
 
 from agentmem.engine.engine import Engine
 from agentmem.stores import chunks, chunkupkeep
-from agentmem.stores.chunkfiles import ChunkFiles, Staging
+from agentmem.stores.chunkfiles import ChunkFiles, settle
 from agentmem.stores.chunks import Part, Repacked
 from agentmem.stores.rows import Stored
 from agentmem.stores.writes import Repository
@@ -61,7 +60,7 @@ def _repack(engine: Engine, numbers: Sequence[int], packer: Packer) -> int:
         if staging is not None:
             staging.drop()
         raise
-    future.add_done_callback(lambda done: _settle(staging, done))
+    future.add_done_callback(lambda done: settle(staging, done, itemgetter(1)))
     return future.result()[0]
 
 
@@ -69,15 +68,6 @@ def _change(repository: Repository, made: Sequence[Repacked]) -> tuple[int, set[
     changed = [each for each in made if chunks.repack(repository.db, each)]
     saved = sum(each.was.stored - each.stored for each in changed)
     return saved, {each.file for each in changed if each.file is not None}
-
-
-def _settle(staging: Staging | None, done: Future[Any]) -> None:
-    if staging is None:
-        return
-    if done.cancelled() or done.exception() is not None:
-        staging.leave()  # an error need not mean that nothing was committed
-    else:
-        staging.keep(done.result()[1])
 
 
 def _content(files: ChunkFiles, part: Part) -> bytes | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 from agentmem.engine.engine import Engine
 from agentmem.operations.glacier import thaw_drafts
 from agentmem.stores import chunks, chunkupkeep, keys, placements
-from agentmem.stores.chunkfiles import ChunkFiles
+from agentmem.stores.chunkfiles import ChunkFiles, settle
 from agentmem.stores.rows import Created
 from agentmem.stores.writes import Repository
 from agentmem.types.data import dumped
@@ -67,12 +68,7 @@ def put(
 
     def finish(done: Future[Any]) -> None:
         # Whatever became of the caller: it may have gone while this was queued, and the files are needed then, too.
-        if staging is None:
-            return
-        if done.cancelled() or done.exception() is not None:
-            staging.leave()  # an error need not mean that nothing was committed
-        else:
-            staging.keep(done.result()[1])
+        settle(staging, done, itemgetter(1))
 
     try:
         future = engine.begin_write(write, sum(1 + len(cut.pieces) for cut in cuts))
