@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from agentmem.distributed.datasink import plain_tables
+from agentmem.distributed.shardmap import slot_of
 from agentmem.errors import InvalidInputError, MissingExtraError
 
 try:
@@ -105,9 +105,8 @@ def load(
 
 
 def store_of(user_id: str | None, stores: int) -> int:
-    """The number of the store that has this user's memories."""
-    digest = hashlib.blake2b((user_id or "").encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % stores
+    """The number of the store that has this user's memories, however the id is spelled; of at most 4,096 stores."""
+    return slot_of(user_id) % stores
 
 
 def _check_columns(names: Sequence[str]) -> None:

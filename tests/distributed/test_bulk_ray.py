@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -158,3 +159,11 @@ def test_indexes_are_built_by_several_workers(lake: object, tmp_path: Path) -> N
     found = dataset.to_table(full_text_query="peanuts", filter="user_id = 'u2'", columns=["content", "_score"])
     assert found.num_rows
     assert all("peanuts" in content for content in found.column("content").to_pylist())
+
+
+def test_a_user_goes_to_one_store_however_the_id_is_spelled() -> None:
+    from agentmem.distributed.loading import store_of
+
+    users = [f"Jos\u00e9 {number}" for number in range(20)]
+    assert [store_of(normalize("NFD", user), 7) for user in users] == [store_of(user, 7) for user in users]
+    assert {store_of(user, 2) for user in users} == {0, 1}
