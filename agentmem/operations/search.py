@@ -129,11 +129,21 @@ def _search(
 def corpus(engine: Engine, request: Search) -> Corpus:
     """What the words of a search weigh in its scope, for a search of several stores by the same weights."""
     engine.check_process()
-    model, nothing = engine.model.apart(), Corpus()
+    while True:
+        model = engine.model.apart()
+        try:
+            return _corpus(engine, model, request)
+        except (ModelMismatchError, StoreError):
+            if model.records.is_current():
+                raise
+        engine.check_model()
+
+
+def _corpus(engine: Engine, model: Model, request: Search) -> Corpus:
     model.retriever.residents.catch_up()
     key = model.records.scope_key(request.scope)
     if key is None or request.mode == "vector":
-        return nothing
+        return Corpus()
     return model.retriever.corpus(_Searching(engine, model, replace(request, vector=None), _Watch(), None).words(key))
 
 

@@ -8,7 +8,7 @@ from agentmem.engine.engine import Engine
 from agentmem.stores import archived, chunks, chunkupkeep
 from agentmem.stores.integrity import check_accounts, check_records
 from agentmem.stores.lookalikes import lookalikes
-from agentmem.types.errors import StoreCorruptError, StoreError
+from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError
 from agentmem.types.problems import Problems
 from agentmem.types.reports import VerifyReport
 
@@ -23,8 +23,8 @@ def verify(engine: Engine) -> VerifyReport:
         model = engine.model
         try:
             report = _verify(engine)
-        except StoreError:
-            if engine.model is model:
+        except (ModelMismatchError, StoreError):
+            if model.records.is_current():
                 raise
         else:
             if engine.model is model:

@@ -28,7 +28,7 @@ from agentmem.retrieval.resident import Held, Resident
 from agentmem.retrieval.tiermap import TierMap
 from agentmem.retrieval.walls import Wall, walls_of
 from agentmem.stores.records import Records
-from agentmem.types.errors import NotFoundError
+from agentmem.types.errors import ModelMismatchError, NotFoundError
 from agentmem.types.events import Event
 from agentmem.types.ports import FeedCopy, FeedEvent
 from agentmem.types.reentry import held_here
@@ -160,7 +160,11 @@ class Residents(FeedCopy):
 
     def forget(self) -> None:
         """Have what was erased leave the memory."""
-        self.catch_up()
+        try:
+            self.catch_up()
+        except ModelMismatchError:  # the store moved to another model just now: nothing of these is used again
+            self.reset()
+            return
         with self._feed:
             held = list(self._held.by_wall.items())
             self.changed(None)

@@ -11,7 +11,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from hashlib import shake_256
 from itertools import islice
@@ -24,8 +24,10 @@ import pytest
 from conftest import ROOT, HashEmbedder
 
 from agentmem import ALL, AsyncMemory, EmbeddingError, InvalidInputError, Memory, ModelMismatchError, StoreLockedError
+from agentmem.client.partial import corpus_of
 from agentmem.embedding import open_embedder
 from agentmem.engine.engine import Engine
+from agentmem.operations import erase as erasing
 from agentmem.operations import reembed as reembedding
 from agentmem.stores import connection
 from agentmem.types.ports import Embedder
@@ -268,6 +270,47 @@ def test_calls_that_meet_the_flip_wait_for_the_new_model(store: Path) -> None:
         assert calls[1].result(10).id == first
         assert calls[2].result(10).status == "added"
         moved.result(10)
+        check_vectors(memory, B)
+
+
+def test_an_erasure_that_was_committed_before_the_flip_ends_well_during_it(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So does whatever else follows the feed while the process that moved the store has yet to go on with it."""
+    committed, asked = threading.Event(), threading.Event()
+    erased = threading.Barrier(2, timeout=10)
+    forget = erasing._forget  # pyright: ignore[reportPrivateUsage]
+
+    def forget_late(engine: Engine) -> None:
+        erased.wait()
+        assert committed.wait(10)
+        forget(engine)
+
+    with Memory(store, embedder=A) as memory, ThreadPoolExecutor(4) as pool:
+        ids = fill(memory, 30)
+        memory.search("river", user_id="u")  # so that there is an arena
+        monkeypatch.setattr(erasing, "_forget", forget_late)
+        engine = memory.handle.engine()
+        adopt = engine.adopt
+
+        def adopt_late(*args: Any) -> None:
+            committed.set()
+            assert asked.wait(10)
+            adopt(*args)
+
+        engine.adopt = adopt_late
+        erasing_one = pool.submit(memory.erase, ids[0])
+        erased.wait()
+        moved = pool.submit(memory.reembed, B)
+        assert committed.wait(10)
+        calls = [erasing_one, pool.submit(memory.verify), pool.submit(corpus_of, memory, "river", {"user_id": "u"})]
+        assert not wait(calls[:2], timeout=0.5, return_when=FIRST_COMPLETED).done, "they wait for the new model"
+        asked.set()
+        assert calls[0].result(10).erased == 1
+        assert calls[1].result(10).ok
+        assert calls[2].result(10).documents == 29
+        moved.result(10)
+        assert len(memory.search("river", user_id="u", limit=40)) == 29
         check_vectors(memory, B)
 
 
