@@ -96,7 +96,7 @@ class ChunkFilling:
             if body is not None and len(body) > _INLINE:
                 if self._staging is None:
                     self._staging = self._files.stage()
-                row["file"], row["body"] = self._staging.add(body), None
+                row["file"], row["body"] = self._staging.write(body), None
             self._db.insert(
                 f"INSERT INTO chunks ({', '.join(_STORED)}) VALUES {{}}", [tuple(row[name] for name in _STORED)]
             )
@@ -138,7 +138,7 @@ def arriving(
                     if file is not None and file not in made:
                         if staging is None:
                             staging = ChunkFiles(path).stage()
-                        made[file] = staging.add(theirs.read(file))
+                        made[file] = staging.write(theirs.read(file))
                     own = None if file is None else made[file]
                     listed.append(Piece(part.start, *part[2:7], own, part.body))
         if staging is not None:

@@ -250,7 +250,7 @@ class Returned:
             return Piece(0, *about, None, chunk.body)
         if self._staging is None:
             self._staging = self._files.stage()
-        return Piece(0, *about, self._staging.add(chunk.body), None)
+        return Piece(0, *about, self._staging.write(chunk.body), None)
 
 
 def _spans(block: Block, *wanted: int) -> bool:

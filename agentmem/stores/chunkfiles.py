@@ -16,7 +16,7 @@ import secrets
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -29,8 +29,8 @@ T = TypeVar("T")
 
 _NEW = "new"
 _ATTEMPTS = 100
-_ALONE, _WRITERS = 4, 4
-"""Chunks of a put that it writes itself, and threads that write the others."""
+_OPEN = 64
+"""Files of a put that are written and may be on the disk, or not yet."""
 
 
 class ChunkFiles:
@@ -143,13 +143,12 @@ class ChunkFiles:
 
 
 class Staging:
-    """A locked folder with chunks that no row names yet. Not thread-safe."""
+    """A locked folder with chunks that no row names yet. Thread-safe as far as ``write`` goes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._count = count()
-        self._writers: ThreadPoolExecutor | None = None
-        self._pending = deque[Future[None]]()
+        self._open = deque[tuple[Path, int]]()
         for _ in range(_ATTEMPTS):
             self.name = secrets.token_hex(10)
             self._path = folder / _NEW / self.name
@@ -163,41 +162,45 @@ class Staging:
                 return
         raise StoreError(f"no folder could be made in {folder / _NEW}; look who removes what is there")
 
-    def add(self, body: bytes | bytearray | memoryview) -> str:
-        """Write a chunk, which stays as it is until ``seal``; the name of its file.
+    def write(self, body: bytes | bytearray | memoryview) -> str:
+        """Write a chunk, which is on the disk after ``seal``; the name of its file. May be called on several threads.
 
-        After the first few, others write: most of the time is that of waiting for the disk.
+        Syncing each file as it is written takes twice the time: the disk commits its journal for each, and writes
+        nothing meanwhile. So it is told to begin, and asked later, when one commit does for many.
         """
         number = next(self._count)
-        if number < _ALONE:
-            self._write(self._path / str(number), body)
-        else:
-            if self._writers is None:
-                self._writers = ThreadPoolExecutor(_WRITERS, "agentmem-values")
-            self._pending.append(self._writers.submit(self._write, self._path / str(number), body))
-            if len(self._pending) > 2 * _WRITERS:
-                self._pending.popleft().result()
-        return f"{self.name}/{number}"
-
-    def write(self, body: bytes | bytearray | memoryview) -> str:
-        """The same on this thread; may be called on several at once."""
-        number = next(self._count)
-        self._write(self._path / str(number), body)
-        return f"{self.name}/{number}"
-
-    @staticmethod
-    def _write(path: Path, body: bytes | bytearray | memoryview) -> None:
+        path = self._path / str(number)
         try:
-            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 view = memoryview(body)
                 while view:
-                    view = view[os.write(number, view) :]
-                os.fsync(number)
-            finally:
-                os.close(number)
+                    view = view[os.write(file, view) :]
+                _begin_to_sync(file)
+            except BaseException:
+                os.close(file)
+                raise
         except OSError as exc:
             raise _failed(path, exc) from exc
+        self._open.append((path, file))
+        if len(self._open) > _OPEN:
+            self._sync(_OPEN // 2)
+        return f"{self.name}/{number}"
+
+    def _sync(self, left: int) -> None:
+        """Have what was written first be on the disk, until no more files than that are open."""
+        while len(self._open) > left:
+            try:
+                path, file = self._open.popleft()
+            except IndexError:  # another thread has it
+                return
+            try:
+                try:
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+            except OSError as exc:
+                raise _failed(path, exc) from exc
 
     def link(self, name: str) -> str | None:
         """Have a file that is there here, too, whatever becomes of it; None where that cannot be."""
@@ -210,9 +213,7 @@ class Staging:
 
     def seal(self) -> None:
         """Before a row names any of it: all of it is on the disk, and so are the folders that lead here."""
-        while self._pending:
-            self._pending.popleft().result()
-        self._end_writers()
+        self._sync(0)
         try:
             for path in (self._path, self._path.parent, self._folder, self._folder.parent):
                 sync(path)
@@ -233,6 +234,8 @@ class Staging:
 
     def leave(self) -> None:
         """Whether rows name any of it, is for others to find out."""
+        while self._open:
+            os.close(self._open.pop()[1])
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
@@ -243,14 +246,8 @@ class Staging:
     def __exit__(self, *_: object) -> None:
         self.drop()
 
-    def _end_writers(self) -> None:
-        writers, self._writers = self._writers, None
-        if writers is not None:
-            writers.shutdown(cancel_futures=True)
-
     def drop(self) -> None:
         """No row will ever name any of it."""
-        self._end_writers()
         if self._lock is not None:
             shutil.rmtree(self._path, ignore_errors=True)
             self.leave()
@@ -284,6 +281,14 @@ def _locked(folder: Path) -> int | None:
         raise
     os.close(number)
     return None
+
+
+def _begin_to_sync(file: int) -> None:
+    """Have the system write a file to the disk, without waiting for it."""
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        with suppress(OSError):
+            # "Not needed" has what was written go to the disk, and stay in memory as long as that takes.
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _keep(folder: Path, names: set[str]) -> int:

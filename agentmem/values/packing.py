@@ -48,7 +48,7 @@ def _repack(engine: Engine, numbers: Sequence[int], packer: Packer) -> int:
             file = None
             if len(packed) > inline:
                 staging = staging or files.stage()
-                file = staging.add(packed)
+                file = staging.write(packed)
             checksum = sha256(packed).digest()
             made.append(Repacked(part, codec, len(packed), checksum, file, None if file else bytes(packed)))
         if staging is not None:

@@ -98,12 +98,12 @@ def test_what_a_killed_put_left_is_removed(open_memory: Callable[..., Memory], s
     memory.values.put("k", noise(MB))
     kept = files(store)
     left = Staging(store / "values")
-    left.add(noise(MB, 1))
+    left.write(noise(MB, 1))
     left.leave()
     memory.repair()
     assert files(store) == kept
     left = Staging(store / "values")
-    left.add(noise(MB, 2))
+    left.write(noise(MB, 2))
     left.leave()
     memory.close()
     assert open_memory().values.get("k") == noise(MB)
@@ -208,7 +208,7 @@ def test_what_takes_the_place_of_a_store_is_left_alone(
 def test_names_of_files_lead_nowhere_else(tmp_path: Path) -> None:
     files = ChunkFiles(tmp_path)
     with files.stage() as staging:
-        name = staging.add(b"body")
+        name = staging.write(b"body")
         assert files.read(name) == b"body"
         assert staging.link("no/file") is None
 
