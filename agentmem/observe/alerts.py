@@ -21,7 +21,7 @@ class Level(StrEnum):
 
 
 FEWEST = 20
-"""Searches that a percentile of them takes; of fewer, such as the first that loads the model, nothing is said."""
+"""Searches, or commits, that a percentile takes; of fewer, such as the first that loads the model, nothing is said."""
 _ORDER = list(Level)
 
 
@@ -58,6 +58,8 @@ class Thresholds:
     """How full the fullest layer is; from 60 % on a store makes room by itself, from 85 % on it evicts."""
     search_ms: Threshold = Threshold(100, 500)
     """What 95 of 100 searches take at most."""
+    commit_ms: Threshold = Threshold(100, 1_000)
+    """What 95 of 100 transactions take at most to be on the disk: everybody who writes waits for it."""
     error_percent: Threshold = Threshold(1, 5)
     """Calls that fail, of the last five minutes."""
     fallback_percent: Threshold = Threshold(5, 50)
@@ -75,8 +77,9 @@ class Alert(Plain):
     """Something is not as it should be, or is so again (``level`` is then ``ok``)."""
 
     name: str
-    """What: ``usage``, ``search``, ``errors``, ``fallbacks``, ``fragmentation``, ``backup_age``, ``follower_lag``, or
-    ``vectors``, ``lifecycle``, ``backup``, ``proof``, ``store`` where the background work, or all of it, fails."""
+    """What: ``usage``, ``search``, ``commit``, ``errors``, ``fallbacks``, ``fragmentation``, ``backup_age``,
+    ``follower_lag``, or ``vectors``, ``lifecycle``, ``backup``, ``proof``, ``store`` where the background work, or all
+    of it, fails."""
     level: Level
     value: float | None
     """What was measured; None where it works or does not."""
@@ -133,7 +136,10 @@ def read(
     )
     if kpis is None:
         return found
-    searches = kpis.search_latency.p95 if kpis.search_latency.calls >= FEWEST else None
+    searches, commits = (
+        found.p95 if found.p95 is not None and found.calls >= FEWEST else 0.0
+        for found in (kpis.search_latency, kpis.commit_latency)
+    )
     return [
         *found,
         _compared(
@@ -141,8 +147,12 @@ def read(
             f"The fullest layer is {kpis.usage_percent:.0f} % full; raise its max_size_mb, or delete from it.",
         ),
         _compared(
-            "search", searches or 0.0, thresholds.search_ms, before, slack,
-            f"95 of 100 searches take up to {searches or 0:.0f} ms.",
+            "search", searches, thresholds.search_ms, before, slack,
+            f"95 of 100 searches take up to {searches:.0f} ms.",
+        ),
+        _compared(
+            "commit", commits, thresholds.commit_ms, before, slack,
+            f"95 of 100 commits take up to {commits:.0f} ms; look at the disk, and who else uses it.",
         ),
         _compared(
             "errors", 100 * kpis.error_rate, thresholds.error_percent, before, slack,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agentmem.engine.engine import Engine
-from agentmem.engine.metering import SEARCH, Call, Meter
+from agentmem.engine.metering import SEARCH, Meter
 from agentmem.operations import stats
 from agentmem.types.clock import Micros
 from agentmem.types.enums import EventType, Pressure
@@ -22,6 +22,7 @@ def kpis(engine: Engine) -> Kpis:
     meter, layers = engine.meter, stats.layer_stats(engine)
     calls, window = meter.recent()
     cache, health = engine.cache.usage(), stats.health(engine)
+    commits = [seconds for ended, seconds in list(engine.commits.taken) if ended >= meter.now() - window]
     asked = cache["hits"] + cache["misses"]
     searches = sum(call.operation == SEARCH for call in meter.calls)
     fullest = max(layers.values(), key=lambda layer: layer.bytes / layer.limit)
@@ -30,7 +31,8 @@ def kpis(engine: Engine) -> Kpis:
         usage_percent=100 * fullest.bytes / fullest.limit,
         pressure=max((layer.pressure for layer in layers.values()), key=list(Pressure).index),
         fragmentation_percent=_fragmentation(engine),
-        search_latency=latency([call for call in calls if call.operation == SEARCH]),
+        search_latency=latency([call.seconds for call in calls if call.operation == SEARCH]),
+        commit_latency=latency(commits),
         qps=len(calls) / window,
         cache_hit_rate=cache["hits"] / asked if asked else None,
         promotion_rate=float(_promotions(engine)),
@@ -43,9 +45,9 @@ def kpis(engine: Engine) -> Kpis:
     )
 
 
-def latency(calls: Sequence[Call]) -> Latency:
+def latency(seconds: Sequence[float]) -> Latency:
     """Percentiles of what calls took, each one that was measured."""
-    taken = sorted(call.seconds * 1_000 for call in calls)
+    taken = sorted(1_000 * one for one in seconds)
     if not taken:
         return Latency(None, None, None, 0)
     p50, p95, p99 = (taken[min(len(taken) - 1, int(share * len(taken)))] for share in (0.5, 0.95, 0.99))

@@ -10,6 +10,7 @@ write. Where a finalizer writes on the commit thread itself, the transaction und
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
@@ -54,6 +55,7 @@ T = TypeVar("T")
 GROUP_ROWS = 2_000
 """Rows after which a group is closed, so that a flood of small requests still commits often."""
 _ROW = 8_192
+_TAKEN = 1_024
 """Bytes of data that count as a row."""
 WAL_LIMIT = 64 * 1_048_576
 MOST_WAYS = 5
@@ -244,6 +246,8 @@ class GroupCommit:
         self._log_size = 0
         self.requests = 0
         """Of callers, so far; background work does not count."""
+        self.taken = deque[tuple[float, float]](maxlen=_TAKEN)
+        """When the last transactions ended (``time.monotonic``), and how many seconds their way to the disk took."""
         self._thread = Service(self._loop, "agentmem-commit", self._serve)
         self._thread.start()
 
@@ -440,6 +444,7 @@ class GroupCommit:
                 self._repository.check_generation()
                 self.begun(self._repository)
                 results = self._apply(group)
+                begun = time.monotonic()
                 self._patiently("COMMIT")
             except BaseException:
                 self._names.forget()
@@ -448,6 +453,8 @@ class GroupCommit:
                 raise
             self._names.commit()
             self._log.sync()
+            ended = time.monotonic()
+            self.taken.append((ended, ended - begun))
         for work in group:
             if isinstance(work, Write) and work.committed is not None:
                 work.committed()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
@@ -212,6 +213,7 @@ class NoCommits(GroupCommit):
         self.grown = Event[[Repository, str, int, int]]()
         self.repeated = Event[[Repository, Sequence[Stored], Micros]]()
         self.requests = 0
+        self.taken = deque[tuple[float, float]]()
 
     @override
     def on_thread(self) -> bool:

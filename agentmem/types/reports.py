@@ -418,6 +418,8 @@ class Kpis(Plain):
     """How much of the database file is free pages. Of more than a quarter some go back to the disk by themselves, with
     ``compact`` all."""
     search_latency: Latency
+    commit_latency: Latency
+    """What it took for transactions of this process to be on the disk, once they were written down."""
     qps: float
     """Calls a second: searches, reads and writes."""
     cache_hit_rate: float | None

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from conftest import FakeClock, HashEmbedder
+from conftest import ROOT, FakeClock, HashEmbedder
 
 from agentmem import InvalidInputError, Memory, Settings
 from agentmem.observe.alerts import Alert, Level, Threshold, Thresholds
@@ -83,6 +84,53 @@ def test_slow_searches(open_memory: Open) -> None:
     assert said(monitor.check()) == [("search", "warning")]
     memory.handle.engine().meter.now = lambda: time.monotonic() + 301  # five minutes later
     assert said(monitor.check()) == [("search", "ok")]
+
+
+SLOWED = """
+import time
+from pathlib import Path
+from agentmem import Memory
+from agentmem.observe import HealthMonitor, Threshold, Thresholds
+from stress.victim import HashedWords
+
+def said():
+    for _ in range(20):
+        memory.add("a")
+    return [(alert.name, str(alert.level)) for alert in monitor.check()]
+
+with Memory("store", embedder=HashedWords()) as memory:
+    monitor = HealthMonitor(
+        memory, thresholds=Thresholds(commit_ms=Threshold(50, 60_000)), raise_after=1, clear_after=1
+    )
+    print(said())
+    Path("slow").touch()
+    print(said())
+    Path("slow").unlink()
+    memory.handle.engine().meter.now = lambda: time.monotonic() + 301  # five minutes later
+    print([(alert.name, str(alert.level)) for alert in monitor.check()])
+"""
+SLOW_SYNC = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <unistd.h>
+static int synced(const char *name, int file) {
+    if (access("slow", F_OK) == 0) usleep(60000);
+    return ((int (*)(int))dlsym(RTLD_NEXT, name))(file);
+}
+int fsync(int file) { return synced("fsync", file); }
+int fdatasync(int file) { return synced("fdatasync", file); }
+"""
+"""What a disk that takes its time is to a process: calls of the system that return late."""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("cc") is None, reason="needs Linux and a C compiler")
+def test_a_disk_that_is_slow(tmp_path: Path) -> None:
+    (tmp_path / "slow.c").write_text(SLOW_SYNC)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "slow.so", "slow.c", "-ldl"], cwd=tmp_path, check=True)
+    environment = {**os.environ, "LD_PRELOAD": str(tmp_path / "slow.so"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SLOWED]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.split("\n")[:3] == ["[]", "[('commit', 'warning')]", "[('commit', 'ok')]"]
 
 
 def test_failing_calls(open_memory: Open) -> None:
