@@ -13,8 +13,12 @@ from agentmem.retrieval.query import Query
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agentmem.types.ports import Vector
+    from agentmem.types.ports import Bools, Vector
 
+
+_SAMPLE = 32_768
+"""Slots from which it is guessed what the best ones have."""
+_ROUNDING = 1e-5
 
 LEAST = (1 - scoring.ASKING - scoring.UNASKED) * (1 - scoring.BONUS)
 """What is left at least of what scores are made of when they are weighed; at most all of it."""
@@ -42,6 +46,27 @@ def worth_of(
     if matches is not None:
         matches.complete(slots[worth])
     return worth
+
+
+def words_worth(query: Query, matches: Matches, allowed: Bools, similar: float, wanted: int) -> float:
+    """A keyword part below which ``worth_of`` leaves every slot out that is no more similar than that."""
+    weight, near = query.tuning.vector_weight, max(similar, 0.0)
+    reached = _reached(matches.keyword, allowed, wanted)
+    least = LEAST * (weight * near + (1 - weight) * reached) - (1 - weight) * matches.slack
+    return max(0.0, (least - weight * near) / (1 - weight) - _ROUNDING) if weight < 1 else 0.0
+
+
+def _reached(keyword: Vector, allowed: Bools, wanted: int) -> float:
+    """What at least ``wanted`` slots have, and not many more: guessed from a sample, and counted."""
+    step = max(1, len(keyword) // _SAMPLE)
+    sample = keyword[::step][allowed[::step]]
+    rank = 2 * wanted // step + 2
+    while rank < len(sample):
+        found = last_of(sample, rank)
+        if not found or np.count_nonzero(allowed & (keyword >= np.float32(found))) >= wanted:
+            return found
+        rank *= 2
+    return 0.0
 
 
 def above(base: Vector, wanted: int, slack: float = 0.0) -> NDArray[np.intp]:

@@ -17,7 +17,7 @@ from agentmem.indexes.fronts import Fronted
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
 from agentmem.retrieval.arena import Arena, top
-from agentmem.retrieval.estimates import LEAST, above, last_of, worth_of
+from agentmem.retrieval.estimates import LEAST, above, last_of, words_worth, worth_of
 from agentmem.retrieval.held import Held
 from agentmem.retrieval.masks import Masks
 from agentmem.retrieval.matching import Matcher, Matches
@@ -246,9 +246,11 @@ class LargeArena(Arena):
         again = True
         while True:
             if beside is None:
-                slots, similar, unseen = self._proposals(query, vector, near, there, allowed, matches)
+                slots, similar, unseen = self._proposals(query, vector, near, most, there, allowed, matches)
             else:
-                slots, similar, unseen = self._proposals_beside(query, vector, near, there, allowed, matches, beside)
+                slots, similar, unseen = self._proposals_beside(
+                    query, vector, near, most, there, allowed, matches, beside
+                )
             if matches is not None and not query.dates and query.search.rank == "score":
                 worth = worth_of(query, slots, similar, matches, most)
                 slots, similar = slots[worth], similar[worth]
@@ -306,10 +308,10 @@ class LargeArena(Arena):
         return slots[worth], similar[worth]
 
     def _proposals(
-        self, query: Query, vector: Vector, near: int, there: int, allowed: Bools, matches: Matches | None
+        self, query: Query, vector: Vector, near: int, wanted: int, there: int, allowed: Bools, matches: Matches | None
     ) -> tuple[NDArray[np.intp], Vector, float | None]:
-        """Slots that may be hits and about their similarity, or the most that it can be; and the most that it can be of
-        the slots that are left out, None if none of those can be a hit.
+        """Slots that may be among the best ``wanted`` and about their similarity, or the most that it can be; and the
+        most that it can be of the slots that are left out, None if none of those can be a hit.
         """
         if there <= FINALISTS:
             return np.flatnonzero(allowed), np.ones(there, np.float32), None
@@ -323,20 +325,24 @@ class LargeArena(Arena):
             return numbers, similar, None
         if query.search.mode == "vector" or matches is None:
             return numbers, similar, rest
-        estimate = np.full(self._used, rest, np.float32)
-        estimate[numbers] = similar
         everything = query.search.mode == "keyword" or bool(query.dates)
-        chosen = allowed if everything else allowed & (matches.keyword > 0)
-        if not everything:
+        if everything:
+            chosen = allowed
+        else:
+            least = 0.0 if query.search.rank != "score" else words_worth(query, matches, allowed, rest, wanted)
+            chosen = allowed & (matches.keyword > np.float32(least))
             chosen[numbers] = True
         slots = np.flatnonzero(chosen)
-        return slots, estimate[slots], None if everything else rest
+        estimate = np.full(len(slots), rest, np.float32)
+        estimate[np.searchsorted(slots, numbers)] = similar
+        return slots, estimate, None if everything else rest
 
     def _proposals_beside(
         self,
         query: Query,
         vector: Vector,
         near: int,
+        wanted: int,
         there: int,
         allowed: Bools,
         matches: Matches | None,
@@ -344,10 +350,10 @@ class LargeArena(Arena):
     ) -> tuple[NDArray[np.intp], Vector, float | None]:
         """The same where records have further vectors, which are all compared, or none."""
         if there <= FINALISTS:
-            return self._proposals(query, vector, near, there, allowed, matches)
+            return self._proposals(query, vector, near, wanted, there, allowed, matches)
         coded = allowed & ~beside.bare
         held = int(np.count_nonzero(coded))
-        slots, similar, unseen = self._proposals(query, vector, near, held, coded, matches)
+        slots, similar, unseen = self._proposals(query, vector, near, wanted, held, coded, matches)
         others = float(similar.min(initial=1)) if unseen is None else unseen
         estimate = np.full(self._used, others, np.float32)
         estimate[slots] = similar

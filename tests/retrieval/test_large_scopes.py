@@ -19,7 +19,7 @@ from contracts.feed_copy import IDLE, FeedCopyContract
 from agentmem import ALL, Memory, SearchResults, Settings
 from agentmem.engine.engine import Engine
 from agentmem.indexes import delta
-from agentmem.retrieval import building, columns, largearena, masks, sparse
+from agentmem.retrieval import building, columns, estimates, largearena, masks, sparse
 from agentmem.retrieval.postings import lasting
 from agentmem.retrieval.residents import Residents
 from agentmem.retrieval.walls import EVERYBODY
@@ -81,6 +81,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """So few are proposed and read that what is found depends on the codes, even in a small test; and function words
     are put off."""
+    monkeypatch.setattr(estimates, "_SAMPLE", 100)
     monkeypatch.setattr(sparse, "FREQUENT", 10)
     monkeypatch.setattr(largearena, "PROPOSED", 60)
     monkeypatch.setattr(largearena, "FINALISTS", 40)
