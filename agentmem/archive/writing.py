@@ -48,6 +48,8 @@ class Written(NamedTuple):
 class _Output:
     table: Table
     zones: tuple[int, ...]
+    sized: tuple[int, ...]
+    """Columns of texts and bytes."""
     blocks: list[Block]
     parts: list[CataloguePart]
     count: int = 0
@@ -86,7 +88,13 @@ class ArchiveWriter:
         self._model = dict(model or {})
         self._id = secrets.token_hex(16)
         self._outputs = {
-            table.name: _Output(table, tuple(table.names.index(zone) for zone in table.zones), [], [])
+            table.name: _Output(
+                table,
+                tuple(table.names.index(zone) for zone in table.zones),
+                tuple(place for place, (_, kind) in enumerate(table.columns) if kind in ("text", "bytes")),
+                [],
+                [],
+            )
             for table in tables
         }
         self._waiting = dict[tuple[str, str | None], _Waiting]()
@@ -111,8 +119,12 @@ class ArchiveWriter:
         waiting = self._waiting.get((table, user))
         if waiting is None:
             waiting = self._waiting[table, user] = _Waiting([])
+        fixed, sized = _ROW_COST + _VALUE_COST * len(output.table.columns), output.sized
         for row in rows:
-            cost = _ROW_COST + _VALUE_COST * len(row) + sum([len(value) for value in row if type(value) in _SIZED])
+            try:
+                cost = fixed + sum([len(value) for place in sized if type(value := row[place]) in _SIZED])
+            except IndexError:  # it is not the table's, as is told when the block is full
+                cost = fixed
             waiting.rows.append(row)
             waiting.size += cost
             self._waiting_size += cost

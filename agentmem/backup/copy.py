@@ -157,7 +157,7 @@ class Copy:
         """Of values, what nobody has read yet. What a row refers to that is read later was there, and is so still."""
         for user, row in self._chunks.read(pause):
             self._learn([user])
-            self._writer.add(CHUNKS.name, self._users[user], [to_archive(CHUNKS, row)])
+            self._writer.add(CHUNKS.name, self._users[user], to_archive(CHUNKS, [row]))
 
     def _take(self, table: Columns, found: Sequence[tuple[int, Row]], number: int) -> None:
         if table.name == "history":
@@ -167,7 +167,7 @@ class Copy:
             users[user].append(row)
         self._learn(users)
         for user, rows in users.items():
-            self._writer.add(table.name, self._users[user], [to_archive(table, row, number) for row in rows])
+            self._writer.add(table.name, self._users[user], to_archive(table, rows, number))
             if table.name == "records":
                 self._add_names(user, table, rows)
 
@@ -189,7 +189,7 @@ class Copy:
                 self._named.clear()
             self._named |= {(user, number) for number in new}
             names = self._source.names(new)
-            self._writer.add(NAMES.name, self._users[user], [to_archive(NAMES, item) for item in names.items()])
+            self._writer.add(NAMES.name, self._users[user], to_archive(NAMES, names.items()))
 
     def _look_at_events(self, table: Columns, found: Sequence[tuple[int, Row]]) -> None:
         """Note what the events since the last backup say of it: who was erased, and when they began."""
@@ -202,7 +202,7 @@ class Copy:
                 self.first_at = came if self.first_at is None else min(came, self.first_at)
 
     def _add_all(self, table: Columns, rows: Sequence[Row]) -> None:
-        self._writer.add(table.name, None, [to_archive(table, row) for row in rows])
+        self._writer.add(table.name, None, to_archive(table, rows))
 
 
 def _noted(key: str, value: object) -> Row:

@@ -10,7 +10,8 @@ Of what is gone two tables tell: ``erased`` has the rows of records that were er
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from agentmem.archive.tables import ColumnType, Table
@@ -48,15 +49,27 @@ def table_of(columns: Columns, *, rounds: bool = False) -> Table:
     return Table(columns.name, tuple(made), tuple(name for name, kind in made if kind == "int" and name in _ZONES))
 
 
-def to_archive(columns: Columns, row: Sequence[Any], *rounds: int) -> tuple[Any, ...]:
-    """A row of the store's as the archive has it."""
-    made = list[Any]()
-    for name, value in zip(columns.columns, row, strict=True):
-        if (columns.name, name) in EITHER:
-            made += (None, value) if isinstance(value, bytes) else (value, None)
-        else:
-            made.append(value)
-    return (*made, *rounds)
+def to_archive(columns: Columns, rows: Iterable[Sequence[Any]], *rounds: int) -> list[tuple[Any, ...]]:
+    """Rows of the store's as the archive has them."""
+    places = _either(columns)
+    if not places:
+        return [(*row, *rounds) for row in rows]
+    made = list[tuple[Any, ...]]()
+    for row in rows:
+        split = row
+        for place in places:
+            value = row[place]
+            two = (None, value) if isinstance(value, bytes) else (value, None)
+            split = (*split[:place], *two, *split[place + 1 :])
+        made.append((*split, *rounds))
+    return made
+
+
+@cache
+def _either(columns: Columns) -> tuple[int, ...]:
+    """Where the columns are that become two, the last one first."""
+    places = [place for place, name in enumerate(columns.columns) if (columns.name, name) in EITHER]
+    return tuple(reversed(places))
 
 
 class FromArchive:
