@@ -98,24 +98,31 @@ def _under_load(
         "woken_owners_that_wrote": woke.count("done"),
         "acknowledged": len(load.ledger.texts),
         "stale_reads": load.stale,
+        "errors_said": load.said[:20],
         "retried": main._core.retried,  # pyright: ignore[reportPrivateUsage]
     }
     if lost:
-        outcome.notes["lost_of_local"] = _lost(lost, load, faults)
+        outcome.notes["lost_of_local"] = _lost(main, lost, load, faults)
         if outcome.options["ack"] == "local":  # what it is: counted, and no more than the interval
             checks.lost = 0
     outcome.checks = checks
     main.close()
 
 
-def _lost(lost: list[str], load: Load, faults: list[Fault]) -> dict[str, Any]:
-    """What was acknowledged and is lost: how many, and how long before a fault the oldest of them was acknowledged."""
-    struck = [time.time() - (time.perf_counter() - load.began) + fault.at for fault in faults]
-    ages = [
-        min((at - load.acknowledged_at[id] for at in struck if at >= load.acknowledged_at[id]), default=0.0)
-        for id in lost
-    ]
-    return {"records": len(lost), "oldest_s": round(max(ages), 2)}
+def _lost(main: Cluster, lost: list[str], load: Load, faults: list[Fault]) -> dict[str, Any]:
+    """What was acknowledged and is lost: how many; of how many the shard was lost before others had answered the same
+    call; and for how long the oldest of the rest had been acknowledged when its shard's process was gone, or somebody
+    else had the shard."""
+    ends = [*load.taken_over, *(end for fault in faults for end in fault.struck_at.items())]
+    made, ages, under_way = main.map(), list[float](), 0
+    for id in lost:
+        shard, (sent, at) = made.shard_of(load.ledger.users[id]), load.acknowledged_at[id]
+        end = min((end for ended, end in ends if ended == shard and end >= sent), default=float("inf"))
+        if end < at:
+            under_way += 1
+        else:
+            ages.append(end - at)
+    return {"records": len(lost), "under_way": under_way, "oldest_s": round(max(ages, default=0.0), 2)}
 
 
 # -- a shard that moves ------------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from typing import Any
 import psutil
 
 from agentmem import ALL
+from agentmem.archive.opening import open_objects
+from agentmem.backup import fence
 from agentmem.distributed import clusterlocal
 from agentmem.distributed.cluster import Cluster
 from agentmem.distributed.clustercore import Core
@@ -97,6 +99,8 @@ class Fault:
     back_s: list[float] = field(default_factory=list[float])
     woke: str = ""
     """What a stopped actor said to a write once it woke up."""
+    struck_at: dict[str, float] = field(default_factory=dict[str, float])
+    """When each shard's process was gone, or stopped, by the wall clock."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -111,14 +115,18 @@ class Load:
     def __init__(self, cluster: Cluster, users: int, batch: int, writers: int) -> None:
         self._cluster, self._users, self._batch = cluster, users, batch
         self.ledger, self.errors = Ledger(), Counter[str]()
+        self.said = list[str]()
+        """What the errors said."""
         self.adds, self.searches = Figure("add"), Figure("scoped search")
         self.cross_scope = self.stale = 0
-        self.acknowledged_at = dict[str, float]()
-        """By id, by the wall clock, of what was acknowledged last; for what is lost with ``local``."""
+        self.acknowledged_at = dict[str, tuple[float, float]]()
+        """By id, by the wall clock: when what was acknowledged was sent, and when all shards had answered."""
         self._last = dict[str, tuple[str, str]]()
         self._stop, self._number, self._lock = threading.Event(), 0, threading.Lock()
         self._threads = [threading.Thread(target=self._write) for _ in range(writers)]
-        self._threads.append(threading.Thread(target=self._read))
+        self._threads += [threading.Thread(target=self._read), threading.Thread(target=self._watch)]
+        self.taken_over = list[tuple[str, float]]()
+        """Shards, and when they were seen to have another owner, by the wall clock."""
         self.began = time.perf_counter()
 
     def preload(self, records: int) -> None:
@@ -141,11 +149,12 @@ class Load:
 
     def _add(self, numbers: range) -> None:
         items = [{"content": text_of(n, 0), "user_id": f"user-{n % self._users}"} for n in numbers]
+        sent = time.time()
         added = self._cluster.add_many(items, dedupe=False)
         at = time.time()
         for item, result in zip(items, added, strict=True):
             self.ledger.added(item["user_id"], item["content"], result.id)
-            self.acknowledged_at[result.id] = at
+            self.acknowledged_at[result.id] = sent, at
             self._last[item["user_id"]] = (result.id, item["content"])
 
     def _write(self) -> None:
@@ -159,6 +168,7 @@ class Load:
                     self._add(numbers)
             except AgentMemError as exc:
                 self.errors[type(exc).__name__] += 1
+                self.said.append(str(exc)[:300])
                 for n in numbers:
                     self.ledger.failed(f"user-{n % self._users}", text_of(n, 0))
 
@@ -174,10 +184,23 @@ class Load:
                     hits = self._cluster.search(known[1], user_id=user, limit=5)
             except AgentMemError as exc:
                 self.errors[f"search: {type(exc).__name__}"] += 1
+                self.said.append(str(exc)[:300])
                 continue
             self.cross_scope += sum(hit.record.user_id != user for hit in hits)
             self.stale += all(hit.id != known[0] for hit in hits)
             time.sleep(0.01)
+
+    def _watch(self) -> None:
+        """See whose the shards are."""
+        core: Core = self._cluster._core  # pyright: ignore[reportPrivateUsage]
+        places = {shard: open_objects(core.spec_of(shard, 0).store_url) for shard in self._cluster.map().shards}
+        epochs = dict[str, int]()
+        while not self._stop.wait(0.05):
+            for shard, place in places.items():
+                claim = fence.read(place)
+                if claim is not None and epochs.setdefault(shard, claim.epoch) != claim.epoch:
+                    self.taken_over.append((shard, time.time()))
+                    epochs[shard] = claim.epoch
 
 
 def strike(cluster: Cluster, nodes: Nodes, load: Load, kind: str, chosen: random.Random) -> Fault:
@@ -191,13 +214,18 @@ def strike(cluster: Cluster, nodes: Nodes, load: Load, kind: str, chosen: random
     fault, begun = Fault(kind, time.perf_counter() - load.began, hit), time.perf_counter()
     if kind == "actor":
         os.kill(victim.pid, signal.SIGKILL)
+        fault.struck_at[victim.shard] = time.time()
     elif kind == "node":
-        nodes.kill(victim.node)
+        killer = threading.Thread(target=nodes.kill, args=[victim.node])
+        killer.start()
         # What runs on it goes on for a moment, and would answer.
-        while any(psutil.pid_exists(one.pid) for one in statuses if one.shard in hit):
+        while left := [one for one in statuses if one.shard in hit and one.shard not in fault.struck_at]:
+            fault.struck_at |= {one.shard: time.time() for one in left if not _goes_on(one.pid)}
             time.sleep(0.01)
+        killer.join()
     else:
         _stop(victim.pid, Path(core.url) / "shards" / victim.shard / ".swap.lock")
+        fault.struck_at[victim.shard] = time.time()
         core.replace_hung(made, victim.shard, kill=False)
     users = {shard: _user_in(cluster, shard) for shard in hit}
 
@@ -219,6 +247,13 @@ def strike(cluster: Cluster, nodes: Nodes, load: Load, kind: str, chosen: random
         except nodes.ray.exceptions.RayActorError:
             fault.woke = "gone"
     return fault
+
+
+def _goes_on(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _stop(process: int, lock: Path) -> None:

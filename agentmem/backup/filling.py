@@ -64,6 +64,11 @@ class Filling:
         self._done = self._total = 0
         self._last: ArchiveReader | None = None
 
+    @property
+    def dim(self) -> int:
+        """Of the vectors; 0 before there are any."""
+        return 0 if self._last is None else int(self._last.manifest.model.get("dim") or 0)
+
     def run(self, moment: Moment) -> Filled:
         """Fill the database. Raises what ``ArchiveReader`` raises."""
         readers = [self._open(entry) for entry in moment.chain]

@@ -18,7 +18,7 @@ from agentmem.embedding.batcher import embed_documents
 from agentmem.stores import chunkupkeep, embeddings, meta
 from agentmem.stores.connection import Connection
 from agentmem.stores.folder import DATABASE, RESTORING, is_store, sync
-from agentmem.stores.integrity import check_accounts, check_records
+from agentmem.stores.integrity import Window, check_accounts, check_records
 from agentmem.stores.names import Names
 from agentmem.stores.records import Records
 from agentmem.stores.rows import Stored
@@ -183,12 +183,13 @@ def _model(db: Connection, count: int, given: AnyEmbedder) -> Embedder:
     return embedder
 
 
-def check_whole(db: Connection, into: Path, name: str) -> None:
-    """Raise ``StoreCorruptError`` unless the database is whole in itself."""
+def check_whole(db: Connection, into: Path, name: str, windows: Sequence[Window] | None = None) -> None:
+    """Raise ``StoreCorruptError`` unless the database is whole in itself; of records, those in ``windows`` are looked
+    at, or all."""
     problems, records = Problems(), Records(db, Names())
     problems.extend(f"libsql: {row[0]}" for row in db.execute("PRAGMA quick_check(20)") if row[0] != "ok")
     counts = {"records": 0, "archived": 0, "embeddings": 0, "history": 0}
-    problems.extend(check_records(records, int(meta.get(db, meta.DIM)) * 4, counts))
+    problems.extend(check_records(records, int(meta.get(db, meta.DIM)) * 4, counts, windows))
     problems.extend(check_accounts(records))
     problems.extend(chunkupkeep.loose_ends(db))
     if problems:

@@ -21,7 +21,10 @@ from agentmem.backup.moment import Moment, Places
 from agentmem.backup.restore import check_whole, discard, drop_log, put_in_place, unsafe
 from agentmem.stores.connection import Connection
 from agentmem.stores.folder import RESTORING, is_store
-from agentmem.stores.schema import configure
+from agentmem.stores.integrity import Window, changed_since, unsound
+from agentmem.stores.names import Names
+from agentmem.stores.records import Records
+from agentmem.stores.schema import configure, pending
 from agentmem.types.errors import ArchiveCorruptError, ObjectNotFoundError, StoreError
 
 
@@ -36,6 +39,9 @@ class Standby:
         self._db: Connection | None = None
         self._filling: Filling | None = None
         self._moment: Moment | None = None
+        self._in_order: int | None = None
+        """The event up to which everything was looked at, but for what is ``_in_doubt``."""
+        self._in_doubt: list[Window] = []
 
     @property
     def seq(self) -> int:
@@ -60,6 +66,18 @@ class Standby:
             self._filling.add(entry)
         self._moment = moment
 
+    def look_through(self) -> None:
+        """Look at what is there by now, so that in the end only the rest has to be looked at: half of what that takes
+        is for records that have been there for long."""
+        if self._db is None or self._filling is None or pending(self._db, self.into):
+            return  # nothing is there, or as an older version had it
+        records, seq = Records(self._db, Names()), self.seq
+        self._in_doubt = unsound(records, 4 * self._filling.dim, self._unseen(records))
+        self._in_order = seq
+
+    def _unseen(self, records: Records) -> list[Window] | None:
+        return None if self._in_order is None else [*self._in_doubt, *changed_since(records, self._in_order)]
+
     def become(self, claim: Claim | None) -> bool:
         """Make it a store, as the last increment that counts says; whether there was any. Nobody adds any more."""
         self.follow(claim)
@@ -77,7 +95,7 @@ class Standby:
             db.close()
             with closing(Connection(self._fresh)) as made:
                 configure(made)
-                check_whole(made, self.into, last.id)
+                check_whole(made, self.into, last.id, self._unseen(Records(made, Names())))
                 made.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             drop_log(self._fresh)
             put_in_place(self._fresh, self.into)
@@ -88,7 +106,7 @@ class Standby:
     def close(self) -> None:
         """Remove what has not become a store."""
         filling, db = self._filling, self._db
-        self._filling = self._db = self._moment = None
+        self._filling = self._db = self._moment = self._in_order = None
         if db is not None:
             db.close()
         if filling is not None:

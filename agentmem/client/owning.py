@@ -92,6 +92,7 @@ class OwnedStore:
         if self._standby is None:
             self._standby = Standby(place.objects, self._fresh(), place.keyring)
         self._standby.follow(read(place.objects))
+        self._standby.look_through()
         return self._standby.seq
 
     def take(self) -> Memory:

@@ -91,7 +91,8 @@ class Core:
             outcome = self._once(made, shard, replace(call, version=made.version), until)
             if outcome.kind == "done":
                 return outcome.value, tries
-            if outcome.kind == "raised":
+            # Written, and not confirmed in time: whoever says the same again is told once it counts.
+            if outcome.kind == "raised" and not (outcome.unknown and again and time.monotonic() < until):
                 raise outcome.value
             unknown = unknown or outcome.unknown
             if (outcome.unknown and not again) or time.monotonic() >= until:

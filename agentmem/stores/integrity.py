@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from typing import TypeAlias
 
 from agentmem.stores import accounting, archived, documents
 from agentmem.stores.connection import CHUNK, Connection
@@ -13,48 +14,28 @@ from agentmem.stores.rows import Stored
 from agentmem.stores.schema import ARCHIVED, ERASED, LIVE, STATE_AFTER
 from agentmem.types.forms import OF_CONTENT, count_of
 
+Window: TypeAlias = tuple[int, int]
+"""Records with ``low < row <= high``."""
+
 _ATTEMPTS = 5
 _EVENTS = 10_000
 """Events that are compared with the records by one statement."""
+_NEAR, _WIDEST = 50, 2_000
+"""Rows between two that are looked at together, and of what is looked at together."""
 _DECISIVE = ", ".join(f"'{event}'" for event in STATE_AFTER)
 
 
-def check_records(records: Records, size: int, counts: MutableMapping[str, int]) -> Iterator[str]:
+def check_records(
+    records: Records, size: int, counts: MutableMapping[str, int], windows: Iterable[Window] | None = None
+) -> Iterator[str]:
     """Problems of records: each has an embedding of ``size`` bytes, and a history from ADD to its version and state.
 
-    Adds what it sees to ``counts``: ``records``, ``archived``, ``embeddings`` and ``history``.
+    Adds what it sees to ``counts``: ``records``, ``archived``, ``embeddings`` and ``history``. With ``windows``, of the
+    records with ``low < row <= high`` alone; of what belongs to no record, all the same.
     """
     db, table = records.db, records.embeddings
-    for low, high in records.windows("1", ()):
-        found = db.execute(
-            "SELECT r.id, r.state, r.version, r.vectors, length(e.vector), "
-            "(SELECT event FROM history h WHERE h.row = r.row ORDER BY seq LIMIT 1), "
-            "(SELECT max(version) FROM history h WHERE h.row = r.row), "
-            "(SELECT count(*) FROM history h WHERE h.row = r.row), "
-            f"(SELECT event FROM history h WHERE h.row = r.row AND event IN ({_DECISIVE}) ORDER BY seq DESC LIMIT 1), "
-            "(SELECT i.row FROM records i WHERE i.id = r.id) = r.row, a.row IS NOT NULL "
-            f"FROM records r LEFT JOIN {table} e ON e.row = r.row LEFT JOIN archived a ON a.row = r.row "
-            "WHERE r.row > ? AND r.row <= ?",
-            (low, high),
-        )
-        for id, state, version, code, length, first, last, events, decisive, indexed, away in found:
-            counts["records"] += state == LIVE
-            counts["archived"] += away
-            if (state == ARCHIVED) != (away and state in (LIVE, ARCHIVED)):
-                yield f"record {id!r}: its state is {state}, and {'an' if away else 'no'} archive is noted for it"
-            counts["embeddings"] += length is not None
-            counts["history"] += events
-            if length != (None if state == ERASED or away or not code else size):
-                yield f"record {id!r}: its embedding has {length} bytes instead of {size}"
-            if first != "ADD" or last != version:
-                yield f"record {id!r}: at version {version}, but its history runs from {first} to {last}"
-            if (LIVE if state == ARCHIVED else state) != STATE_AFTER.get(decisive, LIVE):
-                yield f"record {id!r}: its state is {state} after {decisive}"
-            if not indexed:
-                yield f"record {id!r} is not found by its id"
-        yield from _check_contents(records, low, high)
-        yield from _check_several(records, size, counts, low, high)
-        yield from _check_names(records, low, high)
+    for low, high in records.windows("1", ()) if windows is None else windows:
+        yield from _check_window(records, size, counts, low, high)
     orphans = db.execute(f"SELECT count(*) FROM {table} WHERE row NOT IN (SELECT row FROM records)")[0][0]
     if orphans:
         yield f"libsql: {orphans} embeddings belong to no record"
@@ -66,6 +47,60 @@ def check_records(records: Records, size: int, counts: MutableMapping[str, int])
     orphans = db.execute("SELECT count(*) FROM archived WHERE row NOT IN (SELECT row FROM records)")[0][0]
     if orphans:
         yield f"libsql: {orphans} records are noted to be in archives and do not exist"
+
+
+def unsound(records: Records, size: int, windows: Iterable[Window] | None = None) -> list[Window]:
+    """Windows of records, of these or of all, in which ``check_records`` has a problem."""
+    return [
+        (low, high)
+        for low, high in (records.windows("1", ()) if windows is None else windows)
+        if any(_check_window(records, size, Counter(), low, high))
+    ]
+
+
+def changed_since(records: Records, seq: int) -> list[Window]:
+    """Windows that together have every record that anything happened to after an event, and not many others."""
+    found = list[Window]()
+    sql = "SELECT DISTINCT row FROM history WHERE seq > ? AND row > 0 ORDER BY row"
+    for (row,) in records.db.execute(sql, (seq,)):
+        low, high = found[-1] if found else (row - 1, row)
+        if row - high > _NEAR or row - low > _WIDEST:
+            found.append((row - 1, row))
+        else:
+            found[-1:] = [(low, row)]
+    return found
+
+
+def _check_window(records: Records, size: int, counts: MutableMapping[str, int], low: int, high: int) -> Iterator[str]:
+    found = records.db.execute(
+        "SELECT r.id, r.state, r.version, r.vectors, length(e.vector), "
+        "(SELECT event FROM history h WHERE h.row = r.row ORDER BY seq LIMIT 1), "
+        "(SELECT max(version) FROM history h WHERE h.row = r.row), "
+        "(SELECT count(*) FROM history h WHERE h.row = r.row), "
+        f"(SELECT event FROM history h WHERE h.row = r.row AND event IN ({_DECISIVE}) ORDER BY seq DESC LIMIT 1), "
+        "(SELECT i.row FROM records i WHERE i.id = r.id) = r.row, a.row IS NOT NULL "
+        f"FROM records r LEFT JOIN {records.embeddings} e ON e.row = r.row LEFT JOIN archived a ON a.row = r.row "
+        "WHERE r.row > ? AND r.row <= ?",
+        (low, high),
+    )
+    for id, state, version, code, length, first, last, events, decisive, indexed, away in found:
+        counts["records"] += state == LIVE
+        counts["archived"] += away
+        if (state == ARCHIVED) != (away and state in (LIVE, ARCHIVED)):
+            yield f"record {id!r}: its state is {state}, and {'an' if away else 'no'} archive is noted for it"
+        counts["embeddings"] += length is not None
+        counts["history"] += events
+        if length != (None if state == ERASED or away or not code else size):
+            yield f"record {id!r}: its embedding has {length} bytes instead of {size}"
+        if first != "ADD" or last != version:
+            yield f"record {id!r}: at version {version}, but its history runs from {first} to {last}"
+        if (LIVE if state == ARCHIVED else state) != STATE_AFTER.get(decisive, LIVE):
+            yield f"record {id!r}: its state is {state} after {decisive}"
+        if not indexed:
+            yield f"record {id!r} is not found by its id"
+    yield from _check_contents(records, low, high)
+    yield from _check_several(records, size, counts, low, high)
+    yield from _check_names(records, low, high)
 
 
 def _check_contents(records: Records, low: int, high: int) -> Iterator[str]:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from agentmem import ConflictError, Memory, Settings
+from agentmem import ConflictError, Memory, Settings, StoreCorruptError
 from agentmem.archive.folder import FolderObjects
 from agentmem.backup import create, shipping
 from agentmem.backup.fence import read
+from agentmem.backup.filling import Filling
+from agentmem.backup.lineage import Entry
 from agentmem.client.owning import OwnedStore
 from agentmem.errors import FencedError
 
@@ -158,6 +160,31 @@ def test_who_is_to_take_it_reads_along(owner: Owner) -> None:
     assert there.get(key="colour", user_id="ana").content == "blue"  # pyright: ignore[reportOptionalMemberAccess]
     assert there.get(gone, deleted=True) is not None
     assert there.verify().ok
+
+
+@pytest.mark.parametrize("row", [50, 51])
+def test_what_is_not_whole_is_noticed_whenever_it_came(owner: Owner, monkeypatch: pytest.MonkeyPatch, row: int) -> None:
+    damaged = list[int]()
+    first, second = owner("first"), owner("second")
+    memory = first.take()
+    add = Filling.add
+
+    def add_badly(filling: Filling, entry: Entry) -> None:
+        add(filling, entry)
+        if not damaged:
+            sql = "UPDATE records SET content = 'something else' WHERE row = ? RETURNING row"
+            damaged.extend(row for (row,) in filling._db.execute(sql, (row,)))  # pyright: ignore[reportPrivateUsage]
+
+    monkeypatch.setattr(Filling, "add", add_badly)
+    memory.add_many([f"fact {number}" for number in range(50)], user_id="ana")
+    first.confirm()
+    second.prepare()
+    assert damaged == [50] * (row == 50)
+    memory.add("One more.", user_id="ana")
+    first.confirm()
+    with pytest.raises(StoreCorruptError, match="is not what was stored"):
+        second.take()
+    assert damaged == [row]
 
 
 def test_full_backups_come_in_between_and_take_the_old_ones_along(
