@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from threading import RLock
 from typing import Any, cast
 
@@ -35,6 +36,8 @@ _LARGEST = 0.25
 """A value that nobody has placed takes no more than so much of what is for warm ones."""
 _LOWER: dict[Tier, Tier | None] = {"hot": "warm", "warm": None}
 _RECENT = 60 * 10**6
+_COMPARED = 64
+"""Where there is no room, of so many that were read longest ago the one goes that is worth the least."""
 
 
 class InMemory(Whole):
@@ -85,6 +88,9 @@ class Holding:
         }  # fmt: skip
         self._turn = RLock()
         self._entries = dict[int, _Entry]()
+        """By row; what was read last comes last."""
+        self._used = Counter[str]()
+        """Bytes in each tier."""
         self._hits = Counter[str]()
         self._fallbacks = 0
         self._seen: int | None = None
@@ -125,7 +131,7 @@ class Holding:
         importance = 0.5 if stored.importance is None else stored.importance
         entry = _Entry(stored.body, str(about["digest"]), tier, kept, whole.size, self._engine.now(), importance)
         with self._turn:
-            self._entries.pop(stored.row, None)
+            self._take(stored.row)
             self._add(stored.row, entry)
         return whole
 
@@ -134,10 +140,11 @@ class Holding:
             entry = self._entries.get(stored.row)
             if entry is None:
                 return None
+            self._take(stored.row)
             if not entry.is_of(stored, about):
-                del self._entries[stored.row]
                 return None
             entry.used = now
+            self._put(stored.row, entry)
             self._hits[entry.tier] += 1
             return entry.whole
 
@@ -167,18 +174,25 @@ class Holding:
         if entry.size > self._room[tier]:
             self._sink(row, entry)
             return
-        others = [(each.worth(now), key) for key, each in self._entries.items() if each.tier == tier]
-        used = sum(self._entries[key].size for _, key in others)
-        if tier == "hot" and used + entry.size > self._wanted.hot_gc_threshold * self._room[tier]:
-            self.drop_outdated(anyway=True)
-            others = [(worth, key) for worth, key in others if key in self._entries]
-            used = sum(self._entries[key].size for _, key in others)
-        for _, key in sorted(others):
-            if used + entry.size <= self._room[tier]:
-                break
-            used -= self._entries[key].size
-            self._sink(key, self._entries.pop(key))
+        room = self._room[tier]
+        if tier == "hot" and self._used[tier] + entry.size > self._wanted.hot_gc_threshold * room:
+            self.drop_outdated()
+        while self._used[tier] + entry.size > room:
+            there = ((key, each) for key, each in self._entries.items() if each.tier == tier)
+            least = min(islice(there, _COMPARED), key=lambda one: (one[1].worth(now), one[0]))[0]
+            if (taken := self._take(least)) is not None:
+                self._sink(least, taken)
+        self._put(row, entry)
+
+    def _put(self, row: int, entry: _Entry) -> None:
         self._entries[row] = entry
+        self._used[entry.tier] += entry.size
+
+    def _take(self, row: int) -> _Entry | None:
+        entry = self._entries.pop(row, None)
+        if entry is not None:
+            self._used[entry.tier] -= entry.size
+        return entry
 
     def _sink(self, row: int, entry: _Entry) -> None:
         """A tier has no room for a value, or its time there is over: it goes to the next one."""
@@ -202,7 +216,7 @@ class Holding:
                 entry = self._entries.get(row)
                 if row in placed or entry is None or now - entry.used < self._idle[entry.tier]:
                     continue
-                del self._entries[row]
+                self._take(row)
                 if entry.tier == "hot" and now - entry.used < self._idle["warm"]:
                     self._sink(row, entry)
 
@@ -219,18 +233,19 @@ class Holding:
         with self._turn:
             for row in rows:
                 if row in self._entries and there.get(row) != self._entries[row].body:
-                    del self._entries[row]
+                    self._take(row)
 
     def drop(self, rows: Sequence[int]) -> None:
         """Let go of values."""
         with self._turn:
             for row in rows:
-                self._entries.pop(row, None)
+                self._take(row)
 
     def clear(self) -> None:
         """Let go of all."""
         with self._turn:
             self._entries.clear()
+            self._used.clear()
 
     # -- what there is -----------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, FakeClock
 
 from agentmem import Memory, ScopeError, Settings
-from agentmem.values import devices
+from agentmem.values import devices, holding
 from stress.victim import HashedWords
 
 MB = 1_048_576
@@ -97,6 +97,30 @@ def test_room_goes_to_what_was_read_last_and_matters_most(
     none = open_memory(store.parent / "none", settings=settings_of(warm_size_gb=0, hot_size_gb=0))
     none.values.put("k", b"x", tier="hot")
     assert (none.values.get("k"), tiers_of(none)) == (b"x", {"k": "cold"})
+
+
+def test_reads_take_no_time_by_how_much_is_held(
+    open_memory: Callable[..., Memory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = list[int]()
+    worth = holding._Entry.worth  # pyright: ignore[reportPrivateUsage]
+
+    def counted(entry: Any, now: int) -> float:
+        compared.append(entry.size)
+        return worth(entry, now)
+
+    monkeypatch.setattr(holding._Entry, "worth", counted)  # pyright: ignore[reportPrivateUsage]
+    memory = open_memory(settings=settings_of(warm_size_gb=0.000_1))
+    memory.values.put_many({f"key {n}": b"a" * 250 for n in range(500)})
+    for n in range(400):
+        memory.values.get(f"key {n}")
+    stats = memory.values.tiers()["warm"]
+    assert (stats.values, stats.bytes, compared) == (400, 100_000, [])
+    for n in range(400, 500):
+        memory.values.get(f"key {n}")
+    stats = memory.values.tiers()["warm"]
+    assert (stats.values, stats.bytes) == (400, 100_000)
+    assert len(compared) == 100 * 64
 
 
 def test_without_a_card_hot_is_memory_and_counted(open_memory: Callable[..., Memory]) -> None:
