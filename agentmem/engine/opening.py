@@ -41,7 +41,7 @@ def open_store(
             meta.put(connection, meta.LANCE_APPLIED, 0)
         number, embedder = find_model(connection, path, settings, given, any_model=any_model)
         if meta.get(connection, meta.MODEL) is None:
-            note_model(connection, embedder, given)
+            _note_first_model(connection, embedder, given)
         connection.execute("PRAGMA cache_size=-2000")  # from here on it only reads
     except BaseException:
         connection.close()
@@ -105,6 +105,16 @@ def note_model(connection: Connection, embedder: Embedder, given: Spec) -> None:
     meta.put(connection, meta.MODEL_FINGERPRINT, fingerprint_of(embedder))
     meta.put(connection, meta.MODEL_SPEC, spec)
     meta.put(connection, meta.MODEL, embedder.name)
+
+
+def _note_first_model(connection: Connection, embedder: Embedder, given: Spec) -> None:
+    connection.execute("BEGIN IMMEDIATE")  # each statement by itself would wait for the disk
+    try:
+        note_model(connection, embedder, given)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 def mismatch(path: Path, name: str, dim: int, wanted: Embedder) -> ModelMismatchError:

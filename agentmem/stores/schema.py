@@ -314,16 +314,17 @@ def migrate(db: Connection, path: object, upto: Collection[str] | None = None) -
 
     ``upto``: go through these migrations only, for the rows of a store that had gone no further.
     """
-    left = [name for name in pending(db, path) if upto is None or name in upto]
-    if left and left[0] == MIGRATIONS[0][0]:
-        db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL)")
-    for name, step in MIGRATIONS:
-        if name in left:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                step(db)
+    left, steps = [name for name in pending(db, path) if upto is None or name in upto], dict(MIGRATIONS)
+    new = bool(left) and left[0] == MIGRATIONS[0][0]
+    for group in [left] if new else [[name] for name in left]:  # each transaction waits for the disk
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if new:
+                db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL)")
+            for name in group:
+                steps[name](db)
                 db.execute("INSERT INTO migrations VALUES (?, ?)", (name, now_micros()))
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
