@@ -574,13 +574,13 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 def run(machine: type[StoreMachine], times: int, steps: int) -> None:
-    more = examples(1, 10)
+    more = examples(1, 20)
     run_state_machine_as_test(machine, settings=settings(max_examples=more * times, stateful_step_count=steps))
 
 
 @pytest.mark.long
 def test_small_scopes() -> None:
-    run(StoreMachine, 80, 40)
+    run(StoreMachine, 40, 40)
 
 
 @pytest.mark.long
@@ -593,7 +593,7 @@ def test_large_scopes(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Machine(StoreMachine):
         options = Settings(arena_limit=5, follower_group=5, follower_delay_s=0.02, large_engine=engine, large_wait_s=60)
 
-    run(Machine, 25, 40)
+    run(Machine, 13, 40)
 
 
 @contextmanager
@@ -616,7 +616,7 @@ def test_two_processes(tmp_path: Path, limit: int) -> None:
             remote = other
             folder = tmp_path / "store"
 
-        run(Machine, 12, 40)
+        run(Machine, 6, 40)
 
 
 @pytest.mark.parametrize("limit", [50_000, 0])
