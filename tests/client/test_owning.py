@@ -4,9 +4,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from archive.servers import cloud, environment
 
 from agentmem import ConflictError, Memory, Settings, StoreCorruptError
 from agentmem.archive.folder import FolderObjects
@@ -227,3 +230,35 @@ def test_a_backup_by_hand_is_one_of_the_same_lineage(owner: Owner) -> None:
     assert len(contents(owner("second").take())) == 2
     with pytest.raises((FencedError, ConflictError)):
         memory.backup.create()
+
+
+@pytest.mark.parametrize("kind", ["s3", "azure"])
+def test_a_store_in_a_bucket_has_one_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    with ExitStack() as stack:
+        url, port = stack.enter_context(cloud(kind, tmp_path, "stores"))
+        for name, value in environment(kind, port).items():
+            monkeypatch.setenv(name, value)
+
+        def owned(name: str) -> OwnedStore:
+            one = OwnedStore(f"{url}stores/mine", tmp_path / name, name=name, interval_s=60)
+            stack.callback(one.close)
+            return one
+
+        first, *others = owned("first"), owned("second"), owned("third"), owned("fourth")
+        memory = first.take()
+        memory.add_many([f"fact {number}" for number in range(50)], user_id="ana")
+        first.confirm()
+        others[0].prepare()
+        memory.add("One more.", user_id="ana")
+        first.confirm()
+        with ThreadPoolExecutor() as pool:
+            taken = list(pool.map(lambda one: one.take(), others))
+        with pytest.raises(FencedError):
+            memory.add("Too late.", user_id="ana")
+        wrote = list[str]()
+        for there in taken:
+            assert len(contents(there)) == 51
+            with suppress(FencedError):
+                wrote.append(there.add("Who has it?", user_id="ana").id)
+        assert len(wrote) == 1
