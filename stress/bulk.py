@@ -86,16 +86,19 @@ def _measure(
     library: type[Ours], folder: Path, sizes: Sequence[int], kills: int, seed: int, note: Callable[..., None]
 ) -> None:
     """Each size undisturbed, and the last one until as many workers are killed as should be."""
-    seconds = 20.0
+    figures = dict[str, Any]()
     for size in sizes:
-        figures = _told(through, library(folder / "plain"), size, Killer(0, 1))
+        figures = _told(through, library(folder / "plain"), size, Killer(0, 1), Killer(0, 1))
         note(f"{library.name}, {size:,}", figures)
-        seconds = sum(figures.get(part, 10) for part in ("write_s", "read_s"))
-    killer = Killer(kills, max(0.2, seconds / (kills + 2)), seed)
+    writing, reading = (
+        Killer(count, max(0.2, figures.get(part, 10) / (count + 2)), seed)
+        for count, part in ((kills - kills // 2, "write_s"), (kills // 2, "read_s"))
+    )
     for _ in range(ROUNDS):
-        if len(killer.killed) < kills:
-            figures = _told(through, library(folder / "killed"), sizes[-1], killer)
-            note(f"{library.name}, {sizes[-1]:,}, {len(killer.killed)} killed", figures)
+        if len(writing.killed) + len(reading.killed) < kills:
+            figures = _told(through, library(folder / "killed"), sizes[-1], writing, reading)
+            killed = f"{len(writing.killed)} killed writing, {len(reading.killed)} reading"
+            note(f"{library.name}, {sizes[-1]:,}, {killed}", figures)
 
 
 def _told(run: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
@@ -198,26 +201,28 @@ class Streamed(LanceRay):
         lance_ray.write_lance(dataset, self.uri, stream=True, **rows)
 
 
-def through(library: Ours, rows: int, killer: Killer) -> dict[str, Any]:
-    """Rows into a dataset and out of it again, with whatever the killer does meanwhile."""
+def through(library: Ours, rows: int, writing: Killer, reading: Killer) -> dict[str, Any]:
+    """Rows into a dataset and out of it again, with whatever the killers of either do meanwhile."""
     import ray.data
 
     _remove(library.uri)
-    with watched() as watch, killer.at_work():
+    counts, altered = np.zeros(rows, np.int64), 0
+    with watched() as watch:
         clock = Clock()
-        library.write(ray.data.range(rows).map_batches(_rows, batch_size=BATCH))
-        write_s = clock.seconds
-        counts, altered, clock = np.zeros(rows, np.int64), 0, Clock()
-        for batch in library.read().map_batches(_compared, batch_size=BATCH).iter_batches(batch_size=None):
-            counts += np.bincount(batch["id"], minlength=rows)
-            altered += int((~batch["same"]).sum())
+        with writing.at_work():
+            library.write(ray.data.range(rows).map_batches(_rows, batch_size=BATCH))
+        write_s, clock = clock.seconds, Clock()
+        with reading.at_work():
+            for batch in library.read().map_batches(_compared, batch_size=BATCH).iter_batches(batch_size=None):
+                counts += np.bincount(batch["id"], minlength=rows)
+                altered += int((~batch["same"]).sum())
         read_s = clock.seconds
     orphans = len(_orphans(library.uri))
     return {
         "write_s": round(write_s, 1), "write_rows_s": round(rows / write_s),
         "read_s": round(read_s, 1), "read_rows_s": round(rows / read_s),
         "lost": int((counts == 0).sum()), "double": int((counts > 1).sum()), "altered": altered,
-        "orphans": orphans, "killed": list(killer.killed), **watch.to_dict(),
+        "orphans": orphans, "killed": writing.killed + reading.killed, **watch.to_dict(),
     }  # fmt: skip
 
 

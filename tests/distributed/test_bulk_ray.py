@@ -51,10 +51,11 @@ def corpus(count: int) -> Any:
 
 
 def test_workers_that_are_killed_lose_and_double_no_row(lake: object, tmp_path: Path) -> None:
-    killer = Killer(4, 1.5)
-    found = through(Ours(tmp_path / "rows"), 60_000, killer)
+    writing, reading = Killer(3, 1.5), Killer(3, 0.5)
+    found = through(Ours(tmp_path / "rows"), 60_000, writing, reading)
     assert [found[part] for part in ("lost", "double", "altered", "orphans")] == [0, 0, 0, 0]
-    assert killer.killed
+    assert writing.killed
+    assert reading.killed
 
 
 def test_a_job_that_fails_leaves_nothing(lake: object, tmp_path: Path) -> None:
