@@ -47,9 +47,16 @@ class AsyncCluster:
 
     def scoped(self, **scope: Any) -> AsyncCluster:
         """A view with the scope bound; the cluster was entered, or called, before."""
+        return self._view(lambda cluster: cluster.scoped(**scope))
+
+    def userless(self) -> AsyncCluster:
+        """A view of what was stored without a user; the same."""
+        return self._view(Cluster.userless)
+
+    def _view(self, made: Callable[[Cluster], Cluster]) -> AsyncCluster:
         if self._cluster is None:
             raise RuntimeError("enter the cluster first: async with AsyncCluster(...) as cluster")
-        view = AsyncCluster(self._cluster.scoped(**scope))
+        view = AsyncCluster(made(self._cluster))
         view._limit = self._limit
         return view
 

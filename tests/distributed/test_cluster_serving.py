@@ -261,6 +261,52 @@ def test_for_event_loops(cluster: Any) -> None:
     asyncio.run(main())
 
 
+def test_the_server_in_front(cluster: Any, tmp_path: Path) -> None:
+    import asyncio
+
+    httpx = pytest.importorskip("httpx", reason="httpx is not installed")
+    from agentmem.distributed.clusteraio import AsyncCluster
+    from agentmem.server.app import App
+    from agentmem.server.keys import KeyStore
+
+    keys = KeyStore(tmp_path)
+    tokens = {user: keys.create(user_id=user, scopes=["read", "write"]).token for user in ("carla", "dora")}
+    admin = keys.create(any_user=True, scopes=["admin", "read"]).token
+
+    async def ask(app: App) -> None:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+
+            async def said(by: str, method: str, path: str, body: Any = None) -> Any:
+                answer = await client.request(method, path, json=body, headers={"Authorization": f"Bearer {by}"})
+                return answer.json() if answer.status_code < 300 else answer.status_code
+
+            carla, dora = tokens["carla"], tokens["dora"]
+            made = await said(carla, "POST", "/v1/memories", {"content": "Carla plays the cello."})
+            path = f"/v1/memories/{made['id']}"
+            found = await said(carla, "POST", "/v1/search", {"query": "cello"})
+            assert [hit["record"]["id"] for hit in found["hits"]] == [made["id"]]
+            assert (await said(dora, "POST", "/v1/search", {"query": "cello"}))["hits"] == []
+            assert await said(dora, "GET", path) == 404
+            assert (await said(carla, "PATCH", path, {"content": "Carla plays the violin."}))["version"] == 2
+            assert await said(carla, "PUT", "/v1/keyed/colour", {"content": "red"})
+            assert (await said(carla, "GET", "/v1/keyed/colour"))["content"] == "red"
+            turns = {"messages": [{"role": "user", "content": "Good morning."}]}
+            assert await said(carla, "POST", "/v1/sessions/talk/turns", turns)
+            assert len(await said(carla, "GET", "/v1/sessions/talk/turns")) == 1
+            assert set(await said(admin, "GET", "/v1/health")) == set(cluster.map().shards)
+            assert await said(admin, "GET", "/health/ready") == {"status": "ok"}
+            assert await said(admin, "GET", "/v1/users") == 422  # what there is instead is in the answer
+            assert await said(carla, "DELETE", path) == {"done": True}
+
+    async def main() -> None:
+        async with AsyncCluster(cluster) as there:
+            await ask(App(there, keys))
+
+    asyncio.run(main())
+    keys.close()
+
+
 def test_a_replica_follows_and_says_how_far_behind_it_is(cluster: Any, tmp_path: Path) -> None:
     from agentmem.distributed.replica import Replica
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
-from agentmem import AgentMemError
+from agentmem import AgentMemError, Health
 from agentmem.server.answers import Answer, answer, dumps
 from agentmem.server.calls import Call
 from agentmem.server.endpoint import Area
@@ -34,11 +34,12 @@ async def live(call: Call) -> Answer:
 
 @area("GET", "/health/ready", None, gives=State)
 async def ready(call: Call) -> Answer:
-    """The store can be read; 503 where not."""
+    """The store can be read; 503 where not, or where a shard of a cluster cannot be."""
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            health = await call.store.health()
-            failing = health.store_error is not None
+            found: Health | dict[str, Health] = await call.store.health()
+            shards = found if isinstance(found, dict) else {"": found}
+            failing = any(health.store_error is not None for health in shards.values())
             if not failing:
                 await call.store.get("-", touch=False)
     except (AgentMemError, TimeoutError):
