@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Literal
+from typing import Literal, cast
 
 from typing_extensions import TypedDict
 
@@ -37,9 +38,9 @@ async def ready(call: Call) -> Answer:
     """The store can be read; 503 where not, or where a shard of a cluster cannot be."""
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            found: Health | dict[str, Health] = await call.store.health()
-            shards = found if isinstance(found, dict) else {"": found}
-            failing = any(health.store_error is not None for health in shards.values())
+            found = cast("Health | Mapping[str, Health]", await call.store.health())
+            shards = found.values() if isinstance(found, Mapping) else [found]
+            failing = any(health.store_error is not None for health in shards)
             if not failing:
                 await call.store.get("-", touch=False)
     except (AgentMemError, TimeoutError):
