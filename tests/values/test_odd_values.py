@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,35 @@ def test_a_stream_that_has_nothing_right_now_is_not_over(memory: Memory) -> None
     with pytest.raises(InvalidInputError, match="gave NoneType, not bytes"):
         memory.values.put("k", Waiting())
     assert not memory.values.exists("k")
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        memoryview(np.asfortranarray(np.arange(6).reshape(2, 3))),
+        memoryview(np.arange(24).reshape(2, 3, 4).transpose(1, 0, 2)),
+        memoryview(np.empty((0, 3))),
+        memoryview(np.empty((3, 0), order="F")),
+        memoryview(np.array(5)),
+        memoryview(b"abcdef")[::-2],
+    ],
+)
+def test_views_of_every_order_are_their_bytes(memory: Memory, view: memoryview) -> None:
+    memory.values.put("k", view)
+    assert memory.values.get("k") == view.tobytes()
+    memory.values.put("k", iter([b"<", view, b">"]))
+    assert memory.values.get("k").read() == b"<" + view.tobytes() + b">"
+
+
+def test_paths_that_cannot_be(memory: Memory) -> None:
+    for name in ("a\0b", "x" * 5_000, "/", "/proc/self/mem"):
+        with pytest.raises(InvalidInputError, match="cannot be read"):
+            memory.values.put("k", Path(name))
+    gone = memoryview(b"x")
+    gone.release()
+    with pytest.raises(InvalidInputError, match="released"):
+        memory.values.put("k", gone)
+    assert memory.values.list() == []
 
 
 def test_numbers_of_numpy_bound_a_part(memory: Memory) -> None:
