@@ -64,8 +64,12 @@ def encode(value: object, *, as_pickle: bool = False) -> Encoded:
 
 
 def _plain(value: Bytes) -> Bytes:
-    view = memoryview(value)
-    return value if view.contiguous else view.tobytes()
+    """The same as bytes one after the other, in the order of rows, as Python has them."""
+    try:
+        view = memoryview(value)
+    except ValueError as exc:
+        raise InvalidInputError(f"a memoryview was released: {exc}", field="value") from exc
+    return value if view.c_contiguous and view.nbytes else view.tobytes()
 
 
 def _as_json(value: object) -> bytes:
@@ -83,17 +87,27 @@ def _as_json(value: object) -> bytes:
 
 
 def _of_file(path: os.PathLike[str]) -> Encoded:
+    def failed(exc: OSError | TypeError | ValueError) -> InvalidInputError:
+        return InvalidInputError(f"{path!r} cannot be read: {getattr(exc, 'strerror', None) or exc}", field="value")
+
     try:
         file = open(path, "rb", buffering=0)
-    except OSError as exc:
-        raise InvalidInputError(f"{os.fspath(path)!r} cannot be read: {exc.strerror or exc}", field="value") from exc
-    return Encoded(STREAM, {}, _reading(file.read), file.close)
+    except (OSError, TypeError, ValueError) as exc:
+        raise failed(exc) from exc
+
+    def read(size: int) -> bytes | None:
+        try:
+            return file.read(size)
+        except OSError as exc:
+            raise failed(exc) from exc
+
+    return Encoded(STREAM, {}, _reading(read), file.close)
 
 
 def _reading(read: Callable[[int], object]) -> Iterator[Bytes]:
     while True:
         block = _block(read(_STEP))
-        if not len(block):
+        if not memoryview(block).nbytes:
             return
         yield block
 

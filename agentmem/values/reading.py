@@ -170,6 +170,8 @@ class Content(Whole):
     def fill(self, buffer: memoryview, start: int) -> None:
         filled, end = start, start + len(buffer)
         parts = self._parts(start, end) if len(buffer) > _ALONE * SIZE else list[Part]()
+        if parts and parts[0].start > start:  # it is lost, which ``blocks`` tells of
+            parts = []
         if all(one.start + one.size == other.start for one, other in pairwise(parts)):
             fill = partial(self._fill, buffer=buffer, start=start)
             with ThreadPoolExecutor(_READERS, "agentmem-values") as readers:

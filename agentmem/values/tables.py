@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from agentmem.types.errors import InvalidInputError
+from agentmem.values.sameness import changed_frame, changed_types
 
 _GROUP = 1_048_576
 """Bytes of a group of rows, about: what a read of one row takes."""
-_LIBRARIES = ("pyarrow", "pandas", "polars")
+_NAMES = (type(None), str, bool, int, float)
+"""Types of names that say nothing, which JSON has."""
 
 
 def is_table(value: object) -> bool:
@@ -31,6 +33,8 @@ def encoded(value: Any) -> tuple[dict[str, Any], Iterator[bytes]]:
         "library": library, "form": form, "rows": table.num_rows, "columns": table.column_names, "groups": groups
     }  # fmt: skip
     if form == "Series" and not value.name:  # the column has one that was made up
+        if type(value.name) not in _NAMES:
+            raise _refused(about, f"its name is {value.name!r}; rename it")
         about["unnamed"] = value.name
     _check_same(value, table, about)
     return about, _groups(table, groups)
@@ -47,76 +51,65 @@ def _as_arrow(value: Any, library: str, form: str) -> Any:
             frame = value.to_frame() if form == "Series" else value
             if frame.columns.nlevels == 1 and frame.columns.inferred_type.startswith("mixed"):
                 raise TypeError("its columns are named by more than one type, and would come back as texts")
+            names = [name for name in frame.index.names if name is not None and not isinstance(name, str)]
+            if names and type(frame.index).__name__ != "RangeIndex":
+                raise TypeError(f"its index is named {names[0]!r}, which would come back as a text")
             return arrow.Table.from_pandas(frame)
         return value.to_frame().to_arrow() if form == "Series" else value.to_arrow()
     except (arrow.ArrowException, ArithmeticError, TypeError, ValueError) as exc:
-        raise InvalidInputError(f"a {library} {form} cannot be put: {exc}", field="value") from exc
+        raise _refused({"library": library, "form": form}, exc) from exc
 
 
 def _check_same(value: Any, table: Any, about: Mapping[str, Any]) -> None:
-    """Raise ``InvalidInputError`` for a table whose columns would come back as others."""
-    library, form = about["library"], about["form"]
-    changed: tuple[Any, Any, Any] | None = None
-    if library == "polars":
-        changed = _changed_types(value, _as_it_was(about, table.slice(0, 0), 0), form)
-    elif library == "pandas":
-        frame = value.to_frame() if form == "Series" else value
-        back = _as_it_was(about, table.slice(0, 0), 0)
-        changed = _changed_types(value, back, form) or _changed_dicts(frame, table)
-    if changed is not None:
-        name, one, other = changed
-        what = "it" if form == "Series" else f"its column {name!r}"
-        raise InvalidInputError(
-            f"a {library} {form} cannot be put: {what} is of {one}, and would come back as of {other}; convert it, or "
-            "say pickle=True",
-            field="value",
-        )
-
-
-def _changed_types(value: Any, back: Any, form: str) -> tuple[Any, Any, Any] | None:
-    if form == "Series":
-        pairs: Any = [("", value.dtype, back.dtype)]
-    else:
-        pairs = zip(value.columns, value.dtypes, back.dtypes, strict=True)
-    return next(((name, one, other) for name, one, other in pairs if one != other), None)
-
-
-def _changed_dicts(frame: Any, table: Any) -> tuple[Any, Any, Any] | None:
-    """Of Python's objects in a column: dicts come back with the keys of all of them."""
-    for at, name in enumerate(frame.columns):
-        if frame.dtypes.iloc[at].kind == "O" and not _fits(table.schema.field(at).type, frame.iloc[:, at]):
-            return name, "dicts of different keys", "dicts of the same"
-    return None
-
-
-def _fits(kind: Any, values: Any) -> bool:
-    import pyarrow as pa
-
-    types: Any = pa.types
-    if types.is_struct(kind):
-        names = {field.name for field in kind}
-        there = cast("list[dict[str, Any]]", [one for one in values if isinstance(one, dict)])
-        return all(set(one) == names for one in there) and all(
-            _fits(field.type, [one[field.name] for one in there]) for field in kind
-        )
-    if types.is_list(kind) and types.is_nested(kind.value_type):
-        several = cast("list[list[Any]]", [one for one in values if isinstance(one, (list, tuple))])
-        return all(_fits(kind.value_type, one) for one in several)
-    return True
-
-
-def _groups(table: Any, groups: list[tuple[int, int]]) -> Iterator[bytes]:
+    """Raise ``InvalidInputError`` for a table that would come back as another."""
     import pyarrow as pa
 
     arrow: Any = pa
-    step = max(1, table.num_rows * _GROUP // max(table.nbytes, 1))
+    library, form = about["library"], about["form"]
+    if library == "pyarrow":
+        if form == "RecordBatch" and value.num_rows and not value.num_columns:
+            raise _refused(about, "it has rows and no columns; put it as a table")
+        return
+    try:
+        if library == "polars":
+            changed = changed_types(value, _as_it_was(about, table.slice(0, 0), 0))
+        else:
+            changed = changed_frame(
+                value.to_frame() if form == "Series" else value, table, named="unnamed" not in about
+            )
+    except (arrow.ArrowException, ArithmeticError, LookupError, SyntaxError, TypeError, ValueError) as exc:
+        raise _refused(about, f"it would not come back: {exc}") from exc
+    if changed is not None:
+        raise _refused(about, f"{changed}; convert it, or say pickle=True")
+
+
+def _refused(about: Mapping[str, Any], why: object) -> InvalidInputError:
+    return InvalidInputError(f"a {about['library']} {about['form']} cannot be put: {why}", field="value")
+
+
+def _groups(table: Any, groups: list[tuple[int, int]]) -> Iterator[bytes]:
+    step = _step(table)
     for start in range(0, max(table.num_rows, 1), step):
-        part, sink = table.slice(start, step), arrow.BufferOutputStream()
-        with arrow.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(part)
-        body = sink.getvalue().to_pybytes()
+        part = table.slice(start, step)
+        body = _stream(part)
         groups.append((part.num_rows, len(body)))
         yield body
+
+
+def _step(table: Any) -> int:
+    """Rows of a group. Each has the schema, and dictionaries whole, so that large ones make groups larger."""
+    everywhere = len(_stream(table.slice(0, 1))) if table.nbytes > _GROUP else 0
+    return max(1, table.num_rows * max(_GROUP, everywhere) // max(table.nbytes - everywhere, 1))
+
+
+def _stream(table: Any) -> bytes:
+    import pyarrow as pa
+
+    arrow: Any = pa
+    sink = arrow.BufferOutputStream()
+    with arrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
 
 
 def sliced(groups: Sequence[Sequence[int]], start: int, end: int) -> tuple[tuple[int, int], int, list[int]]:
@@ -178,6 +171,11 @@ def _as_it_was(about: Mapping[str, Any], table: Any, first: int) -> Any:
 
 
 def _joined(column: Any) -> Any:
+    if not column.num_chunks:
+        import pyarrow as pa
+
+        arrow: Any = pa
+        return arrow.nulls(0, column.type)
     joined = column.combine_chunks()
     return joined.chunk(0) if hasattr(joined, "num_chunks") else joined
 

@@ -157,6 +157,21 @@ def test_warm_memory() -> None:
         assert pickled.retrieve_all() == {"set": {1, 2}, "plain": [1, 2]}
 
 
+def test_pools_have_what_is_there() -> None:
+    with small(WarmMemory, size_gb=0.01) as warm:
+        warm.allocate_pool("one", size_mb=1)
+        warm.allocate_pool("two", size_mb=1)
+        warm.store("a", bytes(900_000), pool="one")
+        warm.delete("a")
+        warm.store("b", bytes(800_000), pool="one")
+        warm.clear()
+        warm.store("c", bytes(700_000), pool="one")
+        warm.store("c", bytes(600_000), pool="two")
+        assert {name: pool["used"] for name, pool in warm.get_metrics()["pools"].items()} == {"one": 0, "two": 600_000}
+        warm.store("c", b"elsewhere")
+        assert warm.get_metrics()["pools"]["two"]["used"] == 0
+
+
 def test_cold_memory(here: Path) -> None:
     historical_data = pa.table({"n": list(range(100_000))})
     cold_memory = small(ColdMemory, size_gb=50, storage_path="./cold_storage")
@@ -214,6 +229,12 @@ def test_values_without_a_key() -> None:
             assert tier.retrieve_all() == {}
 
 
+def test_a_filter_finds_all_that_meet_it() -> None:
+    with small(MemoryManager) as manager:
+        manager.memory.values.put_many({f"k{n}": n for n in range(1_203)}, metadata={"a": 1})
+        assert manager.retrieve({"a": 1}) == {f"k{n}": n for n in range(1_203)}
+
+
 def test_a_full_cold_tier_goes_to_the_glacier() -> None:
     with small(MemoryManager, cold_memory_size=0.001, glacier_enabled=True) as manager:
         for n in range(4):
@@ -251,6 +272,17 @@ def test_calls_that_make_no_sense() -> None:
             manager.retrieve("k", start=1)
         with pytest.raises(InvalidInputError, match=r"glacier\.url"):
             manager.store("k", 1, tier="glacier")
+        for items in (["x"], [{"value": 1}], [{"key": "k"}]):
+            with pytest.raises(InvalidInputError, match=r"items\[0\] must be a mapping with 'key' and 'value'"):
+                manager.batch_store(items)
+        with pytest.raises(
+            InvalidInputError, match=r"items\[1\] says 'meta'; besides key and value there are tier, metadata"
+        ):
+            manager.batch_store([{"key": "k", "value": 1}, {"key": "k", "value": 1, "meta": {}}])
+        for call in (manager.retrieve_all, manager.clear):
+            with pytest.raises(InvalidInputError, match="tier must be one of"):
+                call("ice")
+        assert manager.retrieve_all() == {}
         with pytest.raises(InvalidInputError, match="level must be 1 to 19"):
             manager.memory.values.compress("k", level=20)
     with small(ColdMemory) as cold, pytest.raises(InvalidInputError, match="a key and a value"):

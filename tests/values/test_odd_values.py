@@ -6,8 +6,9 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,7 @@ def test_a_batch_without_rows(memory: Memory) -> None:
 
 def test_tables_that_would_come_back_otherwise_are_refused(memory: Memory) -> None:
     pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    moment = datetime(2020, 1, 1, 5, tzinfo=UTC).replace(tzinfo=None)
     odd = [
         pd.DataFrame({"a": [{"x": 1}, {"y": 2}, {}]}),
         pd.DataFrame({"a": [[{"x": 1}], [{"y": 2}]]}),
@@ -114,6 +116,20 @@ def test_tables_that_would_come_back_otherwise_are_refused(memory: Memory) -> No
         pd.DataFrame({"a": [2**70]}),
         pd.DataFrame({"a": [1, "x"]}),
         pd.DataFrame({"a": [1j]}),
+        pd.DataFrame([[1, 2]], columns=[True, False]),
+        pd.DataFrame([[1, 2, 3]], columns=pd.period_range("2020", periods=3)),
+        pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("x", None), ("y", "b")])),
+        pd.DataFrame({"a": pd.Categorical([(1, 2), (3, 4)])}),
+        pd.DataFrame({"a": pd.Series([date(2020, 1, 1), moment], dtype=object)}),
+        pd.DataFrame({"a": [{"x": [date(2020, 1, 1), moment]}]}),
+        pd.DataFrame({"a": [time(1, tzinfo=UTC)]}),
+        pd.DataFrame({"a": [{1, 2}]}),
+        pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name=5)),
+        pd.DataFrame({"a": [1, 2]}, index=pd.Index([1, 2], dtype=object)),
+        pd.DataFrame({"a": [1, 2]}, index=pd.Index([1, None], dtype="Int64")),
+        pd.DataFrame({"a": [1]}, index=pd.RangeIndex(1, name=("x", 2))),
+        pd.Series([1], name=np.int64(0)),
+        pa.record_batch({"a": [1, 2]}).select([]),
         pl.DataFrame({"a": pl.Series([object()], dtype=pl.Object)}),
         pl.Series("a", [object()], dtype=pl.Object),
     ]
@@ -125,6 +141,11 @@ def test_tables_that_would_come_back_otherwise_are_refused(memory: Memory) -> No
         pd.DataFrame({"a": [{"x": 1, "y": [2]}, None, {"x": 2, "y": []}]}),
         pd.DataFrame({"a": [[1], [2, 3], []], "b": [b"x", None, b"y"]}),
         pd.DataFrame({"a": [date(2020, 1, 1)] * 3, "b": [Decimal("1.5")] * 3}),
+        pd.DataFrame({"a": [(1, 2), [3], None], "b": [{"x": date(2020, 1, 1)}, {"x": None}, None]}),
+        pd.DataFrame({"a": [[date(2020, 1, 1)], [None]], "b": [[moment], []]}),
+        pd.DataFrame({"a": [np.arange(3), np.arange(0)], "b": [time(1), None]}),
+        pd.DataFrame({"a": [1, 2]}, index=pd.MultiIndex.from_tuples([("x", 1), ("y", 2)], names=["i", None])),
+        pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("x", 1), ("y", 2)], names=["n", "m"])),
         pd.DataFrame(index=[1, 2, 3]),
         pd.DataFrame(),
     ]
@@ -134,6 +155,32 @@ def test_tables_that_would_come_back_otherwise_are_refused(memory: Memory) -> No
         assert found.columns.equals(frame.columns)
         assert found.index.equals(frame.index)
         pd.testing.assert_frame_equal(found, frame)
+
+
+def test_batches_of_every_type_without_rows(memory: Memory) -> None:
+    numbers, kinds = pa.array([1, 2]), pa.array([0, 0], pa.int8())
+    arrays = [
+        pa.UnionArray.from_sparse(kinds, [numbers]),
+        pa.UnionArray.from_dense(kinds, pa.array([0, 1], pa.int32()), [numbers]),
+        pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((2, 2, 2))),
+    ]
+    for array in arrays:
+        for batch in (pa.record_batch({"a": array}), pa.record_batch({"a": array}).slice(0, 0)):
+            memory.values.put("k", batch)
+            assert memory.values.get("k").equals(batch)
+
+
+def test_what_every_group_of_rows_has_is_no_multiple_of_the_table(memory: Memory) -> None:
+    names = pa.array([f"category {n} of very many" for n in range(120_000)]).dictionary_encode()
+    table = pa.table({"a": names, "b": np.random.default_rng(0).random(len(names))})
+    assert table.nbytes > 4_000_000
+    info = memory.values.put("k", table)
+    assert info.size < 2 * table.nbytes
+    assert memory.values.get("k").equals(table)
+    assert memory.values.get("k", start=-2).to_pydict() == table.slice(119_998).to_pydict()
+    wide = pa.table({f"column {n}": pa.array([n] * 100) for n in range(5_000)})
+    assert memory.values.put("k", wide).size < 2 * wide.nbytes
+    assert memory.values.get("k", start=5, end=6).equals(wide.slice(5, 1))
 
 
 class Waiting(io.RawIOBase):
@@ -148,6 +195,35 @@ def test_a_stream_that_has_nothing_right_now_is_not_over(memory: Memory) -> None
     with pytest.raises(InvalidInputError, match="gave NoneType, not bytes"):
         memory.values.put("k", Waiting())
     assert not memory.values.exists("k")
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        memoryview(np.asfortranarray(np.arange(6).reshape(2, 3))),
+        memoryview(np.arange(24).reshape(2, 3, 4).transpose(1, 0, 2)),
+        memoryview(np.empty((0, 3))),
+        memoryview(np.empty((3, 0), order="F")),
+        memoryview(np.array(5)),
+        memoryview(b"abcdef")[::-2],
+    ],
+)
+def test_views_of_every_order_are_their_bytes(memory: Memory, view: memoryview) -> None:
+    memory.values.put("k", view)
+    assert memory.values.get("k") == view.tobytes()
+    memory.values.put("k", iter([b"<", view, b">"]))
+    assert memory.values.get("k").read() == b"<" + view.tobytes() + b">"
+
+
+def test_paths_that_cannot_be(memory: Memory) -> None:
+    for name in ("a\0b", "x" * 5_000, "/", "/proc/self/mem"):
+        with pytest.raises(InvalidInputError, match="cannot be read"):
+            memory.values.put("k", Path(name))
+    gone = memoryview(b"x")
+    gone.release()
+    with pytest.raises(InvalidInputError, match="released"):
+        memory.values.put("k", gone)
+    assert memory.values.list() == []
 
 
 def test_numbers_of_numpy_bound_a_part(memory: Memory) -> None:

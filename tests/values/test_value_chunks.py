@@ -85,12 +85,19 @@ def test_a_flip_inside_of_the_database(memory: Memory) -> None:
     assert memory.verify().ok
 
 
-def test_references_that_are_lost_are_named(memory: Memory) -> None:
-    info = memory.values.put("k", noise(2 * MB))
-    memory.handle.engine().write(lambda r: r.db.execute("DELETE FROM value_chunks WHERE start = 524288"))
-    with pytest.raises(StoreCorruptError, match="no bytes from 524,288"):
+@pytest.mark.parametrize("start", [0, 524_288, 4 * 524_288, 7 * 524_288])
+@pytest.mark.parametrize("what", ["bytes", "array"])
+def test_references_that_are_lost_are_named(memory: Memory, start: int, what: str) -> None:
+    body = noise(4 * MB)
+    info = memory.values.put("k", body if what == "bytes" else np.frombuffer(body, np.uint8))
+    memory.handle.engine().write(lambda r: r.db.execute("DELETE FROM value_chunks WHERE start = ?", (start,)))
+    with pytest.raises(StoreCorruptError, match=f"no bytes from {start:,}"):
         memory.values.get("k")
-    assert any(info.id in problem and "not 2,097,152" in problem for problem in memory.verify().problems)
+    with pytest.raises(StoreCorruptError, match=f"no bytes from {start + 5:,}"):
+        memory.values.get("k", start=start + 5)
+    with pytest.raises(StoreCorruptError, match=f"no bytes from {start:,}"):
+        memory.values.open("k").read()
+    assert any(info.id in problem and "not 4,194,304" in problem for problem in memory.verify().problems)
 
 
 def test_what_a_killed_put_left_is_removed(open_memory: Callable[..., Memory], store: Path) -> None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from agentmem.client.manager.policies import MigrationPolicy
+from agentmem.client.manager.wishes import check_tier, checked
 from agentmem.client.memory import Memory
 from agentmem.settings import Settings
 from agentmem.types.enums import ValueTierName
-from agentmem.types.errors import CapacityError, InvalidInputError
+from agentmem.types.errors import CapacityError, InvalidInputError, NotFoundError
 from agentmem.types.valueinfo import ValueInfo
 
 _GB = 10**9
 _PAGE = 1_000
 _UNSAID: Any = object()
+_TAKEN = ("tier", "metadata", "ttl", "importance", "hold", "pickle")
 
 
 class MemoryManager:
@@ -100,7 +103,7 @@ class MemoryManager:
 
         Those with nothing besides come in one transaction, all or none.
         """
-        listed = list(items)
+        listed = checked(items, _TAKEN)
         if any(item.keys() - {"key", "value"} for item in listed):
             wanted: dict[str, Any] = {"tier": tier}
             return [self.store(**{**wanted, **item}) for item in listed]
@@ -123,13 +126,14 @@ class MemoryManager:
         With ``partial`` the bytes or rows from ``start`` to ``end``.
         """
         if isinstance(key, Mapping):
-            return self._values(self.query(key), pickle=pickle)
+            return self._values(self._all(key), pickle=pickle)
         if not partial and (start is not None or end is not None):
             raise InvalidInputError("start and end are for partial=True", field="partial")
         return self.memory.values.get(key, default, start=start, end=end, user_id=self._user, pickle=pickle)
 
     def retrieve_all(self, tier: ValueTierName | None = None, *, pickle: bool = False) -> dict[str, Any]:
         """All values, or those of a tier, by key: at once in memory."""
+        check_tier(tier)
         return self._values((info for info in self.list() if tier in (None, info.tier)), pickle=pickle)
 
     def exists(self, key: str) -> bool:
@@ -199,16 +203,29 @@ class MemoryManager:
 
     def clear(self, tier: ValueTierName | None = None) -> int:
         """Erase all values, or those of a tier, for good; how many."""
-        keys = [info.key for info in self.list() if tier in (None, info.tier)]
-        for key in keys:
-            self.memory.values.erase(key, user_id=self._user)
-        return len(keys)
+        check_tier(tier)
+        count = 0
+        for key in [info.key for info in self.list() if tier in (None, info.tier)]:
+            with suppress(NotFoundError):  # another has erased it meanwhile
+                self.memory.values.erase(key, user_id=self._user)
+                count += 1
+        return count
 
     def cleanup(self) -> None:
         """Release the store; what is stored stays."""
         self.memory.close()
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _all(self, metadata_filter: Mapping[str, Any]) -> Iterator[ValueInfo]:
+        offset = 0
+        while True:
+            values = self.memory.values
+            page = values.query(metadata_filter, user_id=self._user, limit=_PAGE, offset=offset)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            offset += len(page)
 
     def _values(self, found: Iterable[ValueInfo], *, pickle: bool) -> dict[str, Any]:
         keys = [info.key for info in found]

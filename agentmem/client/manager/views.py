@@ -43,7 +43,7 @@ class _View:
 
     def batch_store(self, items: Iterable[Mapping[str, Any]]) -> list[str]:
         """Store several, each a mapping with ``key`` and ``value``, and maybe ``metadata`` and ``ttl``."""
-        listed = list(items)
+        listed = wishes.checked(items, ("metadata", "ttl"))
         if not self.pickled and not any(item.keys() - {"key", "value"} for item in listed):
             ready = [{"key": item["key"], "value": self._ready(item["value"])} for item in listed]
             return self.manager.batch_store(ready, tier=self.tier)
@@ -196,6 +196,9 @@ class WarmMemory(_View):
         if pool is not None and pool not in self._pools:
             raise InvalidInputError(f"there is no pool {pool!r}; allocate_pool() makes one", field="pool")
         made = super().store(key, *value, metadata=metadata, ttl=ttl)
+        self._let_go()
+        for _, members in self._pools.values():
+            members.pop(made, None)
         if pool is not None:
             size, members = self._pools[pool]
             info = self.manager.memory.values.info(made)
@@ -206,8 +209,15 @@ class WarmMemory(_View):
                 raise CapacityError(f"the pool {pool!r} of {size / _MB:g} MB is full: {made!r} was left on the disk")
         return made
 
+    def _let_go(self) -> None:
+        """Have pools no longer count what was deleted, erased, or has expired."""
+        for _, members in self._pools.values():
+            for key in [key for key in members if not self.exists(key)]:
+                del members[key]
+
     def get_metrics(self) -> dict[str, Any]:
         """The same, with ``pools``: the bytes of each, and those that are taken."""
+        self._let_go()
         pools = {name: {"size": round(size), "used": sum(held.values())} for name, (size, held) in self._pools.items()}
         return {**super().get_metrics(), "pools": pools}
 

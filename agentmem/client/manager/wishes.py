@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
+from agentmem.types.enums import ValueTierName
 from agentmem.types.errors import InvalidInputError
 
 _SCHEMES = {"s3": "s3", "gcs": "gs", "azure": "az"}
 _COMPRESSIONS = ("zstd", "lz4", "none", "auto")
+
+
+def checked(items: Iterable[Mapping[str, Any]], taken: Sequence[str]) -> list[Mapping[str, Any]]:
+    """What is to be stored at once: mappings with a key, a value and, of what else may be said, what is."""
+    listed = list(items)
+    for index, item in enumerate(cast("list[object]", listed)):
+        if not isinstance(item, Mapping) or not {"key", "value"} <= cast("Mapping[str, Any]", item).keys():
+            raise InvalidInputError(f"items[{index}] must be a mapping with 'key' and 'value'", field="items")
+        if more := [name for name in cast("Mapping[str, Any]", item) if name not in ("key", "value", *taken)]:
+            raise InvalidInputError(
+                f"items[{index}] says {more[0]!r}; besides key and value there are {', '.join(taken)}", field="items"
+            )
+    return listed
+
+
+def check_tier(tier: object) -> None:
+    """Refuse what names no tier."""
+    if tier is not None and tier not in get_args(ValueTierName):
+        names = ", ".join(get_args(ValueTierName))
+        raise InvalidInputError(f"tier must be one of {names} or None, not {tier!r}", field="tier")
 
 
 def precision(wanted: str | None) -> str | None:
