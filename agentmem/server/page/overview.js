@@ -36,7 +36,7 @@ export async function overview(page) {
       ["Memories", h("b", { class: "large" }, number(now.records))],
       ["Pressure", [tag(now.pressure, CALM[now.pressure]), ` ${decimal(now.usage_percent, 1)} % of the fullest layer`]],
       ["On disk", bytes(now.total_size)],
-      now.commit_latency.p95 !== null && ["Writes are on it within", `${milliseconds(now.commit_latency.p95)}, 95 of 100`],
+      now.commit_latency.p95 !== null && ["Writes are on disk within", `${milliseconds(now.commit_latency.p95)}, 95 of 100`],
       ["Free pages", `${decimal(now.fragmentation_percent, 1)} %`],
       ["Answers from the cache", share(now.cache_hit_rate)],
       ["Promoted in the last hour", number(now.promotion_rate)],
