@@ -2,10 +2,25 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+// What is pressed again while it is being done is not done twice.
+function once(handle) {
+  let busy = false;
+  return async (event) => {
+    if (busy) return event.preventDefault();
+    busy = true;
+    try {
+      await handle(event);
+    } finally {
+      busy = false;
+    }
+  };
+}
+
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
     if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    if (name === "onclick" || name === "onsubmit") node.addEventListener(name.slice(2), once(value));
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name === "style") for (const [key, one] of Object.entries(value)) node.style.setProperty(key, one);
     else if (name === "value") node.value = value;
     else if (name === "checked" || name === "selected") node[name] = true;

@@ -47,9 +47,15 @@ function place() {
 
 const sees = (page) => !page.admin || (me.any_user && me.scopes.includes("admin"));
 
-async function go() {
+// What is under way for this page ends, and what it asks.
+function leave() {
   leaving.abort();
   leaving = new AbortController();
+  for (const dialog of document.querySelectorAll("dialog")) dialog.dispatchEvent(new Event("cancel", { cancelable: true }));
+}
+
+async function go() {
+  leave();
   const { signal } = leaving;
   if (me === null && !(await enter(signal))) return;
   const at = place();
@@ -154,6 +160,8 @@ function colours() {
 
 colours();
 await exchange();
+// A key may end while a page is open.
+window.addEventListener("refused", (event) => { if (me !== null) { leave(); refused(event.detail); } });
 window.addEventListener("hashchange", () => { if (location.hash !== "#main") go(); });
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
 go();
