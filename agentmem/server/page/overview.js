@@ -48,11 +48,13 @@ export async function overview(page) {
   const listed = () => show(rows, happened(page, recent));
   told(figures);
   listed();
+  const beginning = h("p", {}, "Nothing is remembered yet. For a beginning: ", h("code", {}, "agentmem add \"Ana is allergic to peanuts\" --user ana"));
   const live = h("p", { class: "bad", role: "status" });
   let due = 0;
   follow("/v1/events/stream", { after: events[0]?.seq ?? 0, figures_s: 2 }, signal, (kind, value) => {
     if (kind === "live") show(live, !value && "The server does not answer: this is not live.");
     if (kind === "figures") told(value);
+    if (kind === "change") beginning.remove();
     if (kind !== "change" || recent.some((one) => one.seq === value.seq)) return;
     recent.unshift(value);
     recent.length = Math.min(recent.length, KEPT);
@@ -63,7 +65,7 @@ export async function overview(page) {
     h("h1", {}, "Overview"),
     h("p", { class: health.ok ? "good" : "bad" }, health.ok ? "All is well." : `Something is wrong: ${wrong(health)}`, " ", link("Operations", page.to("operations"))),
     live,
-    figures.records === 0 && events.length === 0 && h("p", {}, "Nothing is remembered yet. For a beginning: ", h("code", {}, "agentmem add \"Ana is allergic to peanuts\" --user ana")),
+    figures.records === 0 && events.length === 0 && beginning,
     h("div", { class: "figures", "aria-label": "Rates and latencies of this process, live" }, Object.values(lines).map((one) => one.node)),
     h("div", { class: "grid" },
       card("The store", store),
