@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ from agentmem.types.reports import Explanation, Requirement
 if TYPE_CHECKING:
     from agentmem.engine.engine import Engine
 
+_BY_HAND = "by hand"
+"""The rule of what callers ask for."""
 _STATE = {LIVE: "live", DELETED: "deleted", EXPIRED: "expired", ARCHIVED: "archived"}
 _PLACING = ("ADD", "PROMOTE", "DEMOTE", "DELETE", "EXPIRE", "EVICT", "RESTORE")
 """Events that bring a record to where it is; and so does an UPDATE that moved it, since it was added again."""
@@ -100,11 +102,16 @@ def _because(event: HistoryEvent) -> str:
     if event.event == EventType.ADD:
         return "added"
     if event.event in (EventType.PROMOTE, EventType.DEMOTE):
-        return f"{event.event.lower()}d from {data.get('from')} by {data.get('rule')}, score {data.get('score')}"
+        return f"{event.event.lower()}d from {data.get('from')} {_by(data)}, score {data.get('score')}"
     if event.event in (EventType.EXPIRE, EventType.EVICT):
         word = "expired" if event.event == EventType.EXPIRE else "evicted"
-        return f"{word} from {data.get('from')} by {data.get('rule')}, threshold {data.get('threshold')}"
+        return f"{word} from {data.get('from')} {_by(data)}, threshold {data.get('threshold')}"
     return f"{event.event.lower()}d"
+
+
+def _by(data: Mapping[str, Any]) -> str:
+    rule = data.get("rule")
+    return _BY_HAND if rule == _BY_HAND else f"by {rule}"
 
 
 def promote(engine: Engine, id: str, scope: Scope | None) -> MemoryRecord:
@@ -162,7 +169,7 @@ def _move(engine: Engine, id: str, scope: Scope | None, event: EventType) -> Mem
         if kind != subject.kind:
             data |= {"kind": subject.kind, "new_kind": kind}
         data |= {WAS: {"aged_from": subject.aged_from}}
-        transitions.apply(repository, [Transition(subject, event, "by hand", data, target, kind)], now)
+        transitions.apply(repository, [Transition(subject, event, _BY_HAND, data, target, kind)], now)
         transitions.renew(repository.db, subject.row, now)
 
     return _change(engine, id, scope, run)
@@ -172,7 +179,7 @@ def _pin(repository: Repository, subject: Subject, now: Micros, rules: Rules, *,
     if bool(subject.pinned) == pinned:
         return
     event = EventType.PIN if pinned else EventType.UNPIN
-    data = {"rule": "by hand", "layer": subject.layer, "components": judge(subject, now, rules).score.to_dict()}
+    data = {"rule": _BY_HAND, "layer": subject.layer, "components": judge(subject, now, rules).score.to_dict()}
     data |= {WAS: {"aged_from": subject.aged_from}}
     transitions.renew(repository.db, subject.row, now, pinned=pinned)
     transitions.note(repository, subject, event, now, data)

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import cache
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 from urllib.parse import parse_qs
 
 import orjson
@@ -165,8 +165,7 @@ def queried(model: type[Model], query: bytes) -> Model:
 @cache
 def _lists(model: type[BaseModel]) -> frozenset[str]:
     def is_list(annotation: Any) -> bool:
-        inner: tuple[Any, ...] = getattr(annotation, "__args__", ())
-        return get_origin(annotation) is list or any(get_origin(one) is list for one in inner)
+        return get_origin(annotation) is list or any(map(is_list, get_args(annotation)))
 
     return frozenset(name for name, field in model.model_fields.items() if is_list(field.annotation))
 

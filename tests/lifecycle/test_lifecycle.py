@@ -318,6 +318,12 @@ def test_pinned_records_stay(memory: Memory, clock: FakeClock) -> None:
     assert memory.verify().ok
 
 
+def test_it_is_said_who_moved_a_record(memory: Memory) -> None:
+    id = say(memory, "green tea")
+    memory.lifecycle.promote(id)
+    assert memory.lifecycle.explain(id).because.startswith("promoted from interact by hand, score ")
+
+
 def test_pinning_twice_is_pinning_once(memory: Memory) -> None:
     id = say(memory, "green tea")
     for _ in range(2):

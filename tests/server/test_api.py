@@ -13,6 +13,7 @@ from served import Served
 
 from agentmem import Memory, Session
 from agentmem.server.limits import Limits
+from agentmem.server.reading import queried
 from agentmem.server.routes import ENDPOINTS, changing, keyed, models, prompts, search, streams
 
 
@@ -400,3 +401,24 @@ def test_each_request_is_told_with_the_path_of_its_endpoint(serve: Callable[...,
     served.call("GET", "/v1/memories/some-id", "ana")
     served.call("GET", "/nowhere")
     assert told == [("GET", "/v1/memories/{id}", 404), ("GET", None, 404)]
+
+
+def test_a_list_may_be_in_a_query() -> None:
+    for model in {endpoint.query for endpoint in ENDPOINTS if endpoint.query is not None}:
+        for name, schema in model.model_json_schema()["properties"].items():
+            if "array" in {one.get("type") for one in schema.get("anyOf", [schema])}:
+                for said in (["interact"], ["interact", "assets"]):
+                    query = "&".join(f"{name}={one}" for one in said)
+                    assert getattr(queried(model, query.encode()), name) == said, (name, model)
+
+
+def test_lists_are_of_some_kinds(served: Served) -> None:
+    for kind in ("fact", "message", "note"):
+        served.add(f"a {kind}", "kim", kind=kind)
+    for kinds in (["fact"], ["fact", "note"]):
+        asked = {"kinds": kinds, "touch": "false"}
+        page = served.call("GET", "/v1/memories", "kim", params=asked).json()
+        assert {one["kind"] for one in page["records"]} == set(kinds)
+        lines = served.call("GET", "/v1/memories/stream", "kim", params=asked).text.splitlines()
+        assert {json.loads(line)["kind"] for line in lines} == set(kinds)
+        assert served.call("GET", "/v1/memories/count", "kim", params={"kinds": kinds}).json() == {"count": len(kinds)}

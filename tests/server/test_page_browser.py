@@ -165,7 +165,7 @@ def test_a_search_shows_the_reasons_of_each_hit(visit: Callable[..., Any], site:
     page.get_by_role("heading", name="Why it is where it is").wait_for()
     shown = page.locator("main").inner_text()
     assert "promoted" in shown.lower()
-    assert "By the rule by hand: from interact to insights" in re.sub(r"\s+", " ", shown)
+    assert "By hand: from interact to insights" in re.sub(r"\s+", " ", shown)
     assert site.call("GET", "/v1/memories/seat/explain", params={"user_id": "ana"})["accesses"] == 0
 
 
@@ -318,6 +318,71 @@ def test_a_key_is_nowhere_but_in_this_tab(visit: Callable[..., Any], site: Site)
     page.get_by_role("button", name="Leave").click()
     page.get_by_role("heading", name="Enter with a key").wait_for()
     assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_a_key_that_was_revoked_shows_nothing_more(visit: Callable[..., Any], site: Site) -> None:
+    for at in ("", "user?user=ana"):
+        made = site.call("POST", "/v1/keys", json={"scopes": ["read", "write", "admin"], "any_user": True})
+        site.keys["ending"] = made["token"]
+        page = visit("ending", at)
+        page.locator("h1").get_by_text(re.compile("Overview|What is known")).wait_for()
+        site.call("DELETE", f"/v1/keys/{made['id']}")
+        page.get_by_role("heading", name="Enter with a key").wait_for()
+        assert "Ana" not in page.locator("body").inner_text()
+        assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_what_is_pressed_twice_is_done_once(visit: Callable[..., Any], site: Site) -> None:
+    page = visit("boss", "keys")
+    page.get_by_label("What it is for").fill("pressed twice")
+    page.get_by_label("User", exact=True).fill("ana")
+    page.route("**/v1/keys", lambda route: (page.wait_for_timeout(300), route.continue_()))
+    page.get_by_role("button", name="Make it").dblclick()
+    page.get_by_label("The key").wait_for()
+    page.wait_for_timeout(400)
+    assert [one["name"] for one in site.call("GET", "/v1/keys")].count("pressed twice") == 1
+
+
+def test_a_key_can_be_revoked_whatever_the_clock_here_says(visit: Callable[..., Any], site: Site) -> None:
+    made = site.call("POST", "/v1/keys", json={"scopes": ["read"], "user_id": "ana", "expires_in": 86_400})
+    page = visit("boss")
+    page.evaluate("Date.now = () => new Date().getTime() + 90 * 86_400_000")
+    go(page, "keys")
+    assert page.get_by_role("button", name=f"Revoke {made['id']}").is_visible()
+
+
+def test_it_says_when_what_is_shown_is_live_no_more(visit: Callable[..., Any], site: Site) -> None:
+    page = visit("boss", "keys")
+    page.route("**/v1/events/stream?*", lambda route: route.abort())
+    go(page, "")
+    page.get_by_text("The server does not answer: this is not live.").wait_for()
+    page.unroute("**/v1/events/stream?*")
+    page.get_by_text("The server does not answer: this is not live.").wait_for(state="detached")
+    site.call("POST", "/v1/memories", params={"user_id": "ana"}, json={"content": "Ana came back", "id": "back"})
+    page.get_by_role("link", name="Details of back").wait_for()
+
+
+def test_long_texts_are_shortened_and_shown_on_demand(visit: Callable[..., Any], site: Site) -> None:
+    family = "\U0001f469\u200d\U0001f469\u200d\U0001f467"
+    lines = "\n".join([family, "a\u200db", *(f"line {n}" for n in range(60))])
+    site.call("POST", "/v1/memories", params={"user_id": "lin"}, json={"content": lines, "id": "lin"})
+    page = visit("boss", "user?user=lin")
+    first = page.locator(".record-text").first
+    assert len(first.inner_text().splitlines()) < 12
+    assert first.inner_text().startswith(f"{family}\na⟨200D⟩b\n")
+    more = first.get_by_role("button", name=f"Show all {len(lines) + 3} characters")
+    more.press("Enter")
+    assert "line 59" in first.inner_text()
+    page.keyboard.press("Enter")
+    assert "line 59" not in first.inner_text()
+
+
+def test_memories_of_a_kind_are_shown(visit: Callable[..., Any]) -> None:
+    page = visit("ana")
+    page.get_by_label("Kind").fill("message")
+    page.get_by_role("button", name="Show", exact=True).click()
+    page.get_by_text("1 memories").wait_for()
+    assert "I moved to Faro" in page.locator(".records").inner_text()
 
 
 def test_a_token_for_once_leaves_the_address_at_once(visit: Callable[..., Any]) -> None:

@@ -32,15 +32,15 @@ export function segment(text) {
   return encoded.includes("%") ? encoded : `%${encoded.charCodeAt(0).toString(16).padStart(2, "0")}${encoded.slice(1)}`;
 }
 
-function headers(more) {
-  const token = key.get();
+function headers(token, more) {
   return { ...(token ? { Authorization: `Bearer ${token}` } : {}), ...more };
 }
 
 async function sent(method, path, { query, body, signal, version, clip } = {}) {
+  const token = key.get();
   const options = {
     method, signal, credentials: "omit", cache: "no-store", redirect: "error", referrerPolicy: "no-referrer",
-    headers: headers({
+    headers: headers(token, {
       ...(body === undefined ? {} : { "Content-Type": "application/json" }),
       ...(clip === undefined ? {} : { Prefer: `clip=${clip}` }),
       ...(version === undefined ? {} : { "If-Match": `"${version}"` }),
@@ -56,7 +56,9 @@ async function sent(method, path, { query, body, signal, version, clip } = {}) {
   }
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));
-  throw new Problem(answer.status, said.title || "Error", said.detail || `the server answered ${answer.status}`);
+  const problem = new Problem(answer.status, said.title || "Error", said.detail || `the server answered ${answer.status}`);
+  if (answer.status === 401 && token !== null && token === key.get()) window.dispatchEvent(new CustomEvent("refused", { detail: problem }));
+  throw problem;
 }
 
 export async function call(method, path, options) {
@@ -77,18 +79,27 @@ export async function download(path, query, filename) {
   setTimeout(() => URL.revokeObjectURL(at), 60_000);
 }
 
-// Server-sent events, until the signal ends them; a header has the key, which an EventSource could only put into the
-// address.
+// A stream that says nothing for so long is lost: the server says something every few seconds.
+const SILENT_MS = 45_000;
+
+// Server-sent events, until the signal ends them, and `live`: whether they come. A header has the key, which an
+// EventSource could only put into the address.
 export async function follow(path, query, signal, handle) {
   let after = query.after;
   while (!signal.aborted) {
+    const silence = new AbortController();
+    let timer = 0;
+    const heard = () => { clearTimeout(timer); timer = setTimeout(() => silence.abort(), SILENT_MS); };
     try {
-      const answer = await sent("GET", path, { query: { ...query, after }, signal });
+      heard();
+      const answer = await sent("GET", path, { query: { ...query, after }, signal: AbortSignal.any([signal, silence.signal]) });
+      handle("live", true);
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       let text = "";
       for (;;) {
         const { value, done } = await reader.read();
         if (done) break;
+        heard();
         text += value;
         const parts = text.split("\n\n");
         text = parts.pop();
@@ -102,7 +113,10 @@ export async function follow(path, query, signal, handle) {
         }
       }
     } catch (error) {
-      if (error.name === "AbortError" || (error.status && error.status < 500)) return;
+      if (signal.aborted || (error.status && error.status < 500 && error.status !== 429)) return;
+      handle("live", false);
+    } finally {
+      clearTimeout(timer);
     }
     await new Promise((go) => setTimeout(go, 2_000));
   }

@@ -2,10 +2,25 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+// What is pressed again while it is being done is not done twice.
+function once(handle) {
+  let busy = false;
+  return async (event) => {
+    if (busy) return event.preventDefault();
+    busy = true;
+    try {
+      await handle(event);
+    } finally {
+      busy = false;
+    }
+  };
+}
+
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
     if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    if (name === "onclick" || name === "onsubmit") node.addEventListener(name.slice(2), once(value));
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name === "style") for (const [key, one] of Object.entries(value)) node.style.setProperty(key, one);
     else if (name === "value") node.value = value;
     else if (name === "checked" || name === "selected") node[name] = true;
@@ -24,35 +39,54 @@ export function show(node, ...children) {
 }
 
 // What nobody can see, or what turns the direction of a line, is written out where it could pass for something else.
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
-export const plain = (text) =>
-  String(text).replace(UNSEEN, (one) => `\u27e8${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`);
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/gu;
+// A joiner inside of one emoji is seen: it makes them one.
+const JOINED = /(?<=\p{Extended_Pictographic}[\ufe0f\u{1f3fb}-\u{1f3ff}]?)\u200d(?=\p{Extended_Pictographic})/gu;
+const written = (one) => `\u27e8${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`;
+const seen = (text, write) => text.split(JOINED).map((part) => part.replace(UNSEEN, write)).join("\u200d");
+export const plain = (text) => seen(String(text), written);
 
 // A name or an id: one line, its letters in their own direction.
 export const name = (text) => h("bdi", { class: "name" }, plain(text));
 
 const SHORT = 400;
+const MOST = 200_000;
 // A text that somebody wrote: in its own direction, its lines kept, long ones shortened until asked for.
 export function text(value, { short = SHORT, marks = [] } = {}) {
   const whole = String(value);
   const node = h("div", { class: "text", dir: "auto" });
   const put = (part) => show(node, ...marked(plainLines(part), marks));
-  if (whole.length <= short * 1.2) {
+  const end = cut(whole, short);
+  if (end === whole.length) {
     put(whole);
     return node;
   }
-  const box = h("div", {}, node);
-  const cut = [...whole.slice(0, short)].slice(0, -1).join("");
-  put(`${cut} …`);
-  const more = h("button", {
-    class: "quiet", type: "button",
-    onclick: () => { put(whole.length > 200_000 ? `${whole.slice(0, 200_000)} …` : whole); more.remove(); },
-  }, `Show all ${number(whole.length)} characters`);
-  box.append(more);
-  return box;
+  const less = `${[...whole.slice(0, end)].slice(0, -1).join("")} …`;
+  const longer = whole.length > MOST ? `${whole.slice(0, MOST)} …` : whole;
+  // What was cut on the way here ends so, and is not all.
+  const label = whole.endsWith("…") || longer !== whole ? "Show more" : `Show all ${number(whole.length)} characters`;
+  const more = button(label, () => {
+    const open = more.getAttribute("aria-expanded") === "false";
+    put(open ? longer : less);
+    more.textContent = open ? "Show less" : label;
+    more.setAttribute("aria-expanded", open);
+  }, { class: "quiet", "aria-expanded": "false" });
+  put(less);
+  return h("div", {}, node, more);
 }
 
-const plainLines = (part) => part.replace(UNSEEN, (one) => (one === "\r" ? "" : plain(one)));
+// Where a text is cut: after so many characters, or as many lines as they would fill.
+function cut(whole, short) {
+  const end = whole.length <= short * 1.2 ? whole.length : short;
+  let at = -1;
+  for (let lines = Math.max(3, short / 40); lines > 0; lines -= 1) {
+    at = whole.indexOf("\n", at + 1);
+    if (at < 0) return end;
+  }
+  return whole.slice(at).trim() ? Math.min(end, at + 1) : end;
+}
+
+const plainLines = (part) => seen(part, (one) => (one === "\r" ? "" : written(one)));
 
 function marked(part, marks) {
   const words = marks.filter((one) => one).map((one) => one.toLowerCase());

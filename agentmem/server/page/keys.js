@@ -16,10 +16,10 @@ export async function keys(page) {
     h("h1", {}, "Keys"),
     page.me.id === "local" && h("p", {}, "There is no key yet, and this machine needs none. The first key ends that: from then on whoever looks needs one with the scope admin."),
     create(page),
-    card("Keys", table("Keys", ["Key", "For", "Leads to", "May", "Made", "Last used", "Ends", "Revoke"], shown.map((one) => [
-      name(one.id), one.name ? plain(one.name) : "–", walls(one), one.scopes.map((scope) => [tag(scope), " "]), when(one.created_at), one.used_at ? when(one.used_at) : "never",
+    card("Keys", table("Keys", ["Key", "Leads to", "May", "Made", "Last used", "Ends", "Revoke"], shown.map((one) => [
+      [one.name && h("div", {}, name(one.name)), h("small", {}, name(one.id))], walls(one), one.scopes.map((scope) => [tag(scope), " "]), when(one.created_at), one.used_at ? when(one.used_at) : "never",
       one.revoked_at ? h("span", {}, tag("revoked", "bad"), " ", when(one.revoked_at)) : one.expires_at ? when(one.expires_at) : "–",
-      !over(one) && button("Revoke …", async () => {
+      !one.revoked_at && button("Revoke …", async () => {
         if (await ask({ title: `Revoke the key ${one.id}?`, words: "It ends now, in all processes, and does not come back.", yes: "Revoke it", danger: true })) await act(page, "It was revoked.", () => call("DELETE", `/v1/keys/${encodeURIComponent(one.id)}`));
       }, { "aria-label": `Revoke ${one.id}` }),
     ]), { empty: "No keys." }), found.length > SHOWN && h("p", {}, `The last ${SHOWN} of ${number(found.length)}.`)),

@@ -1,7 +1,7 @@
 // The frame around each page: who looks, at whose memories, and where to go from here.
 
 import { Problem, call, get, key } from "./api.js";
-import { button, choice, field, h, link, name, say, show } from "./dom.js";
+import { button, choice, field, h, link, name, plain, say, show } from "./dom.js";
 import { consolidation } from "./consolidation.js";
 import { keys } from "./keys.js";
 import { memory } from "./memory.js";
@@ -47,9 +47,15 @@ function place() {
 
 const sees = (page) => !page.admin || (me.any_user && me.scopes.includes("admin"));
 
-async function go() {
+// What is under way for this page ends, and what it asks.
+function leave() {
   leaving.abort();
   leaving = new AbortController();
+  for (const dialog of document.querySelectorAll("dialog")) dialog.dispatchEvent(new Event("cancel", { cancelable: true }));
+}
+
+async function go() {
+  leave();
   const { signal } = leaving;
   if (me === null && !(await enter(signal))) return;
   const at = place();
@@ -99,7 +105,7 @@ function frame(at, chosen) {
     me.any_user ? chooser({ me, chosen, go: (user) => { location.hash = to(PAGES[at]?.whose && !PAGES[at].hidden ? at : "user", { user }); } })
       : h("p", { class: "whose" }, "Memories of ", me.user_id === null ? "nobody in particular" : name(me.user_id)),
     theme,
-    h("p", { class: "who" }, "Key ", name(me.name || me.id)),
+    h("p", { class: "who", title: plain(me.name || me.id) }, "Key ", name(me.name || me.id)),
     key.get() && button("Leave", () => { key.set(null); me = null; go(); }, { class: "quiet" }));
   show(nav, h("ul", {}, Object.entries(PAGES).filter(([, page]) => !page.hidden && sees(page)).map(([path, page]) =>
     h("li", {}, link(page.label, to(path, page.whose && me.any_user ? { user: chosen } : {}), { "aria-current": path === at ? "page" : null })))));
@@ -154,6 +160,8 @@ function colours() {
 
 colours();
 await exchange();
+// A key may end while a page is open.
+window.addEventListener("refused", (event) => { if (me !== null) { leave(); refused(event.detail); } });
 window.addEventListener("hashchange", () => { if (location.hash !== "#main") go(); });
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
 go();

@@ -24,7 +24,7 @@ export async function memory(page) {
   const live = why?.state === "live";
   return [
     h("h1", {}, "One memory of ", whom(page)),
-    h("div", { class: "card" }, text(record.content || "(no text)", { short: 2_000 }),
+    h("div", { class: "card" }, record.kind === "value" ? h("p", { class: "nothing" }, "A value, which programs read by its key; it is not shown here.") : text(record.content || "(no text)", { short: 2_000 }),
       record.content.length > LONG && button("Download all of it", () => act(page, "It is in your downloads.", () => download(at, { ...whose, deleted: true, touch: false }, "memory.json"), { stay: true })),
       facts(
         ["State", [tag(why?.state ?? "unknown", why?.state), record.pinned && tag("pinned")]],
@@ -121,7 +121,7 @@ function timeline(page, id, record, events, live) {
 function details(event) {
   const { data } = event;
   const told = [];
-  if (data.rule) told.push(h("p", {}, "By the rule ", h("b", {}, plain(data.rule)), data.from ? [": from ", tag(data.from, data.from), " to ", tag(data.to, data.to)] : ""));
+  if (data.rule) told.push(h("p", {}, data.rule === "by hand" ? h("b", {}, "By hand") : ["By the rule ", h("b", {}, plain(data.rule))], data.from ? [": from ", tag(data.from, data.from), " to ", tag(data.to, data.to)] : ""));
   if (data.components) told.push(h("div", { class: "bars" }, data.score !== undefined && bar("score", data.score, { kind: "score" }), Object.entries(data.components).map(([part, value]) => bar(part, value))));
   if (data.met && Object.keys(data.met).length) told.push(h("p", {}, "Met: ", Object.entries(data.met).map(([term, value]) => `${term} ${typeof value === "number" ? trim(value) : JSON.stringify(value)}`).join(", ")));
   const rest = Object.entries(data).filter(([term]) => !["rule", "from", "to", "components", "score", "met"].includes(term));

@@ -36,7 +36,7 @@ export async function overview(page) {
       ["Memories", h("b", { class: "large" }, number(now.records))],
       ["Pressure", [tag(now.pressure, CALM[now.pressure]), ` ${decimal(now.usage_percent, 1)} % of the fullest layer`]],
       ["On disk", bytes(now.total_size)],
-      now.commit_latency.p95 !== null && ["Writes are on it within", `${milliseconds(now.commit_latency.p95)}, 95 of 100`],
+      now.commit_latency.p95 !== null && ["Writes are on disk within", `${milliseconds(now.commit_latency.p95)}, 95 of 100`],
       ["Free pages", `${decimal(now.fragmentation_percent, 1)} %`],
       ["Answers from the cache", share(now.cache_hit_rate)],
       ["Promoted in the last hour", number(now.promotion_rate)],
@@ -48,9 +48,13 @@ export async function overview(page) {
   const listed = () => show(rows, happened(page, recent));
   told(figures);
   listed();
+  const beginning = h("p", {}, "Nothing is remembered yet. For a beginning: ", h("code", {}, "agentmem add \"Ana is allergic to peanuts\" --user ana"));
+  const live = h("p", { class: "bad", role: "status" });
   let due = 0;
   follow("/v1/events/stream", { after: events[0]?.seq ?? 0, figures_s: 2 }, signal, (kind, value) => {
+    if (kind === "live") show(live, !value && "The server does not answer: this is not live.");
     if (kind === "figures") told(value);
+    if (kind === "change") beginning.remove();
     if (kind !== "change" || recent.some((one) => one.seq === value.seq)) return;
     recent.unshift(value);
     recent.length = Math.min(recent.length, KEPT);
@@ -60,7 +64,8 @@ export async function overview(page) {
   return [
     h("h1", {}, "Overview"),
     h("p", { class: health.ok ? "good" : "bad" }, health.ok ? "All is well." : `Something is wrong: ${wrong(health)}`, " ", link("Operations", page.to("operations"))),
-    figures.records === 0 && events.length === 0 && h("p", {}, "Nothing is remembered yet. For a beginning: ", h("code", {}, "agentmem add \"Ana is allergic to peanuts\" --user ana")),
+    live,
+    figures.records === 0 && events.length === 0 && beginning,
     h("div", { class: "figures", "aria-label": "Rates and latencies of this process, live" }, Object.values(lines).map((one) => one.node)),
     h("div", { class: "grid" },
       card("The store", store),

@@ -35,7 +35,7 @@ export async function search(page) {
   });
   const trace = found.trace;
   return [...head,
-    h("p", { class: "trace" }, `${number(found.hits.length)} found among ${number(trace.candidates)} looked at, by ${trace.engines.join(", ")}${trace.cached ? ", from the cache" : ""}: `,
+    h("p", { class: "trace" }, `${number(found.hits.length)} found among ${number(trace.candidates)} looked at${trace.engines.length ? `, by ${trace.engines.join(", ")}` : ""}${trace.cached ? ", from the cache" : ""}: `,
       Object.entries(trace.milliseconds).map(([stage, one]) => `${stage} ${milliseconds(one)}`).join(", "),
       found.skipped_archived ? `; ${number(found.skipped_archived)} lie in archives` : ""),
     found.hits.length === 0 && h("p", { class: "nothing" }, "Nothing that answers this."),
