@@ -125,8 +125,8 @@ class Builder:
         """Find the groups that may be shown; calls without a result only where that is yet to come."""
         every = groups(self._sources.turns)
         for position, group in enumerate(every):
-            if group.orphans or (group.open and position < len(every) - 1):
-                reason = "a result without its call" if group.orphans else "a call without its result"
+            if group.orphans or group.unfinished or (group.open and position < len(every) - 1):
+                reason = _lacks(group)
                 for at in group.positions:
                     self._trim("turns", self._sources.turns[at].id, reason, self._cost(at))
                 continue
@@ -265,6 +265,12 @@ def _block(block: Block) -> str:
     description = f"{inside(block.description)}\n" if block.description else ""
     label = name(block.label)
     return f'<block label="{label}">\n{description}{inside(block.value)}\n</block>'
+
+
+def _lacks(group: Group) -> str:
+    if group.orphans:
+        return "a result without its call"
+    return "a call without its result" if group.open else "a thought of which nothing came"
 
 
 def _last_exchange(candidates: Sequence[Group], turns: Sequence[Turn]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
@@ -393,6 +393,8 @@ def _title(title: object) -> str | None:
 
 
 def _as_list(messages: object) -> list[Item]:
+    if isinstance(messages, Iterator):
+        raise InvalidInputError("several messages are given as a list; write list(...)", field="messages")
     if isinstance(messages, (str, bytes)):
         raise InvalidInputError(
             f"a turn is a message with a role, such as {{'role': 'user', 'content': {shown(messages)}}}",

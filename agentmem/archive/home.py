@@ -30,7 +30,8 @@ def open_place(
     read_only: bool,
     retries: Retries | None = None,
     what: str = "backups",
-    example: str = "backup.url, Settings(backup={'url': '/backups/memories'})",
+    example: str = "backup.url, AGENTMEM_MEMORY__BACKUP__URL=/backups/memories or "
+    "Settings(backup={'url': '/backups/memories'})",
 ) -> Place:
     """Open it; with ``read_only`` nothing is written, and a keyring that is not there is an error.
 

@@ -211,8 +211,8 @@ class Desk(AgentStore):
             try:
                 made.append(self._draft(border, message, defaults))
             except InvalidInputError as exc:
-                exc.index = index
-                raise
+                reason = str(exc) if len(messages) == 1 else f"message {index}: {exc}"
+                raise InvalidInputError(reason, field=exc.field, index=index) from exc
         return made
 
     def _draft(self, border: Border, message: Item, defaults: AddOptions) -> Draft:

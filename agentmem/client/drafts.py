@@ -22,7 +22,7 @@ from agentmem.client.checks import (
 )
 from agentmem.client.forms import form_of, no_form
 from agentmem.client.hints import did_you_mean
-from agentmem.client.messages import Message, as_message, is_usual, of_object
+from agentmem.client.messages import Message, as_message, may_have, of_object, theirs
 from agentmem.client.options import AddOptions
 from agentmem.client.returned import as_item, end_of, is_record
 from agentmem.types.checks import check_instant, check_label, check_number
@@ -89,7 +89,7 @@ def draft(item: object, defaults: AddOptions, settings: Settings, *, returned: b
         unknown: list[object] = [key for key in given if key not in _FIELDS]
         if unknown and is_record(said):
             return _returned(said, defaults, settings)
-        strange = [key for key in unknown if not is_usual(key) and (not _may_be_more(key) or "role" not in given)]
+        strange = [key for key in unknown if not isinstance(key, str) or not may_have(given, key, _is_mistaken)]
         if strange:
             raise _unknown("record" if "record" in unknown else strange[0])
         content = given.get("content")
@@ -122,9 +122,7 @@ def fields_of(record: MemoryRecord) -> dict[str, Any]:
 
 def _of_message(message: Message, given: Mapping[str, object], defaults: AddOptions, settings: Settings) -> Draft:
     """A message, and what is said of it besides."""
-    said = {**given, "role": message.role}
-    if "type" in given:
-        said.pop("id", None)
+    said = {key: value for key, value in given.items() if key not in theirs(given)} | {"role": message.role}
     if message.data is not None and defaults.data is not None:
         raise InvalidInputError("what a message has besides its text is its data; leave data out", field="data")
     return _draft(message.text, _options(said, defaults), settings, message.data)
@@ -138,9 +136,9 @@ def _options(given: Mapping[str, object], defaults: AddOptions) -> AddOptions:
     return AddOptions(**values)
 
 
-def _may_be_more(field: object) -> bool:
-    """Whether a field that items do not have may be one of a message, and not one of theirs by another name."""
-    return isinstance(field, str) and did_you_mean(field, _FIELDS) == "."
+def _is_mistaken(field: object) -> bool:
+    """Whether a field that items do not have seems to be one of theirs by another name."""
+    return did_you_mean(field, _FIELDS) != "."
 
 
 def _is_reserved(namespace: Namespace | None) -> bool:

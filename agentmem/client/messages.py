@@ -7,23 +7,26 @@ Mappings, and objects that say what is in them: by ``model_dump`` (pydantic, and
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date
 from enum import Enum
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+from agentmem.agent.calls import is_result
 from agentmem.types.data import copied, dumped
 from agentmem.types.errors import InvalidInputError
 from agentmem.types.spelling import is_blank
 
 _SPEAKERS = {"human": "user", "ai": "assistant", **{name: name for name in ("system", "tool", "function", "developer")}}
 """Who speaks, by the type that a message has instead of a role."""
-_OF_ASSISTANT = frozenset({"reasoning", "compaction", "mcp_list_tools", "mcp_approval_request"})
+_OF_ASSISTANT = frozenset({"reasoning", "compaction", "mcp_list_tools", "mcp_approval_request", "item_reference"})
 _TURNS = {"request": "user", "response": "assistant"}
-_SAID = frozenset({"text", "input_text", "output_text", "tool_result", "refusal", None})
-"""Types of parts that are said; what was thought, images, sounds and calls are not."""
+_OF_TURNS = frozenset({"kind", "metadata", "run_id"})
+"""Fields of Pydantic AI's messages that items have by the same name."""
+_SAID = frozenset({"text", "input_text", "output_text", "refusal", None})
+"""Types of parts that are said, as results of tools are; what was thought, images, sounds and calls are not."""
 _SAID_PARTS = frozenset({"user-prompt", "text", "tool-return"})
 _USUAL = frozenset(
     "additional_kwargs annotations arguments artifact audio call_id citations function_call invalid_tool_calls model "
@@ -32,7 +35,7 @@ _USUAL = frozenset(
     "usage_metadata".split()
 )
 """Fields that messages have, some of which look like misspelled ones of an item."""
-_DEEPEST = 4
+_DEEPEST = 6
 
 
 class Message(NamedTuple):
@@ -49,19 +52,30 @@ def as_message(said: Mapping[str, object], own: frozenset[str], role: object = N
     ``own`` are the fields of an item: those are no part of the message, apart from ``role`` and ``content``. Nor is an
     id, unless there is a type, too: then an API made both. ``role`` is who speaks where the message does not say it.
     """
-    speaker = said.get("role") or _speaker(said) or role
+    speaker = _of_tools(said) or said.get("role") or _speaker(said) or role
     if not isinstance(speaker, str) or said.get("data") is not None:
         return None
     content = said.get("content")
     if not ("content" in said or "parts" in said or "type" in said or said.keys() & _USUAL) or _is_wrong(content):
         return None
-    turn = "parts" in said and said.get("kind") in _TURNS
-    left_out = own - {"role", "content"} - ({"id"} if "type" in said else set()) - (own if turn else set())
+    left_out = own - {"role", "content"} - theirs(said)
     kept = {key: value for key, value in said.items() if key not in left_out}
     plain = isinstance(content, str) and not is_blank(content)
     if plain and not any(value is not None for key, value in kept.items() if key not in ("role", "content")):
         return Message(speaker, str(content), None)
     return _whole(speaker, kept)
+
+
+def theirs(said: Mapping[str, object]) -> frozenset[str]:
+    """Those fields of a message that items have, too, but which are an API's here."""
+    return (_OF_TURNS if _is_turn(said) else frozenset[str]()) | ({"id"} if "type" in said else frozenset[str]())
+
+
+def may_have(said: Mapping[str, object], field: str, mistaken: Callable[[object], bool]) -> bool:
+    """Whether a message may have a field that items have not. ``mistaken``: whether that resembles one of theirs."""
+    if field in _USUAL or _is_turn(said):
+        return True
+    return ("role" in said or _speaker(said) is not None) and not mistaken(field)
 
 
 def of_object(item: object, role: object = None) -> Message | None:
@@ -70,7 +84,7 @@ def of_object(item: object, role: object = None) -> Message | None:
     if dump is None:
         return None
     said = {key: value for key, value in dump.items() if value is not None}
-    speaker = _plain(said.get("role")) or _speaker(said) or (role if "content" in said else None)
+    speaker = _of_tools(said) or _plain(said.get("role")) or _speaker(said) or (role if "content" in said else None)
     if not isinstance(speaker, str):
         return None
     content = said.get("content")
@@ -80,15 +94,23 @@ def of_object(item: object, role: object = None) -> Message | None:
     return _whole(speaker, said)
 
 
-def is_usual(field: object) -> bool:
-    """Whether messages of chat APIs have the field."""
-    return field in _USUAL
-
-
 def _whole(speaker: str, said: Mapping[str, object]) -> Message:
     copy = cast("dict[str, Any]", copied(said, "message", _plain))
     text = "\n".join(_texts(copy.get("content", copy.get("parts", copy.get("output")))))
     return Message(speaker, "" if is_blank(text) else text, dumped(copy, "message"))
+
+
+def _is_turn(said: Mapping[str, object]) -> bool:
+    """Whether this is a message of Pydantic AI."""
+    return "parts" in said and said.get("kind") in _TURNS
+
+
+def _of_tools(said: Mapping[str, object]) -> str | None:
+    """Who speaks, where an API has results of tools said by the user: nobody but tools."""
+    parts = said.get("content", said.get("parts"))
+    if not isinstance(parts, (list, tuple)) or not parts or _plain(said.get("role")) != "user":
+        return None
+    return "tool" if all(is_result(_plain(part)) for part in cast("list[object]", parts)) else None
 
 
 def _speaker(said: Mapping[str, object]) -> str | None:
@@ -107,7 +129,9 @@ def _speaker(said: Mapping[str, object]) -> str | None:
 
 
 def _of_request(kinds: set[object]) -> str:
-    return "tool" if "tool-return" in kinds else "system" if "system-prompt" in kinds else "user"
+    if kinds & {"tool-return", "retry-prompt"}:
+        return "tool"
+    return "system" if "system-prompt" in kinds else "user"
 
 
 def _part_kind(part: object) -> object:
@@ -133,8 +157,8 @@ def _texts(content: object, depth: int = 0) -> Iterator[str]:
         if "part_kind" in part:
             if part["part_kind"] in _SAID_PARTS:
                 yield from _texts(part.get("content"), depth + 1)
-        elif part.get("type") in _SAID:
-            for name in ("text", "refusal", "content", "value"):
+        elif part.get("type") in _SAID or is_result(part):
+            for name in ("text", "refusal", "content", "value", "output", "toolResult"):
                 yield from _texts(part.get(name), depth + 1)
 
 

@@ -130,7 +130,8 @@ class Archives:
         options = None if region is None else {"region": region}
         return open_place(
             url, chosen.encryption, chosen.keyring, options=options, read_only=read_only, what="archives",
-            example="glacier.url, Settings(glacier={'url': '/archives/memories'})",
+            example="glacier.url, AGENTMEM_MEMORY__GLACIER__URL=/archives/memories or "
+            "Settings(glacier={'url': '/archives/memories'})",
         )  # fmt: skip
 
     def check_there(self) -> None:

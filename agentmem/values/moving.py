@@ -30,7 +30,8 @@ def check(engine: Engine, tier: ValueTierName | None, drafts: Sequence[Draft] = 
         return
     if not engine.settings.glacier.url:
         raise InvalidInputError(
-            "there is no place for archives: set glacier.url, Settings(glacier={'url': '/archives/memories'})",
+            "there is no place for archives: set glacier.url, AGENTMEM_MEMORY__GLACIER__URL=/archives/memories or "
+            "Settings(glacier={'url': '/archives/memories'})",
             field="tier",
         )
     if any(draft.end(engine.now()) is not None for draft in drafts):

@@ -225,12 +225,16 @@ def test_a_closed_session_takes_nothing(memory: Memory, clock: FakeClock) -> Non
 
 
 @pytest.mark.parametrize(
-    "wrong", ["hello", ["hello"], {"content": "x"}, [user("x"), {"content": 3}], 7, [user("x"), None]], ids=str
+    "wrong",
+    ["hello", ["hello"], {"content": "x"}, [user("x"), {"content": 3}], 7, [user("x"), None], iter([user("x")])],
+    ids=lambda wrong: str(wrong)[:20],
 )
 def test_what_is_no_message_is_refused_and_nothing_is_kept(memory: Memory, wrong: Any) -> None:
     session = memory.session("r", user_id="ana")
-    with pytest.raises(InvalidInputError):
+    several = isinstance(wrong, list) and len(wrong) > 1
+    with pytest.raises(InvalidInputError, match="message 1: " if several else ".") as caught:
         session.append(wrong)
+    assert not several or caught.value.index == 1
     assert (session.count(), session.info()) == (0, None)
 
 

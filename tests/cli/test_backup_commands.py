@@ -54,7 +54,7 @@ def test_damage_is_an_exit_code(shell: Shell, tmp_path: Path) -> None:
 def test_without_a_place(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("AGENTMEM_MEMORY__BACKUP__URL")
     for words in (["create"], ["list"], ["verify"], ["restore", tmp_path / "new"]):
-        assert "set backup.url" in shell.error("backup", *words)
+        assert "set backup.url, AGENTMEM_MEMORY__BACKUP__URL=" in shell.error("backup", *words)
 
 
 def test_snapshots_and_in_place(shell: Shell, tmp_path: Path) -> None:

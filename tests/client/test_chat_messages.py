@@ -41,8 +41,14 @@ DICTS: list[tuple[dict[str, Any], str, str]] = [
     ({"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "s"},
       {"type": "text", "text": "yes"}, {"type": "tool_use", "id": "t", "name": "n", "input": {}}]}, "assistant", "yes"),
     ({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t",
-      "content": [{"type": "text", "text": "18 degrees"}, {"type": "image", "source": {"data": "AAAA"}}]}]}, "user",
+      "content": [{"type": "text", "text": "18 degrees"}, {"type": "image", "source": {"data": "AAAA"}}]}]}, "tool",
      "18 degrees"),
+    ({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "one"},
+      {"type": "text", "text": "and now?"}]}, "user", "one\nand now?"),
+    ({"role": "user", "content": [{"toolResult": {"toolUseId": "t", "content": [{"text": "18"}]}}]}, "tool", "18"),
+    ({"role": "tool", "content": [{"type": "tool-result", "toolCallId": "t", "toolName": "f",
+      "output": {"type": "text", "value": "18"}}]}, "tool", "18"),
+    ({"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"x": 1}}}]}, "tool", ""),
     ({"role": "user", "content": {"type": "text", "text": "from a prompt"}}, "user", "from a prompt"),
     ({"role": "user", "content": [{"type": "text", "text": {"value": "thread", "annotations": []}}]}, "user", "thread"),
     ({"role": "model", "parts": [{"text": "yes"}, {"function_call": {"name": "f"}}]}, "model", "yes"),
@@ -50,13 +56,20 @@ DICTS: list[tuple[dict[str, Any], str, str]] = [
       "content": [{"type": "output_text", "text": "done", "annotations": []}]}, "assistant", "done"),
     ({"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}"}, "assistant", ""),
     ({"type": "function_call_output", "call_id": "c", "output": "42 boats"}, "tool", "42 boats"),
-    ({"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "thought"}]}, "assistant", ""),
+    ({"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "thought"}],
+      "encrypted_content": "x"}, "assistant", ""),
+    ({"type": "computer_call", "id": "cu_1", "call_id": "c", "action": {"type": "wait"}}, "assistant", ""),
+    ({"type": "code_interpreter_call", "id": "ci_1", "code": "1 + 1", "container_id": "x", "outputs": []}, "assistant",
+     ""),
     ({"type": "human", "content": "hi", "additional_kwargs": {}, "response_metadata": {}, "id": None}, "user", "hi"),
     ({"type": "AIMessageChunk", "content": "hey", "tool_call_chunks": [1]}, "assistant", "hey"),
     ({"kind": "request", "parts": [{"part_kind": "system-prompt", "content": "be"},
       {"part_kind": "user-prompt", "content": ["hi", {"url": "x"}]}]}, "user", "hi"),
     ({"kind": "request", "parts": [{"part_kind": "tool-return", "content": "res"}]}, "tool", "res"),
-    ({"kind": "response", "parts": [{"part_kind": "text", "content": "yo"}]}, "assistant", "yo"),
+    ({"kind": "request", "parts": [{"part_kind": "retry-prompt", "tool_name": "f", "content": "no"}]}, "tool", ""),
+    ({"kind": "response", "parts": [{"part_kind": "text", "content": "yo"}], "model_name": "m", "usage": {"x": 1},
+      "timestamp": "2026-01-02T03:04:05Z", "run_id": "theirs", "metadata": None, "finish_reason": "stop"}, "assistant",
+     "yo"),
 ]  # fmt: skip
 
 
@@ -65,6 +78,7 @@ def test_dicts_come_back_as_they_went_in(memory: Memory) -> None:
     records = memory.recent(user_id="bea", run_id="r", limit=100)
     assert [record.message for record in records] == [message for message, _, _ in DICTS]
     assert [(record.role, record.content) for record in records] == [(role, text) for _, role, text in DICTS]
+    assert {record.kind for record in records} == {"message"}
     assert [record.embedding for record in records] == ["content" if text else "none" for _, _, text in DICTS]
     assert memory.search("18 degrees", user_id="bea", limit=1)[0].content == "18 degrees"
     assert memory.search("iVBORw0KGgo", user_id="bea", mode="keyword") == []
