@@ -23,6 +23,10 @@ _ALONE, _WORKERS, _AHEAD = 4, 8, 8
 """Chunks that a put sees to itself, threads that hash, pack and write the others, and how many are under way."""
 
 
+_HELD = 4 * 1_048_576
+"""Bytes of a value's chunks that go to the database, and so are in memory until they are there."""
+
+
 class Cut(NamedTuple):
     """The chunks of a value, all of its bytes, and a hash that tells it from others."""
 
@@ -42,6 +46,7 @@ class Cutter:
     ) -> None:
         self._db, self._files, self._packer, self._place = db, files, packer, place
         self._inline = inline
+        self._held = 0
         self._made = dict[bytes, "Piece | Future[Piece]"]()
         self._pending = deque[Future[Piece]]()
         self._threads: ThreadPoolExecutor | None = None
@@ -50,6 +55,7 @@ class Cutter:
     def cut(self, blocks: Iterable[Bytes]) -> Cut:
         """Cut what comes in blocks of any sizes. Raises what reading the blocks raises, and ``StoreError``."""
         order, start, digest = list[tuple[int, bytes]](), 0, sha256()
+        self._held = 0
         for hash, body in self._hashed(pieces_of(blocks)):
             digest.update(hash)
             if hash not in self._made:
@@ -125,7 +131,8 @@ class Cutter:
         codec, packed = self._packer.pack(body)
         checksum = hash if codec == "none" else sha256(packed).digest()
         about = (0, hash, len(body), codec, len(packed), checksum)
-        if len(packed) <= self._inline:
+        if len(packed) <= self._inline and self._held < _HELD:  # a little more, where threads meet here
+            self._held += len(packed)
             return Piece(*about, None, bytes(packed), damaged)
         return Piece(*about, self._staged().write(packed), None, damaged)
 

@@ -329,6 +329,18 @@ def test_reading_a_stream_reads_no_chunk_twice(memory: Memory, monkeypatch: pyte
         assert sum(hashed) <= 6_000_000
 
 
+def test_a_stream_that_packs_well_is_not_kept_in_memory(memory: Memory, store: Path) -> None:
+    parts = [np.random.default_rng(n).bytes(50_000) + bytes(474_288) for n in range(120)]
+    memory.values.put("k", iter(parts))
+    with memory.values.open("k") as file:
+        assert file.read() == b"".join(parts)
+    db = memory.handle.engine().repository.db
+    [(held, files)] = db.execute("SELECT sum(length(body)), count(file) FROM chunks")
+    assert held < 6_000_000
+    assert files > 20
+    assert memory.verify().ok
+
+
 def test_bytes_of_every_length_around_a_chunk(memory: Memory) -> None:
     whole = np.random.default_rng(0).bytes(6 * 524_288 + 5)
     for size in (0, 1, 524_287, 524_288, 524_289, 4 * 524_288, 4 * 524_288 + 1, len(whole)):
