@@ -49,7 +49,7 @@ class ChunkFiles:
             except FileNotFoundError as exc:
                 error = exc
             except OSError as exc:
-                raise StoreCorruptError(f"{path} cannot be read: {exc.strerror or exc}") from exc
+                raise StoreCorruptError(f"{os.path.realpath(path)} cannot be read: {exc.strerror or exc}") from exc
         raise FileNotFoundError(errno.ENOENT, "no file of this chunk", name) from error
 
     def read_into(self, name: str, buffer: memoryview) -> bool:
@@ -84,7 +84,7 @@ class ChunkFiles:
                 except FileNotFoundError:
                     continue
                 except OSError as exc:
-                    raise StoreError(f"{path} cannot be removed: {exc.strerror or exc}") from exc
+                    raise StoreError(f"{os.path.realpath(path)} cannot be removed: {exc.strerror or exc}") from exc
                 folders.add(path.parent)
         for folder in folders:
             with suppress(OSError):
@@ -319,6 +319,9 @@ def _folders(path: Path) -> Iterator[Path]:
 
 
 def _failed(path: Path, exc: OSError) -> StoreError:
+    where = os.path.realpath(path)  # the store's folder may be named by its descriptor
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFullError(f"{path}: the disk is full; free some space and try again (nothing of this was kept)")
-    return StoreError(f"{path} cannot be written: {exc.strerror or exc}; check the permissions of the store's folder")
+        return DiskFullError(f"{where}: the disk is full; free some space and try again (nothing of this was kept)")
+    rights = exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    advice = "check the permissions of the store's folder" if rights else "look at the disk (nothing of this was kept)"
+    return StoreError(f"{where} cannot be written: {exc.strerror or exc}; {advice}")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, HashEmbedder
 
-from agentmem import ConflictError, DiskFullError, Memory, StoreCorruptError, StoreGoneError
+from agentmem import ConflictError, DiskFullError, Memory, StoreCorruptError, StoreError, StoreGoneError
 from agentmem.stores import chunkfiles
 from agentmem.stores.chunkfiles import ChunkFiles, Staging
 from stress.victim import HashedWords
@@ -210,6 +210,18 @@ def test_what_takes_the_place_of_a_store_is_left_alone(
         with Memory(tmp_path / folder, embedder=HashEmbedder()) as again:
             assert again.values.get("k") == noise(MB, seed)
             assert again.verify().ok
+
+
+def test_an_error_names_the_folder_that_the_caller_knows(memory: Memory, store: Path) -> None:
+    memory.add("The store is there.")
+    (store / "values").write_text("in the way")
+    with pytest.raises(
+        StoreError, match=f"^{store}/values/new/.* cannot be written: Not a directory; look at the disk"
+    ):
+        memory.values.put("k", noise(MB))
+    (store / "values").unlink()
+    memory.values.put("k", noise(MB))
+    assert memory.values.get("k") == noise(MB)
 
 
 def test_names_of_files_lead_nowhere_else(tmp_path: Path) -> None:
