@@ -81,6 +81,7 @@ def test_lives_go_on_as_they_were(opened: tuple[Memory, dict[str, Any]]) -> None
     memory, answers = opened
     for id, life in answers["explained"].items():
         found = memory.lifecycle.explain(id).to_dict()
+        life["because"] = life["because"].replace("by by hand", "by hand")  # that version stammered
         assert {name: found[name] for name in life} == life
 
 
