@@ -21,7 +21,7 @@ from agentmem.engine.engine import Engine
 from agentmem.stores import archived, chunks, documents, keys
 from agentmem.stores.chunkfiles import ChunkFiles
 from agentmem.stores.chunks import Part
-from agentmem.stores.rows import Stored, kept
+from agentmem.stores.rows import Stored, kept, visible
 from agentmem.types.data import parsed
 from agentmem.types.errors import (
     ArchiveCorruptError,
@@ -46,6 +46,17 @@ def find(engine: Engine, key: str, scope: Scope) -> Stored | None:
     engine.check()
     stored = keys.find(engine.repository, key, engine.key(scope))
     return stored if stored is not None and kept(stored, engine.now()) else None
+
+
+def look(engine: Engine, key: str, scope: Scope) -> tuple[Stored, dict[str, Any]] | None:
+    """A value that is here, and what it is, by one statement; None where there is none, or more has to be asked."""
+    engine.check_process()
+    engine.lifecycle.check()
+    looked = keys.look(engine.repository, key, engine.key(scope))
+    if looked is None or looked[0] is None or looked[1] is None or not visible(looked[0], engine.now()):
+        return None
+    about = described(looked[1], looked[0])
+    return None if about is None else (looked[0], about)
 
 
 def description(engine: Engine, stored: Stored) -> dict[str, Any] | None:
