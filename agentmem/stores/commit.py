@@ -55,8 +55,9 @@ T = TypeVar("T")
 GROUP_ROWS = 2_000
 """Rows after which a group is closed, so that a flood of small requests still commits often."""
 _ROW = 8_192
-_TAKEN = 1_024
 """Bytes of data that count as a row."""
+_TAKEN = 1_024
+"""Transactions of which it is known how long they took."""
 WAL_LIMIT = 64 * 1_048_576
 MOST_WAYS = 5
 """How often a transaction gives way to finalizers, each of which might be due to what it did itself."""

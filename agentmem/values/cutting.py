@@ -21,8 +21,6 @@ SIZE = 524_288
 
 _ALONE, _WORKERS, _AHEAD = 4, 8, 8
 """Chunks that a put sees to itself, threads that hash, pack and write the others, and how many are under way."""
-
-
 _HELD = 4 * 1_048_576
 """Bytes of a value's chunks that go to the database, and so are in memory until they are there."""
 

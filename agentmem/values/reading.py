@@ -48,15 +48,20 @@ def find(engine: Engine, key: str, scope: Scope) -> Stored | None:
     return stored if stored is not None and kept(stored, engine.now()) else None
 
 
-def look(engine: Engine, key: str, scope: Scope) -> tuple[Stored, dict[str, Any]] | None:
-    """A value that is here, and what it is, by one statement; None where there is none, or more has to be asked."""
+def look(engine: Engine, key: str, scope: Scope) -> tuple[bool, tuple[Stored, dict[str, Any]] | None]:
+    """Whether one statement tells whether there is a value, and if so the value and what it is."""
     engine.check_process()
     engine.lifecycle.check()
     looked = keys.look(engine.repository, key, engine.key(scope))
-    if looked is None or looked[0] is None or looked[1] is None or not visible(looked[0], engine.now()):
-        return None
-    about = described(looked[1], looked[0])
-    return None if about is None else (looked[0], about)
+    if looked is None:
+        return False, None
+    stored, text = looked
+    if stored is None or not visible(stored, engine.now()):
+        return True, None
+    if text is None:
+        return False, None
+    about = described(text, stored)
+    return True, None if about is None else (stored, about)
 
 
 def description(engine: Engine, stored: Stored) -> dict[str, Any] | None:

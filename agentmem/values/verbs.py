@@ -197,7 +197,8 @@ def usage(engine: Engine) -> ValueUsage:
 
 def _find(engine: Engine, key: str, scope: Scope) -> tuple[Stored, dict[str, Any]] | None:
     """A value and what it is. It may be replaced or erased, or go to an archive, while that is being read."""
-    if (found := reading.look(engine, key, scope)) is not None:
+    known, found = reading.look(engine, key, scope)
+    if known:
         return found
     before = None
     while (stored := reading.find(engine, key, scope)) is not None:
