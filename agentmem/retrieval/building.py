@@ -27,12 +27,19 @@ SAMPLE = 10_000
 """Records that are coded together first: how all are coded depends on them."""
 _REST = 9.0
 """Beside writers a build gets a tenth of the time: it takes the interpreter's lock from them."""
+_RECORD_S = 2.5e-5
+"""About the seconds that a record takes to be read and coded."""
+_HEAD_START = 2.0
+"""Seconds that a search has on the disk before what it did not wait for is read: both want the interpreter's lock, and
+the search would take several times as long beside it."""
 _RECORD_BYTES = 250
 """About what a record takes beside its code: columns, links, the places of some twenty words."""
 AGAIN = 60.0
 """Seconds after which what could not be built is tried again, and after which what has changed may be kept again."""
 _LONG = 3_600.0
 """The same where that took long to find out."""
+_STEP = 0.05
+"""Seconds between two looks at whether a build is still wanted."""
 _LAST_WAIT = 0.8
 """Seconds that closing waits for the build at hand."""
 CHANGES, _SHARE = 2_000, 0.02
@@ -48,6 +55,7 @@ class Building:
     def __init__(self, patience: float) -> None:
         self._until = time.monotonic() + patience
         self._promise = Promise[LargeArena | None]()
+        self._worth_it = Promise[bool]()
         self.stopped = False
 
     @property
@@ -55,9 +63,21 @@ class Building:
         return self._promise.done()
 
     def wait(self) -> None:
-        """Wait until it is done, or patience has come to its end: that is counted from the beginning."""
+        """Wait until it is done, or patience has come to its end: that is counted from the beginning.
+
+        Or until it is known that it will come to its end.
+        """
         with suppress(TimeoutError):
-            self._promise.exception(max(0.0, self._until - time.monotonic()))
+            if self._worth_it.result(max(0.0, self._until - time.monotonic())):
+                self._promise.exception(max(0.0, self._until - time.monotonic()))
+
+    def begins(self, seconds: float) -> None:
+        """Say how long it is going to take; returns when it may begin: those who do not wait for it search first."""
+        worth_it = time.monotonic() + seconds < self._until
+        self._worth_it.set_result(worth_it)
+        until = time.monotonic() + _HEAD_START
+        while not worth_it and not self.stopped and time.monotonic() < until:
+            time.sleep(_STEP)
 
     def result(self) -> LargeArena | None:
         """The arena; None where it was stopped. Raises what went wrong."""
@@ -70,6 +90,8 @@ class Building:
     def run(self, build: Callable[[], LargeArena | None]) -> None:
         """Keep the promise."""
         keep(self._promise, build)
+        if not self._worth_it.done():
+            self._worth_it.set_result(True)
 
     def end(self) -> None:
         """Wait for its thread, but not for long."""
@@ -175,7 +197,11 @@ class Builder:
     def _build(self, wall: Wall, key: ScopeKey, building: Building, expected: int) -> LargeArena | None:
         try:
             with self._turn:
-                return self._restored(wall, building) or self._loaded(wall, key, building, expected)
+                arena = self._restored(wall, building)
+                if arena is None:
+                    building.begins(expected * _RECORD_S)
+                    arena = self._loaded(wall, key, building, expected)
+                return arena
         except (ClosedError, ModelMismatchError, StoreGoneError):
             return None
         except Exception:

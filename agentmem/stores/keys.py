@@ -30,9 +30,10 @@ from agentmem.types.spelling import composed, spellings
 
 _KEPT = f"r.key IS NOT NULL AND r.state IN ({LIVE}, {ARCHIVED})"
 _LOOK = (
-    f"{STANDING}, b.body, {USED} FROM (SELECT 1) "
+    f"{STANDING}, b.body, p.tier, {USED} FROM (SELECT 1) "
     f"LEFT JOIN records r INDEXED BY records_by_key ON r.user = ? AND r.space = ? AND r.key = ? AND {_KEPT} "
-    "LEFT JOIN bodies b ON b.row = r.row AND b.version = r.body AND b.part >= 0 LIMIT 2"
+    "LEFT JOIN bodies b ON b.row = r.row AND b.version = r.body AND b.part >= 0 "
+    "LEFT JOIN placements p ON p.row = r.row LIMIT 2"
 )
 _FORMER = f"r.key IS NOT NULL AND r.state NOT IN ({LIVE}, {ARCHIVED})"
 _PUT = ("role", "kind", "layer", "content", "metadata", "importance", "occurred_at", "expires_at", "sliding")
@@ -65,8 +66,9 @@ def find(records: Records, key: str, scope: ScopeKey | None) -> Stored | None:
     return stored if stored is not None and scope.admits(*stored.scope) else None
 
 
-def look(records: Records, key: str, scope: ScopeKey | None) -> tuple[Stored | None, str | None] | None:
-    """What ``find`` finds, with its data where that is small and the record live; None if more has to be asked.
+def look(records: Records, key: str, scope: ScopeKey | None) -> tuple[Stored | None, str | None, str | None] | None:
+    """What ``find`` finds, with its data where that is small and the record live, and the tier it was placed in; None
+    if more has to be asked.
 
     It is one statement, a driver's call being most of what a read takes: it reads also what ``is_current`` does, and is
     of no use where names that the scope was made of were removed since, or the model is another one.
@@ -75,16 +77,16 @@ def look(records: Records, key: str, scope: ScopeKey | None) -> tuple[Stored | N
         return None
     epoch = records.names.epoch
     # More than one row where the data has several parts.
-    (generation, now, text, *columns), *more = records.db.execute(_LOOK, (scope.user, scope.space, key))
+    (generation, now, text, placed, *columns), *more = records.db.execute(_LOOK, (scope.user, scope.space, key))
     if not records.stands(generation, now) or records.names.epoch != epoch:
         return None
     if columns[0] is None:
-        return None, None
+        return None, None, None
     stored = Stored._make(columns)
     if not scope.admits(*stored.scope):
-        return None, None
+        return None, None, None
     whole = not more and (text is not None or stored.body is None or stored.has_texts)
-    return (stored, text) if whole and stored.state == LIVE else None
+    return (stored, text, placed) if whole and stored.state == LIVE else None
 
 
 def listed(

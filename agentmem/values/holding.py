@@ -28,7 +28,7 @@ from agentmem.types.valueinfo import ValueTier
 from agentmem.values import kinds
 from agentmem.values.devices import Device, OnDevice, chosen
 from agentmem.values.kinds import Whole
-from agentmem.values.reading import Content
+from agentmem.values.reading import Content, Found
 
 _GB = 10**9
 _HOUR = 3_600 * 10**6
@@ -99,21 +99,22 @@ class Holding:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def content(self, stored: Stored, about: Mapping[str, Any], *, whole: bool) -> Whole:
+    def content(self, found: Found, *, whole: bool) -> Whole:
         """Where to read a value from; one that belongs into memory, and was not there, is now.
 
         ``whole``: all of it is wanted; of others parts are read where they lie, unless they were placed.
         """
+        stored, about, placed = found
         now, size = self._engine.now(), int(about["size"])
         held = self._held(stored, about, now)
         if held is not None:
             return held
         content = Content(self._engine, stored, size)
-        tier, placed = self._belongs(stored, size, whole=whole)
+        tier = self._belongs(placed, size, whole=whole)
         self._count("glacier" if stored.state == ARCHIVED else "cold")
         if tier is None or not self.has_room(tier, size):
             return content
-        if not (whole or placed):
+        if not (whole or placed is not None):
             return content
         return self.hold(stored, about, InMemory(content.bytes(0, size)), tier)
 
@@ -148,12 +149,11 @@ class Holding:
             self._hits[entry.tier] += 1
             return entry.whole
 
-    def _belongs(self, stored: Stored, size: int, *, whole: bool) -> tuple[Tier | None, bool]:
-        """The tier that a value which is read is to be in, None for none; and whether it was placed there."""
-        placed = placements.placed(self._engine.repository.db, stored.row)
+    def _belongs(self, placed: str | None, size: int, *, whole: bool) -> Tier | None:
+        """The tier that a value which is read is to be in, None for none."""
         if placed is not None:
-            return (None if placed == "cold" else cast("Tier", placed)), True
-        return ("warm" if whole and size <= _LARGEST * self._room["warm"] else None), False
+            return None if placed == "cold" else cast("Tier", placed)
+        return "warm" if whole and size <= _LARGEST * self._room["warm"] else None
 
     def _count(self, tier: str) -> None:
         with self._turn:

@@ -51,7 +51,7 @@ def into(engine: Engine, found: Sequence[tuple[Stored, dict[str, Any]]], tier: V
     return list(found)
 
 
-def move(engine: Engine, stored: Stored, about: dict[str, Any], tier: ValueTierName | None, hold: bool) -> None:
+def move(engine: Engine, stored: Stored, about: About, tier: ValueTierName | None, hold: bool) -> None:
     """Have a value be in a tier, or leave it to the rules again."""
     engine.check_writable()
     check(engine, tier)

@@ -13,7 +13,7 @@ from functools import partial
 from hashlib import sha256
 from itertools import pairwise
 from threading import RLock
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from typing_extensions import override
 
@@ -41,6 +41,14 @@ _ALONE, _READERS = 4, 3
 """Chunks that a read takes itself, and threads that read those of longer ones."""
 
 
+class Found(NamedTuple):
+    """A value: its record, what it is, and the tier it was placed in."""
+
+    stored: Stored
+    about: dict[str, Any]
+    placed: str | None
+
+
 def find(engine: Engine, key: str, scope: Scope) -> Stored | None:
     """The record of a value, if there is one; it may lie in an archive."""
     engine.check()
@@ -48,20 +56,20 @@ def find(engine: Engine, key: str, scope: Scope) -> Stored | None:
     return stored if stored is not None and kept(stored, engine.now()) else None
 
 
-def look(engine: Engine, key: str, scope: Scope) -> tuple[bool, tuple[Stored, dict[str, Any]] | None]:
-    """Whether one statement tells whether there is a value, and if so the value and what it is."""
+def look(engine: Engine, key: str, scope: Scope) -> tuple[bool, Found | None]:
+    """Whether one statement tells whether there is a value, and if so the value."""
     engine.check_process()
     engine.lifecycle.check()
     looked = keys.look(engine.repository, key, engine.key(scope))
     if looked is None:
         return False, None
-    stored, text = looked
+    stored, text, placed = looked
     if stored is None or not visible(stored, engine.now()):
         return True, None
     if text is None:
         return False, None
     about = described(text, stored)
-    return True, None if about is None else (stored, about)
+    return True, None if about is None else Found(stored, about, placed)
 
 
 def description(engine: Engine, stored: Stored) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from agentmem.engine.engine import Engine
 from agentmem.operations import change, read
-from agentmem.stores import chunks, keys
+from agentmem.stores import chunks, keys, placements
 from agentmem.stores.rows import Patch, Stored, kept
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.data import parsed
@@ -56,12 +56,12 @@ def get(
     found = _find(engine, key, scope)
     if found is None:
         return default
-    stored, about = found
+    stored, about, _ = found
     if about["kind"] == kinds.PICKLE and not pickled:
         raise kinds.is_pickle()
     now, holding = engine.now(), holding_of(engine)
     read.used(engine, stored, now)
-    content = holding.content(stored, about, whole=part is None and about["kind"] != kinds.STREAM)
+    content = holding.content(found, whole=part is None and about["kind"] != kinds.STREAM)
     if device and part is None and (there := holding.on_device(stored, about)) is not None:
         return there
     if part is None and about["kind"] == kinds.STREAM:
@@ -83,15 +83,14 @@ def open_stream(engine: Engine, key: str, scope: Scope) -> BinaryIO:
     found = _find(engine, key, scope)
     if found is None:
         raise _absent(key)
-    (stored, about), now = found, engine.now()
-    read.used(engine, stored, now)
-    return reading.opened(holding_of(engine).content(stored, about, whole=False), int(about["size"]))
+    read.used(engine, found.stored, engine.now())
+    return reading.opened(holding_of(engine).content(found, whole=False), int(found.about["size"]))
 
 
 def info(engine: Engine, key: str, scope: Scope) -> ValueInfo | None:
     """What a value is."""
     found = _find(engine, key, scope)
-    return None if found is None else _info(engine, *found, scope)
+    return None if found is None else _info(engine, found.stored, found.about, scope)
 
 
 def exists(engine: Engine, key: str, scope: Scope) -> bool:
@@ -168,11 +167,11 @@ def move(engine: Engine, key: str, scope: Scope, placing: Placing) -> ValueInfo:
     found = _find(engine, key, scope)
     if found is None:
         raise _absent(key)
-    moving.move(engine, *found, *placing)
+    moving.move(engine, found.stored, found.about, *placing)
     found = _find(engine, key, scope)
     if found is None:
         raise ConflictError(f"the value with the key {key!r} was deleted meanwhile")
-    return _info(engine, *found, scope)
+    return _info(engine, found.stored, found.about, scope)
 
 
 def compress(engine: Engine, key: str, scope: Scope, level: int) -> int:
@@ -195,7 +194,7 @@ def usage(engine: Engine) -> ValueUsage:
     return ValueUsage(*chunks.usage(engine.repository.db))
 
 
-def _find(engine: Engine, key: str, scope: Scope) -> tuple[Stored, dict[str, Any]] | None:
+def _find(engine: Engine, key: str, scope: Scope) -> reading.Found | None:
     """A value and what it is. It may be replaced or erased, or go to an archive, while that is being read."""
     known, found = reading.look(engine, key, scope)
     if known:
@@ -205,7 +204,8 @@ def _find(engine: Engine, key: str, scope: Scope) -> tuple[Stored, dict[str, Any
         text = reading.texts(engine, [stored]).get(stored.row)
         if text is not None or stored.body is None or stored == before:
             about = reading.described(text, stored)
-            return None if about is None else (stored, about)
+            placed = placements.placed(engine.repository.db, stored.row)
+            return None if about is None else reading.Found(stored, about, placed)
         before = stored
     return None
 

@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -593,6 +594,7 @@ def test_what_another_process_erased_is_not_kept_by_this_one(
     wait_until_kept(store)
     script = """
 import sys
+import threading
 sys.path.insert(0, sys.argv[2])
 from conftest import FakeClock, HashEmbedder
 from agentmem import Memory
@@ -677,6 +679,7 @@ def test_a_store_that_is_only_read_uses_what_was_kept_and_writes_nothing(
 def test_a_second_process_sees_what_the_first_one_wrote(open_memory: Open, store: Path) -> None:
     script = """
 import sys
+import threading
 sys.path.insert(0, sys.argv[2])
 from conftest import FakeClock, HashEmbedder
 from agentmem import Memory, Settings
@@ -764,3 +767,39 @@ def test_what_is_added_is_found_by_a_filter_that_was_used_before(
         for round in range(3):
             memory.add_many(items(30 * round), user_id="ana")
             assert len(memory.search("tea", user_id="ana", filters=filters, limit=100)) == 10 * (round + 1)
+
+
+def test_a_search_that_would_wait_in_vain_does_not_wait_and_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "_HEAD_START", 60)
+    one = building.Building(patience=30)
+    begun = threading.Event()
+
+    def build() -> None:
+        one.begins(3_600)
+        begun.set()
+
+    builder = threading.Thread(target=one.run, args=(build,))
+    builder.start()
+    started = time.monotonic()
+    one.wait()
+    assert time.monotonic() - started < 20
+    assert not one.done
+    assert not begun.is_set()
+    one.stop()
+    builder.join(20)
+    assert begun.is_set()
+    assert one.done
+
+
+def test_a_search_waits_for_what_it_can_wait_for() -> None:
+    one = building.Building(patience=60)
+
+    def build() -> None:
+        one.begins(0.01)
+        time.sleep(0.2)
+
+    builder = threading.Thread(target=one.run, args=(build,))
+    builder.start()
+    one.wait()
+    assert one.done
+    builder.join()
