@@ -101,7 +101,7 @@ def _place(engine: Engine, stored: Stored, tier: Tier | None) -> None:
         engine.write(lambda repository: placements.place(repository.db, [stored.row], tier))
 
 
-def _archive(engine: Engine, found: Sequence[tuple[Stored, dict[str, Any]]]) -> list[tuple[Stored, dict[str, Any]]]:
+def _archive(engine: Engine, found: Sequence[tuple[Stored, About]]) -> list[tuple[Stored, dict[str, Any]]]:
     """Raises ``ConflictError`` for what was changed meanwhile, and ``StoreCorruptError`` for what is damaged."""
     from agentmem.glacier import writing
     from agentmem.glacier.place import archives_of
