@@ -38,7 +38,7 @@ def check(engine: Engine, tier: ValueTierName | None, drafts: Sequence[Draft] = 
         raise _has_end()
 
 
-def into(engine: Engine, found: Sequence[tuple[Stored, dict[str, Any]]], tier: ValueTierName) -> list[Any]:
+def into(engine: Engine, found: Sequence[tuple[Stored, About]], tier: ValueTierName) -> list[Any]:
     """Have values that were just put be in a tier; how they are then. They are put, whatever this raises."""
     if tier == "glacier":
         return _archive(engine, found)
@@ -101,7 +101,7 @@ def _place(engine: Engine, stored: Stored, tier: Tier | None) -> None:
         engine.write(lambda repository: placements.place(repository.db, [stored.row], tier))
 
 
-def _archive(engine: Engine, found: Sequence[tuple[Stored, About]]) -> list[tuple[Stored, dict[str, Any]]]:
+def _archive(engine: Engine, found: Sequence[tuple[Stored, About]]) -> list[tuple[Stored, About]]:
     """Raises ``ConflictError`` for what was changed meanwhile, and ``StoreCorruptError`` for what is damaged."""
     from agentmem.glacier import writing
     from agentmem.glacier.place import archives_of
