@@ -214,9 +214,20 @@ def _node_of(value: Any) -> Any:
     return found
 
 
-def _text(node: ast.AST | None, module: str) -> str:
-    """The source of an expression, on one line."""
-    return "" if node is None else " ".join((ast.get_source_segment(_source(module), node) or "").split())
+@cache
+def _lines(module: str) -> list[bytes]:
+    return _source(module).encode().split(b"\n")
+
+
+def _text(node: ast.expr | None, module: str) -> str:
+    """The source of an expression, on one line; ``ast.get_source_segment`` splits the whole source each time."""
+    if node is None:
+        return ""
+    end_line, end = node.end_lineno or node.lineno, node.end_col_offset
+    lines = _lines(module)[node.lineno - 1 : end_line]
+    lines[-1] = lines[-1][:end]  # first, since the first line may be the last
+    lines[0] = lines[0][node.col_offset :]
+    return " ".join(b" ".join(lines).decode().split())
 
 
 def _is_property(node: _Function) -> bool:

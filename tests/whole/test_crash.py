@@ -72,7 +72,7 @@ def kill(tmp_path: Path, points: list[str | None], seed: int, duration: float = 
     for point in points:
         for attempt in range(ATTEMPTS):
             needs = POINTS[point].needs if point else ""
-            if store is None or needs == "fresh" or (attempt and needs in ("reembed", "backup", "alone")):
+            if store is None or store.full or needs == "fresh" or (attempt and needs in ("reembed", "backup", "alone")):
                 for folder in tmp_path.glob("store*"):
                     shutil.rmtree(folder, ignore_errors=True)
                 store = crash.Store(tmp_path, None, {})
