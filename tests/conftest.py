@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
+import typer.testing
 from model_stub import model_stub
 
 from agentmem import Memory
@@ -26,6 +28,9 @@ START = datetime(2025, 3, 1, 12, tzinfo=UTC)
 hypothesis.settings.register_profile("short", derandomize=True, deadline=None, database=None, print_blob=True)
 hypothesis.settings.register_profile("long", deadline=None, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("AGENTMEM_HYPOTHESIS", "short"))
+
+# Its runner makes all commands anew for each that is run, a tenth of a second.
+typer.testing._get_command = cache(typer.testing._get_command)  # pyright: ignore[reportPrivateUsage]
 
 
 class FakeClock:

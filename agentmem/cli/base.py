@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.main import get_command_name
+from typer.models import CommandInfo
 
 from agentmem import ALL, AgentMemError, Memory, StoreError
 from agentmem.cli.streams import note, say
@@ -193,11 +195,24 @@ def _remark(message: Warning | str, *_: object) -> None:
     note(in_the_shell(str(message)))
 
 
+def _leave_only(called: Sequence[str]) -> None:
+    """Leave out all commands but the one that is called by its name: to make all of them takes a tenth of a second."""
+    commands = [one for one in app.registered_commands if _name_of(one) in called]
+    groups = [one for one in app.registered_groups if one.name in called]
+    if commands or groups:
+        app.registered_commands, app.registered_groups = commands, groups
+
+
+def _name_of(command: CommandInfo) -> str | None:
+    return command.name or (command.callback and get_command_name(command.callback.__name__))
+
+
 def run() -> None:
     """The whole program. What goes wrong outside of a command, such as printing its help, is one line as well."""
     warnings.showwarning = _remark
     try:
         with reporting():
+            _leave_only(sys.argv[1:2])
             app()
     except typer.Exit as exc:
         sys.exit(exc.exit_code)
