@@ -34,7 +34,7 @@ test-long: $(VENV)/installed-dev
 conformance: $(VENV)/installed-dev
 	$(BIN)/python tests/conformance $(FRAMEWORKS)
 
-conformance-ci:
+conformance-ci: $(VENV)/installed-dev
 	@$(MAKE) conformance FRAMEWORKS="$(CI_FRAMEWORKS) --if-installable"
 
 lint: $(VENV)/installed-dev
