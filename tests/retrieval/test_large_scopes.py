@@ -594,7 +594,6 @@ def test_what_another_process_erased_is_not_kept_by_this_one(
     wait_until_kept(store)
     script = """
 import sys
-import threading
 sys.path.insert(0, sys.argv[2])
 from conftest import FakeClock, HashEmbedder
 from agentmem import Memory
@@ -679,7 +678,6 @@ def test_a_store_that_is_only_read_uses_what_was_kept_and_writes_nothing(
 def test_a_second_process_sees_what_the_first_one_wrote(open_memory: Open, store: Path) -> None:
     script = """
 import sys
-import threading
 sys.path.insert(0, sys.argv[2])
 from conftest import FakeClock, HashEmbedder
 from agentmem import Memory, Settings
