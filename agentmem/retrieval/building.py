@@ -198,10 +198,11 @@ class Builder:
         try:
             with self._turn:
                 arena = self._restored(wall, building)
-                if arena is None:
-                    building.begins(expected * _RECORD_S)
-                    arena = self._loaded(wall, key, building, expected)
+            if arena is not None:
                 return arena
+            building.begins(expected * _RECORD_S)  # not in its turn: others that were kept are there at once
+            with self._turn:
+                return self._loaded(wall, key, building, expected)
         except (ClosedError, ModelMismatchError, StoreGoneError):
             return None
         except Exception:

@@ -801,3 +801,15 @@ def test_a_search_waits_for_what_it_can_wait_for() -> None:
     one.wait()
     assert one.done
     builder.join()
+
+
+@pytest.mark.usefixtures("built")
+def test_what_was_kept_does_not_wait_for_what_lets_searches_go_first(
+    open_memory: Open, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_memory(settings=coded(large_engine=engine, large_wait_s=20)) as memory:
+        memory.add_many(texts(150), user_id="cem", dedupe=False)
+        monkeypatch.setattr(building, "_HEAD_START", 60)
+        monkeypatch.setattr(building, "_RECORD_S", 3_600)
+        assert "codes" not in engines(memory.search("harbour", user_id="cem", explain=True))
+        assert engines(memory.search("harbour", user_id="ana", explain=True)) == ("codes",)
