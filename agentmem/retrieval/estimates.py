@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from agentmem.types.ports import Bools, Vector
 
+
+Score: TypeAlias = Callable[["NDArray[np.intp]", "Vector"], "Vector"]
+"""The scores of slots that are so similar, as far as their matches are known."""
 
 _SAMPLE = 32_768
 """Slots from which it is guessed what the best ones have."""
@@ -36,37 +40,44 @@ def base_of(query: Query, slots: NDArray[np.intp], similar: Vector, matches: Mat
 
 
 def worth_of(
-    query: Query, slots: NDArray[np.intp], similar: Vector, matches: Matches | None, wanted: int
+    query: Query, slots: NDArray[np.intp], similar: Vector, matches: Matches | None, wanted: int, score: Score
 ) -> NDArray[np.intp]:
     """Positions of whatever can be among the best ``wanted`` of some slots; their matches are completed."""
     slack = 0.0 if matches is None else matches.slack
     if query.search.mode == "hybrid":
         slack *= 1 - query.tuning.vector_weight
     worth = above(base_of(query, slots, similar, matches), wanted, slack)
-    if matches is not None:
+    if matches is not None and slack:
+        # What is missing makes a score greater by no more than that.
+        least = score(slots[worth], similar[worth])
+        if len(least) > wanted:
+            worth = worth[least >= last_of(least, wanted) - np.float32(slack + _ROUNDING)]
         matches.complete(slots[worth])
     return worth
 
 
-def words_worth(query: Query, matches: Matches, allowed: Bools, similar: float, wanted: int) -> float:
-    """A keyword part below which ``worth_of`` leaves every slot out that is no more similar than that."""
+def words_worth(query: Query, matches: Matches, allowed: Bools, similar: float, wanted: int, score: Score) -> float:
+    """A keyword part below which no slot that is no more similar than that is among the best ``wanted``."""
     weight, near = query.tuning.vector_weight, max(similar, 0.0)
-    reached = _reached(matches.keyword, allowed, wanted)
-    least = LEAST * (weight * near + (1 - weight) * reached) - (1 - weight) * matches.slack
-    return max(0.0, (least - weight * near) / (1 - weight) - _ROUNDING) if weight < 1 else 0.0
+    best = _best_by_words(matches.keyword, allowed, wanted)
+    if len(best) < wanted or weight == 1:
+        return 0.0
+    reached = last_of(score(best, np.full(len(best), near, np.float32)), wanted)
+    return max(0.0, (reached - weight * near) / (1 - weight) - matches.slack - _ROUNDING)
 
 
-def _reached(keyword: Vector, allowed: Bools, wanted: int) -> float:
-    """What at least ``wanted`` slots have, and not many more: guessed from a sample, and counted."""
+def _best_by_words(keyword: Vector, allowed: Bools, wanted: int) -> NDArray[np.intp]:
+    """The best ``wanted`` slots, and not many more: what they reach is guessed from a sample. None if too few have a
+    word."""
     step = max(1, len(keyword) // _SAMPLE)
     sample = keyword[::step][allowed[::step]]
     rank = 2 * wanted // step + 2
-    while rank < len(sample):
-        found = last_of(sample, rank)
-        if not found or np.count_nonzero(allowed & (keyword >= np.float32(found))) >= wanted:
-            return found
+    while rank < len(sample) and (reached := last_of(sample, rank)):
+        best = np.flatnonzero(allowed & (keyword >= np.float32(reached)))
+        if len(best) >= wanted:
+            return best
         rank *= 2
-    return 0.0
+    return np.empty(0, np.intp)
 
 
 def above(base: Vector, wanted: int, slack: float = 0.0) -> NDArray[np.intp]:

@@ -17,8 +17,9 @@ from agentmem.indexes.fronts import Fronted
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
 from agentmem.retrieval.arena import Arena, top
-from agentmem.retrieval.estimates import LEAST, above, last_of, words_worth, worth_of
+from agentmem.retrieval.estimates import LEAST, Score, above, last_of, words_worth, worth_of
 from agentmem.retrieval.held import Held
+from agentmem.retrieval.living import Living
 from agentmem.retrieval.masks import Masks
 from agentmem.retrieval.matching import Matcher, Matches
 from agentmem.retrieval.postings import Postings, lasting
@@ -77,6 +78,7 @@ class LargeArena(Arena):
         self._moved = dict[int, int]()
         """Slots of rows that are not among those, or that changed since."""
         self._count = 0
+        self._living = Living()
         self.incomplete: set[int] = set()
         """After ``restore``: rows that have to be read again, since only codes are saved, and no vectors."""
         self._most = (0, 0.5, 3.0)
@@ -117,8 +119,9 @@ class LargeArena(Arena):
     def upsert(self, entries: Sequence[Entry]) -> None:
         start = self._used
         super().upsert(entries)
-        new = {name: self._columns[name][start : self._used] for name in ("when", "importance", "rating")}
+        new = {name: self._columns[name][start : self._used] for name in ("when", "importance", "rating", "expires")}
         self._most = _greatest(self._most, new)
+        self._living.add(new["expires"])
 
     def settle(self) -> None:
         """Code vectors that were added, and sort words in among the rest, where it is many of them; for whoever adds a
@@ -176,8 +179,9 @@ class LargeArena(Arena):
 
     @override
     def next_expiry(self, now: Micros) -> Micros:
-        expires = self._column("expires")
-        return int(expires.min(initial=NEVER, where=self._column("live") & (expires > now)))
+        live, expires = self._column("live"), self._column("expires")
+        first = self._living.first_expiry(live, expires)
+        return first if first > now else int(expires.min(initial=NEVER, where=live & (expires > now)))
 
     # -- searching ---------------------------------------------------------------------------------------------------
 
@@ -242,17 +246,21 @@ class LargeArena(Arena):
         """
         there, many = int(np.count_nonzero(allowed)), self._used > _MANY
         near, most = max(PROPOSED, 10 * query.limit), max(PROPOSED if many else FINALISTS, 4 * query.limit)
-        held = self._held_best(query, vector, allowed, matches, beside) if there > FINALISTS else None
+
+        def score(slots: NDArray[np.intp], similar: Vector) -> Vector:
+            return self._score(query, present, slots, similar, matches).scores.score
+
+        held = self._held_best(query, vector, allowed, matches, beside, score) if there > FINALISTS else None
         again = True
         while True:
             if beside is None:
-                slots, similar, unseen = self._proposals(query, vector, near, most, there, allowed, matches)
+                slots, similar, unseen = self._proposals(query, vector, near, most, there, allowed, matches, score)
             else:
                 slots, similar, unseen = self._proposals_beside(
-                    query, vector, near, most, there, allowed, matches, beside
+                    query, vector, near, most, there, allowed, matches, score, beside
                 )
             if matches is not None and not query.dates and query.search.rank == "score":
-                worth = worth_of(query, slots, similar, matches, most)
+                worth = worth_of(query, slots, similar, matches, most, score)
                 slots, similar = slots[worth], similar[worth]
             sure = 0
             if held is not None:
@@ -260,7 +268,7 @@ class LargeArena(Arena):
                 sure = len(held[0])
                 slots = np.concatenate([held[0], slots[others]])
                 similar = np.concatenate([held[1], similar[others]])
-            estimated = self._score(query, present, slots, similar, matches).scores.score
+            estimated = score(slots, similar)
             left_out = (
                 -np.inf if unseen is None else self._most_that(query, unseen, 0 if matches is None else matches.slack)
             )
@@ -287,7 +295,13 @@ class LargeArena(Arena):
             near, most = _WIDER * near, _WIDER * most
 
     def _held_best(
-        self, query: Query, vector: Vector, allowed: Bools, matches: Matches | None, beside: Nearest | None
+        self,
+        query: Query,
+        vector: Vector,
+        allowed: Bools,
+        matches: Matches | None,
+        beside: Nearest | None,
+        score: Score,
     ) -> tuple[NDArray[np.intp], Vector] | None:
         """Of what is held exactly, whatever may be a hit, with its cosine."""
         if self.held is None:
@@ -304,11 +318,19 @@ class LargeArena(Arena):
         elif query.dates:
             return slots, similar
         else:
-            worth = worth_of(query, slots, similar, matches, query.limit)
+            worth = worth_of(query, slots, similar, matches, query.limit, score)
         return slots[worth], similar[worth]
 
     def _proposals(
-        self, query: Query, vector: Vector, near: int, wanted: int, there: int, allowed: Bools, matches: Matches | None
+        self,
+        query: Query,
+        vector: Vector,
+        near: int,
+        wanted: int,
+        there: int,
+        allowed: Bools,
+        matches: Matches | None,
+        score: Score,
     ) -> tuple[NDArray[np.intp], Vector, float | None]:
         """Slots that may be among the best ``wanted`` and about their similarity, or the most that it can be; and the
         most that it can be of the slots that are left out, None if none of those can be a hit.
@@ -329,7 +351,7 @@ class LargeArena(Arena):
         if everything:
             chosen = allowed
         else:
-            least = 0.0 if query.search.rank != "score" else words_worth(query, matches, allowed, rest, wanted)
+            least = 0.0 if query.search.rank != "score" else words_worth(query, matches, allowed, rest, wanted, score)
             chosen = allowed & (matches.keyword > np.float32(least))
             chosen[numbers] = True
         slots = np.flatnonzero(chosen)
@@ -346,14 +368,15 @@ class LargeArena(Arena):
         there: int,
         allowed: Bools,
         matches: Matches | None,
+        score: Score,
         beside: Nearest,
     ) -> tuple[NDArray[np.intp], Vector, float | None]:
         """The same where records have further vectors, which are all compared, or none."""
         if there <= FINALISTS:
-            return self._proposals(query, vector, near, wanted, there, allowed, matches)
+            return self._proposals(query, vector, near, wanted, there, allowed, matches, score)
         coded = allowed & ~beside.bare
         held = int(np.count_nonzero(coded))
-        slots, similar, unseen = self._proposals(query, vector, near, wanted, held, coded, matches)
+        slots, similar, unseen = self._proposals(query, vector, near, wanted, held, coded, matches, score)
         others = float(similar.min(initial=1)) if unseen is None else unseen
         estimate = np.full(self._used, others, np.float32)
         estimate[slots] = similar
@@ -398,6 +421,14 @@ class LargeArena(Arena):
     # -- inside ------------------------------------------------------------------------------------------------------
 
     @override
+    def _present(self, query: Query) -> Bools:
+        live = self._column("live")
+        everything = query.search.as_of is None and not query.hidden
+        if everything and self._living.first_expiry(live, self._column("expires")) > query.now:
+            return live
+        return super()._present(query)
+
+    @override
     def _allowed(self, query: Query, present: Bools) -> Bools:
         allowed = super()._allowed(query, present)
         if query.search.condition is not None:
@@ -407,8 +438,16 @@ class LargeArena(Arena):
     @override
     def _matcher(self, query: Query, present: Bools, *, puts_off: bool = False) -> Matcher:
         self._read()
-        live, length = self._column("live"), self._column("length")
-        return SparseMatcher(self._postings, live, present, length, self._links, query.neighbours, puts_off=puts_off)
+        return SparseMatcher(
+            self._postings,
+            present,
+            self._column("length"),
+            (self._count, self._living.words),
+            self._living.dead(self._column("live")),
+            self._links,
+            query.neighbours,
+            puts_off=puts_off,
+        )
 
     @override
     def _pop(self, row: int) -> int | None:
@@ -417,6 +456,7 @@ class LargeArena(Arena):
             return None
         self._moved.pop(row, None)
         self._count -= 1
+        self._living.remove(int(self._columns["length"][slot]), int(self._columns["expires"][slot]))
         return slot
 
     def _slot(self, row: int) -> int:
@@ -460,6 +500,7 @@ class LargeArena(Arena):
             texts, start = self._unread.pop()
             live = self._columns["live"][start : start + len(texts)].tolist()
             self._take_words([text if there else ("", "") for text, there in zip(texts, live, strict=True)], start)
+            self._living.words += int(self._columns["length"][start : start + len(texts)].sum(dtype=np.float64))
 
     @override
     def _ids_of(self, slots: NDArray[np.intp]) -> list[str]:
@@ -497,6 +538,7 @@ class LargeArena(Arena):
         live, rows = self._column("live"), self._column("row")
         self._top = int(rows[self._ordered - 1]) if self._ordered else 0
         self._count = int(np.count_nonzero(live))
+        self._living.recount(live, self._column("length"))
         self.incomplete = set(arrays["incomplete"].tolist())
         moved = self._ordered + np.flatnonzero(live[self._ordered :])
         self._moved = dict(zip(rows[moved].tolist(), moved.tolist(), strict=True))

@@ -115,29 +115,28 @@ class DenseMatches(Matches):
 class Matcher:
     """What matching needs of an arena, for one query."""
 
-    def __init__(self, postings: Postings, live: Bools, present: Bools, length: Vector) -> None:
-        """``present`` are the slots that count; ``length`` is that of each in words."""
+    def __init__(self, postings: Postings, present: Bools, own_length: Vector) -> None:
+        """``present`` are the slots that count; ``own_length`` is that of each in words, 0 for those that do not."""
         self._postings = postings
-        self._live = live
         self._present = present
-        self._raw_length = length
-        self.slots = len(live)
-        self.own_length = np.where(present, length, np.float32(0)).astype(np.float32)
+        self.slots = len(present)
+        self.own_length = own_length
+
+    def _size(self) -> tuple[int, int]:
+        """How many records there are, and how many words they have together."""
+        raise NotImplementedError
 
     def statistics(self, words: Sequence[Word]) -> Statistics:
         """Those of the arena itself."""
-        documents = int(np.count_nonzero(self._live))
-        lengths = self._raw_length if documents == len(self._live) else self._raw_length[self._live]
-        mean = float(lengths.mean()) if documents else 0.0
-        return Statistics(documents, mean, {})
+        documents, length = self._size()
+        return Statistics(documents, length / documents if documents else 0.0, {})
 
     def corpus(self, words: Sequence[Word], *, mend_typos: bool) -> Corpus:
         """The counts of the arena, for one of several. Nothing can be matched after that."""
         documents, alike = self._find(words)
         mended = self._mend(words, _unknown(words, documents, alike)) if mend_typos else set[int]()
         return Corpus(
-            int(np.count_nonzero(self._live)),
-            int(self._raw_length[self._live].sum(dtype=np.float64)),
+            *self._size(),
             tuple(sorted({word.term: count for word, count in zip(words, documents, strict=True)}.items())),
             frozenset(word.term for word, there in zip(words, alike, strict=True) if there),
             frozenset(words[n].term for n in mended),
@@ -180,12 +179,19 @@ class DenseMatcher(Matcher):
 
     def __init__(self, postings: Postings, live: Bools, present: Bools, length: Vector, steps: list[Step]) -> None:
         """``steps``: the neighbours of each slot as ``Links.steps`` gives them."""
-        super().__init__(postings, live, present, length)
+        super().__init__(postings, present, np.where(present, length, np.float32(0)).astype(np.float32))
+        self._live = live
+        self._raw_length = length
         self._steps = steps
         padded = np.append(self.own_length, np.float32(0))
         self._length = self.own_length.copy()
         for step in steps:
             self._length += np.float32(step.weight) * padded[step.slots[:-1]]
+
+    @override
+    def _size(self) -> tuple[int, int]:
+        lengths = self._raw_length[self._live]
+        return len(lengths), int(lengths.sum(dtype=np.float64))
 
     @override
     def _find(self, words: Sequence[Word]) -> tuple[list[int], list[bool]]:

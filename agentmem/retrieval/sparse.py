@@ -90,23 +90,31 @@ class SparseMatcher(Matcher):
     def __init__(
         self,
         postings: Postings,
-        live: Bools,
         present: Bools,
         length: Vector,
+        size: tuple[int, int],
+        dead: Ints,
         links: Links,
         neighbours: int,
         *,
         puts_off: bool = False,
     ) -> None:
-        """``neighbours``: how many turns before and after a memory lend it their words. With ``puts_off`` the matches
-        are to be completed."""
-        super().__init__(postings, live, present, length)
+        """``length``: that of each slot in words; ``size``: how many records there are and words they have together;
+        ``dead``: the slots of none; ``neighbours``: how many turns before and after a memory lend it their words. With
+        ``puts_off`` the matches are to be completed."""
+        self._everything = bool(present.all())
+        super().__init__(postings, present, length if self._everything else length * present)
+        self._records = size
+        self._dead = dead
         self._links = links
         self._neighbours = neighbours if links.any else 0
         self._puts_off = puts_off
-        self._dead = np.flatnonzero(~live)
         self._terms: list[list[Term]] = []
         self._frequent = set[int]()
+
+    @override
+    def _size(self) -> tuple[int, int]:
+        return self._records
 
     def frequency(self, term: int, slots: NDArray[np.intp]) -> Vector:
         """How often each of some slots has a term."""
@@ -178,7 +186,7 @@ class SparseMatcher(Matcher):
         for term in terms:
             for held, frequency in self._postings.occurrences(term.number):
                 slots = held.astype(np.int64)  # three times as quick to pick by
-                if self._neighbours:
+                if self._neighbours and not self._everything:
                     present = self._present[slots]
                     slots, frequency = slots[present], frequency[present]
                 if term.exact:

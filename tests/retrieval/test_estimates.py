@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC
 from typing import Any
 
@@ -9,13 +10,29 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from typing_extensions import override
 
 from agentmem.retrieval import estimates
+from agentmem.retrieval.estimates import Score
 from agentmem.retrieval.matching import Matches
 from agentmem.retrieval.query import Query, Search
 from agentmem.settings import Retrieval
 from agentmem.stores.rows import ScopeKey
 from agentmem.types.inputs import Scope
+
+
+class Incomplete(Matches):
+    """Matches that know what they lack."""
+
+    def __init__(self, keyword: NDArray[np.float32], whole: NDArray[np.float32], slack: float) -> None:
+        super().__init__(np.ones(len(keyword), np.float32), np.ones(1, np.float32), 1.0, keyword)
+        self.slack = slack
+        self._whole = whole
+
+    @override
+    def complete(self, slots: NDArray[np.intp]) -> None:
+        self.keyword[slots] = self._whole[slots]
 
 
 def hybrid(weight: float) -> Query:
@@ -51,16 +68,29 @@ def test_words_that_are_worth_nothing(
     similar = np.full(count, rest, np.float32)
     near = np.flatnonzero(allowed & (random.random(count) < 0.05))
     similar[near] += random.random(len(near), np.float32) * 0.4
-    query, matches = hybrid(weight), Matches(np.ones(count, np.float32), np.ones(1, np.float32), 1.0, keyword)
-    matches.slack = slack
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(estimates, "_SAMPLE", 100)
-        least = estimates.words_worth(query, matches, allowed, rest, wanted)
-    every = np.flatnonzero(allowed)
-    chosen = allowed & (keyword >= np.float32(least))
-    chosen[near] = True
-    slots = np.flatnonzero(chosen)
-    found, worth = (
-        some[estimates.worth_of(query, some, similar[some], matches, wanted)].tolist() for some in (every, slots)
-    )
-    assert worth == found
+    missing = np.float32(slack) * random.random(count, np.float32)
+    query, factor = hybrid(weight), random.uniform(estimates.LEAST, 1, count).astype(np.float32)
+
+    def best(choose: Callable[[Query, Incomplete, Score], NDArray[np.intp]]) -> list[float]:
+        matches = Incomplete(keyword.copy(), keyword + missing, slack)
+
+        def score(slots: NDArray[np.intp], similar: NDArray[np.float32]) -> NDArray[np.float32]:
+            return factor[slots] * estimates.base_of(query, slots, similar, matches)
+
+        slots = choose(query, matches, score)
+        slots = slots[estimates.worth_of(query, slots, similar[slots], matches, wanted, score)]
+        return sorted(score(slots, similar[slots]).tolist(), reverse=True)[:wanted]
+
+    def of_all(query: Query, matches: Incomplete, score: Score) -> NDArray[np.intp]:
+        matches.complete(np.arange(count))
+        return np.flatnonzero(allowed)
+
+    def of_those_with_words(query: Query, matches: Incomplete, score: Score) -> NDArray[np.intp]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(estimates, "_SAMPLE", 100)
+            least = estimates.words_worth(query, matches, allowed, rest, wanted, score)
+        chosen = allowed & (keyword >= np.float32(least))
+        chosen[near] = True
+        return np.flatnonzero(chosen)
+
+    assert best(of_those_with_words) == best(of_all)
