@@ -29,7 +29,7 @@ LEAST = (1 - scoring.ASKING - scoring.UNASKED) * (1 - scoring.BONUS)
 
 
 def base_of(query: Query, slots: NDArray[np.intp], similar: Vector, matches: Matches | None) -> Vector:
-    """What the scores of slots are made of, where the query names no date: their similarity, their words, or both."""
+    """What the scores of slots are made of beside dates: their similarity, their words, or both."""
     if matches is None or query.search.mode == "vector":
         return np.maximum(similar, 0)
     words = matches.keyword[slots]
@@ -46,8 +46,11 @@ def worth_of(
     slack = 0.0 if matches is None else matches.slack
     if query.search.mode == "hybrid":
         slack *= 1 - query.tuning.vector_weight
-    worth = above(base_of(query, slots, similar, matches), wanted, slack)
-    if matches is not None and slack:
+    if query.dates:
+        worth = np.arange(len(slots))
+    else:
+        worth = above(base_of(query, slots, similar, matches), wanted, slack)
+    if matches is not None and (slack or query.dates):
         # What is missing makes a score greater by no more than that.
         least = score(slots[worth], similar[worth])
         if len(least) > wanted:
@@ -63,6 +66,8 @@ def words_worth(query: Query, matches: Matches, allowed: Bools, similar: float, 
     if len(best) < wanted or weight == 1:
         return 0.0
     reached = last_of(score(best, np.full(len(best), near, np.float32)), wanted)
+    if query.dates:  # it may have the best of dates
+        reached = (reached - scoring.DATE_WEIGHT) / (1 - scoring.DATE_WEIGHT)
     return max(0.0, (reached - weight * near) / (1 - weight) - matches.slack - _ROUNDING)
 
 

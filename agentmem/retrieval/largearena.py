@@ -188,9 +188,9 @@ class LargeArena(Arena):
     @override
     def search(self, query: Query, statistics: Statistics | None = None) -> list[Candidate]:
         # Where every slot is scored, or a word alone makes a hit of one, all words are wanted at once.
-        puts_off = query.search.rank == "score" and not query.dates and self._several is None
+        puts_off = query.search.rank == "score" and self._several is None
         if query.search.mode == "keyword":
-            puts_off &= query.vector is None
+            puts_off &= query.vector is None and not query.dates
         found = self._search(query, statistics, puts_off=True) if puts_off else None
         if found is None:
             found = self._search(query, statistics, puts_off=False)
@@ -242,7 +242,8 @@ class LargeArena(Arena):
     ) -> list[Candidate]:
         """Propose, estimate what each scores, and read the vectors of those that may be among the best.
 
-        Once more with more of each, where some that were left out may be better than the last hit.
+        One more is estimated than is read: it says what those that are left out score at most. Once more with more of
+        each, where some of them may be better than the last hit.
         """
         there, many = int(np.count_nonzero(allowed)), self._used > _MANY
         near, most = max(PROPOSED, 10 * query.limit), max(PROPOSED if many else FINALISTS, 4 * query.limit)
@@ -254,13 +255,13 @@ class LargeArena(Arena):
         again = True
         while True:
             if beside is None:
-                slots, similar, unseen = self._proposals(query, vector, near, most, there, allowed, matches, score)
+                slots, similar, unseen = self._proposals(query, vector, near, most + 1, there, allowed, matches, score)
             else:
                 slots, similar, unseen = self._proposals_beside(
-                    query, vector, near, most, there, allowed, matches, score, beside
+                    query, vector, near, most + 1, there, allowed, matches, score, beside
                 )
-            if matches is not None and not query.dates and query.search.rank == "score":
-                worth = worth_of(query, slots, similar, matches, most, score)
+            if matches is not None and query.search.rank == "score":
+                worth = worth_of(query, slots, similar, matches, most + 1, score)
                 slots, similar = slots[worth], similar[worth]
             sure = 0
             if held is not None:
@@ -315,8 +316,6 @@ class LargeArena(Arena):
             slots, similar = slots[passing], similar[passing]
         if query.search.rank == "similarity":
             worth = top(similar, query.limit)
-        elif query.dates:
-            return slots, similar
         else:
             worth = worth_of(query, slots, similar, matches, query.limit, score)
         return slots[worth], similar[worth]
@@ -347,11 +346,14 @@ class LargeArena(Arena):
             return numbers, similar, None
         if query.search.mode == "vector" or matches is None:
             return numbers, similar, rest
-        everything = query.search.mode == "keyword" or bool(query.dates)
+        least = 0.0
+        if query.search.mode == "hybrid" and query.search.rank == "score":
+            least = words_worth(query, matches, allowed, rest, wanted, score)
+        # A date alone may make a hit of a slot.
+        everything = query.search.mode == "keyword" or (bool(query.dates) and not least)
         if everything:
             chosen = allowed
         else:
-            least = 0.0 if query.search.rank != "score" else words_worth(query, matches, allowed, rest, wanted, score)
             chosen = allowed & (matches.keyword > np.float32(least))
             chosen[numbers] = True
         slots = np.flatnonzero(chosen)
@@ -394,7 +396,7 @@ class LargeArena(Arena):
             query.search.mode,
             similarity=np.array([similarity], np.float32),
             keyword=np.array([keyword], np.float32),
-            date=None,
+            date=np.ones(1, np.float32) if query.dates and query.lexical else None,
             telling=None,
             when=np.array([when], np.int64),
             importance=np.array([importance], np.float32),

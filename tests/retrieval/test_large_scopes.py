@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ Open = Callable[..., Memory]
 QUIET = {"lifecycle": {"sweep_interval_s": 0}, "query_cache_size": 0}
 SUBJECTS = "harbour lantern copper meadow winter engine paper violin garden river market silver".split()
 DETAILS = "old new blue quiet heavy broken famous hidden narrow yellow distant simple".split()
+
+DAYS = [datetime(2026, 1, day, 12, tzinfo=UTC) for day in range(1, 29)]
+DATES = ["", " on 5 January 2026", "", " in March 2019"]
 
 
 def coded(**more: Any) -> Settings:
@@ -60,6 +64,7 @@ def filled(memory: Memory, count: int = 1_500) -> None:
                 "agent_id": random_.choice([None, "cook"]),
                 "kind": random_.choice(["fact", "pattern"]),
                 "ttl": random_.choice([None, None, None, 60]),
+                "occurred_at": DAYS[n % 28] if n % 3 else None,
             }
             for n, text in enumerate(texts(count if user == "ana" else count // 5, seed=len(user or "")))
         ]
@@ -117,6 +122,7 @@ def test_the_hits_are_those_of_an_exact_arena(
         if mode == "keyword" and "rank" in restrictions:
             continue
         query = f"a {DETAILS[n % 12]} {SUBJECTS[(5 * n) % 12]} near the {SUBJECTS[n % 12]}"
+        query += DATES[n % len(DATES)] if mode != "vector" else ""
         exact, found = (
             memory.search(query, user_id="ana", mode=mode, explain=True, **restrictions) for memory in stores
         )
