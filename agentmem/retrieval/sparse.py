@@ -13,13 +13,13 @@ import numpy as np
 from typing_extensions import override
 
 from agentmem.retrieval import scoring
-from agentmem.retrieval.conversation import NEIGHBOUR_AFTER, NEIGHBOUR_BEFORE, NEIGHBOUR_DECAY, Links
+from agentmem.retrieval.conversation import NEIGHBOUR_AFTER, NEIGHBOUR_BEFORE, Links, walk
 from agentmem.retrieval.matching import Matcher, Matches
 from agentmem.retrieval.postings import Postings
 from agentmem.text.question import TYPO_WEIGHT, Word, respellings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 FREQUENT = 50_000
 """Slots from which on a function word is put off."""
+_MOST_ABSENT = 20_000
+"""Slots that are not present up to which lengths are corrected around each; with more of them they are counted anew."""
 
 
 class Term(NamedTuple):
@@ -111,6 +113,24 @@ class SparseMatcher(Matcher):
         self._puts_off = puts_off
         self._terms: list[list[Term]] = []
         self._frequent = set[int]()
+        self._lengths: Vector | None = length
+        if self._neighbours:
+            self._lengths = self._lengths_without(length, len(present) - int(np.count_nonzero(present)) - len(dead))
+
+    def _lengths_without(self, length: Vector, absent: int) -> Vector | None:
+        """How long slots are in context where so many live ones are not present; None where that takes too long."""
+        if absent > _MOST_ABSENT:
+            return None
+        lengths = self._links.lengths(length, self._neighbours)
+        if absent:
+            live = np.ones(self.slots, np.bool_)
+            live[self._dead] = False
+            there = np.flatnonzero(live & ~self._present)
+            ways = [walk(there, links, 1, self._neighbours) for links in (self._links.before, self._links.after)]
+            beside = np.unique(np.concatenate([there, *(slots for way in ways for slots, _, _ in way)]))
+            lengths = lengths.copy()
+            lengths[beside] = self._links.length_of(beside, self.own_length, self._neighbours)
+        return lengths
 
     @override
     def _size(self) -> tuple[int, int]:
@@ -202,26 +222,13 @@ class SparseMatcher(Matcher):
         places, values = [slots], [counts]
         # What a turn hears from the one before it is what that one says to the turn after it.
         for links, weight in ((self._links.after, NEIGHBOUR_BEFORE), (self._links.before, NEIGHBOUR_AFTER)):
-            for there, origin, share in self._walk(slots, links, weight):
+            for there, origin, share in walk(slots, links, weight, self._neighbours):
                 places.append(there)
                 values.append(counts[origin] * np.float32(share))
         return np.concatenate(places), np.concatenate(values)
 
     def length_of(self, slots: Ints) -> Vector:
         """How long these are, with their share of what is beside them."""
-        length = self.own_length[slots]
-        for links, weight in ((self._links.before, NEIGHBOUR_BEFORE), (self._links.after, NEIGHBOUR_AFTER)):
-            for there, origin, share in self._walk(slots, links, weight):
-                length[origin] += np.float32(share) * self.own_length[there]
-        return length
-
-    def _walk(self, slots: Ints, links: NDArray[np.int32], weight: float) -> Iterator[tuple[Ints, Ints, float]]:
-        """Step by step in one direction: where it leads, from which of the slots, and what the words there count."""
-        there, origin = slots, np.arange(len(slots))
-        for distance in range(self._neighbours):
-            there = links[there].astype(np.int64)
-            known = there >= 0
-            there, origin = there[known], origin[known]
-            if not len(there):
-                return
-            yield there, origin, weight * NEIGHBOUR_DECAY**distance
+        if self._lengths is None:
+            return self._links.length_of(slots, self.own_length, self._neighbours)
+        return self._lengths[slots]

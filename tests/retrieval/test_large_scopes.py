@@ -110,8 +110,9 @@ RESTRICTIONS: list[dict[str, Any]] = [
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("mode", ["hybrid", "vector", "keyword"])
 def test_the_hits_are_those_of_an_exact_arena(
-    tmp_path: Path, clock: FakeClock, embedder: HashEmbedder, engine: str, mode: Any
+    tmp_path: Path, clock: FakeClock, embedder: HashEmbedder, engine: str, mode: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sparse, "_MOST_ABSENT", 10_000 if engine == "int8" else 0)
     settings = (Settings(**QUIET), coded(large_engine=engine))
     stores = [Memory(tmp_path / str(n), settings=one, clock=clock, embedder=embedder) for n, one in enumerate(settings)]
     for memory in stores:
