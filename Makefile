@@ -21,11 +21,12 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
-# Builds a wheel and installs it into a fresh environment: minutes, and needs the package registry.
+# What takes more than two seconds each: kills, races, crowds, state machines. It also builds a wheel and installs it into
+# a fresh environment, which needs the package registry.
 test-slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
-# Some of the fast tests with many more examples, others each time: before a release, and after changes to what they
+# Some of the tests with many more examples, others each time: before a release, and after changes to what they
 # test.
 test-long: $(VENV)/installed-dev
 	AGENTMEM_HYPOTHESIS=long $(BIN)/python -m pytest -m long --timeout 3000 -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)

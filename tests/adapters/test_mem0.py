@@ -340,6 +340,7 @@ for number in range(10):
 """
 
 
+@pytest.mark.slow
 def test_three_processes_at_once(tmp_path: Path) -> None:
     with agentmem.Memory(tmp_path / "store", embedder=HashEmbedder()) as client:
         id = added(Memory(client), "tea", user_id="ana")

@@ -41,6 +41,7 @@ for n in range(first, 100_000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_kill_and_go_on(store: Path, embedder: HashEmbedder, seed: int) -> None:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}

@@ -86,6 +86,7 @@ def numbered(said: list[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]
         yield json.loads(text)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(
     st.lists(SAID, max_size=8),

@@ -345,6 +345,7 @@ with Memory(sys.argv[1], embedder=HashEmbedder()) as memory:
 """
 
 
+@pytest.mark.slow
 def test_eight_processes_append_to_one_session(store: Path, embedder: HashEmbedder) -> None:
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PATH": ""}
     with Memory(store, embedder=embedder) as memory:

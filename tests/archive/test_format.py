@@ -229,6 +229,7 @@ def test_what_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.
 # -- damage ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_bit_that_has_changed_is_noticed(ring: Any, tmp_path: Path, data: st.DataObject) -> None:

@@ -145,6 +145,7 @@ def test_what_is_refused(open_memory: Callable[..., Memory], tmp_path: Path, sea
             assert not (tmp_path / "keys").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["s3", "azure"])
 def test_a_bucket_that_the_environment_describes(
     open_memory: Callable[..., Memory],

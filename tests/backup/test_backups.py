@@ -452,6 +452,7 @@ def backed_up(open_memory: Callable[..., Memory], objects: FolderObjects) -> lin
     return create(memory.handle.engine(), objects)
 
 
+@pytest.mark.slow
 def test_a_restore_that_is_killed_leaves_no_store(
     open_memory: Callable[..., Memory], objects: FolderObjects, tmp_path: Path
 ) -> None:

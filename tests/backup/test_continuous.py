@@ -139,6 +139,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_killed_and_the_disk_lost(tmp_path: Path) -> None:
     url, store = str(tmp_path / "backups"), str(tmp_path / "store")
     code = CODE.format(tests=str(Path(__file__).parent.parent), store=store, url=url)

@@ -53,6 +53,7 @@ def requests(place: Faulty, method: str) -> int:
     return sum(one.startswith(f"{method} ") for one in place.requests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", ["unanswered", *[pytest.param(name, marks=SLOW) for name in ("503", "429", "unsent")]]
 )
@@ -78,6 +79,7 @@ def test_a_write_that_goes_wrong_once(memory: Memory, place: Faulty, fault: str,
     assert agentmem.restore(url_of(memory), tmp_path / "again").records == memory.count(user_id="ana")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [pytest.param("unsent", marks=SLOW), "503"])
 def test_a_place_that_is_away_for_long(memory: Memory, place: Faulty, fault: str) -> None:
     first = memory.backup.create()

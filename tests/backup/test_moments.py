@@ -184,6 +184,7 @@ def check_moments(seed: int, steps: int, each: int) -> None:
                 same_words(restored(life, Path(name, f"at {n}"), at=at), states[seq])
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=3)
 def test_any_moment_comes_back(seed: int) -> None:

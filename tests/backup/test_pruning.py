@@ -31,6 +31,7 @@ def fill(memory: Memory, clock: FakeClock, days: int) -> None:
         memory.backup.create("incremental" if n % 4 else "full")
 
 
+@pytest.mark.slow
 def test_fewer_and_fewer(memory: Memory, clock: FakeClock, tmp_path: Path) -> None:
     fill(memory, clock, 1)
     snapshot = memory.backup.create("snapshot", description="to be kept")

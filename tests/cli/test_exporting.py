@@ -228,6 +228,7 @@ put = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(items=st.lists(put, min_size=1, max_size=12, unique_by=lambda item: item["key"]))
 def test_whatever_is_put_comes_back(items: list[dict[str, Any]]) -> None:

@@ -44,6 +44,7 @@ def sh(shell: Shell, command: str) -> subprocess.CompletedProcess[str]:
 # -- encodings ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_tables_in_any_encoding(shell: Shell, encoding: str) -> None:
     done = sent(shell, "list", "--table", PYTHONIOENCODING=encoding)
@@ -96,6 +97,7 @@ def test_words_that_are_wider_than_the_terminal(shell: Shell) -> None:
 # -- streams -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", ["list", "list --table", "get h", "add new --id new", "export", "--help", "stats"]
 )

@@ -425,6 +425,7 @@ print("fine")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork(store: Path) -> None:
     assert python(FORK, str(store)) == "fine\n"
@@ -463,6 +464,7 @@ print("fine")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_forks_in_the_middle_of_writing(store: Path) -> None:
     assert python(BUSY_FORK, str(store)) == "fine\n"

@@ -151,6 +151,7 @@ def test_an_add_that_embeds_for_itself_stands_another_one_on_top_of_each_of_its_
     assert memory.verify().ok
 
 
+@pytest.mark.slow
 def test_an_add_that_embeds_for_itself_may_be_cut_short_anywhere(open_memory: Open) -> None:
     memory, known = open_memory(embedder=None), set[str]()
 
@@ -505,6 +506,7 @@ def test_what_is_refused_to_a_finalizer_is_not_stored_later(open_memory: Open) -
     assert sorted(one.content for one in memory.iterate(user_id="ana")) == ["item 0", "item 1", "item 2"]
 
 
+@pytest.mark.slow
 def test_a_finalizer_may_close_what_another_thread_uses(open_memory: Open, store: Path) -> None:
     for _ in range(20):
         memory = open_memory()
@@ -575,6 +577,7 @@ def test_a_dropped_client_ends_its_threads(store: Path, embedder: HashEmbedder) 
         assert memory.stats().records == 10
 
 
+@pytest.mark.slow
 def test_clients_dropped_in_circles_while_others_open(tmp_path: Path, embedder: HashEmbedder) -> None:
     for n in range(15):
         memory = Memory(tmp_path / str(n % 5), embedder=embedder, settings=Settings(query_cache_size=n))

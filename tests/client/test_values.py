@@ -267,6 +267,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=values, others=st.lists(values, max_size=3))
 @example(value=datetime(2025, 6, 1, tzinfo=UTC), others=[date(2025, 6, 1), "2025-06-01T05:45:00+05:45"])

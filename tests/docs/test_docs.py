@@ -94,6 +94,7 @@ def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
     run([sys.executable, "-W", "error", "-c", ONE_BY_ONE], tmp_path, json.dumps(blocks))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", SHELL, ids=str)
 def test_shell_block_runs(block: Block, tmp_path: Path) -> None:
     lines = [line.removeprefix("$ ") for line in block.code.splitlines() if line.startswith("$ ")]

@@ -484,6 +484,7 @@ def test_work_that_breaks_the_commit_thread_breaks_only_itself(open_memory: Open
 # -- streams ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_long_stream_needs_no_memory_and_stores_what_it_acknowledges(store: Path, embedder: HashEmbedder) -> None:
     produced = 0
 

@@ -477,6 +477,7 @@ def test_a_database_that_is_overwritten_beside_a_log_that_hides_it(backed_up: Me
     assert not backed_up.health().ok
 
 
+@pytest.mark.slow
 def test_checkpoints_of_other_processes_are_no_reason(backed_up: Memory, store: Path) -> None:
     code = "import sys; from agentmem import Memory; from conftest import HashEmbedder\n"
     code += "with Memory(sys.argv[1], embedder=HashEmbedder()) as memory:\n"
@@ -598,6 +599,7 @@ def writer(store: Path) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", UNPACKED)
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_backup_that_is_unpacked_over_it(
@@ -618,6 +620,7 @@ def test_a_backup_that_is_unpacked_over_it(
     assert any("the log was moved" in record.getMessage() for record in caplog.records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("open_still", [False, True])
 def test_a_folder_is_copied_with_its_log(open_memory: Open, store: Path, open_still: bool) -> None:
     """As it was left by a kill, or while nobody writes."""
@@ -635,6 +638,7 @@ def test_a_folder_is_copied_with_its_log(open_memory: Open, store: Path, open_st
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_opens_disturbs_nobody(backed_up: Memory, store: Path) -> None:
     code = "import os, sys; from agentmem import Memory; from conftest import HashEmbedder\n"
     code += "from agentmem.stores.files import OpenFiles\n"

@@ -308,6 +308,7 @@ with Memory() as memory:
     assert os.listdir(tmp_path) == [".agentmem"]
 
 
+@pytest.mark.slow
 def test_vectors_are_checked_without_lancedb(tmp_path: Path) -> None:
     """Whoever only reads is spared its 130 MB, and the seconds that loading it takes."""
     code = """
@@ -329,6 +330,7 @@ with Memory() as memory:
     assert python(searching, cwd=tmp_path) == "False 0\n"
 
 
+@pytest.mark.slow
 def test_lancedb_is_loaded_in_a_pause_of_those_who_add(tmp_path: Path) -> None:
     code = """
 import sys, time

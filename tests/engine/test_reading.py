@@ -291,6 +291,7 @@ def test_what_cannot_be_read(open_memory: Open, store: Path, filled: Path) -> No
 # -- beside those who write ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mounted", [False, True])
 def test_every_commit_is_seen_with_the_next_call(
     filled: Path, open_memory: Open, read_only_mount: Any, mounted: bool
@@ -409,6 +410,7 @@ def test_large_scopes(filled: Path, open_memory: Open, read_only_mount: Any, cap
     assert not [record for record in caplog.records if "keyword" in record.getMessage()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["closed", "killed", "killed, no index"])
 def test_a_store_of_an_older_version(
     filled: Path, open_memory: Open, caplog: pytest.LogCaptureFixture, temporary: Path, state: str

@@ -216,6 +216,7 @@ def _logic(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 FILTERS = st.recursive(FIELDS, _logic, max_leaves=5)
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(filters=FILTERS, documents=st.lists(DOCUMENTS, min_size=1, max_size=6), ascii_only=st.booleans())
 def test_agrees_with_the_oracle(
@@ -225,6 +226,7 @@ def test_agrees_with_the_oracle(
     assert database.evaluate(filters) == [matches(document, filters) for document in [*documents, {}]]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(path=PATHS, condition=CONDITIONS, documents=st.lists(DOCUMENTS, min_size=4, max_size=8))
 def test_one_condition_agrees_with_the_oracle(
@@ -234,6 +236,7 @@ def test_one_condition_agrees_with_the_oracle(
     assert database.evaluate({path: condition}) == [matches(document, {path: condition}) for document in documents]
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(filters=FILTERS, documents=st.lists(DOCUMENTS, min_size=1, max_size=6))
 def test_the_tree_says_all_that_a_target_needs(filters: dict[str, Any], documents: list[Any]) -> None:
@@ -484,6 +487,7 @@ def test_the_deepest_logic_fits_the_parser(database: Database, depth: int, heavy
     assert database.count(inside, compiled.params) == sum(database.evaluate(filters))
 
 
+@pytest.mark.slow
 def test_the_widest_filter_runs(database: Database) -> None:
     database.store([{"k1": 1}])
     assert database.evaluate({"$or": [{f"k{at}.x": {"$nin": [1, [2], {"y": 3}]}} for at in range(500)]}) == [True]

@@ -233,6 +233,7 @@ index = LanceIndex(Path(sys.argv[1]), dim={DIM})
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_processes_see_each_other_and_exit_cleanly(index: LanceIndex, folder: Path) -> None:
     model = some(range(1, 11))
     put(index, model)

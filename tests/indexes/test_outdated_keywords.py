@@ -91,6 +91,7 @@ def test_an_old_index_is_made_anew_in_the_background(open_memory: Callable[..., 
     check(memory)
 
 
+@pytest.mark.slow
 def test_being_killed_halfway_does_no_harm(store: Path, open_memory: Callable[..., Memory]) -> None:
     """Groups of eight changes; each process is killed at another of the texts that it indexes."""
     program = """
@@ -135,6 +136,7 @@ def test_a_group_that_fails_leaves_the_old_index_as_it_was(memory: Memory, monke
     check(memory)
 
 
+@pytest.mark.slow
 def test_several_processes_make_it_anew_together(store: Path, open_memory: Callable[..., Memory]) -> None:
     program = f"""
 import sys

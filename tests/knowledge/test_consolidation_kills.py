@@ -118,6 +118,7 @@ def test_killed_at_a_step(store: Path, server: Server, where: str, when: str, nu
     check(store, server, in_flight=1)
 
 
+@pytest.mark.slow
 def test_two_processes(store: Path, server: Server) -> None:
     server.reset()
     begin(store)

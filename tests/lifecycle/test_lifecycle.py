@@ -575,6 +575,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.slow
 def test_use_in_other_processes_counts_up_to_a_second_before_a_kill(open_memory: Open, store: Path) -> None:
     memory = open_memory(clock=None)
     id = say(memory, "green tea")
@@ -590,6 +591,7 @@ def test_use_in_other_processes_counts_up_to_a_second_before_a_kill(open_memory:
     assert names(memory, id) == ["ADD"]
 
 
+@pytest.mark.slow
 def test_half_a_year_against_the_oracle(tmp_path: Path) -> None:
     """Every layer, kind and history is what a slow and obvious oracle says, and every threshold matters."""
     clock = year.Clock()

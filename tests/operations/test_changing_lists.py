@@ -82,6 +82,7 @@ def test_a_page_has_what_its_filter_asks_for_as_it_is_read(folder: Path) -> None
     assert pages
 
 
+@pytest.mark.slow
 def test_takers_of_what_is_left_take_each_once(folder: Path) -> None:
     for _ in range(2):
         children = [begun(TAKES, folder) for _ in range(3)]

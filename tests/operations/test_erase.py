@@ -269,6 +269,7 @@ def test_its_events_stay_for_thirty_days(open_memory: Open, clock: FakeClock, st
     assert memory.verify().problems == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outdated", [False, True])
 def test_an_index_of_words_that_nobody_needs_any_more_keeps_nothing(
     open_memory: Open, clock: FakeClock, outdated: bool

@@ -83,6 +83,7 @@ def other_process(store: Path) -> Iterator[Callable[[int], Callable[[str], Any]]
         yield start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [50_000, 5])
 def test_a_process_with_everything_cached_follows(
     store: Path, other_process: Callable[[int], Callable[[str], Any]], limit: int
@@ -116,6 +117,7 @@ def test_a_process_with_everything_cached_follows(
         assert ask("memory.verify().problems") == memory.verify().problems == []
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_behind_drops_what_it_holds(
     store: Path, other_process: Callable[[int], Callable[[str], Any]]
 ) -> None:
@@ -132,6 +134,7 @@ def test_a_reader_that_is_behind_drops_what_it_holds(
         assert ask("memory.stats().arenas['records']") == 1
 
 
+@pytest.mark.slow
 def test_while_others_write_search_and_purge(store: Path) -> None:
     """Users come and go at full speed; nobody sees another's, nothing dangles, and what was acknowledged is there."""
     problems, stop = list[str](), threading.Event()
@@ -274,6 +277,7 @@ def test_a_crash_between_the_groups_is_made_good_by_the_next_call(memory: Memory
     assert timedelta(microseconds=erasure.KEPT) == timedelta(days=30)
 
 
+@pytest.mark.slow
 def test_who_has_the_store_open_finishes_what_a_killed_process_began(
     store: Path, other_process: Callable[[int], Callable[[str], Any]]
 ) -> None:

@@ -408,6 +408,7 @@ class Keyed(RuleBasedStateMachine):
                     assert self.memory.count(user_id=user, **where) == len(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_keys_agree_with_a_dict() -> None:
     steps = examples(25, 50)

@@ -150,6 +150,7 @@ def test_disk_space_comes_back(store: Path) -> None:
         check_vectors(memory, large)
 
 
+@pytest.mark.slow
 def test_many_writers_and_readers_all_along(store: Path) -> None:
     rounds_left = 40
     turn = threading.Condition()
@@ -613,6 +614,7 @@ def received(pipe: Connection) -> dict[str, str]:
 PLACES = ["embedding 1", "embedding 3", "flipped", "adopted", "removing"]
 
 
+@pytest.mark.slow
 def test_kills(store: Path) -> None:
     rng = random.Random(3)
     context = multiprocessing.get_context("spawn")

@@ -165,6 +165,7 @@ def test_instants_that_no_calendar_has_are_let_go_of(sample: Path, tmp_path: Pat
             assert records(memory).keys() == records(before).keys()
 
 
+@pytest.mark.slow
 def test_damage_anywhere(sample: Path, tmp_path: Path) -> None:
     pick = random.Random(17)
     size = (sample / DATABASE).stat().st_size

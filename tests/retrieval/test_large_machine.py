@@ -309,6 +309,7 @@ def few() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("coding", ["int8", "rabitq"])
 def test_scopes_held_as_codes_answer_as_exact_ones(coding: Any) -> None:

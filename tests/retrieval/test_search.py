@@ -574,6 +574,7 @@ records = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @settings(max_examples=examples(40, 400))
 @given(

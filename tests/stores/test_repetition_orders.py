@@ -68,6 +68,7 @@ items_ = st.fixed_dictionaries(
 PASSING = {"content": FACT, "ttl": 5.0}
 
 
+@pytest.mark.slow
 @given(
     st.lists(items_, min_size=1, max_size=7),
     st.sampled_from([1, 3, 100]),

@@ -114,6 +114,7 @@ def test_sessions_are_compared_or_it_says_what_is_missing(tmp_path: Path) -> Non
 # -- pairs -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_pairs_compares_a_checkout_with_itself(tmp_path: Path) -> None:
     file, chosen = tmp_path / "pairs.json", ("search", "import")
     only = [argument for name in chosen for argument in ("--only", name)]
@@ -373,6 +374,7 @@ def test_lifecycle_runs_each_of_its_parts(tmp_path: Path) -> None:
     assert not any(found["year"]["differences"].values())
 
 
+@pytest.mark.slow
 def test_a_store_that_is_swapped_under_writers_loses_nothing(tmp_path: Path) -> None:
     found = tmp_path / "swaps.json"
     run(

@@ -85,10 +85,12 @@ def kill(tmp_path: Path, points: list[str | None], seed: int, duration: float = 
             pytest.fail(f"the writer never came to {point!r}")
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_random(tmp_path: Path) -> None:
     kill(tmp_path, [None] * 2, seed=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "points",
     [
@@ -235,6 +237,7 @@ def spoil(sample: damage.Sample, folder: Path, cases: list[tuple[str, str]], see
     return findings
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_lancedb_costs_no_answer(sample: damage.Sample, tmp_path: Path) -> None:
     cases = [(file, harm) for file in damage.lance_files(sample.path) for harm in damage.HARMS]
     newest = [(min(file for file, _ in cases if file.endswith(".manifest")), harm) for harm in damage.HARMS]
@@ -597,6 +600,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(point)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk(small_disk: Path) -> None:
     acknowledged = dict[str, str]()
     ballast = small_disk / "ballast"
@@ -810,6 +814,7 @@ def processes(path: Path, writers: int, readers: int, count: int, seconds: float
         assert report.counts["records"] == report.counts["lancedb"] == writers * count
 
 
+@pytest.mark.slow
 def test_processes_that_write_compact_and_read_at_once(tmp_path: Path) -> None:
     processes(tmp_path / "store", writers=2, readers=2, count=300, seconds=3)
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from conftest import HashEmbedder
 
 from agentmem import AsyncMemory, ConflictError, Memory
@@ -33,6 +34,7 @@ def fill(path: Path, number: int, done: multiprocessing.Queue[Counter[str]]) -> 
     done.put(puts)
 
 
+@pytest.mark.slow
 def test_each_key_is_there_once_with_every_put(store: Path, open_memory: Callable[..., Memory]) -> None:
     context = multiprocessing.get_context("spawn")
     done = context.Queue()
