@@ -26,14 +26,23 @@ def topic_of(number: int) -> str:
 
 
 def fill(
-    memory: Memory, ledger: Ledger, text_of: Maker, users: int, per_user: int, figure: Figure, ticker: Ticker
+    memory: Memory,
+    ledger: Ledger,
+    text_of: Maker,
+    users: int,
+    per_user: int,
+    figure: Figure,
+    ticker: Ticker,
+    turns: int = 0,
 ) -> int:
     """Add ``per_user`` records for each user, 1,000 in a chunk whoever they belong to; returns the bytes of text.
+
+    With ``turns`` that many of a user's records after each other are one conversation.
 
     ``figure.more["by_tenth"]`` has the speed of each tenth of the load, to see whether it falls as the store grows.
     """
     items = list[dict[str, Any]]()
-    source = _items(text_of, users, per_user)
+    source = _items(text_of, users, per_user, turns)
     total, size = users * per_user, 0
     tenths, started, marked = list[float](), time.perf_counter(), time.perf_counter()
 
@@ -59,9 +68,10 @@ def fill(
     return size
 
 
-def _items(text_of: Maker, users: int, per_user: int) -> Iterator[dict[str, Any]]:
+def _items(text_of: Maker, users: int, per_user: int, turns: int) -> Iterator[dict[str, Any]]:
     # Users take turns, as they would in a service, so that nobody's records lie side by side on the disk.
     for number in range(per_user):
+        run = f"run-{number // turns}" if turns else None
         for user in range(users):
             topic = {"topic": topic_of(number)}
-            yield {"content": text_of(user, number), "user_id": user_of(user), "metadata": topic}
+            yield {"content": text_of(user, number), "user_id": user_of(user), "run_id": run, "metadata": topic}
