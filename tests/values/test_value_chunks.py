@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,6 +161,44 @@ def test_a_chunk_that_goes_while_it_is_about_to_be_shared(memory: Memory, store:
     assert memory.values.open("new").read() == noise(MB)
     assert memory.verify().ok
     assert len(files(store)) == 2
+
+
+@pytest.mark.parametrize("then", ["read", "erase"])
+def test_a_file_that_moves_to_its_place_between_two_looks(
+    memory: Memory, store: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    move, waiting = chunkfiles._move, list[Callable[[], None]]()
+    with monkeypatch.context() as patch:
+        patch.setattr(chunkfiles, "_move", lambda *where: waiting.append(lambda: move(*where)))
+        memory.values.put("k", noise(MB))
+
+    def moved_first(run: Callable[..., Any], path: Path, *rest: Any, **options: Any) -> Any:
+        while waiting and "new" in Path(path).parts:  # it was not in its place, and is before somebody looks here
+            waiting.pop()()
+        return run(path, *rest, **options)
+
+    monkeypatch.setattr(chunkfiles, "open", partial(moved_first, open), raising=False)
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda path, **options: moved_first(unlink, path, **options))
+    if then == "read":
+        assert memory.values.get("k") == noise(MB)
+    else:
+        memory.values.erase("k")
+        assert files(store) == []
+
+
+def test_a_folder_that_goes_while_every_file_is_looked_at(memory: Memory, store: Path) -> None:
+    memory.values.put("k", noise(MB))
+    left: list[str] = []
+
+    def named(folder: str) -> set[str]:
+        left.append(folder)
+        memory.values.erase("k")
+        return set()
+
+    assert ChunkFiles(store).sweep(named) == 0
+    assert left
+    assert files(store) == []
 
 
 def test_a_value_that_is_erased_while_it_is_read(memory: Memory) -> None:

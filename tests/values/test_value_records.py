@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from conftest import FakeClock
 from inspecting import files_with, sql
 
 from agentmem import ALL, ConflictError, InvalidInputError, Memory, NotFoundError, ReadOnlyError, ScopeError
+from agentmem.stores import documents
 
 MB = 1_048_576
 
@@ -119,6 +121,36 @@ def test_the_last_versions_stay(memory: Memory) -> None:
     memory.values.restore("k", 16)
     assert memory.values.get("k") == noise(70_000, 15)
     assert memory.verify().ok
+
+
+def test_versions_that_go_while_they_are_listed(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(12):
+        memory.values.put("k", noise(10, n))
+    listed = documents.versions
+
+    def slowly(db: Any, row: int) -> dict[int, int]:
+        found = listed(db, row)
+        monkeypatch.undo()
+        memory.values.put("k", b"another")  # the eleventh that is kept: the first goes
+        return found
+
+    monkeypatch.setattr(documents, "versions", slowly)
+    assert [each.kind for each in memory.values.versions("k")] == [None] * 3 + ["bytes"] * 9
+
+
+def test_values_that_change_all_the_time_are_listed(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.values.put_many({"k": 0, "other": 0})
+    read, left = documents.read, [9, 9, 9]
+
+    def slowly(*about: Any) -> dict[int, str]:
+        if left:
+            for n in range(left.pop() + 2):  # more than are kept
+                memory.values.put("k", {"n": n, "left": len(left)})
+        return read(*about)
+
+    monkeypatch.setattr(documents, "read", slowly)
+    assert [info.key for info in memory.values.list()] == ["k", "other"]
+    assert not left
 
 
 def test_conditions(memory: Memory) -> None:
