@@ -317,10 +317,31 @@ def test_a_memory_carries_values(memory: Memory, store: Path) -> None:
     assert memory.verify().ok
 
 
+def test_an_agent_reaches_no_other_ones_values_by_a_memory(memory: Memory) -> None:
+    memory.values.put("plan", b"first's", user_id="ana", agent_id="first")
+    first, second = (memory.scoped(user_id="ana", agent_id=agent) for agent in ("first", "second"))
+    assert second.values.get("plan") is None
+    note = second.add("A note").id
+    with pytest.raises(NotFoundError, match="no value with the key 'plan'"):
+        second.values.attach(note, "plan")
+    second.update(note, metadata={"attachments": ["plan"]})
+    assert second.values.attachments(note) == []
+    assert second.erase(note).erased == 1
+    assert first.values.get("plan") == b"first's"
+    own = first.add("The plan").id
+    first.values.attach(own, "plan")
+    assert first.erase(own).erased == 2
+    assert not memory.values.exists("plan", user_id="ana")
+
+
 def test_other_metadata_of_that_name_means_nothing(memory: Memory) -> None:
     memory.values.put("photo", b"bytes", user_id="ana")
     for value in ("photo", {"photo": 1}, [{"name": "photo"}], [1, None]):
         id = memory.add(f"with {value}", user_id="ana", metadata={"attachments": value}).id
         assert memory.values.attachments(id) == []
         assert memory.erase(id).erased == 1
+        memory.add(f"still with {value}", user_id="ana", metadata={"attachments": value})
     assert memory.values.exists("photo", user_id="ana")
+    trip = memory.add("The harbour at night", user_id="ana").id
+    memory.values.attach(trip, "photo")
+    assert memory.erase(trip).erased == 2  # nothing else carries it
