@@ -293,6 +293,7 @@ class Content(Whole):
                     body.cancel()
 
     def _parts(self, start: int, end: int) -> list[Part]:
+        self._engine.check_process()
         if start >= end or self._stored.body is None:
             return []
         return chunks.parts(self._engine.repository.db, self._stored.row, self._stored.body, start, end)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -250,6 +253,34 @@ def test_what_takes_the_place_of_a_store_is_left_alone(
         with Memory(tmp_path / folder, embedder=HashEmbedder()) as again:
             assert again.values.get("k") == noise(MB, seed)
             assert again.verify().ok
+
+
+def test_a_store_that_is_gone_says_so(memory: Memory, store: Path) -> None:
+    memory.values.put("k", noise(MB))
+    shutil.rmtree(store)
+    with pytest.raises(StoreGoneError):
+        memory.values.put("k", noise(MB, 1))
+    assert not store.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_stream_is_not_read_in_a_forked_child(memory: Memory) -> None:
+    memory.values.put("k", noise(2 * MB))
+    stream = memory.values.open("k")
+    stream.read(10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # this process has threads, and the child calls one thing
+        child = os.fork()
+    if child == 0:
+        status = 1
+        with suppress(BaseException):
+            try:
+                stream.read()
+            except StoreError as exc:
+                status = 0 if "before a fork" in str(exc) else 2
+        os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(stream.read()) == 2 * MB - 10
 
 
 def test_an_error_names_the_folder_that_the_caller_knows(memory: Memory, store: Path) -> None:

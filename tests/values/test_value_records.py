@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,12 @@ def test_time_to_live(memory: Memory, clock: FakeClock) -> None:
     assert memory.values.get("cached") is None
     assert [info.key for info in memory.values.list()] == ["kept"]
     assert memory.values.put("cached", 2, if_version=0).version > 1
+
+
+def test_a_clock_near_the_end_of_time(memory: Memory, clock: FakeClock) -> None:
+    clock.now = datetime(9999, 12, 1, tzinfo=UTC)
+    assert memory.values.put("k", 1, ttl=90 * 86_400).expires_at == datetime.max.replace(tzinfo=UTC)
+    assert [info.key for info in memory.values.query({})] == ["k"]
 
 
 def test_lists_and_queries(memory: Memory) -> None:
