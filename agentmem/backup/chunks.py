@@ -13,11 +13,12 @@ from typing import Any
 from agentmem.backup.tables import CHUNKS
 from agentmem.stores import chunks
 from agentmem.stores.chunkfiles import ChunkFiles, Staging, settle
-from agentmem.stores.chunks import Piece
+from agentmem.stores.chunks import Part, Piece
+from agentmem.stores.chunkupkeep import look
 from agentmem.stores.connection import Connection, Row
 from agentmem.stores.copying import Source
 from agentmem.stores.merging import Arrival, Taken
-from agentmem.types.errors import ArchiveCorruptError, StoreCorruptError
+from agentmem.types.errors import ArchiveCorruptError
 
 _AT_ONCE = 20
 _INLINE = 65_536
@@ -48,18 +49,15 @@ class ChunkReader:
             pause()
 
     def _read_body(self, row: dict[str, Any]) -> bool:
-        """Put the chunk's bytes into its row, None where they are not what was stored; False if it is gone."""
-        if row["file"] is not None:
-            try:
-                row["body"] = self._files.read(row["file"])
-            except FileNotFoundError:
-                if not self._source.db.execute("SELECT 1 FROM chunks WHERE n = ?", (row["n"],)):
-                    return False
-            except StoreCorruptError:
-                pass
-        if row["body"] is not None and sha256(row["body"]).digest() != row["checksum"]:
-            row["body"] = None
-        return True
+        """Put the chunk's bytes into its row, None where they are not what was stored; False if it is gone.
+
+        It may have been packed anew since it was found: then it is what it is now.
+        """
+        found = Part(0, *(row[name] for name in Part._fields[1:]))
+        looked = look(self._source.db, self._files, found)
+        if looked is not None:
+            row.update(looked.part._replace(body=looked.body)._asdict())
+        return looked is not None
 
 
 class ChunkFilling:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -47,7 +45,7 @@ from agentmem.cli.base import (
 )
 from agentmem.cli.exporting import lines
 from agentmem.cli.output import Output
-from agentmem.cli.streams import note, say
+from agentmem.cli.streams import appearing, note, say
 from agentmem.client import PageOptions
 
 Layers = Annotated[
@@ -367,7 +365,7 @@ def _listed(
 
 @contextmanager
 def _written(file: Path | None) -> Generator[Callable[[str], object]]:
-    """Writes lines of UTF-8. A file appears under its name when it is complete."""
+    """Writes lines of UTF-8."""
     if file is None:
         buffer = getattr(sys.stdout, "buffer", None)
         if buffer is None:
@@ -377,22 +375,5 @@ def _written(file: Path | None) -> Generator[Callable[[str], object]]:
         yield lambda line: buffer.write(f"{line}\n".encode())
         buffer.flush()
         return
-    target = Path(os.path.realpath(file))
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
-    # A device, or a pipe that somebody reads: not for us to replace. One in /dev/fd has no path but that.
-    if file.exists() and not file.is_file():
-        with file.open("w", encoding="utf-8", newline="\n") as lines:
-            yield lambda line: lines.write(f"{line}\n")
-        return
-    partial = target.with_name(f"{target.name}.partial")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as lines:
-            yield lambda line: lines.write(f"{line}\n")
-            lines.flush()
-            os.fsync(lines.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with appearing(file) as written:
+        yield lambda line: written.write(f"{line}\n".encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import io
 import json
@@ -51,6 +52,30 @@ def say(text: str, *, end: str = "\n", error: bool = False) -> None:
     if stream is not None:
         stream.write(text + end)
         stream.flush()
+
+
+@contextmanager
+def appearing(file: Path) -> Generator[BinaryIO]:
+    """A file to write, which appears under its name when it is complete. Raises ``OSError``."""
+    target = Path(os.path.realpath(file))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+    # A device, or a pipe that somebody reads: not for us to replace. One in /dev/fd has no path but that.
+    if file.exists() and not file.is_file():
+        with file.open("wb") as opened:
+            yield opened
+        return
+    partial = target.with_name(f"{target.name}.partial")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+    try:
+        with partial.open("wb") as opened:
+            yield opened
+            opened.flush()
+            os.fsync(opened.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def note(text: str) -> None:

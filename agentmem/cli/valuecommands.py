@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -15,9 +14,12 @@ from agentmem import Memory, NotFoundError
 from agentmem.cli import values
 from agentmem.cli.base import STORE, Agent, AsTable, Filter, InNamespace, Run, StorePath, User, app, opened, reporting
 from agentmem.cli.output import Output
+from agentmem.cli.streams import appearing
 
 value = typer.Typer(help="Keep files, bytes, texts and JSON by key.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(value, name="value")
+
+_BLOCK = 1 << 20
 
 
 class Where(StrEnum):
@@ -87,23 +89,24 @@ def value_get(
     namespace: InNamespace = None,
 ) -> None:
     with reporting(), opened(path, reading=True) as memory:
-        source = _source(memory, key, user, namespace, start, end)
+        source, size = _source(memory, key, user, namespace, start, end)
         if out is not None:
-            with open(out, "wb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
+            with appearing(out) as file:
+                _copy(source, size, file)
             return
         if sys.stdout.isatty() and not _is_text(memory, key, user, namespace):
             raise typer.BadParameter(
                 "these are bytes, which a terminal cannot show: write them with --out, or pipe them"
             )
         sys.stdout.flush()
-        shutil.copyfileobj(source, sys.stdout.buffer, 1 << 20)
+        _copy(source, size, sys.stdout.buffer)
         sys.stdout.buffer.flush()
 
 
 def _source(
     memory: Memory, key: str, user: str | None, namespace: values.Names | None, start: int | None, end: int | None
-) -> BinaryIO:
+) -> tuple[BinaryIO, int]:
+    """A file at where to begin, and how many bytes of it are meant."""
     info = memory.values.info(key, user_id=user, namespace=namespace)
     if info is None:
         raise NotFoundError(f"there is no value with the key {key!r} here")
@@ -114,11 +117,21 @@ def _source(
 
         file = io.BytesIO()
         np.save(file, memory.values.get(key, start=start, end=end, user_id=user, namespace=namespace))
+        size = file.tell()
         file.seek(0)
-        return file
-    if start is None and end is None:
-        return memory.values.open(key, user_id=user, namespace=namespace)
-    return io.BytesIO(memory.values.get(key, start=start, end=end, user_id=user, namespace=namespace))
+        return file, size
+    if info.kind not in ("bytes", "stream") and (start, end) != (None, None):
+        memory.values.get(key, start=start, end=end, user_id=user, namespace=namespace)  # says that it has no parts
+    source = memory.values.open(key, user_id=user, namespace=namespace)
+    first, last, _ = slice(start, end).indices(source.seek(0, io.SEEK_END))
+    source.seek(first)
+    return source, max(0, last - first)
+
+
+def _copy(source: BinaryIO, size: int, into: BinaryIO) -> None:
+    while size and (block := source.read(min(size, _BLOCK))):
+        into.write(block)
+        size -= len(block)
 
 
 def _is_text(memory: Memory, key: str, user: str | None, namespace: values.Names | None) -> bool:

@@ -367,7 +367,8 @@ class ValuesClient:
         record = operations.read.get(engine, name, self._border.bound, deleted=False, data=False, touch=False)
         if record is None:
             raise NotFoundError(f"there is no record with the id {name!r} here")
-        return record, Scope(record.user_id, namespace=(ROOM, *record.namespace))
+        bound = self._border.bound or Scope()
+        return record, Scope(record.user_id, bound.agent_id, bound.run_id, (ROOM, *record.namespace))
 
     def _ours(self, place: Scope) -> Border:
         """The border of whom a place belongs to, where the package's own namespaces may be named."""

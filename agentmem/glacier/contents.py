@@ -21,13 +21,13 @@ from agentmem.glacier.place import archives_of
 from agentmem.stores import archived, chunks
 from agentmem.stores.chunkfiles import ChunkFiles, Staging, settle
 from agentmem.stores.chunks import Piece
+from agentmem.stores.chunkupkeep import look
 from agentmem.stores.rows import Stored
 from agentmem.types.errors import (
     ArchiveCorruptError,
     ArchiveError,
     ArchiveKeyError,
     ObjectNotFoundError,
-    StoreCorruptError,
 )
 
 REFS = Table(
@@ -97,15 +97,12 @@ class FromStore:
                 yield user, chunk
 
     def _chunk(self, row: int, n: int) -> Chunk | None:
-        part = chunks.numbered(self._db, n)
-        if part is None:
+        found = chunks.numbered(self._db, n)
+        looked = None if found is None else look(self._db, self._files, found)
+        if looked is None or looked.body is None:
             return None
-        try:
-            body = part.body if part.file is None else self._files.read(part.file)
-        except (FileNotFoundError, StoreCorruptError):
-            return None
-        chunk = Chunk(row, n, part.hash, part.size, part.codec, part.checksum, body or b"")
-        return chunk if chunk.is_whole else None
+        part = looked.part
+        return Chunk(row, n, part.hash, part.size, part.codec, part.checksum, looked.body)
 
 
 def kept_in(reader: ArchiveReader, users: Mapping[int, str | None]) -> Iterator[tuple[str | None, Ref | Chunk]]:

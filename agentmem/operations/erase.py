@@ -32,7 +32,7 @@ def erase(engine: Engine, id: str, scope: Scope | None) -> EraseReport:
         if find_erased(engine, id, scope) is None:
             raise not_found(id)
         return EraseReport(0, tuple(_wipe(engine)))
-    count = engine.write(partial(_erase, [stored], engine.now, True))
+    count = engine.write(partial(_erase, [stored], engine.now, scope or Scope()))
     if count:
         _forget(engine)
     return EraseReport(count, tuple(_wipe(engine)))
@@ -69,13 +69,14 @@ def erasures(engine: Engine, user_id: str) -> list[Erasure]:
     return erasure.erasures(engine.repository, user_id)
 
 
-def _erase(found: Iterable[Stored], now: Callable[[], Micros], keep: bool, repository: Repository) -> int:
-    """Erase those of the records that are not erased yet, now that the transaction has begun."""
+def _erase(found: Iterable[Stored], now: Callable[[], Micros], by: Scope | None, repository: Repository) -> int:
+    """Erase those of the records that are not erased yet, now that the transaction has begun, with what they carry of
+    whom ``by`` narrows to; without it, they are all of a user's, and nothing stays to tell of them."""
     current = [item for item in repository.find_rows(item.row for item in found) if item.state != ERASED]
     current += derived.orphans(repository, current)
     instant = now()
-    until = instant + erasure.KEPT if keep else erasure.AT_ONCE
-    count = erasure.erase(repository, current, instant, until, carried=keep)
+    until = erasure.AT_ONCE if by is None else instant + erasure.KEPT
+    count = erasure.erase(repository, current, instant, until, carried=by)
     if current:
         repository.set_meta(meta.LANCE_PURGE, repository.last_seq())
     return count
@@ -84,7 +85,7 @@ def _erase(found: Iterable[Stored], now: Callable[[], Micros], keep: bool, repos
 def _erase_and_note(
     found: Iterable[Stored], user_id: str, now: Callable[[], Micros], line: int | None, repository: Repository
 ) -> tuple[int, int | None]:
-    count = _erase(found, now, False, repository)
+    count = _erase(found, now, None, repository)
     return count, erasure.note_person(repository, user_id, count, now(), line) if count else line
 
 

@@ -42,7 +42,7 @@ class ChunkFiles:
     def read(self, name: str) -> bytes:
         """What a file has. Raises ``FileNotFoundError``, and ``StoreCorruptError`` where it cannot be read."""
         error: OSError | None = None
-        for path in (self._path(name), self._new(name)):
+        for path in self._paths(name):
             try:
                 with open(path, "rb", buffering=0) as file:
                     return file.readall()
@@ -78,7 +78,7 @@ class ChunkFiles:
         """Remove files, for good once this returns. Raises ``StoreError``."""
         folders = set[Path]()
         for name in names:
-            for path in (self._path(name), self._new(name)):
+            for path in self._paths(name):
                 try:
                     path.unlink()
                 except FileNotFoundError:
@@ -134,6 +134,11 @@ class ChunkFiles:
             with suppress(OSError):
                 group.rmdir()
         return count
+
+    def _paths(self, name: str) -> tuple[Path, Path, Path]:
+        """Where a file may be, in the order to look: it may be moved, in that direction alone, between two looks."""
+        there = self._path(name)
+        return there, self._new(name), there
 
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / name
@@ -292,14 +297,17 @@ def _begin_to_sync(file: int) -> None:
 
 
 def _keep(folder: Path, names: set[str]) -> int:
-    """Remove all others; how many."""
+    """Remove all others; how many. The folder may go meanwhile, with the last value that has a file in it."""
+    try:
+        found = list(os.scandir(folder))
+    except FileNotFoundError:
+        return 0
     count = 0
-    with os.scandir(folder) as found:
-        for each in list(found):
-            if f"{folder.name}/{each.name}" not in names:
-                with suppress(FileNotFoundError):
-                    os.unlink(each.path)
-                    count += 1
+    for each in found:
+        if f"{folder.name}/{each.name}" not in names:
+            with suppress(FileNotFoundError):
+                os.unlink(each.path)
+                count += 1
     return count
 
 

@@ -247,11 +247,6 @@ def numbered(db: Connection, n: int) -> Part | None:
     return Part._make(found[0]) if found else None
 
 
-def known_number(db: Connection, n: int) -> bool:
-    """Whether there still is a chunk of this number."""
-    return bool(db.execute("SELECT 1 FROM chunks WHERE n = ?", (n,)))
-
-
 def users_of(db: Connection, n: int) -> list[tuple[str, int]]:
     """The records, by id, that refer to a chunk, and from which byte on."""
     sql = (

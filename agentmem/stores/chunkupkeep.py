@@ -6,12 +6,22 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from agentmem.stores import chunks
 from agentmem.stores.chunkfiles import ChunkFiles
+from agentmem.stores.chunks import Part
 from agentmem.stores.commit import GroupCommit, Write
 from agentmem.stores.connection import Connection
 from agentmem.types.errors import StoreCorruptError, StoreError
+
+
+class Look(NamedTuple):
+    """A chunk with its bytes, or what is wrong with them."""
+
+    part: Part
+    body: bytes | None
+    wrong: str = ""
 
 
 def remove_files(commits: GroupCommit, db: Connection, path: Path) -> bool:
@@ -45,10 +55,10 @@ def problems(db: Connection, path: Path, pause: Callable[[], object] = lambda: N
     """What is wrong with values, in words: every chunk is what was stored, and every value has all of its own."""
     files = ChunkFiles(path)
     for part in chunks.every(db):
-        wrong = _wrong(files, part)
-        if wrong and chunks.known_number(db, part.n):
+        looked = look(db, files, part)
+        if looked is not None and looked.wrong:
             for id, start in chunks.users_of(db, part.n):
-                yield f"value of record {id!r}: its chunk at byte {start:,} {wrong}"
+                yield f"value of record {id!r}: its chunk at byte {start:,} {looked.wrong}"
         pause()
     yield from loose_ends(db)
 
@@ -85,13 +95,20 @@ def loose_ends(db: Connection) -> Iterator[str]:
             yield f"values: {count} {what}"
 
 
-def _wrong(files: ChunkFiles, part: chunks.Part) -> str | None:
-    try:
-        body = part.body if part.file is None else files.read(part.file)
-    except FileNotFoundError:
-        return "is missing"
-    except StoreCorruptError as exc:
-        return f"cannot be read: {exc}"
-    if body is None or sha256(body).digest() != part.checksum:
-        return "is not what was stored"
-    return None
+def look(db: Connection, files: ChunkFiles, part: Part) -> Look | None:
+    """A chunk as it is, if it is there: one that was packed anew since it was found, or mended, is looked at again."""
+    while True:
+        try:
+            body, wrong = part.body if part.file is None else files.read(part.file), ""
+        except FileNotFoundError:
+            body, wrong = None, "is missing"
+        except StoreCorruptError as exc:
+            body, wrong = None, f"cannot be read: {exc}"
+        if body is not None and sha256(body).digest() == part.checksum:
+            return Look(part, body)
+        now = chunks.numbered(db, part.n)
+        if now is None:
+            return None
+        if now == part:
+            return Look(part, None, wrong or "is not what was stored")
+        part = now

@@ -20,6 +20,7 @@ from agentmem.stores.schema import ERASED, LIVE
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros, to_datetime
 from agentmem.types.enums import EventType
+from agentmem.types.inputs import Scope
 from agentmem.types.reports import Erasure
 from agentmem.types.spelling import composed, spellings
 
@@ -64,16 +65,27 @@ class Purged(NamedTuple):
     next: Place | None = None
 
 
-def erase(repository: Repository, found: Sequence[Stored], now: Micros, until: Micros, *, carried: bool = True) -> int:
+_ANYBODY = Scope()
+
+
+def erase(
+    repository: Repository,
+    found: Sequence[Stored],
+    now: Micros,
+    until: Micros,
+    *,
+    carried: Scope | None = _ANYBODY,
+) -> int:
     """Remove everything that records say, from their history too, and what is known of their use; how many those are,
-    with the values that they alone have carried. Without ``carried``, those go by themselves.
+    with the values that they alone have carried and that are ``carried``'s agent's and run's. Without it, those go by
+    themselves.
 
     What stays, until that instant, is that there was a record and what became of it when.
     """
     if not found:
         return 0
-    if carried:
-        found = [*found, *attachments.erased_with(repository, found)]
+    if carried is not None:
+        found = [*found, *attachments.erased_with(repository, found, carried)]
     db, rows, key = repository.db, [(stored.row,) for stored in found], _key(repository)
     db.executemany(
         f"UPDATE records SET state = {ERASED}, version = version + 1, id = ?, key = ?, content = '', metadata = NULL, "

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeGuard
 
-from agentmem.types.clock import Micros
+from agentmem.types.clock import END, Micros
 from agentmem.types.enums import AllUsers, Layer
 from agentmem.types.forms import Form
 from agentmem.types.spelling import composed
@@ -113,7 +113,7 @@ class Draft:
         """When it is over if it is added now. What was over before stays so: it is stored and at once invisible."""
         if self.expires_at is not None:
             return max(self.expires_at, now + 1)
-        return None if self.ttl is None else now + self.ttl
+        return None if self.ttl is None else min(now + self.ttl, END)
 
     # These two are twice as fast as ``dataclasses.replace``, and called for each item of a bulk load.
 

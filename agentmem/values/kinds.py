@@ -88,7 +88,9 @@ def _as_json(value: object) -> bytes:
 
 def _of_file(path: os.PathLike[str]) -> Encoded:
     def failed(exc: OSError | TypeError | ValueError) -> InvalidInputError:
-        return InvalidInputError(f"{path!r} cannot be read: {getattr(exc, 'strerror', None) or exc}", field="value")
+        return InvalidInputError(
+            f"{str(path)!r} cannot be read: {getattr(exc, 'strerror', None) or exc}", field="value"
+        )
 
     try:
         file = open(path, "rb", buffering=0)

@@ -72,11 +72,6 @@ def look(engine: Engine, key: str, scope: Scope) -> tuple[bool, Found | None]:
     return True, None if about is None else Found(stored, about, placed)
 
 
-def description(engine: Engine, stored: Stored) -> dict[str, Any] | None:
-    """What a value is; None for a record that is none. Raises ``StoreCorruptError`` where that cannot be read."""
-    return described(texts(engine, [stored]).get(stored.row), stored)
-
-
 def texts(engine: Engine, found: Sequence[Stored]) -> dict[int, str]:
     """The data of records, by row. Of one that lies in an archive it is here, unless it is large."""
     db = engine.repository.db
@@ -97,20 +92,32 @@ def texts(engine: Engine, found: Sequence[Stored]) -> dict[int, str]:
 def every_description(engine: Engine, stored: Stored) -> dict[int, dict[str, Any]]:
     """What each version that is kept of a value was, by its number."""
     db = engine.repository.db
-    if archived.places(db, [stored.row]):
-        from agentmem.glacier.bodies import fetch
+    while True:  # it may go to an archive meanwhile, or come back
+        away = archived.places(db, [stored.row])
+        said = _descriptions_there(engine, stored) if away else _descriptions_here(engine, stored)
+        if archived.places(db, [stored.row]) == away:
+            return {version: about for version, about in said.items() if about is not None}
 
-        parts = dict[int, list[tuple[int, str]]]()
-        for body in fetch(engine, [stored]).values():
-            for version, part, text in body.parts:
-                if part >= 0:
-                    parts.setdefault(version, []).append((part, text))
-        said = {version: described(documents.joined(each), stored) for version, each in parts.items()}
-    else:
-        sizes = documents.versions(db, stored.row)
-        at = [stored._replace(body=version, body_size=size) for version, size in sizes.items()]
-        said = {each.body: description(engine, each) for each in at if each.body is not None}
-    return {version: about for version, about in said.items() if about is not None}
+
+def _descriptions_there(engine: Engine, stored: Stored) -> dict[int, dict[str, Any] | None]:
+    from agentmem.glacier.bodies import fetch
+
+    parts = dict[int, list[tuple[int, str]]]()
+    for body in fetch(engine, [stored]).values():
+        for version, part, text in body.parts:
+            if part >= 0:
+                parts.setdefault(version, []).append((part, text))
+    return {version: described(documents.joined(each), stored) for version, each in parts.items()}
+
+
+def _descriptions_here(engine: Engine, stored: Stored) -> dict[int, dict[str, Any] | None]:
+    db, said = engine.repository.db, dict[int, dict[str, Any] | None]()
+    for version, size in documents.versions(db, stored.row).items():
+        at = stored._replace(body=version, body_size=size)
+        text = texts(engine, [at]).get(stored.row)
+        if text is not None or version in documents.versions(db, stored.row):  # a put has let go of it since
+            said[version] = described(text, at)
+    return said
 
 
 def described(text: str | None, stored: Stored) -> dict[str, Any] | None:
@@ -286,6 +293,7 @@ class Content(Whole):
                     body.cancel()
 
     def _parts(self, start: int, end: int) -> list[Part]:
+        self._engine.check_process()
         if start >= end or self._stored.body is None:
             return []
         return chunks.parts(self._engine.repository.db, self._stored.row, self._stored.body, start, end)

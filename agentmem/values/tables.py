@@ -70,6 +70,8 @@ def _check_same(value: Any, table: Any, about: Mapping[str, Any]) -> None:
         if form == "RecordBatch" and value.num_rows and not value.num_columns:
             raise _refused(about, "it has rows and no columns; put it as a table")
         return
+    if library == "polars" and table.num_rows and any(_has_empty_arrays(field.type) for field in table.schema):
+        raise _refused(about, "polars cannot read arrays of no items, its Array(..., 0)")
     try:
         if library == "polars":
             changed = changed_types(value, _as_it_was(about, table.slice(0, 0), 0))
@@ -81,6 +83,12 @@ def _check_same(value: Any, table: Any, about: Mapping[str, Any]) -> None:
         raise _refused(about, f"it would not come back: {exc}") from exc
     if changed is not None:
         raise _refused(about, f"{changed}; convert it, or say pickle=True")
+
+
+def _has_empty_arrays(kind: Any) -> bool:
+    if getattr(kind, "list_size", None) == 0:
+        return True
+    return any(_has_empty_arrays(kind.field(at).type) for at in range(kind.num_fields))
 
 
 def _refused(about: Mapping[str, Any], why: object) -> InvalidInputError:
@@ -140,6 +148,8 @@ def decoded(
         found.append(arrow.ipc.open_stream(arrow.py_buffer(body[at : at + size])).read_all())
         at += size
     table = arrow.concat_tables(found) if len(found) > 1 else found[0]
+    if about["library"] == "polars":  # which takes no part of Arrow's arrays of a fixed size, if any is missing
+        return _as_it_was(about, table, first).slice(start, count)
     return _as_it_was(about, table.slice(start, count), first)
 
 

@@ -212,12 +212,15 @@ def _find(engine: Engine, key: str, scope: Scope) -> reading.Found | None:
 
 def infos(engine: Engine, found: Sequence[Stored], scope: Scope) -> list[ValueInfo]:
     """What values are, as they are now, without those that are gone."""
-    texts = reading.texts(engine, found)
-    lost = [stored.row for stored in found if stored.row not in texts and stored.body is not None]
-    if lost:
-        now = {stored.row: stored for stored in engine.repository.find_rows(lost) if kept(stored, engine.now())}
-        found = [now.get(stored.row, stored) for stored in found if stored.row not in lost or stored.row in now]
+    texts, before = reading.texts(engine, found), list[Stored]()
+    while lost := [stored for stored in found if stored.row not in texts and stored.body is not None]:
+        if lost == before:
+            break  # nobody has changed them, so that they are damaged
+        now = {one.row: one for one in engine.repository.find_rows(one.row for one in lost) if kept(one, engine.now())}
+        gone = {stored.row for stored in lost} - now.keys()
+        found = [now.get(stored.row, stored) for stored in found if stored.row not in gone]
         texts |= reading.texts(engine, list(now.values()))
+        before = lost
     described = ((stored, reading.described(texts.get(stored.row), stored)) for stored in found)
     return [_info(engine, stored, about, scope) for stored, about in described if about is not None]
 

@@ -16,6 +16,7 @@ from agentmem.stores.rows import Created
 from agentmem.stores.writes import Repository
 from agentmem.types.data import dumped
 from agentmem.types.enums import ValueTierName
+from agentmem.types.errors import StoreError
 from agentmem.types.inputs import Draft, Scope
 from agentmem.types.toembed import embeddings_of
 from agentmem.values.codecs import Packer
@@ -58,8 +59,10 @@ def put(
             cuts.append(cut)
         cutter.seal()
         thaw_drafts(engine, drafts)
-    except BaseException:
+    except BaseException as exc:
         cutter.drop()
+        if isinstance(exc, StoreError):
+            engine.commits.check_files()  # which says so where the store itself is gone
         raise
     staging = cutter.staging
 

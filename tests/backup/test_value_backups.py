@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from inspecting import files_with
 
 import agentmem
 from agentmem import Memory, Settings, StoreCorruptError
+from agentmem.stores.chunkfiles import ChunkFiles
 
 MB = 1_048_576
 
@@ -71,6 +73,41 @@ def test_an_increment_has_what_is_new_alone(memory: Memory, place: Path) -> None
     assert second.bytes < MB
     memory.values.put("new", noise(MB, 1))
     assert MB < memory.backup.create("incremental").bytes < 2 * MB
+
+
+def test_a_value_that_is_packed_anew_meanwhile(
+    open_memory: Callable[..., Memory], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(
+        backup={"url": str(place)}, glacier={"url": str(tmp_path / "ice")}, values={"compression": "none"}
+    )
+    memory = open_memory(settings=settings)
+    half = bytes(each & 15 for each in noise(MB))
+    read = ChunkFiles.read
+
+    def packing(self: ChunkFiles, name: str) -> bytes:
+        with monkeypatch.context() as inside:
+            inside.setattr(ChunkFiles, "read", read)
+            memory.values.compress("k")
+        return read(self, name)
+
+    def meanwhile(call: Callable[[], Any]) -> Any:
+        memory.values.put("k", half)
+        with monkeypatch.context() as patch:
+            patch.setattr(ChunkFiles, "read", packing)
+            made = call()
+        assert memory.values.usage().stored < 0.6 * MB
+        return made
+
+    meanwhile(memory.backup.create)
+    there = restored(place, tmp_path / "there", open_memory)
+    assert there.values.get("k") == half
+    assert there.verify().ok
+    memory.values.erase("k")
+    assert meanwhile(memory.verify).problems == []
+    memory.values.erase("k")
+    assert meanwhile(lambda: memory.values.move("k", "glacier")).tier == "glacier"
+    assert memory.values.get("k") == half
 
 
 def test_a_moment(

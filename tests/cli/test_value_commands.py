@@ -61,6 +61,20 @@ def test_versions(shell: Shell) -> None:
     assert "no value" in shell.error("value", "erase", "k")
 
 
+def test_a_file_is_replaced_by_what_is_whole(shell: Shell, tmp_path: Path) -> None:
+    body, out = np.random.default_rng(0).bytes(1_500_000), tmp_path / "out"
+    with Memory(shell.folder) as memory:
+        memory.values.put("k", iter([body]))
+    assert shell("value", "get", "k", "--start", "-600000", "--end", "-5", "--out", out).exit_code == 0
+    assert out.read_bytes() == body[-600_000:-5]
+    chunk = max((path for path in (shell.folder / "values").rglob("*") if path.is_file()), key=str)
+    chunk.write_bytes(b"damaged")
+    assert "is not what was stored" in shell.error("value", "get", "k", "--out", out)
+    assert out.read_bytes() == body[-600_000:-5]
+    assert [path.name for path in tmp_path.iterdir()] == ["out", "store"]
+    assert "'/none' cannot be read" in shell.error("value", "put", "k", "/none")
+
+
 def test_arrays_are_written_as_npy(shell: Shell) -> None:
     with Memory(shell.folder) as memory:
         memory.values.put("a", np.arange(6).reshape(3, 2))

@@ -86,6 +86,23 @@ def test_parts_of_frames_have_their_index(memory: Memory) -> None:
             )  # fmt: skip
 
 
+def test_arrays_of_polars(memory: Memory) -> None:
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    for rows in ([[1, 2], None, [3, 4]], [None, [1, None], [1, 2]]):
+        for value in (polars.Series("a", rows, dtype=polars.Array(polars.Int8, 2)), polars.DataFrame({"a": rows})):
+            memory.values.put("k", value)
+            for start in range(4):
+                for end in range(start, 4):
+                    assert memory.values.get("k", start=start, end=end).equals(value[start:end])
+    empty = polars.Array(polars.Int8, 0)
+    for value in (
+        polars.Series([[], []], dtype=empty), polars.Series([{"x": [[]]}], dtype=polars.Struct({"x": polars.List(empty)})),
+    ):  # fmt: skip
+        with pytest.raises(InvalidInputError, match="arrays of no items"):
+            memory.values.put("none", value)
+    assert not memory.values.exists("none")
+
+
 def test_series_keep_their_name_or_have_none(memory: Memory) -> None:
     pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
     for name in (None, "n", 0, 5, ("a", 1)):

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,6 +166,44 @@ def test_a_chunk_that_goes_while_it_is_about_to_be_shared(memory: Memory, store:
     assert len(files(store)) == 2
 
 
+@pytest.mark.parametrize("then", ["read", "erase"])
+def test_a_file_that_moves_to_its_place_between_two_looks(
+    memory: Memory, store: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    move, waiting = chunkfiles._move, list[Callable[[], None]]()
+    with monkeypatch.context() as patch:
+        patch.setattr(chunkfiles, "_move", lambda *where: waiting.append(lambda: move(*where)))
+        memory.values.put("k", noise(MB))
+
+    def moved_first(run: Callable[..., Any], path: Path, *rest: Any, **options: Any) -> Any:
+        while waiting and "new" in Path(path).parts:  # it was not in its place, and is before somebody looks here
+            waiting.pop()()
+        return run(path, *rest, **options)
+
+    monkeypatch.setattr(chunkfiles, "open", partial(moved_first, open), raising=False)
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda path, **options: moved_first(unlink, path, **options))
+    if then == "read":
+        assert memory.values.get("k") == noise(MB)
+    else:
+        memory.values.erase("k")
+        assert files(store) == []
+
+
+def test_a_folder_that_goes_while_every_file_is_looked_at(memory: Memory, store: Path) -> None:
+    memory.values.put("k", noise(MB))
+    left: list[str] = []
+
+    def named(folder: str) -> set[str]:
+        left.append(folder)
+        memory.values.erase("k")
+        return set()
+
+    assert ChunkFiles(store).sweep(named) == 0
+    assert left
+    assert files(store) == []
+
+
 def test_a_value_that_is_erased_while_it_is_read(memory: Memory) -> None:
     memory.values.put("k", noise(3 * MB))
     stream = memory.values.open("k")
@@ -210,6 +253,34 @@ def test_what_takes_the_place_of_a_store_is_left_alone(
         with Memory(tmp_path / folder, embedder=HashEmbedder()) as again:
             assert again.values.get("k") == noise(MB, seed)
             assert again.verify().ok
+
+
+def test_a_store_that_is_gone_says_so(memory: Memory, store: Path) -> None:
+    memory.values.put("k", noise(MB))
+    shutil.rmtree(store)
+    with pytest.raises(StoreGoneError):
+        memory.values.put("k", noise(MB, 1))
+    assert not store.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_stream_is_not_read_in_a_forked_child(memory: Memory) -> None:
+    memory.values.put("k", noise(2 * MB))
+    stream = memory.values.open("k")
+    stream.read(10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # this process has threads, and the child calls one thing
+        child = os.fork()
+    if child == 0:
+        status = 1
+        with suppress(BaseException):
+            try:
+                stream.read()
+            except StoreError as exc:
+                status = 0 if "before a fork" in str(exc) else 2
+        os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(stream.read()) == 2 * MB - 10
 
 
 def test_an_error_names_the_folder_that_the_caller_knows(memory: Memory, store: Path) -> None:

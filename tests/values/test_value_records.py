@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from conftest import FakeClock
 from inspecting import files_with, sql
 
 from agentmem import ALL, ConflictError, InvalidInputError, Memory, NotFoundError, ReadOnlyError, ScopeError
+from agentmem.stores import documents
 
 MB = 1_048_576
 
@@ -121,6 +124,36 @@ def test_the_last_versions_stay(memory: Memory) -> None:
     assert memory.verify().ok
 
 
+def test_versions_that_go_while_they_are_listed(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(12):
+        memory.values.put("k", noise(10, n))
+    listed = documents.versions
+
+    def slowly(db: Any, row: int) -> dict[int, int]:
+        found = listed(db, row)
+        monkeypatch.undo()
+        memory.values.put("k", b"another")  # the eleventh that is kept: the first goes
+        return found
+
+    monkeypatch.setattr(documents, "versions", slowly)
+    assert [each.kind for each in memory.values.versions("k")] == [None] * 3 + ["bytes"] * 9
+
+
+def test_values_that_change_all_the_time_are_listed(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.values.put_many({"k": 0, "other": 0})
+    read, left = documents.read, [9, 9, 9]
+
+    def slowly(*about: Any) -> dict[int, str]:
+        if left:
+            for n in range(left.pop() + 2):  # more than are kept
+                memory.values.put("k", {"n": n, "left": len(left)})
+        return read(*about)
+
+    monkeypatch.setattr(documents, "read", slowly)
+    assert [info.key for info in memory.values.list()] == ["k", "other"]
+    assert not left
+
+
 def test_conditions(memory: Memory) -> None:
     values = memory.values
     assert values.put("k", 1, if_version=0).version == 1
@@ -176,6 +209,12 @@ def test_time_to_live(memory: Memory, clock: FakeClock) -> None:
     assert memory.values.get("cached") is None
     assert [info.key for info in memory.values.list()] == ["kept"]
     assert memory.values.put("cached", 2, if_version=0).version > 1
+
+
+def test_a_clock_near_the_end_of_time(memory: Memory, clock: FakeClock) -> None:
+    clock.now = datetime(9999, 12, 1, tzinfo=UTC)
+    assert memory.values.put("k", 1, ttl=90 * 86_400).expires_at == datetime.max.replace(tzinfo=UTC)
+    assert [info.key for info in memory.values.query({})] == ["k"]
 
 
 def test_lists_and_queries(memory: Memory) -> None:
@@ -285,10 +324,31 @@ def test_a_memory_carries_values(memory: Memory, store: Path) -> None:
     assert memory.verify().ok
 
 
+def test_an_agent_reaches_no_other_ones_values_by_a_memory(memory: Memory) -> None:
+    memory.values.put("plan", b"first's", user_id="ana", agent_id="first")
+    first, second = (memory.scoped(user_id="ana", agent_id=agent) for agent in ("first", "second"))
+    assert second.values.get("plan") is None
+    note = second.add("A note").id
+    with pytest.raises(NotFoundError, match="no value with the key 'plan'"):
+        second.values.attach(note, "plan")
+    second.update(note, metadata={"attachments": ["plan"]})
+    assert second.values.attachments(note) == []
+    assert second.erase(note).erased == 1
+    assert first.values.get("plan") == b"first's"
+    own = first.add("The plan").id
+    first.values.attach(own, "plan")
+    assert first.erase(own).erased == 2
+    assert not memory.values.exists("plan", user_id="ana")
+
+
 def test_other_metadata_of_that_name_means_nothing(memory: Memory) -> None:
     memory.values.put("photo", b"bytes", user_id="ana")
     for value in ("photo", {"photo": 1}, [{"name": "photo"}], [1, None]):
         id = memory.add(f"with {value}", user_id="ana", metadata={"attachments": value}).id
         assert memory.values.attachments(id) == []
         assert memory.erase(id).erased == 1
+        memory.add(f"still with {value}", user_id="ana", metadata={"attachments": value})
     assert memory.values.exists("photo", user_id="ana")
+    trip = memory.add("The harbour at night", user_id="ana").id
+    memory.values.attach(trip, "photo")
+    assert memory.erase(trip).erased == 2  # nothing else carries it
