@@ -86,7 +86,7 @@ function cut(whole, short) {
   return whole.slice(at).trim() ? Math.min(end, at + 1) : end;
 }
 
-const plainLines = (part) => seen(part, (one) => (one === "\r" ? "" : written(one)));
+export const plainLines = (part) => seen(part, (one) => (one === "\r" ? "" : written(one)));
 
 function marked(part, marks) {
   const words = marks.filter((one) => one).map((one) => one.toLowerCase());
