@@ -1,14 +1,13 @@
 // One memory: what it says, where it comes from, why it is where it is, and all that happened to it.
 
 import { Problem, call, download, get, segment } from "./api.js";
-import { ask, button, card, decimal, facts, h, link, name, number, plain, table, tag, text, when } from "./dom.js";
+import { ask, brief, button, card, decimal, facts, h, link, name, number, plain, table, tag, text, when } from "./dom.js";
 import { bar } from "./draw.js";
 import { carried, valueOf } from "./content.js";
 import { LAYERS, act, since, source, whom } from "./parts.js";
 
 const LONG = 8_000;
 const EVENTS = 100;
-const short = (key) => (key.length > 120 ? `${key.slice(0, 120)}…` : key);
 const none = (error) => { if (error instanceof Problem && ([403, 404, 422].includes(error.status) || error.title === "NoAddress")) return null; throw error; };
 
 export async function memory(page) {
@@ -28,7 +27,7 @@ export async function memory(page) {
   const space = record.namespace.slice(value ? 1 : 0);
   const carries = Array.isArray(record.metadata.attachments) ? await get(`${at}/attachments`, whose, signal).catch(none) : null;
   return [
-    h("h1", {}, value ? ["Value ", name(short(record.key)), " of "] : "One memory of ", whom(page)),
+    h("h1", {}, value ? ["Value ", name(brief(record.key)), " of "] : "One memory of ", whom(page)),
     h("div", { class: "card" }, value ? value.shown : record.namespace[0] === "$values" ? h("p", { class: "nothing" }, live ? "A value that cannot be shown here." : "A value; restored, it can be looked at.") : text(record.content || "(no text)", { short: 2_000 }),
       record.content.length > LONG && button("Download all of it", () => act(page, "It is in your downloads.", () => download(at, { ...whose, deleted: true, touch: false }, "memory.json"), { stay: true })),
       facts(

@@ -2,7 +2,7 @@
 
 import { CLIP, get, segment } from "./api.js";
 import { shape } from "./content.js";
-import { bytes, field, h, link, name, number, show, table, tag, when } from "./dom.js";
+import { brief, bytes, field, h, link, name, number, show, table, tag, when } from "./dom.js";
 import { parts, path, whom } from "./parts.js";
 
 const PAGE = 50;
@@ -24,7 +24,7 @@ export async function values(page) {
       field("Key begins with", input), h("button", { type: "submit" }, "Find")),
     page.me.agent_id === null && namespaces(page, here),
     table("Values", ["Key", "Kind", "Size", "Shape", "Lies in", "Version", "Changed", "Ends"], found.map((one) => [
-      page.link(name(one.key), "memory", { id: one.id }), tag(one.kind), bytes(one.size), shape(one), one.tier,
+      page.link(name(brief(one.key)), "memory", { id: one.id }), tag(one.kind), bytes(one.size), shape(one), one.tier,
       number(one.version), when(one.updated_at), one.expires_at ? when(one.expires_at) : "–",
     ]), { empty: "No values." }),
     h("p", { class: "actions" }, after && link("First page", here({ prefix }), { class: "button" }), last !== null && link("Next page", here({ prefix, after: last }), { class: "button" })),
