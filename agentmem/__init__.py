@@ -95,7 +95,7 @@ if TYPE_CHECKING:
         UserPage,
         VerifyReport,
     )
-    from agentmem.types.valueinfo import ValueInfo, ValueTier, ValueUsage, ValueVersion
+    from agentmem.types.valueinfo import ValueHead, ValueInfo, ValueTier, ValueUsage, ValueVersion
 
 __version__ = "0.1.0"
 _REPORTS = (
@@ -164,6 +164,7 @@ _LAZY = {
     "Trimmed": "agentmem.agent.prompt",
     "Turn": "agentmem.agent.turns",
     "Update": "agentmem.types.changes",
+    "ValueHead": "agentmem.types.valueinfo",
     "ValueInfo": "agentmem.types.valueinfo",
     "ValueTier": "agentmem.types.valueinfo",
     "ValueUsage": "agentmem.types.valueinfo",
@@ -286,6 +287,7 @@ __all__ = [
     "Turn",
     "Update",
     "UserPage",
+    "ValueHead",
     "ValueInfo",
     "ValueTier",
     "ValueUsage",

@@ -36,7 +36,7 @@ GROUPS = {
     "Reports": "Group UserPage KnownUser NamespaceCount Stats LayerStats Pressure Kpis Latency Health VerifyReport "
     "EraseReport Erasure ReembedReport SweepReport Move Explanation Requirement ScorerReport ScorerReplay TierStats "
     "Residence BackupInfo BackupHealth HoldingBackup RestoreReport ImportReport ArchiveReport ValueInfo ValueVersion "
-    "ValueUsage ValueTier",
+    "ValueUsage ValueTier ValueHead",
     "Watching": "agentmem.observe.HealthMonitor agentmem.observe.Thresholds agentmem.observe.Threshold "
     "agentmem.observe.Alert agentmem.observe.Level agentmem.observe.to_log agentmem.observe.Webhook "
     "agentmem.observe.Command",

@@ -55,10 +55,10 @@ class Served:
     """A server. ``call`` takes for a key its token, or the name of a user whose key is made when it is first needed;
     that of ``boss`` is for any user, with all scopes."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, *, embedder: HashEmbedder | None = None, **options: Any) -> None:
         self.path = folder / "store"
         self.settings = Settings(backup={"url": str(folder / "backups")}, glacier={"url": str(folder / "glacier")})
-        self.memory = AsyncMemory(self.path, embedder=HashEmbedder(), settings=self.settings)
+        self.memory = AsyncMemory(self.path, embedder=embedder or HashEmbedder(), settings=self.settings)
         self.memory.blocking.warm_up()
         self.keys = KeyStore(self.path)
         self.app = App(self.memory, self.keys, **options)

@@ -10,9 +10,9 @@ from agentmem.types.enums import Id, Namespace, Ttl, ValueTierName
 
 if TYPE_CHECKING:
     from agentmem.types.reports import EraseReport
-    from agentmem.types.valueinfo import ValueInfo, ValueTier, ValueUsage, ValueVersion
+    from agentmem.types.valueinfo import ValueHead, ValueInfo, ValueTier, ValueUsage, ValueVersion
 else:
-    from agentmem.types.named import EraseReport, ValueInfo, ValueTier, ValueUsage, ValueVersion
+    from agentmem.types.named import EraseReport, ValueHead, ValueInfo, ValueTier, ValueUsage, ValueVersion
 
 
 class AsyncValuesClient:
@@ -81,11 +81,12 @@ class AsyncValuesClient:
         namespace: Namespace | None = None,
         device: bool = False,
         pickle: bool = False,
+        touch: bool = True,
     ) -> Any:
         """See ``ValuesClient.get``."""
         return await self._wait(
             self._blocking.get, key, default, start=start, end=end, user_id=user_id, namespace=namespace, device=device,
-            pickle=pickle,
+            pickle=pickle, touch=touch,
         )  # fmt: skip
 
     async def get_many(
@@ -95,13 +96,30 @@ class AsyncValuesClient:
         user_id: Id | None = None,
         namespace: Namespace | None = None,
         pickle: bool = False,
+        touch: bool = True,
     ) -> dict[str, Any]:
         """See ``ValuesClient.get_many``."""
-        return await self._wait(self._blocking.get_many, keys, user_id=user_id, namespace=namespace, pickle=pickle)
+        return await self._wait(
+            self._blocking.get_many, keys, user_id=user_id, namespace=namespace, pickle=pickle, touch=touch
+        )
 
-    async def open(self, key: str, *, user_id: Id | None = None, namespace: Namespace | None = None) -> BinaryIO:
+    async def open(
+        self, key: str, *, user_id: Id | None = None, namespace: Namespace | None = None, touch: bool = True
+    ) -> BinaryIO:
         """See ``ValuesClient.open``."""
-        return await self._wait(self._blocking.open, key, user_id=user_id, namespace=namespace)
+        return await self._wait(self._blocking.open, key, user_id=user_id, namespace=namespace, touch=touch)
+
+    async def head(
+        self,
+        key: str,
+        limit: int = 20,
+        *,
+        user_id: Id | None = None,
+        namespace: Namespace | None = None,
+        touch: bool = True,
+    ) -> ValueHead:
+        """See ``ValuesClient.head``."""
+        return await self._wait(self._blocking.head, key, limit, user_id=user_id, namespace=namespace, touch=touch)
 
     async def info(
         self, key: str, *, user_id: Id | None = None, namespace: Namespace | None = None

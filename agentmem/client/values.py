@@ -25,9 +25,9 @@ from agentmem.types.values import as_number
 
 if TYPE_CHECKING:
     from agentmem.types.reports import EraseReport
-    from agentmem.types.valueinfo import ValueInfo, ValueTier, ValueUsage, ValueVersion
+    from agentmem.types.valueinfo import ValueHead, ValueInfo, ValueTier, ValueUsage, ValueVersion
 else:
-    from agentmem.types.named import EraseReport, ValueInfo, ValueTier, ValueUsage, ValueVersion
+    from agentmem.types.named import EraseReport, ValueHead, ValueInfo, ValueTier, ValueUsage, ValueVersion
 
 _TIERS: tuple[ValueTierName, ...] = get_args(ValueTierName)
 _MOST, _HARDEST = 10_000, 19
@@ -141,6 +141,7 @@ class ValuesClient:
         namespace: Namespace | None = None,
         device: bool = False,
         pickle: bool = False,
+        touch: bool = True,
     ) -> Any:
         """The value of a key as it went in; ``default`` where there is none, or it was deleted or has expired.
 
@@ -148,7 +149,7 @@ class ValuesClient:
         lies outside is not read, but for the rest of the chunks (512 KiB) at its ends. A stream comes as what ``open``
         gives. An array of another library comes as that library's where it is installed, else as NumPy's. With
         ``device=True`` a whole array that is hot on a graphics card comes as one there, of PyTorch or CuPy, whichever
-        holds it; others come as without.
+        holds it; others come as without. With ``touch=False`` looking is no use of it.
 
         Raises ``StoreCorruptError`` where anything of it is not what was stored, ``InvalidInputError`` for a part of
         what has none, and for a pickle, unless ``pickle=True``: only for what you have put yourself.
@@ -156,8 +157,9 @@ class ValuesClient:
         low, high = _bound(start, "start"), _bound(end, "end")
         part = None if low is None and high is None else (low, high)
         place, pickled = self._place(user_id, None, None, namespace), check_flag(pickle, "pickle")
-        engine, there = self._border.handle.engine(), check_flag(device, "device")
-        return _verbs().get(engine, check_key(key), place, default, part, pickled=pickled, device=there)
+        there, used = check_flag(device, "device"), check_flag(touch, "touch")
+        engine = self._border.handle.engine()
+        return _verbs().get(engine, check_key(key), place, default, part, pickled=pickled, device=there, touch=used)
 
     def get_many(
         self,
@@ -166,24 +168,46 @@ class ValuesClient:
         user_id: Id | None = None,
         namespace: Namespace | None = None,
         pickle: bool = False,
+        touch: bool = True,
     ) -> dict[str, Any]:
         """The values of keys, by key; those that are not there are left out."""
         if isinstance(keys, (str, bytes)) or not isinstance(cast("object", keys), Iterable):
             raise InvalidInputError(f"get_many takes keys, a list of them, not {shown(keys)}", field="keys")
         missing, found = object(), dict[str, Any]()
         for key in keys:
-            value = self.get(key, missing, user_id=user_id, namespace=namespace, pickle=pickle)
+            value = self.get(key, missing, user_id=user_id, namespace=namespace, pickle=pickle, touch=touch)
             if value is not missing:
                 found[key] = value
         return found
 
-    def open(self, key: str, *, user_id: Id | None = None, namespace: Namespace | None = None) -> BinaryIO:
+    def open(
+        self, key: str, *, user_id: Id | None = None, namespace: Namespace | None = None, touch: bool = True
+    ) -> BinaryIO:
         """The bytes of a value, of whatever kind, as a file that is read: what is skipped is not read.
 
-        It goes on reading the version that it began with when the value is replaced. Raises ``NotFoundError``.
+        It goes on reading the version that it began with when the value is replaced. With ``touch=False`` looking is no
+        use of it. Raises ``NotFoundError``.
         """
+        place, used = self._place(user_id, None, None, namespace), check_flag(touch, "touch")
+        return _verbs().open_stream(self._border.handle.engine(), check_key(key), place, touch=used)
+
+    def head(
+        self,
+        key: str,
+        limit: int = 20,
+        *,
+        user_id: Id | None = None,
+        namespace: Namespace | None = None,
+        touch: bool = True,
+    ) -> ValueHead:
+        """The first rows of an array or a table as texts, to be looked at: no library is imported for it, and no more
+        is read than what is shown lies in.
+
+        Raises ``NotFoundError``, and ``InvalidInputError`` for a value of another kind, or whose rows are too large.
+        """
+        most, used = check_limit(limit), check_flag(touch, "touch")
         place = self._place(user_id, None, None, namespace)
-        return _verbs().open_stream(self._border.handle.engine(), check_key(key), place)
+        return _verbs().head(self._border.handle.engine(), check_key(key), place, most, touch=used)
 
     def info(self, key: str, *, user_id: Id | None = None, namespace: Namespace | None = None) -> ValueInfo | None:
         """What the value of a key is, without reading it; None where there is none."""

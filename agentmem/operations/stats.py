@@ -11,28 +11,24 @@ from agentmem.engine.engine import Engine
 from agentmem.lifecycle.pressure import pressure
 from agentmem.stores import accounting
 from agentmem.stores.folder import DATABASE, LANCE
-from agentmem.stores.schema import ARCHIVED, DELETED, EXPIRED, LIVE
+from agentmem.stores.schema import ARCHIVED, DELETED, EXPIRED
 from agentmem.types.enums import Layer, Pressure
 from agentmem.types.errors import StoreGoneError
 from agentmem.types.reports import Health, LayerStats, Stats
 
 
 def stats(engine: Engine) -> Stats:
-    """Counts and sizes. Reads an index entry per record, so it is not for every request."""
+    """Counts and sizes. Looks at each record that is hidden, so it is not for every request."""
     engine.check()
-    by_layer = dict.fromkeys((layer.value for layer in Layer), 0)
-    by_state = Counter[int]()
-    for layer, state, count in engine.repository.census():
-        by_state[state] += count
-        if state == LIVE:
-            by_layer[layer] += count
+    hidden = Counter(engine.repository.hidden())
     cached = engine.embedder if isinstance(engine.embedder, CachedEmbedder) else None
     layers = layer_stats(engine)
+    by_layer = {layer: one.records for layer, one in layers.items()}
     return Stats(
-        records=by_state[LIVE],
-        deleted=by_state[DELETED],
-        archived=by_state[ARCHIVED],
-        expired=by_state[EXPIRED],
+        records=sum(by_layer.values()),
+        deleted=hidden[DELETED],
+        archived=hidden[ARCHIVED],
+        expired=hidden[EXPIRED],
         events=engine.repository.last_seq(),
         by_layer=by_layer,
         layers=layers,

@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -145,6 +145,8 @@ class App:
             refuse_encoded(headers)
         else:
             raw = await read_body(receive, headers, limit=limits.body_bytes, seconds=limits.silence_s)
+            if raw and key not in entering.KEYLESS:
+                self._keys.still(key.id)  # a body may take its time, and its key end meanwhile
         if endpoint.body is not None and not endpoint.streams:
             _check_type(headers, raw)
             body = checked(endpoint.body, parsed(raw) if raw else {})
@@ -158,11 +160,12 @@ class App:
         if b"if-match" in headers and not endpoint.at_version and scope["method"] not in ("GET", "HEAD"):
             raise HttpError(400, "BadRequest", "this takes no If-Match: it would be done at any version")
         header = headers.get(b"idempotency-key")
-        if header is None:
-            return clipped(await endpoint.run(call), headers)
-        if not endpoint.once:
+        if header is not None and not endpoint.once:
             raise HttpError(400, "BadRequest", "this takes no Idempotency-Key")
-        return clipped(await self._once(endpoint, call, header, scope, raw), headers)
+        with self._gate.writing(key) if endpoint.scope == "write" else nullcontext():
+            if header is None:
+                return clipped(await endpoint.run(call), headers)
+            return clipped(await self._once(endpoint, call, header, scope, raw), headers)
 
     async def _once(self, endpoint: Endpoint, call: Call, header: bytes, scope: Any, raw: bytes) -> Answer:
         parts = (

@@ -53,6 +53,8 @@ class Endpoint:
     """Its body is read by itself, line by line."""
     events: bool = False
     """Its answer is a stream of server-sent events."""
+    raw: bool = False
+    """Its answer is bytes, or a range of them, whatever they are."""
     once: bool = False
     """It takes an ``Idempotency-Key``."""
     again: Run | None = None

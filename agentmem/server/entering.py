@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -42,6 +44,28 @@ class Gate:
         self._visitor = visitor
         self._views = OrderedDict[tuple[str, str | None], AsyncMemory]()
         self._looked = dict[str, float]()
+        self._writing = Counter[str]()
+
+    @contextmanager
+    def writing(self, key: Key) -> Iterator[None]:
+        """While something is written that a key of a user was let in for."""
+        user = key.user_id
+        if user is None:
+            yield
+            return
+        self._writing[user] += 1
+        try:
+            yield
+        finally:
+            self._writing[user] -= 1
+            if not self._writing[user]:
+                del self._writing[user]
+
+    async def written(self, user: str, seconds: float) -> None:
+        """Until nothing is being written here by keys of a user, or for so long."""
+        end = time.monotonic() + seconds
+        while self._writing[user] and time.monotonic() < end:  # noqa: ASYNC110 - requests may be of several loops
+            await asyncio.sleep(0.01)
 
     @property
     def is_open(self) -> bool:
@@ -98,9 +122,7 @@ class Gate:
             return
         erased = await self._memory.erasures(user_id=key.user_id)
         if any(one.at > key.created_at for one in erased):
-            from asyncio import to_thread
-
-            await to_thread(self._keys.forget_user, key.user_id)
+            await asyncio.to_thread(self._keys.forget_user, key.user_id)
             raise InvalidKeyError(f"the key {key.id} ended when its user was erased")
         self._looked[key.id] = time.monotonic() + _AGAIN_S
         if len(self._looked) > _KEPT:

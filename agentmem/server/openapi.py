@@ -28,6 +28,11 @@ _BYTES = {
     }
 }
 """Generators of clients do not know the type of lines, and this says how to send them: as they are."""
+_RAW = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_RANGE = {
+    "name": "Range", "in": "header", "required": False, "schema": {"type": "string"},
+    "description": "One range of bytes, such as bytes=0-65535, which is answered by 206.",
+}  # fmt: skip
 _EVENTS = {"text/event-stream": {"schema": {"type": "string", "description": "Server-sent events, data as JSON."}}}
 _ONCE = {
     "name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 255},
@@ -64,6 +69,8 @@ def description() -> dict[str, Any]:
         operation = made["paths"][endpoint.path][endpoint.method.lower()]
         if endpoint.streams:
             operation["responses"]["200"]["content"] = _EVENTS if endpoint.events else _BYTES | _LINES
+        if endpoint.raw:
+            operation["responses"]["200"]["content"] = _RAW
         if endpoint.scope is not None:
             operation["security"] = [{"bearer": []}, {"key": []}]
             operation["x-scope"] = endpoint.scope
@@ -83,6 +90,8 @@ def _describe(app: FastAPI, endpoint: Endpoint) -> None:
         headers.append(_ONCE)
     if endpoint.at_version:
         headers.append(_MATCH)
+    if endpoint.raw:
+        headers.append(_RANGE)
     extra: dict[str, Any] = {"parameters": headers} if headers else {}
     answers: dict[int | str, dict[str, Any]] = {
         "default": {
@@ -95,6 +104,8 @@ def _describe(app: FastAPI, endpoint: Endpoint) -> None:
         answers[200] = {"description": "Lines of JSON.", "content": _LINES}
         if endpoint.method == "POST":
             extra["requestBody"] = {"required": True, "content": _BYTES}
+    if endpoint.raw:
+        answers[206] = {"description": "The range that was asked for.", "content": _RAW}
     if "ETag" in (inspect.getdoc(endpoint.run) or "") and endpoint.method == "GET":
         answers[304] = {"description": "It is still at the version of If-None-Match."}
     if endpoint.path == "/health/ready":

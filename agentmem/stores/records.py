@@ -7,6 +7,7 @@ what may be long goes in windows. Conditions are SQL on ``records r``.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import starmap
@@ -16,7 +17,7 @@ from agentmem.stores import bodies, documents, embeddings, meta, past
 from agentmem.stores.connection import Connection, Row, Value
 from agentmem.stores.names import Names
 from agentmem.stores.rows import COLUMN_NAMES, AwayError, ScopeKey, Stored, not_found, visible
-from agentmem.stores.schema import ARCHIVED, ERASED, LIVE
+from agentmem.stores.schema import ARCHIVED, DELETED, ERASED, EXPIRED, LIVE
 from agentmem.stores.spaces import entry as entry_of
 from agentmem.stores.spaces import parts_of, path_of
 from agentmem.types.clock import Micros, to_datetime
@@ -43,6 +44,8 @@ WINDOW = 2_000
 """Records whose filter is tested by one statement."""
 UNEXPIRED = "(r.expires_at IS NULL OR r.expires_at > ?)"
 LIVE_ONLY = f"r.state = {LIVE}"
+_FEW = 100_000
+"""Hidden records that one statement looks at, each by itself."""
 _LAST_ROW = 2**62
 _EPOCH = f"(SELECT value FROM meta WHERE key = '{meta.NAMES_EPOCH}')"
 STANDING = f"SELECT (SELECT value FROM meta WHERE key = '{meta.GENERATION}'), {_EPOCH}"
@@ -374,11 +377,22 @@ class Records:
         sql = f"SELECT count(*) FROM (SELECT 1 FROM records r WHERE {where} LIMIT ?)"
         return self.db.execute(sql, (*params, stop))[0][0]
 
-    def census(self) -> Iterator[tuple[str, int, int]]:
-        """``(layer, state, records)`` of all records, a window at a time; add up what comes several times."""
-        for low, high in self.windows("1", ()):
-            sql = "SELECT layer, state, count(*) FROM records WHERE row > ? AND row <= ? GROUP BY layer, state"
-            yield from ((layer, state, count) for layer, state, count in self.db.execute(sql, (low, high)))
+    def hidden(self) -> dict[int, int]:
+        """How many records there are of each state but live, by state.
+
+        By their index where they are few: it takes 1.6 us for each of them, and reading all records .2 us a record.
+        """
+        last = self.last_row()
+        total: int = self.db.execute(f"SELECT count(*) FROM records WHERE state != {LIVE}")[0][0]
+        if total <= min(last // 10, _FEW):
+            sql = f"SELECT state, count(*) FROM records WHERE state != {LIVE} GROUP BY state"
+            return dict(self.db.execute(sql))
+        found, states = Counter[int](), (DELETED, ERASED, EXPIRED, ARCHIVED)
+        sums = ", ".join(f"coalesce(sum(state = {state}), 0)" for state in states)
+        for low in range(0, last, WINDOW):
+            sql = f"SELECT {sums} FROM records NOT INDEXED WHERE row > ? AND row <= ?"
+            found.update(dict(zip(states, self.db.execute(sql, (low, low + WINDOW))[0], strict=True)))
+        return found
 
     # -- for indexes -------------------------------------------------------------------------------------------------
 

@@ -52,6 +52,7 @@ TierStats = _later("agentmem.types.reports", "TierStats")
 UserPage = _later("agentmem.types.reports", "UserPage")
 VerifyReport = _later("agentmem.types.reports", "VerifyReport")
 
+ValueHead = _later("agentmem.types.valueinfo", "ValueHead")
 ValueInfo = _later("agentmem.types.valueinfo", "ValueInfo")
 ValueTier = _later("agentmem.types.valueinfo", "ValueTier")
 ValueUsage = _later("agentmem.types.valueinfo", "ValueUsage")

@@ -32,12 +32,28 @@ class ValueInfo(Plain):
     """Of an array; of a table its rows and columns."""
     dtype: str | None = None
     """Of an array."""
+    order: str | None = None
+    """Of an array: how its bytes lie, ``"C"`` or ``"F"``, as NumPy has it."""
     user_id: str | None = None
     namespace: tuple[str, ...] = ()
     digest: str = ""
     """Equal for values of equal bytes."""
     tier: ValueTierName = "cold"
     """Where a read finds it in this process: ``"hot"``, ``"warm"``, ``"cold"`` or ``"glacier"``."""
+
+
+@dataclass(frozen=True)
+class ValueHead(Plain):
+    """The first rows of an array or a table, for those who only look."""
+
+    columns: tuple[str, ...] | None
+    """Of a table."""
+    rows: tuple[tuple[str, ...], ...]
+    """Each cell as a text; of wide rows the first ones, of long texts the beginning."""
+    total: int
+    """Rows that there are."""
+    width: int
+    """Cells that a row has."""
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,14 @@ def decoded(
     return _as_it_was(about, table.slice(start, count), first)
 
 
+def plain(body: memoryview, count: int) -> Any:
+    """The first rows of a group as Arrow's, whatever library they came from."""
+    import pyarrow as pa
+
+    arrow: Any = pa
+    return arrow.ipc.open_stream(arrow.py_buffer(body)).read_all().slice(0, count)
+
+
 def _as_it_was(about: Mapping[str, Any], table: Any, first: int) -> Any:
     """Rows of a table, of which the first is the table's row ``first``."""
     library, form = about["library"], about["form"]

@@ -16,9 +16,9 @@ from agentmem.types.enums import EventType
 from agentmem.types.errors import AgentMemError, ConflictError, NotFoundError, StoreCorruptError
 from agentmem.types.inputs import Draft, Scope
 from agentmem.types.records import HistoryEvent, MemoryRecord
-from agentmem.types.valueinfo import ValueInfo, ValueTier, ValueUsage, ValueVersion
+from agentmem.types.valueinfo import ValueHead, ValueInfo, ValueTier, ValueUsage, ValueVersion
 from agentmem.types.valuekeys import ATTACHMENTS
-from agentmem.values import kinds, moving, packing, reading, writing
+from agentmem.values import glance, kinds, moving, packing, reading, writing
 from agentmem.values.holding import holding_of
 from agentmem.values.moving import Placing
 
@@ -51,6 +51,7 @@ def get(
     *,
     pickled: bool,
     device: bool,
+    touch: bool,
 ) -> Any:
     """A value, or a part of it: see ``Memory.values.get``."""
     found = _find(engine, key, scope)
@@ -59,8 +60,9 @@ def get(
     stored, about, _ = found
     if about["kind"] == kinds.PICKLE and not pickled:
         raise kinds.is_pickle()
-    now, holding = engine.now(), holding_of(engine)
-    read.used(engine, stored, now)
+    holding = holding_of(engine)
+    if touch:
+        read.used(engine, stored, engine.now())
     content = holding.content(found, whole=part is None and about["kind"] != kinds.STREAM)
     if device and part is None and (there := holding.on_device(stored, about)) is not None:
         return there
@@ -75,16 +77,32 @@ def get(
     except (LookupError, TypeError, ValueError, OSError) as exc:
         if about["kind"] == kinds.PICKLE:
             raise  # whatever is in it
-        raise StoreCorruptError(f"the value of record {stored.id!r} is not of the kind that it says: {exc}") from exc
+        raise _no_such_kind(stored, exc) from exc
 
 
-def open_stream(engine: Engine, key: str, scope: Scope) -> BinaryIO:
+def open_stream(engine: Engine, key: str, scope: Scope, *, touch: bool) -> BinaryIO:
     """A value's bytes as a file: see ``Memory.values.open``."""
     found = _find(engine, key, scope)
     if found is None:
         raise _absent(key)
-    read.used(engine, found.stored, engine.now())
+    if touch:
+        read.used(engine, found.stored, engine.now())
     return reading.opened(holding_of(engine).content(found, whole=False), int(found.about["size"]))
+
+
+def head(engine: Engine, key: str, scope: Scope, limit: int, *, touch: bool) -> ValueHead:
+    """The first rows of a value: see ``Memory.values.head``."""
+    found = _find(engine, key, scope)
+    if found is None:
+        raise _absent(key)
+    if touch:
+        read.used(engine, found.stored, engine.now())
+    try:
+        return glance.head(found.about, holding_of(engine).content(found, whole=False), limit)
+    except AgentMemError:
+        raise
+    except (LookupError, TypeError, ValueError, OSError) as exc:
+        raise _no_such_kind(found.stored, exc) from exc
 
 
 def info(engine: Engine, key: str, scope: Scope) -> ValueInfo | None:
@@ -242,6 +260,7 @@ def _info(engine: Engine, stored: Stored, about: Mapping[str, Any], scope: Scope
         metadata=json.loads(stored.metadata) if stored.metadata else {},
         shape=None if shape is None else tuple(shape),
         dtype=None if dtype is None else dtype if isinstance(dtype, str) else json.dumps(dtype),
+        order=about.get("order"),
         user_id=None if scope.user_id is None else str(scope.user_id),
         namespace=(scope.namespace or ())[1:],
         digest=str(about["digest"]),
@@ -251,6 +270,10 @@ def _info(engine: Engine, stored: Stored, about: Mapping[str, Any], scope: Scope
 
 def _datetime(at: Micros | None) -> Any:
     return None if at is None else to_datetime(at)
+
+
+def _no_such_kind(stored: Stored, exc: Exception) -> StoreCorruptError:
+    return StoreCorruptError(f"the value of record {stored.id!r} is not of the kind that it says: {exc}")
 
 
 def _absent(key: str) -> NotFoundError:

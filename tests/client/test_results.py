@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import START, FakeClock, HashEmbedder
 from pydantic import BaseModel, TypeAdapter
@@ -69,12 +70,14 @@ def results(memory: Memory) -> dict[str, Any]:
     assert summary is not None
     prompt = session.prompt(max_tokens=60)
     backup = agentmem.BackupInfo("harbour-1", "full", 9, START, 4_096, 3, None)
+    memory.values.put("heights", np.arange(6.0).reshape(3, 2), user_id="lou")
     value = memory.values.put("tides", {"low": 4}, user_id="lou", metadata={"quay": 4})
     return {
         **_knowledge(memory),
         "Kpis": memory.kpis(),
         "Latency": memory.kpis().search_latency,
         "ValueInfo": value,
+        "ValueHead": memory.values.head("heights", user_id="lou"),
         "ValueVersion": memory.values.versions("tides", user_id="lou")[0],
         "ValueTier": memory.values.tiers()["warm"],
         "ValueUsage": memory.values.usage(),

@@ -620,3 +620,13 @@ def test_only_what_is_due_is_looked_at(memory: Memory, clock: FakeClock) -> None
         say(memory, f"for a minute {n}", ttl=60)
     clock.advance(60)
     assert memory.lifecycle.sweep().examined == 7
+
+
+def test_what_is_hidden_is_counted_whether_it_is_much_or_little(memory: Memory) -> None:
+    ids = [memory.add(f"note {number}", user_id="una").id for number in range(40)]
+    for gone in (3, 30):  # by their index, and among all
+        memory.delete_many(ids[:gone])
+        stats = memory.stats()
+        assert (stats.records, stats.deleted, sum(stats.by_layer.values())) == (40 - gone, gone, 40 - gone)
+    memory.erase_all(user_id="una")
+    assert (memory.stats().records, memory.stats().deleted) == (0, 0)

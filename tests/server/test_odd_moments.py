@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import HashEmbedder
 from served import Served
 
 from agentmem import DiskFullError, ReadOnlyError, StoreError, StoreGoneError, StoreLockedError
@@ -57,6 +60,63 @@ def test_a_stream_ends_with_its_key(served: Served, how: str) -> None:
     assert (told[-1]["error"]["title"], told[-1]["error"]["status"]) == ("InvalidKeyError", 401)
     left = served.call("GET", "/v1/memories/count", "boss", params={"user_id": user}).json()["count"]
     assert left == (0 if how == "erased" else told[-1]["through"])
+
+
+class Waits(HashEmbedder):
+    """Takes its time for texts that say so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def embed_documents(self, texts: Sequence[str]) -> Any:
+        if any("slowly" in text for text in texts):
+            self.begun.set()
+            assert self.go_on.wait(20)
+        return super().embed_documents(texts)
+
+
+@pytest.mark.parametrize("by", ["boss", "una"])
+@pytest.mark.parametrize("when", ["while its text comes", "while it is embedded", "in a stream"])
+def test_nothing_that_a_key_had_under_way_outlives_its_user(tmp_path: Path, by: str, when: str) -> None:
+    model = Waits()
+    served = Served(tmp_path, embedder=model)
+    token, eraser = served.key(user_id="una"), served.token(by)
+    id = token.split("_")[1]
+
+    def ended() -> bool:
+        return id not in [key.id for key in served.keys.list()]
+
+    def erase() -> None:
+        assert served.call("DELETE", "/v1/users/una", eraser).status_code == 200
+
+    async def coming() -> Any:
+        yield b'{"content": "said '
+        await asyncio.to_thread(erase)
+        yield b'too late"}'
+
+    try:
+        served.add("Una was here", token)
+        if when == "while its text comes":
+            headers = {"content-type": "application/json"}
+            assert served.call("POST", "/v1/memories", token, content=coming(), headers=headers).status_code == 401
+        else:
+            path = "/v1/memories" if "stream" not in when else "/v1/memories/stream"
+            said = {"content": "told slowly"}
+            more: dict[str, Any] = {"content": json.dumps(said)} if "stream" in when else {"json": said}
+            with ThreadPoolExecutor(2) as pool:
+                adding = pool.submit(served.call, "POST", path, token, **more)
+                assert model.begun.wait(20)
+                erasing = pool.submit(erase)
+                while not ended() and not erasing.done():
+                    time.sleep(0.01)
+                model.go_on.set()
+                adding.result()
+                erasing.result()
+        assert served.memory.blocking.count(user_id="una") == 0
+    finally:
+        model.go_on.set()
+        served.close()
 
 
 def test_reading_ends_with_its_key_too(served: Served) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import struct
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
+import numpy as np
 import pytest
 from conftest import HashEmbedder
 from served import running
@@ -29,6 +32,23 @@ HOSTILE = (
     "{{constructor.constructor('window.pwned=1')()}}", "<style>*{display:none}</style>", "ev\u202eil\u2066 left",
     "x" * 2_000, "' onmouseover='window.pwned=1", "<a href=https://evil.example/>",
 )  # fmt: skip
+
+
+def _png(width: int, height: int, body: bytes) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+
+
+VALUES: dict[str, Any] = {
+    "page": b"<!doctype html><script>window.pwned=1</script>", "svg": HOSTILE[2].encode(), "said": HOSTILE[1],
+    "picture": _png(2, 2, bytes(14)), "bomb": _png(60_000, 60_000, b""), "broken": _png(2, 2, b"no")[:-30],
+    "mixed": _png(2, 2, bytes(14)) + HOSTILE[0].encode(), "nul": b"a\0" + HOSTILE[0].encode(), "bidi": "a\u202e\0b",
+    "json": {"n": 12345678901234567890, "é": HOSTILE[:2]}, "long": "é" * 40_000,
+    "rows": np.array([HOSTILE[0], HOSTILE[7]]), "wide": np.zeros((3, 5_000)),
+}  # fmt: skip
 
 
 class Site:
@@ -84,6 +104,14 @@ def _fill(memory: Memory) -> None:
         memory.session(name, user_id="mallory").append({"role": name[:50], "content": text})
         memory.session(name, user_id="mallory").rename(text[:900])
         memory.session(name, user_id="mallory").working.set({text: text})
+    for key, value in VALUES.items():
+        memory.values.put(key, value, user_id="mallory", metadata={"type": HOSTILE[0]})
+    memory.values.put("deep", "far below", user_id="mallory", namespace=["a", "b"])
+    memory.values.put("giant", (bytes(1_048_576) for _ in range(64)), user_id="mallory")
+    carrier = memory.add("A picture was drawn", user_id="mallory", id="carrier")
+    memory.values.attach(carrier.id, "picture")
+    for name in (".", "other"):
+        memory.delete(memory.add(f"{name} is gone", id=name, user_id="dot").id)
     memory.add(f"{HOSTILE[0]} has 2 cats", user_id="mallory")
     memory.add(f"{HOSTILE[0]} has 3 cats", user_id="mallory")
     memory.consolidation(user_id="mallory").propose()
@@ -300,6 +328,59 @@ def _harmless(page: Any) -> None:
     assert [one for one in targets if not one.startswith("#") and one != ""] == []
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
     assert not re.search("[\u202a-\u202e\u2066-\u2069]", page.locator("main").inner_text())
+
+
+def test_values_are_shown_and_never_run(visit: Callable[..., Any], site: Site) -> None:
+    page, sent = visit("boss"), list[int]()
+    page.on("response", lambda one: sent.append(int(one.headers.get("content-length", 0))))
+    mallory = {"user_id": "mallory"}
+    ids = {one["key"]: one["id"] for one in site.call("GET", "/v1/values", params=mallory)}
+
+    def shown(key: str) -> str:
+        sent.clear()
+        go(page, f"memory?{httpx.QueryParams({'user': 'mallory', 'id': ids[key]})}")
+        _harmless(page)
+        assert sum(sent) < 100_000
+        return page.locator("main .card").first.inner_text()
+
+    for key in ("page", "svg", "said"):
+        assert (VALUES[key] if key == "said" else VALUES[key].decode()) in shown(key)
+    for key in ("picture", "mixed"):
+        assert "PNG, 2 \u00d7 2" in shown(key)
+        assert page.get_by_role("img", name="The picture (PNG, 2 \u00d7 2)").count() == 1
+    for key, said in (
+        ("bomb", "too large to be shown"), ("broken", "and is none"), ("nul", "61 00 3c 73"),
+        ("bidi", "a⟨202E⟩⟨0000⟩b"), ("json", '"n": 12345678901234567890'), ("rows", HOSTILE[0]),
+        ("wide", "24 of 5,000 cells"), ("giant", "64.0 MiB"),
+    ):  # fmt: skip
+        assert said in shown(key)
+    assert shown("long").count("é") == 16_384
+    page.get_by_role("link", name="Next part").click()
+    page.get_by_text("Bytes 32,768 to 65,536 of 80,000").wait_for()
+    page.go_back()
+    page.get_by_text("Bytes 0 to 32,768").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    assert Path(download.value.path()).read_text(encoding="utf-8") == VALUES["long"]
+    go(page, "memory?user=mallory&id=carrier")
+    page.get_by_role("link", name="picture", exact=True).click()
+    page.get_by_role("heading", name="Value picture of mallory").wait_for()
+    go(page, "values?user=mallory")
+    page.get_by_text("Namespaces").click()
+    page.get_by_role("link", name="a / b").click()
+    page.get_by_role("link", name="deep").click()
+    page.get_by_text("far below").wait_for()
+    for id in ids.values():
+        assert site.call("GET", f"/v1/memories/{id}/explain", params=mallory)["accesses"] == 0
+
+
+def test_a_name_that_is_a_step_in_an_address_leads_nowhere_else(visit: Callable[..., Any], site: Site) -> None:
+    page = visit("boss", "user?user=dot&tab=deleted")
+    page.get_by_role("button", name="Restore . is gone").click()
+    page.get_by_text("a browser cannot ask for").wait_for()
+    assert site.call("GET", "/v1/memories/count", params={"user_id": "dot"})["count"] == 0
+    go(page, "memory?user=dot&id=..")
+    page.locator("main").get_by_text("a browser cannot ask for").wait_for()
 
 
 def test_a_key_is_nowhere_but_in_this_tab(visit: Callable[..., Any], site: Site) -> None:

@@ -46,6 +46,9 @@ def ids(served: Served) -> list[str]:
         call("PATCH", f"/v1/memories/{found[-2]}", whose, {"metadata": {"n": mark}})
         served.call("DELETE", f"/v1/memories/{found[-1]}", "boss", params=whose)
         if agent is None:  # a key is there once in a namespace
+            values = served.memory.blocking.values
+            values.put("key", f"value {mark}", user_id=user, namespace=path)
+            values.attach(found[-2], "key")
             call("PUT", "/v1/keyed/key", whose, {"content": f"keyed {mark}", **said})
         call("POST", "/v1/sessions/run/turns", place, {"messages": [{"role": "user", "content": f"said {mark}"}]})
         call("PUT", "/v1/sessions/run/working", place, {"value": {"w": mark}})

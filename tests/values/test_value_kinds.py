@@ -330,3 +330,39 @@ def test_a_description_that_cannot_be(values: ValuesClient) -> None:
 
     with pytest.raises(StoreCorruptError, match="cannot be"):
         arrays.decoded({"dtype": "nonsense", "shape": [1], "order": "C"}, lambda _: None)
+
+
+# -- at a glance -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [*TYPES, RECORD])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_first_rows_are_those_of_the_whole(values: ValuesClient, kind: Any, order: Any) -> None:
+    dtype = np.dtype(kind)
+    array = np.frombuffer(bytes(dtype.itemsize * 90), dtype).reshape(30, 3).copy(order=order)
+    array[:2] = np.array([1, 0, 1], "?").astype(dtype) if dtype.names is None else array[:2]
+    values.put("k", array, user_id="ana")
+    head = values.head("k", 2, user_id="ana")
+    assert head.rows == tuple(tuple(str(item) for item in row) for row in array[:2])
+    assert (head.columns, head.total, head.width) == (None, 30, 3)
+
+
+def test_little_is_read_of_what_is_only_looked_at(values: ValuesClient) -> None:
+    wide = np.arange(600_000.0).reshape(2, 300_000)
+    values.put("k", wide, user_id="ana")
+    head = values.head("k", user_id="ana")
+    assert (len(head.rows[1]), head.rows[1][0], head.width) == (24, "300000.0", 300_000)
+    for array, rows in ((np.float64(2.5), (("2.5",),)), (np.zeros((0, 4)), ()), (np.zeros((2, 0)), ((), ()))):
+        values.put("k", array, user_id="ana")
+        assert values.head("k", user_id="ana").rows == rows
+    table = pa.table({f"c{n}": [f"{n}" * 500] * 5_000 for n in range(30)})
+    values.put("k", table, user_id="ana")
+    head = values.head("k", 3, user_id="ana")
+    assert head.rows[2][1] == "1" * 120 + "…"
+    assert (len(head.rows), len(head.columns or ()), head.total, head.width) == (3, 24, 5_000, 30)
+    for value in (pa.table({"a": ["x" * 20_000_000]}), np.zeros(3, "S5000"), "a text"):
+        values.put("k", value, user_id="ana")
+        with pytest.raises(InvalidInputError, match=r"shown|is for arrays"):
+            values.head("k", user_id="ana")
+    with pytest.raises(NotFoundError):
+        values.head("none", user_id="ana")

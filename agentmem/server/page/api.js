@@ -28,6 +28,8 @@ export function address(path, query = {}) {
 
 // A name in a path; one that is a verb there, such as "count", must not pass for it.
 export function segment(text) {
+  // A browser takes these two for steps in the address, whichever way they are written.
+  if (text === "." || text === "..") throw new Problem(0, "NoAddress", `a browser cannot ask for what is called "${text}"; the command agentmem can`);
   const encoded = encodeURIComponent(text);
   return encoded.includes("%") ? encoded : `%${encoded.charCodeAt(0).toString(16).padStart(2, "0")}${encoded.slice(1)}`;
 }
@@ -36,13 +38,14 @@ function headers(token, more) {
   return { ...(token ? { Authorization: `Bearer ${token}` } : {}), ...more };
 }
 
-async function sent(method, path, { query, body, signal, version, clip } = {}) {
+async function sent(method, path, { query, body, signal, version, clip, range } = {}) {
   const token = key.get();
   const options = {
     method, signal, credentials: "omit", cache: "no-store", redirect: "error", referrerPolicy: "no-referrer",
     headers: headers(token, {
       ...(body === undefined ? {} : { "Content-Type": "application/json" }),
       ...(clip === undefined ? {} : { Prefer: `clip=${clip}` }),
+      ...(range === undefined ? {} : { Range: `bytes=${range[0]}-${range[1] - 1}` }),
       ...(version === undefined ? {} : { "If-Match": `"${version}"` }),
     }),
     body: body === undefined ? undefined : JSON.stringify(body),
@@ -68,6 +71,12 @@ export async function call(method, path, options) {
 // What is looked at comes with texts that fit on a page; `null` has them whole.
 export const CLIP = 600;
 export const get = (path, query, signal, clip = CLIP) => call("GET", path, { query, signal, clip: clip ?? undefined });
+
+// Some of the bytes of what may be of any size.
+export async function bytesOf(path, query, start, end, signal) {
+  const answer = await sent("GET", path, { query, signal, range: [start, end] });
+  return new Uint8Array(await answer.arrayBuffer());
+}
 
 export async function download(path, query, filename) {
   const answer = await sent("GET", path, { query });

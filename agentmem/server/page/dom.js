@@ -46,6 +46,8 @@ const written = (one) => `\u27e8${one.codePointAt(0).toString(16).toUpperCase().
 const seen = (text, write) => text.split(JOINED).map((part) => part.replace(UNSEEN, write)).join("\u200d");
 export const plain = (text) => seen(String(text), written);
 
+export const brief = (text, most = 120) => (text.length > most ? `${text.slice(0, most)}…` : text);
+
 // A name or an id: one line, its letters in their own direction.
 export const name = (text) => h("bdi", { class: "name" }, plain(text));
 
@@ -86,7 +88,7 @@ function cut(whole, short) {
   return whole.slice(at).trim() ? Math.min(end, at + 1) : end;
 }
 
-const plainLines = (part) => seen(part, (one) => (one === "\r" ? "" : written(one)));
+export const plainLines = (part) => seen(part, (one) => (one === "\r" ? "" : written(one)));
 
 function marked(part, marks) {
   const words = marks.filter((one) => one).map((one) => one.toLowerCase());

@@ -1,13 +1,14 @@
 // One memory: what it says, where it comes from, why it is where it is, and all that happened to it.
 
 import { Problem, call, download, get, segment } from "./api.js";
-import { ask, button, card, decimal, facts, h, link, name, number, plain, table, tag, text, when } from "./dom.js";
+import { ask, brief, button, card, decimal, facts, h, link, name, number, plain, table, tag, text, when } from "./dom.js";
 import { bar } from "./draw.js";
+import { carried, valueOf } from "./content.js";
 import { LAYERS, act, since, source, whom } from "./parts.js";
 
 const LONG = 8_000;
 const EVENTS = 100;
-const none = (error) => { if (error instanceof Problem && [403, 404, 422].includes(error.status)) return null; throw error; };
+const none = (error) => { if (error instanceof Problem && ([403, 404, 422].includes(error.status) || error.title === "NoAddress")) return null; throw error; };
 
 export async function memory(page) {
   const id = page.query.get("id") || "";
@@ -22,33 +23,37 @@ export async function memory(page) {
   const evidence = record.kind === "fact" ? await get(`${at}/evidence`, { ...whose, namespace: record.namespace }, signal).catch(none) : null;
   const sources = await Promise.all((evidence || []).slice(0, 12).map((one) => said(page, one)));
   const live = why?.state === "live";
+  const value = live ? await valueOf(page, record, none).catch(none) : null;
+  const space = record.namespace.slice(value ? 1 : 0);
+  const carries = Array.isArray(record.metadata.attachments) ? await get(`${at}/attachments`, whose, signal).catch(none) : null;
   return [
-    h("h1", {}, "One memory of ", whom(page)),
-    h("div", { class: "card" }, record.kind === "value" ? h("p", { class: "nothing" }, "A value, which programs read by its key; it is not shown here.") : text(record.content || "(no text)", { short: 2_000 }),
+    h("h1", {}, value ? ["Value ", name(brief(record.key)), " of "] : "One memory of ", whom(page)),
+    h("div", { class: "card" }, value ? value.shown : record.namespace[0] === "$values" ? h("p", { class: "nothing" }, live ? "A value that cannot be shown here." : "A value; restored, it can be looked at.") : text(record.content || "(no text)", { short: 2_000 }),
       record.content.length > LONG && button("Download all of it", () => act(page, "It is in your downloads.", () => download(at, { ...whose, deleted: true, touch: false }, "memory.json"), { stay: true })),
       facts(
         ["State", [tag(why?.state ?? "unknown", why?.state), record.pinned && tag("pinned")]],
         ["Since", [since(record)]],
-        ["Who told", source(record, page)],
+        (!value || record.agent_id || record.run_id) && ["Who told", source(record, page)],
         ["Added", when(record.created_at, { both: true })],
-        ["Changed", when(record.updated_at, { both: true })],
+        !value && ["Changed", when(record.updated_at, { both: true })],
         record.expires_at && ["Ends", when(record.expires_at, { both: true })],
         record.retired_at && ["No longer so", when(record.retired_at, { both: true })],
         record.superseded_by && ["In its place", page.link(name(record.superseded_by), "memory", { id: record.superseded_by })],
-        ["Kind", tag(record.kind)], ["Version", record.version],
+        !value && ["Kind", tag(record.kind)], !value && ["Version", record.version],
         ["Last used", record.last_accessed ? when(record.last_accessed) : "never"],
         record.rating !== null && ["Rated", record.rating],
         record.key && ["Key", name(record.key)],
-        record.namespace.length > 0 && ["Namespace", name(record.namespace.join(" / "))],
+        space.length > 0 && ["Namespace", name(space.join(" / "))],
         ["Id", name(record.id)],
       ),
-      actions(page, record, why, at)),
+      actions(page, record, why, at, value?.action)),
+    carries?.length > 0 && carried(page, carries),
     sources.length > 0 && card("Who told us", h("ol", { class: "sources" }, sources)),
     h("div", { class: "grid" },
       why && card("Why it is where it is", reasons(why)),
       Object.keys(record.metadata).length > 0 && card("Metadata", table("Metadata", ["Name", "Value"], Object.entries(record.metadata).map(([term, value]) =>
         [name(term), text(typeof value === "string" ? value : JSON.stringify(value), { short: 200 })]))),
-      record.data !== null && card("Data", h("pre", { tabindex: 0 }, plainJson(record.data)))),
+      record.data !== null && !value && card("Data", h("pre", { tabindex: 0 }, plainJson(record.data)))),
     timeline(page, id, record, history || [], live),
   ];
 }
@@ -82,10 +87,10 @@ function reasons(why) {
 
 const trim = (value) => String(Math.round(value * 100) / 100);
 
-function actions(page, record, why, at) {
+function actions(page, record, why, at, more = null) {
   const post = (verb, body = {}) => call("POST", `${at}/${verb}`, { query: page.whose, body });
   const live = why?.state === "live";
-  return h("p", { class: "actions" },
+  return h("p", { class: "actions" }, more,
     page.may("write") && !live && why?.state !== "archived" && button("Restore", () => act(page, "It is back.", () => post("restore")), { class: "first" }),
     page.may("write") && live && [
       button(record.pinned ? "Unpin" : "Pin", () => act(page, record.pinned ? "The rules have it again." : "It stays where it is.", () => post(record.pinned ? "unpin" : "pin"))),

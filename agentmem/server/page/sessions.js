@@ -41,7 +41,7 @@ export async function session(page) {
     h("h1", {}, "Session ", name(run), " of ", whom(page)),
     changes(page),
     info === null ? h("p", { class: "nothing" }, "No session of this name; what follows was added with its run id.") : facts(
-      ["Title", info.title ? plain(info.title) : "–"], ["Agent", info.agent_id ? name(info.agent_id) : "–"], ["Begun", when(info.created_at, { both: true })],
+      ["Title", info.title ? text(info.title, { short: 100 }) : "–"], ["Agent", info.agent_id ? name(info.agent_id) : "–"], ["Begun", when(info.created_at, { both: true })],
       ["Last said", when(info.last_at, { both: true })], ["State", info.closed_at ? tag("closed") : tag("open", "good")], info.ends_at && ["Kept until", when(info.ends_at, { both: true })]),
     prompt(page, at, place),
     card("What was said", (turns || []).length >= PAGE && h("p", {}, link("Earlier", here({ before: turns[0].id }))), before && h("p", {}, link("Latest", here({}))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import to_thread
+from dataclasses import replace
 from typing import Literal
 
 from agentmem import EraseReport, Erasure, Health, Stats, StoreEvent, UserPage, VerifyReport
@@ -14,6 +15,9 @@ from agentmem.server.key import composed
 from agentmem.server.routes.models import Done
 
 area = Area("admin")
+
+_UNDER_WAY_S = 60.0
+"""For which a write may go on that was under way when its user was erased."""
 
 
 class After(Body):
@@ -61,7 +65,12 @@ async def erase_user(call: Call) -> Answer:
         raise AccessDeniedError(f"the key {key.id} is not for all memories of that user")
     report = await call.store.erase_all(user_id=user, rewrite_backups=call.query.rewrite_backups)
     await call.note("user.erase")
-    await to_thread(call.keys.forget_user, user)
+    if await to_thread(call.keys.forget_user, user):
+        # What its keys were let in for before may have come after: it is waited for, and erased, too.
+        await call.gate.written(user, _UNDER_WAY_S)
+        again = await call.store.erase_all(user_id=user, rewrite_backups=call.query.rewrite_backups)
+        pending = tuple(dict.fromkeys((*report.pending, *again.pending)))
+        report = replace(again, erased=report.erased + again.erased, pending=pending)
     return answer(report)
 
 

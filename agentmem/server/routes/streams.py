@@ -85,10 +85,11 @@ async def _adding(call: Call, view: AsyncMemory) -> AsyncIterator[bytes]:
     said = call.asked("ids", "all_users")
     through = 0
     try:
-        async with aclosing(cast("AsyncGenerator[AddResults]", view.add_stream(_items(call), **said))) as chunks:
-            async for results in chunks:
-                through += len(results) + len(results.skipped)
-                yield _line(results, through, with_ids=call.query.ids)
+        with call.gate.writing(call.key):
+            async with aclosing(cast("AsyncGenerator[AddResults]", view.add_stream(_items(call), **said))) as chunks:
+                async for results in chunks:
+                    through += len(results) + len(results.skipped)
+                    yield _line(results, through, with_ids=call.query.ids)
     except (AgentMemError, HttpError) as exc:
         yield dumps({"error": problem_of(exc), "through": through}) + b"\n"
 
