@@ -7,6 +7,8 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,13 +28,14 @@ FAILED_AT = 0.7
 ROUNDS = 10
 """Times that rows go through at most until as many workers are killed as should be."""
 EMBED_BATCH = 1_024
+ACTORS = (1, 2)
 LIMIT_MB = 500
 BLOCK = 32 * 2**20
 _WORDS = "harbour train mirror lemon winter letter garden violin bridge copper".split()
 
 
 def bulk(
-    rows: Annotated[int, typer.Option(min=1_000, max=100_000_000, help="Rows of the larger size.")] = 2_000_000,
+    rows: Annotated[int, typer.Option(min=0, max=100_000_000, help="Rows of the larger size; 0: none.")] = 2_000_000,
     less: Annotated[int, typer.Option(min=0, help="Rows of the smaller size; 0: none.")] = 500_000,
     kills: Annotated[int, typer.Option(min=0, max=1_000, help="Workers that are killed.")] = 20,
     texts: Annotated[int, typer.Option(min=0, help="Texts that are embedded; 0: none.")] = 200_000,
@@ -56,21 +59,23 @@ def bulk(
 
     with tempfile.TemporaryDirectory(prefix="agentmem-bulk-", dir=path) as name:
         folder = Path(name)
-        alone = _model_alone(texts) if texts else 0.0
-        with local_ray(cpus) as ray:
-            # Ray's own 128 MB are what a task makes before it hands on.
-            ray.data.DataContext.get_current().target_max_block_size = BLOCK
-            for library in (Ours, LanceRay) if beside else (Ours,):
-                _measure(library, folder, (less, rows) if less and library is Ours else (rows,), kills, seed, note)
-            for library in (Ours, LanceRay, Streamed) if beside else (Ours,):
-                failed = failing(library(folder / "failing"), max(rows // 10, 50_000))
-                note(f"{library.name}, a job that fails", failed)
+        alone = {count: _models_alone(texts, count) for count in ACTORS} if texts else {}
+        if rows:
+            with local_ray(cpus) as ray:
+                # Ray's own 128 MB are what a task makes before it hands on.
+                ray.data.DataContext.get_current().target_max_block_size = BLOCK
+                for library in (Ours, LanceRay) if beside else (Ours,):
+                    _measure(library, folder, (less, rows) if less and library is Ours else (rows,), kills, seed, note)
+                for library in (Ours, LanceRay, Streamed) if beside else (Ours,):
+                    failed = failing(library(folder / "failing"), max(rows // 10, 50_000))
+                    note(f"{library.name}, a job that fails", failed)
         if texts:
             # Actors take their processors for good: without one more, nobody would read for them.
             with local_ray(cpus + 1):
                 figures = _embedding(folder, texts)
             # The better of before and after: whatever else the machine does makes it slower, never faster.
-            note("embedding", figures | _beside(figures, max(alone, _model_alone(texts)), cpus))
+            best = {count: max(before, _models_alone(texts, count)) for count, before in alone.items()}
+            note("embedding", figures | _beside(figures, best))
     _show(found)
     wrong = list(_wrong(found))
     for line in wrong:
@@ -281,6 +286,12 @@ def _text(number: int) -> str:
     return made(np.array([number], np.int64))["content"][0] + " and then we went home, as always."
 
 
+def _models_alone(texts: int, processes: int) -> float:
+    """The same of so many processes at once, together: two processors are not always twice as much as one."""
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        return sum(pool.map(_model_alone, [texts] * processes))
+
+
 def _model_alone(texts: int) -> float:
     """Texts a second of the bundled model with one thread, and nothing else to do."""
     from agentmem.embedding import open_embedder
@@ -330,32 +341,28 @@ def _embedding(folder: Path, texts: int) -> dict[str, Any]:
 
     write_lance(ray.data.range(texts).map_batches(corpus), str(folder / "corpus"), task_bytes=4 * 2**20)
     found = dict[str, Any]()
-    for actors in (1, 2):
+    for actors in ACTORS:
         calls = folder / f"calls-{actors}"
         calls.mkdir()
-        with watched() as watch:
-            clock = Clock()
-            made = embed(read_lance(str(folder / "corpus")), model=Timed(calls), actors=actors, batch=EMBED_BATCH)
-            write_lance(made, str(folder / f"embedded-{actors}"))
-            seconds = clock.seconds
+        # Nobody watches here: looking at all processes takes a part of a processor.
+        clock = Clock()
+        made = embed(read_lance(str(folder / "corpus")), model=Timed(calls), actors=actors, batch=EMBED_BATCH)
+        write_lance(made, str(folder / f"embedded-{actors}"))
+        seconds = clock.seconds
         times = [line.split() for file in calls.iterdir() for line in file.read_text().splitlines()]
         span = max(float(end) for _, end, _ in times) - min(float(begin) for begin, _, _ in times)
         busy = sum(float(end) - float(begin) for begin, end, _ in times)
         found |= {
             f"{actors}_rows_s": round(texts / seconds), f"{actors}_steady_rows_s": round(texts / span),
             f"{actors}_busy": round(busy / span / actors, 2),
-            f"{actors}_worker_rss_mb": round(watch.rss_mb),
         }  # fmt: skip
     return found
 
 
-def _beside(figures: dict[str, Any], alone: float, cpus: int) -> dict[str, Any]:
-    """The steady rates beside the model alone, for each actor that has a processor."""
-    shares = {
-        f"{actors}_of_alone": round(figures[f"{actors}_steady_rows_s"] / (alone * min(actors, cpus)), 2)
-        for actors in (1, 2)
-    }
-    return {"model_alone_rows_s": round(alone), **shares}
+def _beside(figures: dict[str, Any], alone: dict[int, float]) -> dict[str, Any]:
+    """The steady rates beside the model alone, in as many processes as there were actors."""
+    shares = {f"{count}_of_alone": round(figures[f"{count}_steady_rows_s"] / rate, 2) for count, rate in alone.items()}
+    return {f"{count}_alone_rows_s": round(rate) for count, rate in alone.items()} | shares
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -4,10 +4,12 @@ lost."""
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -18,6 +20,7 @@ from agentmem import Memory
 from agentmem.distributed.cluster import Cluster
 from stress import loopback
 from stress.clusterload import DIM, FAULTS, Fault, Load, Nodes, compare, opened, strike
+from stress.local_s3 import local_s3
 from stress.measure import Figure
 from stress.options import Json, Seed
 from stress.outcome import Outcome, plain
@@ -36,28 +39,41 @@ def cluster(
     batch: Annotated[int, typer.Option(min=1, max=1_000, help="Records in each write.")] = 20,
     pause: Annotated[float, typer.Option(min=0, max=600, help="Seconds between faults.")] = 3.0,
     move: Annotated[int, typer.Option(min=0, max=10_000_000, help="Records of a shard that moves; 0: none.")] = 50_000,
+    moves: Annotated[int, typer.Option(min=1, max=100, help="How often it moves.")] = 1,
     calls: Annotated[int, typer.Option(min=0, max=1_000_000, help="Calls to measure one by one; 0: none.")] = 500,
+    url: Annotated[str | None, typer.Option(help="s3://bucket/prefix instead of a folder.")] = None,
     seed: Seed = 1,
     json_file: Json = None,
 ) -> None:
     """Shards under load on several nodes, whose processes are killed; what was acknowledged has to be there.
 
-    Everything listens on loopback alone, in a network namespace that has nothing else; that takes Linux, and root.
+    Everything listens on loopback alone, in a network namespace that has nothing else; that takes Linux, and root. So
+    does S3, where a url asks for it: moto's server, unless AWS_ENDPOINT names another one. To reach that, Ray is in the
+    network that there is, where it listens on every interface and asks for a token.
     """
     options = {name: value for name, value in plain(locals()).items() if name != "json_file"}
     if ack not in ("local", "replicated"):
         raise typer.BadParameter("it is local or replicated", param_hint="--ack")
+    if url is not None and not url.startswith("s3://"):
+        raise typer.BadParameter("it begins with s3://; left out, it is a folder", param_hint="--url")
     outcome = Outcome("cluster", options)
-    with loopback.alone(), tempfile.TemporaryDirectory(prefix="agentmem-cluster-") as name:
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="agentmem-cluster-"))
+        folder = Path(name)
+        if url is None or "AWS_ENDPOINT" not in os.environ:
+            stack.enter_context(loopback.alone())
+            if url is not None:
+                stack.enter_context(local_s3(url, folder))
+        base = folder / "url" if url is None else f"{url.rstrip('/')}/{folder.name}"
         there = Nodes(nodes)
         try:
-            folder = Path(name)
             if calls:
-                _speed(folder / "calls", outcome, calls, interval)
+                _speed(base, folder, outcome, calls, interval)
             if move:
-                _moving(folder / "move", outcome, move, interval)
+                _moving(f"{base}/move", folder / "move", outcome, move, moves, interval)
             if kills or records:
-                main = opened(folder / "kills", shards, "local" if ack == "local" else "replicated", interval)
+                chosen = "local" if ack == "local" else "replicated"
+                main = opened(f"{base}/kills", folder / "kills", shards, chosen, interval)
                 _under_load(main, there, outcome, records, users, kills, writers, batch, pause, seed)
         finally:
             there.close()
@@ -128,23 +144,26 @@ def _lost(main: Cluster, lost: list[str], load: Load, faults: list[Fault]) -> di
 # -- a shard that moves ------------------------------------------------------------------------------------------------
 
 
-def _moving(folder: Path, outcome: Outcome, records: int, interval: float) -> None:
-    main = opened(folder, 1, "replicated", interval)
-    load = Load(main, 100, 1, 1)
+def _moving(place: str, root: Path, outcome: Outcome, records: int, moves: int, interval: float) -> None:
+    main = opened(place, root, 1, "replicated", interval)
+    load, made = Load(main, 100, 1, 1), list[dict[str, Any]]()
     load.preload(records)
     load.adds.name = "add while it moves"
     load.start()
-    time.sleep(2)
-    report = main.move("s000")
-    time.sleep(2)
+    for _ in range(moves):
+        time.sleep(2)
+        known = len(load.adds.latencies)
+        report = main.move("s000")
+        time.sleep(2)
+        figures = {"seconds": report.seconds, "refused_s": report.refused_s}
+        figures["longest_add_s"] = max(load.adds.latencies[known:])
+        made.append({"records": report.records} | {name: round(value, 2) for name, value in figures.items()})
+        print(json.dumps(made[-1]), file=sys.stderr, flush=True)
     load.stop()
     outcome.figures.append(load.adds)
     checks, _ = compare(main, load)
-    outcome.notes["move"] = {
-        "records": report.records, "seconds": round(report.seconds, 2), "refused_s": round(report.refused_s, 2),
-        "longest_add_s": round(max(load.adds.latencies), 2), "failed_calls": sum(load.errors.values()),
-        "lost": checks.lost,
-    }  # fmt: skip
+    outcome.notes["moves"] = made
+    outcome.notes["move"] = {"failed_calls": sum(load.errors.values()), "lost": checks.lost}
     if checks.lost or load.errors:
         outcome.errors["move"] = checks.lost + sum(load.errors.values())
     main.shutdown()
@@ -153,12 +172,12 @@ def _moving(folder: Path, outcome: Outcome, records: int, interval: float) -> No
 # -- what calls cost ---------------------------------------------------------------------------------------------------
 
 
-def _speed(folder: Path, outcome: Outcome, calls: int, interval: float) -> None:
+def _speed(base: Path | str, folder: Path, outcome: Outcome, calls: int, interval: float) -> None:
     with Memory(folder / "one", embedder=HashedWords(DIM)) as memory:
         _measure(memory, "in process", outcome, calls)
     for shards in (1, 4):
         for ack in ("local", "replicated"):
-            main = opened(folder / f"{shards}-{ack}", shards, ack, interval)
+            main = opened(f"{base}/{shards}-{ack}", folder / f"{shards}-{ack}", shards, ack, interval)
             _measure(main, f"{shards} shards, {ack}", outcome, calls if ack == "local" else max(20, calls // 10))
             main.shutdown()
 

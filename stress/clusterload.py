@@ -81,10 +81,10 @@ class Nodes:
         self._cluster.shutdown()
 
 
-def opened(folder: Path, shards: int, ack: Ack, interval_s: float) -> Cluster:
+def opened(place: str, root: Path, shards: int, ack: Ack, interval_s: float) -> Cluster:
     """A cluster whose shards run on the nodes and not on the head."""
     return Cluster(
-        folder / "url", shards=shards, ack=ack, root=folder / "root", interval_s=interval_s, embedder=HashedWords(DIM),
+        place, shards=shards, ack=ack, root=root, interval_s=interval_s, embedder=HashedWords(DIM),
         options={"resources": {_TAG: 1}}, patience_s=180.0,
     )  # fmt: skip
 
@@ -224,7 +224,7 @@ def strike(cluster: Cluster, nodes: Nodes, load: Load, kind: str, chosen: random
             time.sleep(0.01)
         killer.join()
     else:
-        _stop(victim.pid, Path(core.url) / "shards" / victim.shard / ".swap.lock")
+        _stop(victim.pid, None if "://" in core.url else Path(core.url) / "shards" / victim.shard / ".swap.lock")
         fault.struck_at[victim.shard] = time.time()
         core.replace_hung(made, victim.shard, kill=False)
     users = {shard: _user_in(cluster, shard) for shard in hit}
@@ -256,10 +256,13 @@ def _goes_on(process: int) -> bool:
         return False
 
 
-def _stop(process: int, lock: Path) -> None:
-    """Stop a process, but not within a swap: in a folder that is a lock, for which all others wait."""
+def _stop(process: int, lock: Path | None) -> None:
+    """Stop a process, but not within a swap: in a folder that is a lock, for which all others wait. A bucket has
+    none."""
     while True:
         os.kill(process, signal.SIGSTOP)
+        if lock is None:
+            return
         time.sleep(0.05)
         file = os.open(lock, os.O_RDWR)
         try:

@@ -24,8 +24,9 @@ MB = 1_048_576
 
 
 @contextmanager
-def local_ray(cpus: int, *, memory_mb: int = 1_024, log: bool = False) -> Iterator[Any]:
-    """A Ray that nobody else can reach: a network of its own where that is possible, a token in any case.
+def local_ray(cpus: int, *, memory_mb: int = 1_024, log: bool = False, apart: bool = True) -> Iterator[Any]:
+    """A Ray that nobody else can reach: a network of its own where that is possible, unless the caller has one
+    (``apart=False``), a token in any case.
 
     Ray listens on all interfaces, whatever address it is given.
     """
@@ -34,7 +35,7 @@ def local_ray(cpus: int, *, memory_mb: int = 1_024, log: bool = False) -> Iterat
     import ray  # it looks at the environment now, and never again
 
     with ExitStack() as stack:
-        if loopback.possible():
+        if apart and loopback.possible():
             stack.enter_context(loopback.alone())
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
         ray.init(

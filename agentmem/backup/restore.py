@@ -184,10 +184,11 @@ def _model(db: Connection, count: int, given: AnyEmbedder) -> Embedder:
 
 
 def check_whole(db: Connection, into: Path, name: str, windows: Sequence[Window] | None = None) -> None:
-    """Raise ``StoreCorruptError`` unless the database is whole in itself; of records, those in ``windows`` are looked
-    at, or all."""
+    """Raise ``StoreCorruptError`` unless the database is whole in itself; with ``windows``, its pages were looked at
+    before, and of records those are looked at which are in one."""
     problems, records = Problems(), Records(db, Names())
-    problems.extend(f"libsql: {row[0]}" for row in db.execute("PRAGMA quick_check(20)") if row[0] != "ok")
+    if windows is None:
+        problems.extend(unreadable(db))
     counts = {"records": 0, "archived": 0, "embeddings": 0, "history": 0}
     problems.extend(check_records(records, int(meta.get(db, meta.DIM)) * 4, counts, windows))
     problems.extend(check_accounts(records))
@@ -195,6 +196,11 @@ def check_whole(db: Connection, into: Path, name: str, windows: Sequence[Window]
     if problems:
         listed = "; ".join(problems.listed())
         raise StoreCorruptError(f"what the backup {name} has is no whole store, so none was made in {into}: {listed}")
+
+
+def unreadable(db: Connection) -> list[str]:
+    """What is wrong with the pages of a database."""
+    return [f"libsql: {row[0]}" for row in db.execute("PRAGMA quick_check(20)") if row[0] != "ok"]
 
 
 def drop_log(fresh: Path) -> None:

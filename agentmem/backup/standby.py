@@ -9,7 +9,7 @@ off, which is only right because the fence (``fence.py``) keeps everybody else f
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from agentmem.archive.keyring import KeyRing
@@ -17,10 +17,11 @@ from agentmem.archive.objects import Objects
 from agentmem.backup import lineage
 from agentmem.backup.fence import Claim
 from agentmem.backup.filling import Filling, Wanted
+from agentmem.backup.lineage import Entry
 from agentmem.backup.moment import Moment, Places
-from agentmem.backup.restore import check_whole, discard, drop_log, put_in_place, unsafe
+from agentmem.backup.restore import check_whole, discard, drop_log, put_in_place, unreadable, unsafe
 from agentmem.stores.connection import Connection
-from agentmem.stores.folder import RESTORING, is_store
+from agentmem.stores.folder import RESTORING, is_store, sync
 from agentmem.stores.integrity import Window, changed_since, unsound
 from agentmem.stores.names import Names
 from agentmem.stores.records import Records
@@ -39,6 +40,8 @@ class Standby:
         self._db: Connection | None = None
         self._filling: Filling | None = None
         self._moment: Moment | None = None
+        self._sha256 = ""
+        """Of the last entry that was taken over."""
         self._in_order: int | None = None
         """The event up to which everything was looked at, but for what is ``_in_doubt``."""
         self._in_doubt: list[Window] = []
@@ -48,14 +51,14 @@ class Standby:
         """The last event that it has."""
         return 0 if self._moment is None else self._moment.chain[-1].seq
 
-    def follow(self, claim: Claim | None) -> None:
-        """Take over what has come up to the last increment that counts.
+    def follow(self, claim: Claim | None) -> int:
+        """Take over what has come up to the last increment that counts; how many backups that were.
 
         Raises ``ArchiveCorruptError`` where what it goes on from cannot be read, and what ``ArchiveReader`` raises.
         """
         if claim is None or claim.lineage is None:
-            return
-        moment = self._chosen(claim)
+            return 0
+        moment = self._gone_on_with(claim) or self._chosen(claim)
         had = [] if self._moment is None else [(one.lineage, one.number) for one in self._moment.chain]
         wanted = [(one.lineage, one.number) for one in moment.chain]
         if wanted[: len(had)] != had or self._filling is None:
@@ -65,15 +68,20 @@ class Standby:
         for entry in moment.chain[len(had) :]:
             self._filling.add(entry)
         self._moment = moment
+        return len(wanted) - len(had)
 
     def look_through(self) -> None:
-        """Look at what is there by now, so that in the end only the rest has to be looked at: half of what that takes
-        is for records that have been there for long."""
+        """Look at what is there by now, so that in the end only the rest has to be looked at, and have it on the disk:
+        most of what that takes is for records that have been there for long."""
         if self._db is None or self._filling is None or pending(self._db, self.into):
             return  # nothing is there, or as an older version had it
         records, seq = Records(self._db, Names()), self.seq
+        if unreadable(self._db):
+            self._in_order = None  # all of it is looked at in the end, which says what is wrong
+            return
         self._in_doubt = unsound(records, 4 * self._filling.dim, self._unseen(records))
         self._in_order = seq
+        sync(self._fresh)
 
     def _unseen(self, records: Records) -> list[Window] | None:
         return None if self._in_order is None else [*self._in_doubt, *changed_since(records, self._in_order)]
@@ -88,9 +96,8 @@ class Standby:
             last = moment.chain[-1]
             filling.complete(moment)
             full_at = moment.chain[0].at
-            sha256 = lineage.read(self._objects, last.lineage, last.number)[1]
             db.execute("BEGIN")
-            lineage.adopt(db, self._objects.url, last, sha256, full_at)
+            lineage.adopt(db, self._objects.url, last, self._sha256, full_at)
             db.execute("COMMIT")
             db.close()
             with closing(Connection(self._fresh)) as made:
@@ -121,10 +128,33 @@ class Standby:
         unsafe(self._db)
         self._filling = Filling(self._objects, self._keyring, self._db, self.into, Wanted(), lambda done, total: None)
 
+    def _gone_on_with(self, claim: Claim) -> Moment | None:
+        """What was chosen before and what has come since, of which each entry is read once: with a hundred increments
+        in a bucket all of them take seconds. None where it does not go on from there."""
+        if self._moment is None or self._moment.chain[-1].lineage != claim.lineage:
+            return None
+        chain, sha256 = [*self._moment.chain], self._sha256
+        later: list[tuple[Entry, int | None]] = []
+        with suppress(ObjectNotFoundError, ArchiveCorruptError):  # of one that is damaged, who looks at all can tell
+            while True:
+                entry, of_entry = lineage.read(self._objects, chain[-1].lineage, chain[-1].number + len(later) + 1)
+                if entry.number > claim.number:
+                    later.append((entry, None))
+                elif entry.after is None or entry.previous != sha256:
+                    return None
+                else:
+                    chain.append(entry)
+                    sha256 = of_entry
+        if chain[-1].number != claim.number:
+            return None
+        self._sha256 = sha256
+        others = [(entry, row) for entry, row in self._moment.later if entry.lineage != claim.lineage]
+        return self._moment._replace(chain=chain, later=[*later, *others])
+
     def _chosen(self, claim: Claim) -> Moment:
         assert claim.lineage is not None
         try:
-            entry, _ = lineage.read(self._objects, claim.lineage, claim.number)
+            entry, self._sha256 = lineage.read(self._objects, claim.lineage, claim.number)
         except ObjectNotFoundError as exc:
             raise ArchiveCorruptError(
                 f"{self._objects.url} names backup {claim.number} of lineage {claim.lineage[:8]} as the last that "

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _NOTE = "owner"
 """The file in the store's folder with the token of the owner whose store it is, and the number of his process."""
+_ROUNDS, _FEW = 10, 1
+"""How often at most one who is to take a store reads on before he does, and with how many increments he is content."""
 PATIENCE = 30.0
 """Seconds that an owner waits for what it has written to count."""
 
@@ -93,6 +95,10 @@ class OwnedStore:
             self._standby = Standby(place.objects, self._fresh(), place.keyring)
         self._standby.follow(read(place.objects))
         self._standby.look_through()
+        # More came meanwhile, and is not to be read while nobody serves. Reading is faster than making.
+        for _ in range(_ROUNDS):
+            if self._standby.follow(read(place.objects)) <= _FEW:
+                break
         return self._standby.seq
 
     def take(self) -> Memory:

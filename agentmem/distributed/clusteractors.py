@@ -7,11 +7,13 @@ Ray sees to it that a shard runs somewhere; that it runs in one place only is no
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from agentmem.archive.opening import open_objects
@@ -117,16 +119,24 @@ def ray() -> Any:
 
 def connect(address: str | None = None) -> None:
     """See that this process is connected to Ray, or connect it. Raises ``StoreError`` where it is not."""
-    if address is not None and not ray().is_initialized():
+    if address is not None and not _is_connected():
         try:
             ray().init(address=address, log_to_driver=False, logging_level="error")
         except (ConnectionError, ValueError, RuntimeError) as exc:
             raise StoreError(f"Ray cannot be reached at {address}: {exc}") from exc
-    if not ray().is_initialized():
+    if not _is_connected():
+        if find_spec("ray") is None:
+            ray()
         raise StoreError(
             "this process is not connected to Ray; call ray.init(address=...) first, or "
             "agentmem.distributed.clusterlocal.start() for one on this machine alone"
         )
+
+
+def _is_connected() -> bool:
+    # Not by importing it: whoever is told to start it is to come in time to have it ask for a token.
+    known = sys.modules.get("ray")
+    return known is not None and known.is_initialized()
 
 
 @cache

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from typing import Any
+
+from agentmem.types.errors import StoreError
 
 LOOPBACK = "127.0.0.1"
 STORE_BYTES = 100 * 2**20
@@ -27,7 +30,13 @@ def start(*, cpus: int = 2, **options: Any) -> None:
     """Start Ray for this process; ``options`` are those of ``ray.init``. ``ray.shutdown()`` ends it.
 
     Some of Ray's ports are open on every interface, whatever address it is told; nobody gets in without the token.
+    Raises ``StoreError`` where Ray was imported before, and will not ask for one.
     """
+    if "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token":
+        raise StoreError(
+            "Ray was imported already, and will not ask for a token any more; call start() before ray is imported, or "
+            "set RAY_AUTH_MODE=token in the environment of the process"
+        )
     guard()
     from agentmem.distributed.clusteractors import ray
 

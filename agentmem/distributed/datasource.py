@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agentmem.distributed.fragments import Place, retries
-from agentmem.distributed.scanning import Part, Scan, read, shares
+from agentmem.distributed.scanning import Parts, Scan, read, shares
 from agentmem.errors import InvalidInputError, MissingExtraError
 
 try:
@@ -58,10 +58,7 @@ class LanceDatasource(Datasource):
         dataset = retries().call(lambda: place.open(version))
         self._schema = dataset.schema
         self._check(columns)
-        self._parts = [
-            Part(one.id, one.physical_rows - one.num_deletions, sum(file.file_size_bytes or 0 for file in one.files))
-            for one in (fragment.metadata for fragment in dataset.get_fragments())
-        ]
+        self._parts = Parts(dataset)
         self._scan = Scan(place, dataset.version, None, filter, None, batch)
 
     @property
@@ -79,7 +76,7 @@ class LanceDatasource(Datasource):
         return True
 
     def estimate_inmemory_data_size(self) -> int | None:
-        return sum(part.bytes for part in self._parts)
+        return self._parts.bytes
 
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from agentmem.archive.retries import Retries
 from agentmem.distributed.fragments import Place, ours, retries
@@ -20,13 +21,42 @@ if TYPE_CHECKING:
 _READ_BYTES, _READ_AHEAD = 16 * 2**20, 1
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A fragment as the manifest has it."""
 
     id: int
     rows: int
     bytes: int
+
+
+class Parts(Sequence[Part]):
+    """The fragments of a dataset, in 24 bytes each."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._columns = array("q"), array("q"), array("q")
+        # One at a time: all fragments of a large dataset as Lance hands them out are more than its manifest.
+        for id in dataset.fragment_ids():
+            found = dataset.get_fragment(id)
+            size = sum(file.file_size_bytes or 0 for file in found.data_files())
+            for column, value in zip(self._columns, (id, found.physical_rows - found.num_deletions, size), strict=True):
+                column.append(value)
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    @overload
+    def __getitem__(self, at: int) -> Part: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Part]: ...
+    def __getitem__(self, at: int | slice) -> Part | list[Part]:
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        return Part(*(column[at] for column in self._columns))
+
+    @property
+    def bytes(self) -> int:
+        """Of all files."""
+        return sum(self._columns[2])
 
 
 @dataclass(frozen=True)
@@ -41,7 +71,7 @@ class Scan:
     batch: int
 
 
-def shares(parts: list[Part], count: int) -> list[list[Part]]:
+def shares(parts: Sequence[Part], count: int) -> list[list[Part]]:
     """The parts in at most ``count`` runs of about as many rows; none is empty."""
     shares = list[list[Part]]()
     left, rows = count, sum(part.rows for part in parts)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,10 @@ from agentmem.backup import create, shipping
 from agentmem.backup.fence import read
 from agentmem.backup.filling import Filling
 from agentmem.backup.lineage import Entry
+from agentmem.backup.standby import Standby
 from agentmem.client.owning import OwnedStore
 from agentmem.errors import FencedError
+from agentmem.stores.connection import Connection
 
 Owner = Callable[..., OwnedStore]
 
@@ -163,6 +165,67 @@ def test_who_is_to_take_it_reads_along(owner: Owner) -> None:
     assert there.get(key="colour", user_id="ana").content == "blue"  # pyright: ignore[reportOptionalMemberAccess]
     assert there.get(gone, deleted=True) is not None
     assert there.verify().ok
+
+
+def test_who_reads_along_reads_only_what_is_new(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = owner("first"), owner("second")
+    memory = first.take()
+    for number in range(12):
+        memory.add(f"fact {number}", user_id="ana")
+        first.confirm()
+    second.prepare()
+    known = first.claim.number
+    memory.add("One more.", user_id="ana")
+    first.confirm()
+    read_of = list[str]()
+    get = FolderObjects.get
+    monkeypatch.setattr(FolderObjects, "get", lambda place, key: read_of.append(key) or get(place, key))
+    there = second.take()
+    entries = [int(key.rpartition("/")[2]) for key in read_of if "/chain/" in key]
+    assert entries
+    assert min(entries) > known
+    assert len(contents(there)) == 13
+
+
+def test_before_it_is_taken_what_came_meanwhile_is_read(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = owner("first"), owner("second")
+    memory = first.take()
+    memory.add("The wall is red.", user_id="ana")
+    first.confirm()
+    look_through = Standby.look_through
+
+    def slowly(standby: Standby) -> None:
+        look_through(standby)
+        for number in range(8):
+            memory.add(f"fact {number}", user_id="ana")
+            first.confirm()
+
+    monkeypatch.setattr(Standby, "look_through", slowly)
+    assert second.prepare() == first.claim.seq
+    assert len(contents(second.take())) == 9
+
+
+def test_pages_are_looked_at_before_it_is_taken_and_where_they_are_damaged_once_more(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = owner("first"), owner("second")
+    memory = first.take()
+    memory.add_many([f"fact {number}" for number in range(50)], user_id="ana")
+    first.confirm()
+    look_through = Standby.look_through
+
+    def damaged(standby: Standby) -> None:
+        # A page that nothing leads to, which no look at records finds.
+        with closing(Connection(standby._fresh)) as db:  # pyright: ignore[reportPrivateUsage]
+            db.execute("CREATE TABLE lost (n)")
+            db.execute("PRAGMA writable_schema=ON")
+            db.execute("DELETE FROM sqlite_master WHERE name = 'lost'")
+        look_through(standby)
+
+    monkeypatch.setattr(Standby, "look_through", damaged)
+    second.prepare()
+    with pytest.raises(StoreCorruptError, match="never used"):
+        second.take()
 
 
 @pytest.mark.parametrize("row", [50, 51])

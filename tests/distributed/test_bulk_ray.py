@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 from unicodedata import normalize
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from archive.servers import moto, s3_bucket
 
@@ -85,6 +88,35 @@ def test_what_is_written_is_what_is_read(lake: object, tmp_path: Path) -> None:
     assert [task.metadata.num_rows for task in tasks] == [300, 200, 300, 200]
     with pytest.raises(InvalidInputError, match="there is no column 'nothing'"):
         read_lance(uri, columns=["nothing"])
+
+
+OPENED = """
+import re, sys
+from pathlib import Path
+from agentmem.distributed.datasource import LanceDatasource
+def most():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+LanceDatasource(sys.argv[2]).get_read_tasks(4)
+Path("/proc/self/clear_refs").write_text("5")  # the most so far is what there is now
+before = most()
+tasks = LanceDatasource(sys.argv[1]).get_read_tasks(200)
+assert sum(task.metadata.num_rows for task in tasks) == 10_000
+print(most() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the most memory since an instant is what Linux tells")
+def test_ten_thousand_fragments_are_opened_in_ten_megabytes(tmp_path: Path) -> None:
+    import lance
+
+    large, small = tmp_path / "large", tmp_path / "small"
+    table = pa.table({f"c{number}": range(10_000) for number in range(11)})
+    lance.write_dataset(table, large, max_rows_per_file=1, max_rows_per_group=1)
+    lance.write_dataset(table, small)
+    said = subprocess.run(
+        [sys.executable, "-c", OPENED, large, small], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert float(said.stdout) < 10
 
 
 def test_a_corpus_goes_through_stores_to_a_bucket_and_back(lake: dict[str, str], tmp_path: Path) -> None:

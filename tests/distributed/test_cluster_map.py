@@ -1,7 +1,11 @@
 """Which shard has whose memories: the same answer everywhere, and one change at a time."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -65,3 +69,31 @@ def test_what_is_no_map_is_refused(tmp_path: Path) -> None:
     (tmp_path / KEY).write_bytes(b'{"id": 3}')
     with pytest.raises(ArchiveCorruptError):
         MapObject(FolderObjects(tmp_path)).read()
+
+
+NOT_STARTED = """
+import sys
+from agentmem.distributed import clusterlocal
+from agentmem.distributed.cluster import Cluster
+from agentmem.errors import StoreError
+try:
+    Cluster("somewhere", shards=2)
+except StoreError as exc:
+    assert "clusterlocal.start()" in str(exc), exc
+assert "ray" not in sys.modules
+import ray
+try:
+    clusterlocal.start()
+except StoreError as exc:
+    print(exc)
+"""
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+def test_whoever_forgot_to_start_ray_can_do_so_next() -> None:
+    # Ray looks when it is imported for what tells it to ask for a token, and never again; so nor does this import it.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    said = subprocess.run(
+        [sys.executable, "-c", NOT_STARTED], env=clean, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "RAY_AUTH_MODE=token" in said.stdout

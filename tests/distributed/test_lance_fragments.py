@@ -26,7 +26,7 @@ pytest.importorskip("lance", reason="pylance is not installed")
 
 from agentmem.distributed.committing import collect, collect_orphans, commit, committed
 from agentmem.distributed.fragments import Place, Written, new_run, retries, write_fragments
-from agentmem.distributed.scanning import Part, Scan, read, shares
+from agentmem.distributed.scanning import Part, Parts, Scan, read, shares
 
 SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string())])
 
@@ -213,6 +213,19 @@ def test_filters_are_lances_work_and_two_of_them_work_together(place: Place) -> 
     assert ids_of(place, filter="id >= 4000", predicate=below) == [*range(4_000, 4_100)]
     with pytest.raises(InvalidInputError, match="nowhere"):
         ids_of(place, filter="nowhere = 3")
+
+
+def test_fragments_as_the_manifest_has_them(tmp_path: Path) -> None:
+    import lance
+
+    table = pa.table({"id": range(60), "text": ["x"] * 60})
+    dataset = lance.write_dataset(table, tmp_path / "rows", max_rows_per_file=20)
+    dataset.delete("id >= 15 AND id < 40")  # the second fragment goes
+    parts = Parts(dataset)
+    sizes = [path.stat().st_size for path in (tmp_path / "rows" / "data").iterdir()]
+    assert [(part.id, part.rows) for part in parts] == [(0, 15), (2, 20)]
+    assert all(part.bytes in sizes for part in parts)
+    assert (len(parts), parts.bytes, parts[1:]) == (2, sum(part.bytes for part in parts), [parts[1]])
 
 
 def test_tasks_have_fragments_of_their_own() -> None:
