@@ -94,6 +94,8 @@ class Holding:
         self._hits = Counter[str]()
         self._fallbacks = 0
         self._seen: int | None = None
+        self._looks = 0
+        """How often what is outdated was let go of."""
         self._device: Device | None = None
         self._asked = False
 
@@ -105,7 +107,7 @@ class Holding:
         ``whole``: all of it is wanted; of others parts are read where they lie, unless they were placed.
         """
         stored, about, placed = found
-        now, size = self._engine.now(), int(about["size"])
+        now, size, looks = self._engine.now(), int(about["size"]), self._looks
         held = self._held(stored, about, now)
         if held is not None:
             return held
@@ -116,12 +118,22 @@ class Holding:
             return content
         if not (whole or placed is not None):
             return content
-        return self.hold(stored, about, InMemory(content.bytes(0, size)), tier)
+        read = InMemory(content.bytes(0, size))
+        self.hold(stored, about, read, tier, looks)
+        return read
 
-    def hold(self, stored: Stored, about: Mapping[str, Any], whole: InMemory, tier: Tier) -> Whole:
-        """Have a value at hand in a tier, or in the next one where that has no room."""
+    @property
+    def looks(self) -> int:
+        """What to ask before a value is read that is to be held."""
+        return self._looks
+
+    def hold(self, stored: Stored, about: Mapping[str, Any], whole: InMemory, tier: Tier, looks: int) -> None:
+        """Have a value at hand in a tier, or in the next one where that has no room.
+
+        It may have been erased since it was read, which began after so many ``looks``.
+        """
         if stored.body is None:
-            return whole
+            return
         kept: Whole = whole
         if tier == "hot":
             device = self._card() if about["kind"] == kinds.ARRAY else None
@@ -134,7 +146,9 @@ class Holding:
         with self._turn:
             self._take(stored.row)
             self._add(stored.row, entry)
-        return whole
+            looked = looks != self._looks
+        if looked:
+            self.drop_outdated(anyway=True)
 
     def _held(self, stored: Stored, about: Mapping[str, Any], now: Micros) -> Whole | None:
         with self._turn:
@@ -226,6 +240,7 @@ class Holding:
         seen = records.last_seq()
         with self._turn:
             rows = list(self._entries)
+            self._looks += anyway or seen != self._seen
             if not rows or (seen == self._seen and not anyway):
                 return
             self._seen = seen

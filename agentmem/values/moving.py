@@ -92,8 +92,9 @@ def stats(engine: Engine) -> dict[str, ValueTier]:
 def _load(engine: Engine, stored: Stored, about: About, tier: ValueTierName) -> None:
     size, holding = int(about["size"]), holding_of(engine)
     if holding.has_room(cast("Tier", tier), size):
+        looks = holding.looks
         whole = InMemory(Content(engine, stored, size).bytes(0, size))
-        holding.hold(stored, about, whole, cast("Tier", tier))
+        holding.hold(stored, about, whole, cast("Tier", tier), looks)
 
 
 def _place(engine: Engine, stored: Stored, tier: Tier | None) -> None:

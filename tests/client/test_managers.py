@@ -257,6 +257,9 @@ def test_a_full_cold_tier_goes_to_the_glacier() -> None:
         (GlacierMemory, {"provider": "s3"}, "name of a bucket"),
         (GlacierMemory, {"provider": "s3", "bucket": "b", "encryption": "AES256"}, "master key"),
         (GlacierMemory, {"provider": "local", "config": {"retrieval": "bulk"}}, "says nothing about a glacier"),
+        (MemoryManager, {"cold_memory_size": None}, "cold_memory_size must be a number"),
+        (MemoryManager, {"glacier_enabled": "no"}, "glacier_enabled must be True or False"),
+        (MemoryManager, {"migration_policy": 5}, "migration_policy must be a MigrationPolicy"),
     ],
 )
 def test_what_cannot_be_had_says_why(make: Any, options: dict[str, Any], why: str) -> None:

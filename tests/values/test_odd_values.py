@@ -95,10 +95,8 @@ def test_arrays_of_polars(memory: Memory) -> None:
                 for end in range(start, 4):
                     assert memory.values.get("k", start=start, end=end).equals(value[start:end])
     empty = polars.Array(polars.Int8, 0)
-    for value in (
-        polars.Series([[], []], dtype=empty),
-        polars.Series([{"x": [[]]}], dtype=polars.Struct({"x": polars.List(empty)})),
-    ):
+    nested = polars.Struct({"x": polars.List(empty)})
+    for value in (polars.Series([[], []], dtype=empty), polars.Series([{"x": [[]]}], dtype=nested)):
         with pytest.raises(InvalidInputError, match="arrays of no items"):
             memory.values.put("none", value)
     assert not memory.values.exists("none")

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, FakeClock
 
-from agentmem import Memory, ScopeError, Settings
+from agentmem import ConflictError, Memory, ScopeError, Settings
 from agentmem.values import devices, holding
+from agentmem.values.reading import Content
 from stress.victim import HashedWords
 
 MB = 1_048_576
@@ -173,6 +174,25 @@ def test_what_another_process_erases_leaves_memory(store: Path) -> None:
         found = memory.values.tiers()
         assert (found["hot"].values, found["warm"].values) == (1, 0)
         assert memory.values.get("k") is None
+
+
+@pytest.mark.parametrize("how", ["get", "move"])
+def test_what_is_erased_while_it_is_read_is_not_held(memory: Memory, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    memory.values.put("k", b"secret")
+    read = Content.bytes
+
+    def erased(self: Content, start: int, end: int) -> bytes:
+        body = read(self, start, end)
+        memory.values.erase("k")
+        return body
+
+    monkeypatch.setattr(Content, "bytes", erased)
+    if how == "get":
+        assert memory.values.get("k") == b"secret"  # which was there when it was asked for
+    else:
+        with pytest.raises(ConflictError, match="deleted meanwhile"):
+            memory.values.move("k", "warm")
+    assert memory.values.tiers()["warm"].values == 0
 
 
 def test_tiers_are_everybodys(memory: Memory) -> None:

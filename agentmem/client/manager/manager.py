@@ -8,17 +8,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from agentmem.client.manager.policies import MigrationPolicy
 from agentmem.client.manager.wishes import check_tier, checked
 from agentmem.client.memory import Memory
 from agentmem.settings import Settings
+from agentmem.types.checks import check_flag, check_number
 from agentmem.types.enums import ValueTierName
-from agentmem.types.errors import CapacityError, InvalidInputError, NotFoundError
+from agentmem.types.errors import CapacityError, InvalidInputError, NotFoundError, shown
 from agentmem.types.valueinfo import ValueInfo
 
 _GB = 10**9
+_MOST = 10**9
+"""GB that a cold tier can have: more than any disk."""
 _PAGE = 1_000
 _UNSAID: Any = object()
 _TAKEN = ("tier", "metadata", "ttl", "importance", "hold", "pickle")
@@ -47,16 +50,20 @@ class MemoryManager:
     ) -> None:
         """``values`` and ``glacier`` are settings of those names, which go before the sizes and the policy."""
         folder, before = Path(path).absolute(), Settings()
+        self._limit = round(check_number(cold_memory_size, "cold_memory_size", 0, _MOST) * _GB)
         policy = migration_policy or MigrationPolicy()
+        if not isinstance(cast("object", policy), MigrationPolicy):
+            raise InvalidInputError(
+                f"migration_policy must be a MigrationPolicy, not {shown(policy)}", field="migration_policy"
+            )
         more: dict[str, Any] = {}
-        if glacier_enabled or glacier:
+        if check_flag(glacier_enabled, "glacier_enabled") or glacier:
             more["glacier"] = {"url": before.glacier.url or str(folder.with_name(f"{folder.name}-glacier"))}
             more["glacier"] |= dict(glacier or {})
         if before.backup.url is None:
             more["backup"] = {"url": str(folder.with_name(f"{folder.name}-snapshots"))}
         sizes = {"hot_size_gb": hot_memory_size, "warm_size_gb": warm_memory_size}
         chosen = sizes | policy.settings(glacier="glacier" in more) | dict(values or {})
-        self._limit = round(cold_memory_size * _GB)
         self._glacier = "glacier" in more
         self._user = user_id
         self.memory = Memory(path, settings=Settings(values=chosen, **more), embedder=embedder)
@@ -202,7 +209,7 @@ class MemoryManager:
         self.memory.lifecycle.sweep()
 
     def clear(self, tier: ValueTierName | None = None) -> int:
-        """Erase all values, or those of a tier, for good; how many."""
+        """Erase all values, or those of a tier, for good: no snapshot brings them back. How many they were."""
         check_tier(tier)
         count = 0
         for key in [info.key for info in self.list() if tier in (None, info.tier)]:

@@ -92,7 +92,7 @@ class _View:
         return self.manager.get_metrics()[self.tier]
 
     def clear(self) -> int:
-        """Erase all that lie in this tier, for good; how many."""
+        """Erase all that lie in this tier, for good: no snapshot brings them back. How many they were."""
         return self.manager.clear(self.tier)
 
     def cleanup(self) -> None:
