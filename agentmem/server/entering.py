@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ class Gate:
         self._writing = Counter[str]()
 
     @contextmanager
-    def writing(self, key: Key) -> Iterator[None]:
+    def writing(self, key: Key) -> Generator[None]:
         """While something is written that a key of a user was let in for."""
         user = key.user_id
         if user is None:

@@ -241,6 +241,11 @@ def test_a_user_is_erased_once_the_name_is_typed(visit: Callable[..., Any], site
     page.get_by_label("to confirm").fill("zoé/1")
     sure.click()
     page.get_by_text("1 memories were erased.").wait_for()
+    page.get_by_text("That they were is all that is left of them.").wait_for()
+    page.get_by_role("navigation").get_by_role("link", name="Users").click()
+    page.get_by_role("link", name="Who has the most").click()
+    until(page, "location.hash === document.getElementById('main').dataset.at")
+    assert page.locator("tbody tr").first.inner_text().startswith("mallory")
     assert site.call("GET", "/v1/users", params={"prefix": "zoé"})["users"] == []
 
 
