@@ -677,9 +677,11 @@ class AsyncMemory:
         """See ``Memory.users``."""
         return await self._run(self._border.users, agent_id, run_id)
 
-    async def user_page(self, *, prefix: str = "", limit: int = 100, cursor: str | None = None) -> UserPage:
+    async def user_page(
+        self, *, prefix: str = "", limit: int = 100, cursor: str | None = None, most: bool = False
+    ) -> UserPage:
         """See ``Memory.user_page``."""
-        return await self._run(self._border.user_page, prefix, limit, cursor)
+        return await self._run(self._border.user_page, prefix, limit, cursor, most=most)
 
     async def runs(
         self,

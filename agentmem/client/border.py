@@ -334,14 +334,17 @@ class Border:
         options = PageOptions(user_id=who, agent_id=cast("Any", agent_id), run_id=cast("Any", run_id))
         return self.groups("users", options)
 
-    def user_page(self, prefix: object, limit: object, cursor: object) -> UserPage:
+    def user_page(self, prefix: object, limit: object, cursor: object, *, most: object) -> UserPage:
         """See ``Memory.user_page``."""
         engine = self.handle.engine()
         if self.bound is not None:
             raise ScopeError("user_page() tells of everybody; call it on the unbound memory")
         begins = check_text(prefix, "prefix")
         place = None if cursor is None else check_users_cursor(cursor, begins)
-        return operations.groups.user_page(engine, composed(begins), check_limit(limit), place)
+        by_size = check_flag(most, "most")
+        if by_size and (begins or place):
+            raise InvalidInputError("most has no pages, and no prefix: it gives the first of all users", field="most")
+        return operations.groups.user_page(engine, composed(begins), check_limit(limit), place, most=by_size)
 
     def namespaces(
         self, user_id: object, under: object, depth: object, limit: object, offset: object

@@ -853,14 +853,17 @@ class Memory:
         """
         return self._border.users(agent_id, run_id)
 
-    def user_page(self, *, prefix: str = "", limit: int = 100, cursor: str | None = None) -> UserPage:
+    def user_page(
+        self, *, prefix: str = "", limit: int = 100, cursor: str | None = None, most: bool = False
+    ) -> UserPage:
         """Everybody who has records here, ``limit`` at a time; for administration.
 
         The one whose first record came last comes first. With ``prefix``, those whose names begin so, by name; a page
         of them may be short, or empty, and still have a cursor. Takes milliseconds, however many users there are, where
-        ``users`` reads every record. A view has none: ``ScopeError``.
+        ``users`` reads every record. With ``most`` those who have the most records, the first ``limit`` of them, which
+        counts an entry of the index for each record. A view has none: ``ScopeError``.
         """
-        return self._border.user_page(prefix, limit, cursor)
+        return self._border.user_page(prefix, limit, cursor, most=most)
 
     def runs(
         self,

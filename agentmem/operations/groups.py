@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from agentmem.engine.engine import Engine
 from agentmem.operations.page import Listing
-from agentmem.stores.groups import by_space, grouped, held, users_before, users_named
+from agentmem.stores.groups import by_space, grouped, held, users_before, users_named, users_with_most
 from agentmem.stores.groups import count as counted
 from agentmem.stores.spaces import parts_of
 from agentmem.types.clock import to_datetime
@@ -40,12 +40,16 @@ def groups(engine: Engine, scope: Scope, by: str) -> list[Group]:
     return sorted(found, key=lambda group: group.last_at, reverse=True)
 
 
-def user_page(engine: Engine, prefix: str, limit: int, cursor: tuple[str, str] | None) -> UserPage:
+def user_page(
+    engine: Engine, prefix: str, limit: int, cursor: tuple[str, str] | None, *, most: bool = False
+) -> UserPage:
     """The next users with live records; see ``Memory.user_page``. A cursor is how it goes on (``n``: below a number,
     ``v``: after a name) and where."""
     engine.check()
     records = engine.repository
-    if prefix:
+    if most:
+        numbers, on = users_with_most(records, limit), None
+    elif prefix:
         after = "" if cursor is None else cursor[1]
         numbers, name = users_named(records, prefix, after, limit)
         on = None if name is None else f"v{name}"

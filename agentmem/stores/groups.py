@@ -74,6 +74,15 @@ def users_before(records: Records, number: int | None, limit: int) -> list[int]:
     return found
 
 
+def users_with_most(records: Records, limit: int) -> list[int]:
+    """The numbers of the users with the most live records, the one with the most first; 0 is nobody."""
+    sql = (
+        f"SELECT user FROM records INDEXED BY records_by_user WHERE state = {LIVE} GROUP BY user "
+        "ORDER BY count(*) DESC, user DESC LIMIT ?"
+    )
+    return [number for (number,) in records.db.execute(sql, (limit,))]
+
+
 def held(records: Records, number: int) -> tuple[int, Micros, Micros] | None:
     """How many live records a user has, in whatever namespaces, and when the first and the last of them were added;
     None where there are none. Reads an index and no records, so what has lapsed and was not swept yet counts, too."""

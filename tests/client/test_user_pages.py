@@ -89,6 +89,18 @@ def test_a_cursor_is_for_the_list_that_it_is_of(open_memory: Open) -> None:
         memory.scoped(user_id="user-1").user_page()
 
 
+def test_who_has_the_most_comes_first(open_memory: Open) -> None:
+    memory = open_memory()
+    for user, size in (("few", 1), ("many", 5), ("some", 3), (None, 4)):
+        memory.add_many([f"note {n}" for n in range(size)], user_id=user)
+    memory.delete_all(user_id="some")
+    page = memory.user_page(most=True, limit=3)
+    assert [(one.name, one.records) for one in page.users] == [("many", 5), (None, 4), ("few", 1)]
+    assert page.cursor is None
+    with pytest.raises(InvalidInputError, match="most"):
+        memory.user_page(most=True, prefix="m")
+
+
 def test_events_come_newest_first_down_to_where_one_was(open_memory: Open) -> None:
     memory = open_memory()
     ids = [memory.add(f"x {n}").id for n in range(5)]

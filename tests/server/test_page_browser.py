@@ -241,6 +241,11 @@ def test_a_user_is_erased_once_the_name_is_typed(visit: Callable[..., Any], site
     page.get_by_label("to confirm").fill("zoé/1")
     sure.click()
     page.get_by_text("1 memories were erased.").wait_for()
+    page.get_by_text("That they were is all that is left of them.").wait_for()
+    page.get_by_role("navigation").get_by_role("link", name="Users").click()
+    page.get_by_role("link", name="Who has the most").click()
+    until(page, "location.hash === document.getElementById('main').dataset.at")
+    assert page.locator("tbody tr").first.inner_text().startswith("mallory")
     assert site.call("GET", "/v1/users", params={"prefix": "zoé"})["users"] == []
 
 
@@ -264,8 +269,8 @@ def test_a_prompt_is_shown_as_it_would_be_built(visit: Callable[..., Any], site:
     page = visit("ana", "session?run=holiday")
     page.get_by_text("of 4,000 tokens").wait_for()
     page.get_by_label("Price of a million tokens").fill("2")
-    page.get_by_role("button", name="Build it again").click()
     page.get_by_text("which cost 0.000").wait_for()
+    page.get_by_role("button", name="Build it again").click()
     shown = page.locator("main").inner_text()
     assert shown.count("I moved to Faro last summer.") == 2  # in the prompt, and as it was said
     made = site.call(
@@ -351,7 +356,7 @@ def test_values_are_shown_and_never_run(visit: Callable[..., Any], site: Site) -
     for key, said in (
         ("bomb", "too large to be shown"), ("broken", "and is none"), ("nul", "61 00 3c 73"),
         ("bidi", "a⟨202E⟩⟨0000⟩b"), ("json", '"n": 12345678901234567890'), ("rows", HOSTILE[0]),
-        ("wide", "24 of 5,000 cells"), ("giant", "64.0 MiB"),
+        ("wide", "24 of 5,000 cells"), ("giant", "64.0\u00a0MiB"),
     ):  # fmt: skip
         assert said in shown(key)
     assert shown("long").count("é") == 16_384
@@ -523,13 +528,15 @@ def test_it_works_by_the_keyboard_alone(visit: Callable[..., Any]) -> None:
 
 @pytest.mark.skipif("AXE_CORE" not in os.environ, reason="AXE_CORE names no file of axe-core")
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_no_fault(visit: Callable[..., Any], theme: str) -> None:
+def test_axe_finds_no_fault(visit: Callable[..., Any], site: Site, theme: str) -> None:
     page, found = visit("boss", color_scheme=theme, bypass_csp=True), list[Any]()
+    values = site.call("GET", "/v1/values", params={"user_id": "mallory"})
+    shown = [f"memory?user=mallory&id={one['id']}" for one in values if one["key"] in VALUES]
     for at in (
         "", "users", "user?user=ana", "user?user=mallory&tab=blocks", "user?user=ana&tab=deleted",
         "search?user=ana&q=seat",
         "memory?user=ana&id=seat", "sessions?user=ana", "session?user=ana&run=holiday", "values?user=mallory",
-        "consolidation?user=mallory", "keys", "operations",
+        "consolidation?user=mallory", "keys", "operations", "users?most=1", "memory?user=mallory&id=carrier", *shown,
     ):  # fmt: skip
         go(page, at)
         page.evaluate(Path(os.environ["AXE_CORE"]).read_text(encoding="utf-8"))

@@ -53,7 +53,7 @@ function rows(found) {
   const heads = found.columns ?? (found.rows[0] || []).map((_, place) => number(place));
   const more = found.width > heads.length;
   return [
-    table("The first rows", ["", ...heads.map(cell), ...(more ? ["…"] : [])], found.rows.map((cells, place) =>
+    table("The first rows", ["Row", ...heads.map(cell), ...(more ? ["…"] : [])], found.rows.map((cells, place) =>
       [cell(number(place)), ...cells.map(cell), ...(more ? ["…"] : [])]), { empty: "It has no rows." }),
     found.rows.length < found.total || more ? h("p", { class: "nothing" }, `The first ${number(found.rows.length)} of ${number(found.total)} rows${more ? `, ${number(heads.length)} of ${number(found.width)} cells of each` : ""}.`) : null,
   ];

@@ -117,7 +117,7 @@ export function bytes(value) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let at = 0;
   while (value >= 1024 && at < units.length - 1) { value /= 1024; at += 1; }
-  return `${at && value < 100 ? value.toFixed(1) : Math.round(value)} ${units[at]}`;
+  return `${at && value < 100 ? value.toFixed(1) : Math.round(value)}\u00a0${units[at]}`; // never on two lines
 }
 
 export const milliseconds = (value) => (value === null ? "–" : value < 10 ? `${value.toFixed(2)} ms` : `${Math.round(value)} ms`);

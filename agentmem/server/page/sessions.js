@@ -65,11 +65,14 @@ function prompt(page, at, place) {
   const query = h("input", { dir: "auto", placeholder: "what was said last" });
   const price = h("input", { type: "number", min: 0, step: "any", value: sessionStorage.getItem("agentmem.price") || "" });
   const out = h("div", { "aria-live": "polite" });
+  let last = null;
+  price.addEventListener("input", () => { if (last) show(out, ...built(page, last, Number(price.value))); });
   const build = async (event) => {
     event?.preventDefault();
     if (price.value) sessionStorage.setItem("agentmem.price", price.value);
     try {
       const made = await call("POST", `${at}/prompt`, { query: place, signal: page.signal, clip: 8_000, body: { max_tokens: Number(most.value), touch: false, ...(query.value ? { query: query.value } : {}) } });
+      last = made;
       show(out, ...built(page, made, Number(price.value)));
     } catch (error) {
       if (error.name === "AbortError") return;

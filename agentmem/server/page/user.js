@@ -53,9 +53,16 @@ async function known(page, here) {
       field("Layer", layer), field("Order", order), h("button", { type: "submit" }, "Show")),
     asked.at ? h("p", {}, "In the namespace ", name(asked.at), ". ", link("All", here({}))) : namespaces(page, here),
     h("p", {}, `${number(count.count)} memories`),
+    count.count === 0 && page.user !== null && page.me.any_user && page.may("admin") && await erased(page),
     records(page, found.records, { caption: "Memories", empty: "Nothing is known." }),
     pager(found.cursor, (cursor) => here({ ...asked, cursor }), asked.cursor && here({ ...asked, cursor: "" })),
   ];
+}
+
+// What the store says of somebody who was erased.
+async function erased(page) {
+  const found = await get(`/v1/users/${segment(page.user)}/erasures`, {}, page.signal);
+  return found.map((one) => h("p", {}, "Erased ", when(one.at, { both: true }), `: ${number(one.records)} memories. That they were is all that is left of them.`));
 }
 
 // Counted when it is asked for: of a user with very many memories that takes as long as the rest of the page.
@@ -112,6 +119,6 @@ async function forget(page) {
     () => call("DELETE", `/v1/users/${segment(page.user)}`), { stay: true });
   if (report === null) return;
   if (report.backups.length) say(`Backups that still have them: ${report.backups.map((one) => one.id).join(", ")}`, "bad");
-  location.hash = page.me.any_user ? page.to("users") : page.to("user");
-  if (!page.me.any_user) page.reload();
+  location.hash = page.to("user", { user: page.me.any_user ? page.user : null });
+  page.reload();
 }

@@ -7,12 +7,15 @@ import { pager } from "./parts.js";
 export async function users(page) {
   const prefix = page.query.get("prefix") || "";
   const cursor = page.query.get("cursor");
-  const found = await get("/v1/users", { prefix, cursor, limit: 50 }, page.signal);
+  const most = page.query.get("most") !== null;
+  const found = await get("/v1/users", most ? { most, limit: 50 } : { prefix, cursor, limit: 50 }, page.signal);
   const input = h("input", { type: "search", value: prefix, spellcheck: "false" });
   return [
     h("h1", {}, "Users"),
     h("form", { class: "row", role: "search", onsubmit: (event) => { event.preventDefault(); location.hash = page.to("users", { prefix: input.value }); } },
       field("Begins with", input), h("button", { type: "submit", class: "first" }, "Find")),
+    h("ul", { class: "tabs" }, [["Who came last", {}, !most], ["Who has the most", { most: 1 }, most]].map(([label, query, chosen]) =>
+      h("li", {}, link(label, page.to("users", query), { "aria-current": chosen ? "page" : null })))),
     table("Users", ["User", "Memories", "First added", "Last added", "Ask"], found.users.map((one) => [
       link(one.name === null ? "nobody in particular" : name(one.name), page.to("user", { user: one.name })),
       number(one.records), when(one.first_at, { both: true }), when(one.last_at, { both: true }),

@@ -40,6 +40,7 @@ class SomeUsers(Body):
     prefix: str = ""
     limit: int = 100
     cursor: str | None = None
+    most: bool = False
 
 
 class Erased(Body):
@@ -50,7 +51,9 @@ class Erased(Body):
 
 @area("GET", "/v1/users", "admin", query=SomeUsers, gives=UserPage, whole=True)
 async def users(call: Call) -> Answer:
-    """Who has records here, with their number and the first and the last time; `cursor` leads to the next page."""
+    """Who has records here, with their number and the first and the last time; `cursor` leads to the next page.
+
+    With `most` those who have the most."""
     return answer(await call.store.user_page(**call.asked()))
 
 
