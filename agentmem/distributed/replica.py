@@ -86,11 +86,10 @@ class Replica:
         if changed.records:
             rows = _rows(shard, changed)
             if TABLE not in self._names():
-                self._opened().create_table(TABLE, data=rows)
-            else:
-                made = self.table().merge_insert(["shard", "id"]).when_matched_update_all()
-                # Of records without a vector there is none.
-                made.when_not_matched_insert_all().execute(rows, on_bad_vectors="null")
+                self._opened().create_table(TABLE, schema=rows.schema)
+            made = self.table().merge_insert(["shard", "id"]).when_matched_update_all()
+            # Of records without a vector there is none.
+            made.when_not_matched_insert_all().execute(rows, on_bad_vectors="null")
         if TABLE not in self._names():
             return
         if changed.gone:
