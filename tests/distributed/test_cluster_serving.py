@@ -321,8 +321,6 @@ def test_the_server_in_front(cluster: Any, tmp_path: Path) -> None:
 def test_a_replica_follows_and_says_how_far_behind_it_is(cluster: Any, tmp_path: Path) -> None:
     from agentmem.distributed.replica import Replica
 
-    for user in USERS:  # what has no vector may be the first that a replica takes over
-        cluster.values.put("first", 1, user_id=user)
     replica = Replica(cluster, str(tmp_path / "replica"))
     assert all(lag.events == 0 for lag in replica.follow().values())
 
