@@ -86,6 +86,13 @@ class Cluster(Asking):
         place = _place(url)
         if ack not in ("local", "replicated"):
             raise InvalidInputError(f"ack must be 'local' or 'replicated', not {ack!r}", field="ack")
+        for name, value, low in (
+            ("interval_s", interval_s, 0.001),
+            ("in_flight", in_flight, 1),
+            ("patience_s", patience_s, 0),
+        ):
+            if value < low:
+                raise InvalidInputError(f"{name} must be at least {low:g}, not {value:g}", field=name)
         folder = os.path.join(tempfile.gettempdir(), "agentmem-shards") if root is None else os.path.abspath(root)
         spec = ShardSpec(
             url=place, shard="", turn=0, root=folder, interval_s=interval_s, settings=settings, embedder=embedder,

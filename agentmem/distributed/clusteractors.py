@@ -187,11 +187,17 @@ def nodes() -> list[dict[str, Any]]:
     return [node for node in ray().nodes() if node["Alive"]]
 
 
+def node_named(node: str) -> str:
+    """The whole id of one of the nodes that are alive, given its beginning. Raises ``StoreError``."""
+    found = [each["NodeID"] for each in nodes() if each["NodeID"].startswith(node)]
+    if len(found) != 1 or not node:
+        raise StoreError(f"{len(found)} of Ray's nodes begin with {node!r}; `ray list nodes` names them")
+    return found[0]
+
+
 def on_node(node: str) -> dict[str, Any]:
     """Options that have an actor run on one node, given the beginning of its id. Raises ``StoreError``."""
-    found = [each["NodeID"] for each in nodes() if each["NodeID"].startswith(node)]
-    if len(found) != 1:
-        raise StoreError(f"{len(found)} of Ray's nodes begin with {node!r}; `ray list nodes` names them")
+    found = node_named(node)
     # Soft, so that the shard comes back elsewhere when that node is gone.
     chosen: Any = import_module("ray.util.scheduling_strategies")
-    return {"scheduling_strategy": chosen.NodeAffinitySchedulingStrategy(node_id=found[0], soft=True)}
+    return {"scheduling_strategy": chosen.NodeAffinitySchedulingStrategy(node_id=found, soft=True)}

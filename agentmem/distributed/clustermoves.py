@@ -21,7 +21,13 @@ from agentmem.distributed import clusteractors
 from agentmem.distributed.clustercore import Core
 from agentmem.distributed.shardmap import SLOTS, ShardMap, shard_name, slot_of
 from agentmem.distributed.shards import Call, Step
-from agentmem.types.errors import AgentMemError, ConflictError, InvalidInputError, ShardUnavailableError
+from agentmem.types.errors import (
+    AgentMemError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    ShardUnavailableError,
+)
 from agentmem.types.spelling import composed
 
 _LONG_S = 600.0
@@ -85,10 +91,11 @@ def move(core: Core, shard: str, node: str | None) -> MoveReport:
 
 def drain(core: Core, node: str) -> list[MoveReport]:
     """Move every shard that runs on a node to others."""
-    others = [each["NodeID"] for each in clusteractors.nodes() if not each["NodeID"].startswith(node)]
+    gone = clusteractors.node_named(node)
+    others = [each["NodeID"] for each in clusteractors.nodes() if each["NodeID"] != gone]
     if not others:
         raise InvalidInputError(f"there is no node besides {node!r} to move shards to", field="node")
-    here = [shard for shard, one in core.statuses().items() if getattr(one, "node", "").startswith(node[:12])]
+    here = [shard for shard, one in core.statuses().items() if getattr(one, "node", None) == gone[:12]]
     return [move(core, shard, others[number % len(others)]) for number, shard in enumerate(here)]
 
 
@@ -133,8 +140,8 @@ def add_shard(core: Core) -> SplitReport:
 def move_users(core: Core, users: Sequence[str], shard: str | None) -> SplitReport:
     """Give users another shard."""
     begun, made = time.monotonic(), core.maps.read()
-    if not users:
-        raise InvalidInputError("name the users that are to move", field="users")
+    if not users or isinstance(users, str) or not all(isinstance(user, str) and user for user in users):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInputError(f"name the users that are to move, in a list, not {users!r}", field="users")
     if shard is not None and shard not in made.turns:
         raise InvalidInputError(f"there is no shard {shard!r}; there are {', '.join(made.shards)}", field="shard")
     target, records, refused = shard or _new_shard(core), 0, 0.0
@@ -226,7 +233,10 @@ def _without(leaving: Any, what: Sequence[str]) -> dict[str, str]:
 def _copy(core: Core, source: str, target: str, user: str) -> int:
     url = f"{core.url.rstrip('/')}/transit/{secrets.token_hex(8)}"
     try:
-        made = _on(core, source, "export", url, user_id=user)
+        try:
+            made = _on(core, source, "export", url, user_id=user)
+        except NotFoundError:
+            return 0  # there is nothing of his yet
         _on(core, target, "import_", url, writes=True)
         return made.records
     finally:

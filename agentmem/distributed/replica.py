@@ -85,11 +85,11 @@ class Replica:
     def _take(self, shard: str, changed: Changes) -> None:
         if changed.records:
             rows = _rows(shard, changed)
+            # Of records without a vector there is none.
             if TABLE not in self._names():
-                self._opened().create_table(TABLE, data=rows)
+                self._opened().create_table(TABLE, data=rows, on_bad_vectors="null")
             else:
                 made = self.table().merge_insert(["shard", "id"]).when_matched_update_all()
-                # Of records without a vector there is none.
                 made.when_not_matched_insert_all().execute(rows, on_bad_vectors="null")
         if TABLE not in self._names():
             return

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agentmem.archive.folder import FolderObjects
+from agentmem.distributed.cluster import Cluster
 from agentmem.distributed.clustercalls import new_ids
 from agentmem.distributed.shardmap import KEY, SLOTS, MapObject, new_map, slot_of
 from agentmem.errors import ArchiveCorruptError, InvalidInputError, ObjectNotFoundError
@@ -97,3 +98,9 @@ def test_whoever_forgot_to_start_ray_can_do_so_next() -> None:
         [sys.executable, "-c", NOT_STARTED], env=clean, capture_output=True, text=True, check=True, timeout=60
     )
     assert "RAY_AUTH_MODE=token" in said.stdout
+
+
+@pytest.mark.parametrize("given", [{"interval_s": 0}, {"interval_s": -1}, {"in_flight": 0}, {"patience_s": -1}])
+def test_figures_that_make_no_sense_are_refused(tmp_path: Path, given: dict[str, float]) -> None:
+    with pytest.raises(InvalidInputError, match=next(iter(given))):
+        Cluster(tmp_path, **given)  # pyright: ignore[reportArgumentType]

@@ -206,6 +206,17 @@ def test_shards_and_users_move_while_they_are_served(cluster: Any, place: Path) 
     assert cluster.move_users([USERS[2]], "s003").shard == "s003"
     cluster.update("i2", content=before["i2"])
     assert {record.id: record.content for record in cluster.iterate(user_id=ALL)} == before
+    # A user may be given a shard before anything of his is there; one name is not a list of names.
+    assert cluster.move_users(["newcomer"], "s003").records == 0
+    assert cluster.shard_of("newcomer") == "s003"
+    known = cluster.map().shards
+    for wrong in ("u2", [None], []):
+        with pytest.raises(InvalidInputError):
+            cluster.move_users(wrong)
+    for node in ("", "nowhere"):
+        with pytest.raises(StoreError):
+            cluster.drain(node)
+    assert cluster.map().shards == known
     hits = cluster.search("red wall", user_id=ALL, limit=100)
     assert len({hit.id for hit in hits}) == len(hits)
     assert not (place / "url" / "transit").exists() or not any((place / "url" / "transit").iterdir())
