@@ -16,6 +16,7 @@ from stress.loopback import alone, possible
 
 EXAMPLES = ROOT / "examples"
 NEEDED = {"corpus.py": ("ray", "lance"), "shards.py": ("ray",)}
+LONG = {*NEEDED, "lifecycle.py"}
 """What an example needs that is not installed for development."""
 SHOWN = {
     "corpus.py": [
@@ -107,7 +108,7 @@ def test_every_example_is_tested() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in NEEDED else []) for name in SHOWN]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in SHOWN]
 )
 def test_example(name: str, tmp_path: Path) -> None:
     for module in NEEDED.get(name, ()):

@@ -202,6 +202,7 @@ NOT_HERE = {name for name, point in POINTS.items() if point.needs == "graph" and
 NOT_HERE |= set() if find_spec("faiss") else {"codes: made, not taken up"}
 
 
+@pytest.mark.slow
 def test_every_named_point_is_passed(tmp_path: Path) -> None:
     """A point whose function or statement was renamed would be tested by nobody, and nobody would see it."""
     seen = json.loads(output(child(EVERYTHING, tmp_path / "store"))[-1])

@@ -578,11 +578,13 @@ def run(machine: type[StoreMachine], times: int, steps: int) -> None:
     run_state_machine_as_test(machine, settings=settings(max_examples=more * times, stateful_step_count=steps))
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_small_scopes() -> None:
     run(StoreMachine, 40, 40)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("engine", ["auto", "int8", "lancedb"])
 def test_large_scopes(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -605,6 +607,7 @@ def second_process(path: Path, options: Settings, clock: FakeClock) -> Iterator[
         remote.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("limit", [50_000, 5])
 def test_two_processes(tmp_path: Path, limit: int) -> None:
