@@ -183,11 +183,11 @@ class _Embedding:
         import pyarrow as pa
 
         texts = table.column(self._content).to_pylist()
-        there = np.array([text is not None for text in texts])
+        there = np.array([bool(text) for text in texts])
         vectors = np.zeros((len(texts), self._model.dim), np.float32)
         if there.any():
             vectors[there] = _of_length_one(
-                self._model.name, self._model.embed_documents([text for text in texts if text is not None])
+                self._model.name, self._model.embed_documents([text for text in texts if text])
             )
         column = pa.FixedSizeListArray.from_arrays(
             pa.array(vectors.reshape(-1)), self._model.dim, mask=None if there.all() else pa.array(~there)

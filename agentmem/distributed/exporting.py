@@ -119,7 +119,7 @@ def export(paths: str | Path | Sequence[str | Path], uri: str, *, vectors: bool 
 
 def _read(path: str, dim: int) -> Iterator[pa.Table]:
     with Memory(path) as memory:
-        records = memory.iterate(user_id=ALL, order="oldest", touch=False)
+        records = memory.iterate(user_id=ALL, under=(), order="oldest", touch=False)
         while chunk := list(islice(records, CHUNK)):
             yield _table(memory, chunk, dim)
 

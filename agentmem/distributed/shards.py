@@ -230,7 +230,7 @@ class Shard:
     def status(self) -> ShardStatus:
         """How it is doing."""
         serving = self._state in ("serving", "drained")
-        records = self._store.memory.count(user_id=ALL) if serving else 0
+        records = self._store.memory.count(user_id=ALL, under=()) if serving else 0
         claim = self._store.claim if serving else None
         return ShardStatus(
             self._spec.shard, self._state, 0 if claim is None else claim.epoch, self._spec.turn, self._node,
@@ -255,8 +255,8 @@ class Shard:
         )  # fmt: skip
 
     def listed(self, cursor: str | None) -> Page:
-        """The next of all records."""
-        return self._store.memory.page(user_id=ALL, limit=1_000, cursor=cursor, data=False, touch=False)
+        """The next of all records, in whatever namespace."""
+        return self._store.memory.page(user_id=ALL, under=(), limit=1_000, cursor=cursor, data=False, touch=False)
 
     def close(self) -> None:
         """Close the store."""

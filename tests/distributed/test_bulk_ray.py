@@ -141,17 +141,24 @@ def test_a_corpus_goes_through_stores_to_a_bucket_and_back(lake: dict[str, str],
             for record in memory.iterate(user_id=ALL):
                 assert record.metadata == {"n": int(record.id[1:])}
 
+    with Memory(stores[0]) as memory:
+        memory.add("It lies in a drawer.", id="drawer", user_id="u0", namespace=("drawers", "left"))
+        memory.values.put("picture", b"no text", user_id="u0")
     exported = export(stores, "s3://lake/all", storage_options=lake)
-    assert (exported.rows, exported.orphans) == (600, 0)
+    assert (exported.rows, exported.orphans) == (602, 0)
     rows = {row["id"]: row for row in read_lance("s3://lake/all", storage_options=lake).take_all()}
-    assert len(rows) == 600
+    assert len(rows) == 602
+    assert rows["drawer"]["namespace"] == ["drawers", "left"]
+    [picture] = {id for id, row in rows.items() if row["vector"] is None}
     assert json.loads(rows["i7"]["metadata"]) == {"n": 7}
     held = {row["id"]: row["vector"] for row in read_lance(embedded).take_all()}
-    assert all(np.allclose(row["vector"], held[id], atol=1e-6) for id, row in rows.items())
+    assert rows.keys() - held.keys() == {"drawer", picture}
+    assert all(np.allclose(rows[id]["vector"], vector, atol=1e-6) for id, vector in held.items())
 
     assert reembed("s3://lake/all", model=None, storage_options=lake).version == 2
     anew = {row["id"]: row["vector"] for row in read_lance("s3://lake/all", storage_options=lake).take_all()}
     assert all(np.allclose(anew[id], vector, atol=1e-6) for id, vector in held.items())
+    assert anew[picture] is None
 
     pairs = near_duplicates(embedded, threshold=0.9999, tile=100, within=["user_id"]).take_all()
     assert {(pair["id"], pair["other"]) for pair in pairs} == same_texts(600)

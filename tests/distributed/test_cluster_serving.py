@@ -321,6 +321,8 @@ def test_the_server_in_front(cluster: Any, tmp_path: Path) -> None:
 def test_a_replica_follows_and_says_how_far_behind_it_is(cluster: Any, tmp_path: Path) -> None:
     from agentmem.distributed.replica import Replica
 
+    for user in USERS:  # what lies in a namespace of its own
+        cluster.values.put("k", {"a": user}, user_id=user)
     replica = Replica(cluster, str(tmp_path / "replica"))
     assert all(lag.events == 0 for lag in replica.follow().values())
 
