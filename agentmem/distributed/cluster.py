@@ -142,7 +142,8 @@ class Cluster(Asking):
         self.close()
 
     def close(self) -> None:
-        """Let go of the shards. They go on, for others; ``shutdown`` ends them."""
+        """Let go of the shards. They go on, for others; ``shutdown`` ends them. Every call after it raises
+        ``ClosedError``."""
         self._core.close()
 
     def shutdown(self) -> None:

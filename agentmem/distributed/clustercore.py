@@ -19,7 +19,7 @@ from agentmem.distributed import clusteractors
 from agentmem.distributed.clusteractors import ray
 from agentmem.distributed.shardmap import MapObject, ShardMap
 from agentmem.distributed.shards import Call, Outcome, ShardSpec, ShardStatus
-from agentmem.types.errors import CapacityError, ShardUnavailableError
+from agentmem.types.errors import CapacityError, ClosedError, ShardUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -53,6 +53,7 @@ class Core:
         self._answered = dict[str, bool]()
         self._lock = Lock()
         self._threads = ThreadPoolExecutor(_THREADS, "agentmem-cluster")
+        self._closed = False
         self.retried = 0
         """Calls that were made again, so far."""
         made = self.maps.create(shards)
@@ -71,6 +72,7 @@ class Core:
 
     def close(self) -> None:
         """Let go of the shards, which go on."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     # -- calls ---------------------------------------------------------------------------------------------------------
@@ -81,8 +83,9 @@ class Core:
         """The result of a call on the shard that ``where`` names, and how often it was made.
 
         Raises what the call raises, ``ShardUnavailableError`` where nobody answers, ``CapacityError`` where more calls
-        are under way than may be.
+        are under way than may be, ``ClosedError``.
         """
+        self._check_open()
         until = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
         pause, tries, unknown = _FIRST_S, 0, False
         made = self.maps.known()
@@ -115,6 +118,7 @@ class Core:
         self, calls: Mapping[str, Call], *, again: bool, patience_s: float | None = None
     ) -> dict[str, Any | ShardUnavailableError]:
         """The results of calls on shards, at the same time; in the place of what nobody answered, its error."""
+        self._check_open()
 
         def one(shard: str) -> Any:
             try:
@@ -128,6 +132,7 @@ class Core:
 
     def each(self, run: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         """What ``run`` makes of each item, at the same time."""
+        self._check_open()
         return list(self._threads.map(run, items))
 
     def control(self, shard: str, name: str, *given: Any, timeout: float = 60.0, actor: Any = None) -> Any:
@@ -140,6 +145,7 @@ class Core:
 
     def statuses(self) -> dict[str, ShardStatus | ShardUnavailableError]:
         """How each shard is doing."""
+        self._check_open()
         made = self.maps.read()
 
         def one(shard: str) -> Any:
@@ -184,6 +190,10 @@ class Core:
             if found is None:
                 found = self._actors[name] = clusteractors.find(name) or self.start(made, shard)
             return found
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the cluster was closed; make another one for the place")
 
     def _once(self, made: ShardMap, shard: str, call: Call, until: float) -> Outcome:
         with self._admitted(shard, until):

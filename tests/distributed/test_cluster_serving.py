@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from agentmem import ALL, Memory
-from agentmem.errors import ConflictError, InvalidInputError, NotFoundError, ScopeError, StoreError
+from agentmem.errors import ClosedError, ConflictError, InvalidInputError, NotFoundError, ScopeError, StoreError
 from stress.local_ray import local_ray
 from stress.victim import HashedWords
 
@@ -316,6 +316,27 @@ def test_the_server_in_front(cluster: Any, tmp_path: Path) -> None:
 
     asyncio.run(main())
     keys.close()
+
+
+def test_a_client_that_was_closed_says_so_and_the_shards_go_on(cluster: Any, place: Path) -> None:
+    from agentmem.distributed.cluster import Cluster
+
+    with Cluster(
+        place / "url", shards=3, root=place / "root", interval_s=60, embedder=HashedWords(32), clock=lambda: NOW
+    ) as other:  # fmt: skip
+        view = other.scoped(user_id=USERS[0])
+        assert view.count() == cluster.count(user_id=USERS[0])
+    for call in (
+        lambda: other.count(user_id=ALL),
+        lambda: other.search("rain", user_id=USERS[0]),
+        lambda: other.add("too late", user_id=USERS[0]),
+        lambda: other.values.put("late", b"", user_id=USERS[0]),
+        other.shards,
+        view.count,
+    ):
+        with pytest.raises(ClosedError, match="make another one"):
+            call()
+    assert cluster.count(user_id=ALL)
 
 
 def test_a_replica_follows_and_says_how_far_behind_it_is(cluster: Any, tmp_path: Path) -> None:
