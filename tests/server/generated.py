@@ -174,6 +174,9 @@ def knowledge() -> None:
     assert call("consolidation_evidence", "nobody", status=404, **ANA).title
     assert call("consolidation_spend", **ANA) == call("consolidation_spend_of_all") == []
     assert call("values_values", **ANA) == []
+    assert call("values_attachments", fact, **ANA) == []
+    for name in ("values_info", "values_head", "values_content"):
+        assert "nothing" in call(name, "nothing", status=404, **ANA).detail
 
 
 for run in (memories, searching, talking, blocks, knowledge, administration):
