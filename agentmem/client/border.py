@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import tzinfo
 from functools import partial
@@ -146,11 +146,7 @@ class Border:
 
     def keyed(self, key: object, item: object, defaults: AddOptions, if_version: object) -> Draft:
         """Check one item that is put by a key."""
-        wanted = check_version(if_version, "if_version")
-        if wanted is not None and wanted < 0:
-            raise InvalidInputError(
-                f"if_version={wanted} is no version; 0 means that there is none", field="if_version"
-            )
+        wanted = _wanted(if_version)
         given: object = dict[str, object]() if is_nothing(item) else item
         made = self.admit(draft(given, defaults, self.handle.settings))
         if made.validity is not None:
@@ -159,6 +155,11 @@ class Border:
                 field="valid_from",
             )
         return made.put_by(check_key(key), wanted)
+
+    def keyed_alike(self, keys: Iterable[tuple[object, object]], defaults: AddOptions) -> list[Draft]:
+        """Check keys, each with the version that it must be at, of which all else is what the arguments say."""
+        made = self.admit(draft({}, defaults, self.handle.settings))
+        return [made.put_by(check_key(key), _wanted(if_version)) for key, if_version in keys]
 
     def keyed_batch(self, items: object, defaults: AddOptions) -> list[Draft]:
         """Check items that are put by their keys."""
@@ -403,6 +404,14 @@ class Border:
         meant = departed(scope, why, options, self.handle.zone())
         wanted = check_flag(dry_run, "dry_run")
         return operations.restore.restore_all(self.handle.engine(), meant, dry_run=wanted)
+
+
+def _wanted(if_version: object) -> int | None:
+    """The version that the record of a key must be at; 0: there must be none."""
+    wanted = check_version(if_version, "if_version")
+    if wanted is not None and wanted < 0:
+        raise InvalidInputError(f"if_version={wanted} is no version; 0 means that there is none", field="if_version")
+    return wanted
 
 
 def words_only(options: SearchOptions) -> bool:

@@ -123,10 +123,11 @@ class ValuesClient:
         ours = self._ours(scope)
         options = AddOptions(namespace=scope.namespace, kind="value", layer=Layer.ASSETS, embed=False, data={}, **said)
         defaults = ours.defaults(options)
-        drafts = [(ours.keyed(key, None, defaults, if_version), value) for key, value, if_version in items]
+        drafts = ours.keyed_alike(((key, if_version) for key, _, if_version in items), defaults)
         if not drafts:
             return []
-        return _verbs().put(self._border.handle.engine(to_commit=True), scope, drafts, wanted, as_pickle=as_pickle)
+        given = [(draft, value) for draft, (_, value, _) in zip(drafts, items, strict=True)]
+        return _verbs().put(self._border.handle.engine(to_commit=True), scope, given, wanted, as_pickle=as_pickle)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -383,7 +384,7 @@ class ValuesClient:
     def _place(self, user: object, agent: object, run: object, namespace: object) -> Scope:
         """The namespace of the values of a call."""
         scope = self._border.place(user, agent, run, namespace)
-        return replace(scope, namespace=(ROOM, *(scope.namespace or ())))
+        return Scope(scope.user_id, scope.agent_id, scope.run_id, (ROOM, *(scope.namespace or ())))
 
     def _carrier(self, id: object) -> tuple[MemoryRecord, Scope]:
         """A memory, and where the values are that it may carry."""

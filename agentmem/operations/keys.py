@@ -25,7 +25,7 @@ def get(engine: Engine, key: str, scope: Scope, *, data: bool = True, touch: boo
         if stored is None or not kept(stored, now):
             return None
         return shown(engine, stored, now, touch=touch, data=data)
-    (stored, text, _), now = looked, engine.now()
+    stored, text, now = looked.stored, looked.text, engine.now()
     if stored is None or not visible(stored, now):
         return None
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from contextlib import suppress
 
 from agentmem.embedding.cache import CachedEmbedder
@@ -18,9 +17,9 @@ from agentmem.types.reports import Health, LayerStats, Stats
 
 
 def stats(engine: Engine) -> Stats:
-    """Counts and sizes. Looks at each record that is hidden, so it is not for every request."""
+    """Counts and sizes. Reads an index entry of each record that is hidden."""
     engine.check()
-    hidden = Counter(engine.repository.hidden())
+    hidden = engine.repository.hidden()
     cached = engine.embedder if isinstance(engine.embedder, CachedEmbedder) else None
     layers = layer_stats(engine)
     by_layer = {layer: one.records for layer, one in layers.items()}

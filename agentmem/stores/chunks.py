@@ -68,7 +68,8 @@ class Repacked(NamedTuple):
     body: bytes | None
 
 
-_PART = "v.start, c.n, c.hash, c.size, c.codec, c.stored, c.checksum, c.file, c.body"
+PART = "v.start, c.n, c.hash, c.size, c.codec, c.stored, c.checksum, c.file, c.body"
+"""The columns of a ``Part``."""
 
 
 def known_file(db: Connection, user: int, space: int, hash: bytes) -> Part | None:
@@ -89,7 +90,7 @@ def parts(db: Connection, row: int, version: int, start: int = 0, end: int | Non
     within = "" if end is None else " AND v.start < ?"
     bound = (row, version, start) if end is None else (row, version, start, end)
     sql = (
-        f"SELECT {_PART} FROM value_chunks v JOIN chunks c ON c.n = v.chunk "
+        f"SELECT {PART} FROM value_chunks v JOIN chunks c ON c.n = v.chunk "
         f"WHERE v.row = ? AND v.version = ? AND v.start + c.size > ?{within} ORDER BY v.start"
     )
     return [Part._make(found) for found in db.execute(sql, bound)]
@@ -223,7 +224,7 @@ def all_parts(db: Connection, rows: Iterable[int]) -> dict[int, dict[int, list[P
     """The chunks of every version of some values, by row and version."""
     found = dict[int, dict[int, list[Part]]]()
     sql = (
-        f"SELECT v.row, v.version, {_PART} FROM value_chunks v JOIN chunks c ON c.n = v.chunk WHERE v.row IN ({{}}) "
+        f"SELECT v.row, v.version, {PART} FROM value_chunks v JOIN chunks c ON c.n = v.chunk WHERE v.row IN ({{}}) "
         "ORDER BY v.row, v.version, v.start"
     )
     for row, version, *part in db.select_in(sql, rows, chunk=20):

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from agentmem.stores import accounting, bodies, documents, embeddings, forms, keyed, meta, past
+from agentmem.stores import accounting, bodies, chunks, documents, embeddings, forms, keyed, meta, past
 from agentmem.stores.connection import CHUNK, Row, Value
 from agentmem.stores.facts import checksum
 from agentmem.stores.records import STANDING, USED, Records
@@ -29,12 +29,27 @@ from agentmem.types.inputs import Draft
 from agentmem.types.spelling import composed, spellings
 
 _KEPT = f"r.key IS NOT NULL AND r.state IN ({LIVE}, {ARCHIVED})"
+_AT_ONCE = 4_096
+"""Bytes of a chunk that are read with a value's record, whether or not it is at hand already."""
 _LOOK = (
-    f"{STANDING}, b.body, p.tier, {USED} FROM (SELECT 1) "
+    f"{STANDING}, b.body, p.tier, {{columns}} FROM (SELECT 1) "
     f"LEFT JOIN records r INDEXED BY records_by_key ON r.user = ? AND r.space = ? AND r.key = ? AND {_KEPT} "
     "LEFT JOIN bodies b ON b.row = r.row AND b.version = r.body AND b.part >= 0 "
-    "LEFT JOIN placements p ON p.row = r.row LIMIT 2"
+    "LEFT JOIN placements p ON p.row = r.row {joined}LIMIT 2"
 )
+_RECORD = _LOOK.format(columns=USED, joined="")
+_READ = {
+    "row", "id", "user", "agent", "run", "importance", "expires_at", "version", "state",
+    "space", "key", "body", "body_size", "vectors", "sliding",
+}  # fmt: skip
+"""What reading a value takes of its record: to read the others, too, is a sixth of the time."""
+_PARTLY = ", ".join(f"r.{name}" if name in _READ else "NULL" for name in Stored._fields)
+_VALUE = _LOOK.format(
+    columns=f"{_PARTLY}, {chunks.PART}",
+    joined="LEFT JOIN value_chunks v ON v.row = r.row AND v.version = r.body AND v.start = 0 "
+    f"LEFT JOIN chunks c ON c.n = v.chunk AND c.file IS NULL AND c.stored <= {_AT_ONCE} ",
+)
+_PART = len(chunks.Part._fields)
 _FORMER = f"r.key IS NOT NULL AND r.state NOT IN ({LIVE}, {ARCHIVED})"
 _PUT = ("role", "kind", "layer", "content", "metadata", "importance", "occurred_at", "expires_at", "sliding")
 """Columns that a put replaces; it begins the record's time in its layer anew, too."""
@@ -66,9 +81,19 @@ def find(records: Records, key: str, scope: ScopeKey | None) -> Stored | None:
     return stored if stored is not None and scope.admits(*stored.scope) else None
 
 
-def look(records: Records, key: str, scope: ScopeKey | None) -> tuple[Stored | None, str | None, str | None] | None:
-    """What ``find`` finds, with its data where that is small and the record live, and the tier it was placed in; None
-    if more has to be asked.
+class Looked(NamedTuple):
+    """A record with its data and the tier it was placed in; of a value the first chunk too, if it is small."""
+
+    stored: Stored | None
+    text: str | None = None
+    placed: str | None = None
+    first: chunks.Part | None = None
+
+
+def look(records: Records, key: str, scope: ScopeKey | None, *, chunk: bool = False) -> Looked | None:
+    """What ``find`` finds, with its data where that is small and the record live; None if more has to be asked.
+
+    With ``chunk`` what a value begins with, and of its record only what reading that takes: the rest is None.
 
     It is one statement, a driver's call being most of what a read takes: it reads also what ``is_current`` does, and is
     of no use where names that the scope was made of were removed since, or the model is another one.
@@ -77,16 +102,21 @@ def look(records: Records, key: str, scope: ScopeKey | None) -> tuple[Stored | N
         return None
     epoch = records.names.epoch
     # More than one row where the data has several parts.
-    (generation, now, text, placed, *columns), *more = records.db.execute(_LOOK, (scope.user, scope.space, key))
+    asked = (scope.user, scope.space, key)
+    (generation, now, text, placed, *columns), *more = records.db.execute(_VALUE if chunk else _RECORD, asked)
     if not records.stands(generation, now) or records.names.epoch != epoch:
         return None
     if columns[0] is None:
-        return None, None, None
+        return Looked(None)
+    first = None
+    if chunk:
+        columns, part = columns[:-_PART], columns[-_PART:]
+        first = None if part[-1] is None else chunks.Part._make(part)
     stored = Stored._make(columns)
     if not scope.admits(*stored.scope):
-        return None, None, None
+        return Looked(None)
     whole = not more and (text is not None or stored.body is None or stored.has_texts)
-    return (stored, text, placed) if whole and stored.state == LIVE else None
+    return Looked(stored, text, placed, first) if whole and stored.state == LIVE else None
 
 
 def listed(

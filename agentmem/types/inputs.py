@@ -115,21 +115,25 @@ class Draft:
             return max(self.expires_at, now + 1)
         return None if self.ttl is None else min(now + self.ttl, END)
 
-    # These two are twice as fast as ``dataclasses.replace``, and called for each item of a bulk load.
+    # These are twice as fast as ``dataclasses.replace``, and called for each item of a bulk load.
 
     def saying(self, content: str) -> Draft:
         """The same of another text."""
-        return self._with(content, self.dedupe, self.key, self.if_version)
+        return self._with(content, self.dedupe, self.key, self.if_version, self.data)
 
     def put_by(self, key: str, if_version: int | None) -> Draft:
         """The same, put by a key."""
-        return self._with(self.content, False, key, if_version)
+        return self._with(self.content, False, key, if_version, self.data)
 
-    def _with(self, content: str, dedupe: bool, key: str | None, if_version: int | None) -> Draft:
+    def holding(self, data: str) -> Draft:
+        """The same with other data."""
+        return self._with(self.content, self.dedupe, self.key, self.if_version, data)
+
+    def _with(self, content: str, dedupe: bool, key: str | None, if_version: int | None, data: str | None) -> Draft:
         return Draft(
             content, self.scope, self.role, self.kind, self.layer, self.metadata, self.metadata_limit, self.importance,
             self.ttl, self.occurred_at, self.id, dedupe, self.expires_at, self.skip_taken, key, if_version, self.form,
-            self.data, self.sliding, self.validity,
+            data, self.sliding, self.validity,
         )  # fmt: skip
 
 

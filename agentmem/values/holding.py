@@ -106,12 +106,14 @@ class Holding:
 
         ``whole``: all of it is wanted; of others parts are read where they lie, unless they were placed.
         """
-        stored, about, placed = found
+        stored, about, placed, _ = found
         now, size, looks = self._engine.now(), int(about["size"]), self._looks
         held = self._held(stored, about, now)
         if held is not None:
             return held
-        content = Content(self._engine, stored, size)
+        # Read with the record. Kept for what is read at once, and no longer: the value may be erased after that.
+        only = found.first if whole and found.first is not None and found.first.size >= size else None
+        content = Content(self._engine, stored, size, only)
         tier = self._belongs(placed, size, whole=whole)
         self._count("glacier" if stored.state == ARCHIVED else "cold")
         if tier is None or not self.has_room(tier, size):

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from hashlib import sha256
 from itertools import pairwise
 from threading import RLock
@@ -47,6 +47,8 @@ class Found(NamedTuple):
     stored: Stored
     about: dict[str, Any]
     placed: str | None
+    first: Part | None = None
+    """What it begins with, if that was asked for and lies in the database."""
 
 
 def find(engine: Engine, key: str, scope: Scope) -> Stored | None:
@@ -56,20 +58,20 @@ def find(engine: Engine, key: str, scope: Scope) -> Stored | None:
     return stored if stored is not None and kept(stored, engine.now()) else None
 
 
-def look(engine: Engine, key: str, scope: Scope) -> tuple[bool, Found | None]:
-    """Whether one statement tells whether there is a value, and if so the value."""
+def look(engine: Engine, key: str, scope: Scope, *, chunk: bool = False) -> tuple[bool, Found | None]:
+    """Whether one statement tells whether there is a value, and if so the value; with ``chunk`` its first one, too."""
     engine.check_process()
     engine.lifecycle.check()
-    looked = keys.look(engine.repository, key, engine.key(scope))
+    looked = keys.look(engine.repository, key, engine.key(scope), chunk=chunk)
     if looked is None:
         return False, None
-    stored, text, placed = looked
+    stored, text, placed, first = looked
     if stored is None or not visible(stored, engine.now()):
         return True, None
     if text is None:
         return False, None
     about = described(text, stored)
-    return True, None if about is None else Found(stored, about, placed)
+    return True, None if about is None else Found(stored, about, placed, first)
 
 
 def texts(engine: Engine, found: Sequence[Stored]) -> dict[int, str]:
@@ -181,9 +183,8 @@ class Content(Whole):
     be read.
     """
 
-    def __init__(self, engine: Engine, stored: Stored, size: int) -> None:
-        self._engine, self._stored = engine, stored
-        self._files = ChunkFiles(engine.held)
+    def __init__(self, engine: Engine, stored: Stored, size: int, only: Part | None = None) -> None:
+        self._engine, self._stored, self._only = engine, stored, only
         self._turn = RLock()
         self._archived: list[FromArchive] | None = None
         self.size = size
@@ -296,7 +297,13 @@ class Content(Whole):
         self._engine.check_process()
         if start >= end or self._stored.body is None:
             return []
+        if self._only is not None:
+            return [self._only]
         return chunks.parts(self._engine.repository.db, self._stored.row, self._stored.body, start, end)
+
+    @cached_property
+    def _files(self) -> ChunkFiles:
+        return ChunkFiles(self._engine.held)
 
     def _body(self, part: Part) -> bytes:
         wrong = "is missing"

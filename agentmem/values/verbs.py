@@ -54,10 +54,10 @@ def get(
     touch: bool,
 ) -> Any:
     """A value, or a part of it: see ``Memory.values.get``."""
-    found = _find(engine, key, scope)
+    found = _find(engine, key, scope, chunk=part is None)
     if found is None:
         return default
-    stored, about, _ = found
+    stored, about = found.stored, found.about
     if about["kind"] == kinds.PICKLE and not pickled:
         raise kinds.is_pickle()
     holding = holding_of(engine)
@@ -212,9 +212,9 @@ def usage(engine: Engine) -> ValueUsage:
     return ValueUsage(*chunks.usage(engine.repository.db))
 
 
-def _find(engine: Engine, key: str, scope: Scope) -> reading.Found | None:
+def _find(engine: Engine, key: str, scope: Scope, *, chunk: bool = False) -> reading.Found | None:
     """A value and what it is. It may be replaced or erased, or go to an archive, while that is being read."""
-    known, found = reading.look(engine, key, scope)
+    known, found = reading.look(engine, key, scope, chunk=chunk)
     if known:
         return found
     before = None

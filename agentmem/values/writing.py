@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -55,7 +54,7 @@ def put(
             about = {"kind": encoded.kind, "size": cut.size, "digest": cut.digest, **encoded.about}
             if any(piece.instead_of is not None for piece in cut.pieces):
                 about["mended"] = engine.now()  # a body of its own, so that the next increment of a backup has it
-            drafts.append(replace(draft, data=dumped({chunks.MARK: about}, "value")))
+            drafts.append(draft.holding(dumped({chunks.MARK: about}, "value")))
             cuts.append(cut)
         cutter.seal()
         thaw_drafts(engine, drafts)
