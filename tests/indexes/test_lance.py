@@ -257,6 +257,18 @@ def test_importing_and_constructing_load_nothing() -> None:
     assert in_process(code, Path("does-not-exist")) == "False False"
 
 
+@pytest.mark.slow
+def test_what_lancedb_reads_ahead_is_bounded_unless_somebody_says_otherwise(tmp_path: Path) -> None:
+    code = """
+import os
+os.environ["LANCE_DEFAULT_BATCH_SIZE"] = "77"
+one = np.array([11])
+index.apply([], one, one, one, one, np.ones((1, index._dim), dtype=np.float32))
+print(*sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith("LANCE_")))
+"""
+    assert in_process(code, tmp_path / "new") == "LANCE_DEFAULT_BATCH_SIZE=77 LANCE_DEFAULT_IO_BUFFER_SIZE=16777216"
+
+
 def test_searches_go_on_while_another_handle_writes_and_cleans_up(index: LanceIndex, folder: Path) -> None:
     put(index, some(range(1, 51)))
     failures: list[BaseException] = []
