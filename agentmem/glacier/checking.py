@@ -22,7 +22,11 @@ def problems(engine: Engine) -> Iterator[str]:
     """What is wrong with the archives that records lie in; each begins with ``archive``."""
     keys = _Keys(engine)
     for name, rows in _held(engine).items():
-        yield from _problems_of(engine, name, rows, keys)
+        while rows and (found := list(_problems_of(engine, name, rows, keys))):
+            before, rows, keys = rows, _held(engine).get(name), _Keys(engine)
+            if rows == before:  # else some have left it, or come, while it was looked at
+                yield from found
+                break
 
 
 class _Keys:

@@ -19,7 +19,7 @@ from agentmem.indexes.driver import TableCorruptError
 from agentmem.indexes.lance import PART_BITS, ROW, LanceIndex, went_back
 from agentmem.stores import meta
 from agentmem.stores.commit import GroupCommit, Write
-from agentmem.stores.records import LIVE_ONLY, WINDOW, Records
+from agentmem.stores.records import LIVE_ONLY, Records
 from agentmem.stores.writes import Repository
 from agentmem.types.errors import StoreCorruptError, StoreError
 from agentmem.types.events import Event
@@ -219,15 +219,15 @@ class LanceCopy(VectorIndex):
 
         Raises ``StoreError`` where the table was merged under the scan; then it has to be repeated.
         """
+        before = self.applied_seq()
         suspects, seen = self._scan()
         suspects |= {key & ROW for key, times in seen.items() if times > 1}
         held = Counter(key & ROW for key in seen)
         for low, high in self.records.windows(LIVE_ONLY, ()):
             expected = self.records.counts_between(low, high)
             suspects |= {row for row, count in expected.items() if held[row] != count}
-        # Records that changed during the scan are not at fault.
-        changed = {event.row for event in self.records.events_after(self.applied_seq(), WINDOW)}
-        wrong = sorted(suspects - changed)
+        # Records that changed since are not at fault, whoever has taken that up meanwhile.
+        wrong = sorted(suspects - self.records.changed_since(before)) if suspects else []
         more = [f"{self.name}: and {len(wrong) - _SHOWN} more rows"] if len(wrong) > _SHOWN else []
         return [f"{self.name}: row {row} is missing, left over, repeated or different" for row in wrong[:_SHOWN]] + more
 

@@ -8,6 +8,7 @@ from agentmem.engine.engine import Engine
 from agentmem.stores import archived, chunks, chunkupkeep
 from agentmem.stores.integrity import check_accounts, check_records
 from agentmem.stores.lookalikes import lookalikes
+from agentmem.stores.records import Records
 from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError
 from agentmem.types.problems import Problems
 from agentmem.types.reports import VerifyReport
@@ -38,12 +39,13 @@ def _verify(engine: Engine) -> VerifyReport:
     # A connection that read the keyword index before its last change would check it against what it remembers of it.
     with closing(engine.repository.db.another()) as fresh:
         problems.extend(f"libsql: {row[0]}" for row in fresh.execute("PRAGMA quick_check(20)") if row[0] != "ok")
-    try:
-        problems.extend(check_records(engine.repository, engine.embedder.dim * 4, counts))
-    except StoreCorruptError as exc:
-        problems.add(f"libsql: {exc}")
-        return VerifyReport(False, counts, problems.listed())
-    problems.extend(check_accounts(engine.repository))
+        records = Records(fresh, engine.repository.names, engine.repository.generation)
+        try:
+            problems.extend(check_records(records, engine.embedder.dim * 4, counts))
+        except StoreCorruptError as exc:
+            problems.add(f"libsql: {exc}")
+            return VerifyReport(False, counts, problems.listed())
+        problems.extend(check_accounts(records))
     problems.extend(_check_vectors(engine, counts))
     if engine.keywords.applied_seq() and not engine.read_only:
         engine.follower.index_keywords()

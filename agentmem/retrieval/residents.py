@@ -147,10 +147,17 @@ class Residents(FeedCopy):
             if held_here(resident.lock):
                 continue  # this thread is in the middle of using it
             with resident.lock:
-                arena = None if resident.arena is None else self._current(wall, resident)
-                if arena is not None and arena.versions() != self._versions(wall) and not resident.dirty:
+                if resident.arena is not None and self._differs(wall, resident):
                     problems.append(f"{self.name}: {wall} does not hold what the store holds")
         return problems
+
+    def _differs(self, wall: Wall, resident: Resident) -> bool:
+        arena = self._current(wall, resident)
+        if arena is None or arena.versions() == self._versions(wall):
+            return False
+        self.catch_up()
+        # What was committed meanwhile is noted by now, or had everything dropped.
+        return not resident.dirty and self._held.by_wall.get(wall) is resident
 
     @override
     def reset(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from agentmem.stores import accounting, archived, documents
@@ -17,7 +18,6 @@ from agentmem.types.forms import OF_CONTENT, count_of
 Window: TypeAlias = tuple[int, int]
 """Records with ``low < row <= high``."""
 
-_ATTEMPTS = 5
 _EVENTS = 10_000
 """Events that are compared with the records by one statement."""
 _NEAR, _WIDEST = 50, 2_000
@@ -35,7 +35,9 @@ def check_records(
     """
     db, table = records.db, records.embeddings
     for low, high in records.windows("1", ()) if windows is None else windows:
-        yield from _check_window(records, size, counts, low, high)
+        with _standing_still(db):
+            found = list(_check_window(records, size, counts, low, high))
+        yield from found
     orphans = db.execute(f"SELECT count(*) FROM {table} WHERE row NOT IN (SELECT row FROM records)")[0][0]
     if orphans:
         yield f"libsql: {orphans} embeddings belong to no record"
@@ -61,8 +63,7 @@ def unsound(records: Records, size: int, windows: Iterable[Window] | None = None
 def changed_since(records: Records, seq: int) -> list[Window]:
     """Windows that together have every record that anything happened to after an event, and not many others."""
     found = list[Window]()
-    sql = "SELECT DISTINCT row FROM history WHERE seq > ? AND row > 0 ORDER BY row"
-    for (row,) in records.db.execute(sql, (seq,)):
+    for row in sorted(records.changed_since(seq) - {0}):
         low, high = found[-1] if found else (row - 1, row)
         if row - high > _NEAR or row - low > _WIDEST:
             found.append((row - 1, row))
@@ -123,12 +124,7 @@ def _check_bodies(records: Records, found: Sequence[Stored]) -> Iterator[str]:
     """The bodies that records have are there, as far as their size tells."""
     held, away = documents.sizes(records.db, found), archived.places(records.db, [stored.row for stored in found])
     for stored in found:
-        if stored.row in away:
-            continue
-        if held.get(stored.row, 0) == stored.body_size:
-            continue
-        current = next(records.find_rows([stored.row]), None)
-        if current is not None and (current.body, current.state) == (stored.body, stored.state):
+        if stored.row not in away and held.get(stored.row, 0) != stored.body_size:
             yield (
                 f"record {stored.id!r}: its data of version {stored.body} has {held.get(stored.row, 0):,} bytes, not "
                 f"{stored.body_size:,}"
@@ -195,15 +191,27 @@ def _check_events(records: Records) -> Iterator[str]:
 
 def check_accounts(records: Records) -> list[str]:
     """The layers' running totals are what counting anew gives, and use is known of records that exist only."""
-    differences = list[str]()
-    for _ in range(_ATTEMPTS):
-        seq = records.last_seq()
+    with _standing_still(records.db):
         differences = _differences(records)
-        if not differences or records.last_seq() == seq:
-            break  # else somebody was writing meanwhile
-    if orphans := accounting.used_by_nobody(records.db):
-        differences.append(f"lifecycle: accesses of {orphans} records that do not exist")
+        if orphans := accounting.used_by_nobody(records.db):
+            differences.append(f"lifecycle: accesses of {orphans} records that do not exist")
     return differences
+
+
+@contextmanager
+def _standing_still(db: Connection) -> Generator[None]:
+    """Statements that all see the same, whatever is written meanwhile.
+
+    Not for long: what is written stays in the write-ahead log until then.
+    """
+    if db.in_transaction:
+        yield
+        return
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("ROLLBACK")
 
 
 def _differences(records: Records) -> list[str]:

@@ -552,6 +552,10 @@ class Records:
         )
         return list(map(FeedEvent._make, rows))
 
+    def changed_since(self, seq: int) -> set[int]:
+        """The rows that later events are about."""
+        return {row for (row,) in self.db.execute("SELECT DISTINCT row FROM history WHERE seq > ?", (seq,))}
+
     def feed(self, after: int, before: int | None, limit: int, *, newest_first: bool = False) -> list[StoreEvent]:
         """The next events of the feed as callers see them: whose they are, and no texts."""
         rows = self.db.execute(
