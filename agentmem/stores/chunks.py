@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from agentmem.stores.bodies import groups
 from agentmem.stores.connection import CHUNK, Connection
+from agentmem.stores.schema import LIVE
 
 MARK = "$value"
 """In a record's data: what is below it describes a value."""
@@ -272,8 +273,10 @@ def repack(db: Connection, made: Repacked) -> bool:
 
 
 def values_and_bytes(db: Connection) -> tuple[int, int]:
-    """How many records have chunks here, and the bytes that these take."""
-    [(count,)] = db.execute("SELECT count(DISTINCT row) FROM value_chunks")
+    """How many live records have chunks here, and the bytes that all chunks take, those of former versions too."""
+    [(count,)] = db.execute(
+        f"SELECT count(DISTINCT v.row) FROM value_chunks v CROSS JOIN records r ON r.row = v.row WHERE r.state = {LIVE}"
+    )
     return int(count), usage(db)[2]
 
 
