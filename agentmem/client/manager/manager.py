@@ -291,8 +291,8 @@ class MemoryManager:
         used = self.memory.values.usage().stored
         raise CapacityError(
             f"the cold tier has {self._limit / _GB:g} GB, of which {used / _GB:.3f} are taken, and this takes "
-            f"{size / _GB:.3f}: raise its size, enable the glacier, or erase something, as clear(erase=True) does: what "
-            "was only deleted can come back, and takes its room"
+            f"{size / _GB:.3f}: raise its size, enable the glacier, or erase something, as clear(erase=True) does: "
+            "what was only deleted can come back, and takes its room"
         )
 
 
