@@ -1150,8 +1150,8 @@ class Memory:
 
         Raises ``NotFoundError`` if there is no such record or version, or it was erased.
         """
-        wanted = check_version(version, "version")
-        return operations.change.restore(self.handle.engine(), check_id(id), wanted, self._border.bound)
+        wanted, name = check_version(version, "version"), check_id(id)
+        return operations.change.restore(self.handle.engine(), name, wanted, self._border.where(name))
 
     def restore_all(
         self,
