@@ -150,7 +150,7 @@ class ChunkFiles:
 class Staging:
     """A locked folder with chunks that no row names yet. Thread-safe as far as ``write`` goes."""
 
-    def __init__(self, folder: Path, store: Folder) -> None:
+    def __init__(self, folder: Path, store: Folder | None = None) -> None:
         self._store, self._folder = store, folder
         self._count = count()
         self._open = deque[tuple[Path, int]]()

@@ -102,7 +102,7 @@ def look(db: Connection, files: ChunkFiles, part: Part) -> Look | None:
             body, wrong = part.body if part.file is None else files.read(part.file), ""
         except FileNotFoundError:
             body, wrong = None, "is missing"
-        except StoreCorruptError as exc:
+        except (StoreCorruptError, TypeError, ValueError) as exc:
             body, wrong = None, f"cannot be read: {exc}"
         if body is not None and sha256(body).digest() == part.checksum:
             return Look(part, body)

@@ -65,12 +65,12 @@ def get(
     holding = holding_of(engine)
     if touch:
         read.used(engine, stored, engine.now())
-    content = holding.content(found, whole=part is None and about["kind"] != kinds.STREAM)
-    if device and part is None and (there := holding.on_device(stored, about)) is not None:
-        return there
-    if part is None and about["kind"] == kinds.STREAM:
-        return reading.opened(content, int(about["size"]))
     try:
+        content = holding.content(found, whole=part is None and about["kind"] != kinds.STREAM)
+        if device and part is None and (there := holding.on_device(stored, about)) is not None:
+            return there
+        if part is None and about["kind"] == kinds.STREAM:
+            return reading.opened(content, int(about["size"]))
         if part is not None:
             return kinds.decode_part(about, content, *part)
         return kinds.decode(about, content, pickled=pickled)
