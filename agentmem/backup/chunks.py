@@ -17,6 +17,7 @@ from agentmem.stores.chunks import Part, Piece
 from agentmem.stores.chunkupkeep import look
 from agentmem.stores.connection import Connection, Row
 from agentmem.stores.copying import Source
+from agentmem.stores.folder import Folder
 from agentmem.stores.merging import Arrival, Taken
 from agentmem.types.errors import ArchiveCorruptError
 
@@ -33,7 +34,7 @@ class ChunkReader:
     refers to that was there by then, and a backup needs no more than the one before did not have.
     """
 
-    def __init__(self, source: Source, path: Path, last: int, only: int | None) -> None:
+    def __init__(self, source: Source, path: Folder, last: int, only: int | None) -> None:
         self._source, self._files, self._only = source, ChunkFiles(path), only
         self._columns = [row[1] for row in source.db.execute("PRAGMA table_info(chunks)")]
         self.last: int = last
@@ -118,7 +119,7 @@ class ChunkFilling:
 
 @contextmanager
 def arriving(
-    db: Connection, folder: Path, path: Path, found: Sequence[Arrival]
+    db: Connection, folder: Path, path: Folder, found: Sequence[Arrival]
 ) -> Generator[tuple[list[Arrival], Callable[[Future[Taken]], None]]]:
     """Records of another store, whose folder is given, with what their values consist of, in files of this one.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 from agentmem.archive.tables import Table
 from agentmem.archive.writing import ArchiveWriter
@@ -14,6 +13,7 @@ from agentmem.backup.tables import CHUNKS, ERASED, NAMES, NOTED, PRESENT, SEQUEN
 from agentmem.stores import meta
 from agentmem.stores.connection import Row
 from agentmem.stores.copying import NAMED, Columns, Source
+from agentmem.stores.folder import Folder
 from agentmem.stores.past import came_at
 from agentmem.types.clock import Micros
 from agentmem.types.errors import StoreError
@@ -52,7 +52,7 @@ class Copy:
         pause: Callable[[], object],
         progress: Callable[[int, int], object],
         *,
-        path: Path,
+        path: Folder,
         whole: bool,
         only: int | None = None,
     ) -> None:

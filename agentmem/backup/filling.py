@@ -36,13 +36,14 @@ class Wanted(NamedTuple):
 
 class Filled(NamedTuple):
     """How many records there are, the last event, the last row that was given out until then, the rows of those whose
-    embeddings are to be made, and how many have lost their data."""
+    embeddings are to be made, how many have lost their data, and how many are left out since they were erased."""
 
     records: int
     seq: int
     last_row: int
     unembedded: list[int]
     without_data: int
+    erased: int
 
 
 class Filling:
@@ -99,7 +100,12 @@ class Filling:
         assert last is not None
         self._bookkeeping(last)
         migrate(self._db, self._into)
+        seq = moment.chain[-1].seq if moment.seq is None else moment.seq
+        if moment.at is not None:
+            seq = min(seq, undo.last_event(self._db, moment.at))
+        there = undo.there_at(self._db, seq)
         newest = self._erase_again(moment) or last
+        erased = there - undo.there_at(self._db, seq)
         sequences = {name: seq for rows in self._own(last, SEQUENCES.name) for name, seq in rows}
         for rows in () if newest is last else self._own(newest, SEQUENCES.name):
             sequences.update((name, max(seq, sequences.get(name, 0))) for name, seq in rows)
@@ -107,16 +113,14 @@ class Filling:
         if self._wanted.ids is not None:
             found = self._db.execute("SELECT row, id FROM records")
             undo.forget_rows(self._db, [row for row, id in found if id not in self._wanted.ids])
-        seq = moment.chain[-1].seq if moment.seq is None else moment.seq
-        if moment.at is not None:
-            seq = min(seq, undo.last_event(self._db, moment.at))
+        erased += undo.erased_since(self._db, seq)
         left = undo.back_to(self._db, seq) if (moment.seq, moment.at) != (None, None) else undo.TakenBack([], [])
         self.chunks.finish()
         self._target.finish(list(sequences.items()))
         undo.tidy(self._db)
         self._db.execute("COMMIT")
         [(count, last_row)] = self._db.execute("SELECT count(*), coalesce(max(row), 0) FROM records")
-        return Filled(count, seq, last_row, left.unembedded, len(left.without_data))
+        return Filled(count, seq, last_row, left.unembedded, len(left.without_data), erased)
 
     def _open(self, entry: Entry) -> ArchiveReader:
         reader = ArchiveReader(self._objects, entry.archive, keyring=self._keyring)

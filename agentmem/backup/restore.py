@@ -33,12 +33,13 @@ _GROUP = 200
 
 class Restored(NamedTuple):
     """What a store has that was made of a backup: records in whatever state, the last event; how many records were
-    embedded anew, and how many have lost their data."""
+    embedded anew, how many have lost their data, and how many were left out since they were erased later."""
 
     records: int
     seq: int
     embedded: int
     without_data: int
+    erased: int
 
 
 def restore(
@@ -121,7 +122,7 @@ def made_aside(
             check_whole(db, into, name)
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         drop_log(fresh)
-        yield fresh, Restored(filled.records, filled.seq, len(filled.unembedded), filled.without_data)
+        yield fresh, Restored(filled.records, filled.seq, len(filled.unembedded), filled.without_data, filled.erased)
     finally:
         if filling is not None:
             filling.chunks.leave(kept=not fresh.exists())

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from agentmem import operations
 from agentmem.client.arguments import patch_of
 from agentmem.client.checks import check_changes, check_id, check_ttl, check_version
 from agentmem.client.options import AddOptions
 from agentmem.client.validity import check_evidence, validating, with_sources
-from agentmem.operations.apply import Changing, Deleting, Plan, Step, Storing, Target, Touching
+from agentmem.operations.apply import Changing, Deleting, Step, Storing, Target, Touching
 from agentmem.types.changes import Add, Delete, Put, SetValidity, Touch, Update
 from agentmem.types.enums import UNSET
 from agentmem.types.errors import InvalidInputError, ScopeError
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from agentmem.engine.engine import Engine
 
 
-def plan(border: Border, engine: Engine, changes: object) -> Plan:
-    """What changes are to do, and what has to be embedded for that.
+def steps(border: Border, engine: Engine, changes: object) -> list[Step]:
+    """What changes are to do.
 
     Raises ``InvalidInputError`` and ``ScopeError`` with the position of a change as ``index``.
     """
@@ -32,7 +31,7 @@ def plan(border: Border, engine: Engine, changes: object) -> Plan:
         except (InvalidInputError, ScopeError) as exc:
             exc.index = index
             raise
-    return operations.apply.plan(engine, made)
+    return made
 
 
 def _step(border: Border, engine: Engine, change: object) -> Step:

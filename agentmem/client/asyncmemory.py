@@ -53,7 +53,8 @@ from agentmem.types.enums import (
     VectorLike,
     When,
 )
-from agentmem.types.inputs import Item
+from agentmem.types.errors import ConflictError
+from agentmem.types.inputs import Draft, Item
 from agentmem.types.ports import AnyEmbedder
 from agentmem.types.records import (
     AddResult,
@@ -72,9 +73,11 @@ if TYPE_CHECKING:
     from agentmem.agent.tokens import Tokenizer
     from agentmem.client.asyncagents import AsyncBlocks, AsyncSession
     from agentmem.client.asyncknowing import AsyncConsolidation
+    from agentmem.engine.engine import Engine
     from agentmem.engine.workers import Workers
     from agentmem.knowledge.ports import Model
     from agentmem.settings import Settings
+    from agentmem.stores.rows import Created
     from agentmem.types.changes import Applied, Operation
     from agentmem.types.reports import (
         BackupInfo,
@@ -366,7 +369,7 @@ class AsyncMemory:
         check = partial(self._border.keyed, key, content, defaults, if_version)
         drafts = [check() if is_light(content, metadata, embed, vector, data) else await self._run(check)]
         engine = self._border.handle.engine(to_commit=True)
-        return operations.add.results(engine, await wait_for(operations.add.submit_puts(engine, drafts)))[0]
+        return operations.add.results(engine, await self._put(engine, drafts))[0]
 
     async def put_many(
         self,
@@ -396,14 +399,20 @@ class AsyncMemory:
         )  # fmt: skip
         drafts = await self._run(self._border.keyed_batch, items, self._border.defaults(options))
         engine = self._border.handle.engine(to_commit=True)
-        return operations.add.results(engine, await wait_for(operations.add.submit_puts(engine, drafts, 0)))
+        return operations.add.results(engine, await self._put(engine, drafts, 0))
 
     async def apply(self, changes: Sequence[Operation]) -> list[Applied]:
         """See ``Memory.apply``."""
         await self._open()
         engine = self._border.handle.engine(to_commit=True)
-        plan = await self._run(applying().plan, self._border, engine, changes)
-        done = await wait_for(operations.apply.submit(engine, plan))
+        steps = await self._run(applying().steps, self._border, engine, changes)
+        try:
+            plan = await self._run(operations.apply.plan, engine, steps)
+            done = await wait_for(operations.apply.submit(engine, plan))
+        except ConflictError as exc:
+            if not operations.glacier.is_away(exc):
+                raise
+            done = await self._wait(operations.apply.apply, engine, steps)
         return operations.apply.results(engine, done)
 
     # -- finding -----------------------------------------------------------------------------------------------------
@@ -1103,6 +1112,15 @@ class AsyncMemory:
         """Open the store off the loop if this is the first call."""
         if not self._border.handle.is_open:
             await wait_for(self._border.handle.opening(any_model=any_model))
+
+    async def _put(self, engine: Engine, drafts: Sequence[Draft], first_index: int | None = None) -> list[Created]:
+        """Put, on a thread if anything may have to come back from an archive first."""
+        try:
+            return await wait_for(operations.add.submit_puts(engine, drafts, first_index))
+        except ConflictError as exc:
+            if not operations.glacier.is_away(exc):
+                raise
+            return await self._wait(operations.add.put, engine, drafts, first_index)
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A call that reads, on one of the engine's threads."""

@@ -184,7 +184,7 @@ class BackupClient:
             )
         return RestoreReport(
             str(handle.path), look.info(moment.chain[-1]), made.records, made.seq, made.embedded, made.without_data,
-            dry_run, None if point is None else point.id,
+            dry_run, None if point is None else point.id, made.erased,
         )  # fmt: skip
 
     def restore_user(
@@ -422,5 +422,12 @@ def restore(
         **more,
     )
     return RestoreReport(
-        str(folder), look.info(moment.chain[-1]), made.records, made.seq, made.embedded, made.without_data, dry_run
+        str(folder),
+        look.info(moment.chain[-1]),
+        made.records,
+        made.seq,
+        made.embedded,
+        made.without_data,
+        dry_run,
+        erased=made.erased,
     )

@@ -45,6 +45,7 @@ from agentmem.types.errors import InvalidInputError, ScopeError
 from agentmem.types.inputs import Draft, Item, Scope
 from agentmem.types.records import MemoryRecord, Page, SearchResults, StoreEvent
 from agentmem.types.spelling import composed
+from agentmem.types.valuekeys import ROOM
 from agentmem.types.zones import check_zone
 
 if TYPE_CHECKING:
@@ -89,6 +90,15 @@ class Border:
             bound = f"user_id is bound by scoped() to {scope.user_id!r}"
             raise ScopeError(f"{bound}; call userless() on the unbound memory")
         return Border(self.handle, scope)
+
+    def where(self, id: str) -> Scope | None:
+        """What a record is in, for what goes by its id: all that is bound, or the values of a namespace that is."""
+        bound = self.bound
+        if bound is None or (bound.namespace is None and bound.under is None):
+            return bound
+        namespace, under = (None if path is None else (ROOM, *path) for path in (bound.namespace, bound.under))
+        values = replace(bound, namespace=namespace, under=under)
+        return bound if operations.read.find(self.handle.engine(), id, values, any_state=True) is None else values
 
     def own(self) -> Border:
         """The same user, or no user, where the package's own namespaces may be named. Not narrowed to an agent."""

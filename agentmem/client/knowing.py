@@ -258,7 +258,7 @@ class KnowledgeDesk(KnowledgeStore):
             owners += [position] * len(made)
         engine = self._handle.engine(to_commit=True)
         try:
-            operations.apply.submit(engine, operations.apply.plan(engine, steps), here=True).result()
+            operations.apply.apply(engine, steps)
         except (ConflictError, NotFoundError) as exc:
             raise StaleError(str(exc), None if exc.index is None else owners[exc.index]) from exc
 

@@ -437,7 +437,7 @@ class Memory:
         defaults = self._border.defaults(options)
         engine = self.handle.engine(to_commit=True)
         drafts = [self._border.keyed(key, content, defaults, if_version)]
-        return operations.add.results(engine, operations.add.submit_puts(engine, drafts, here=True).result())[0]
+        return operations.add.results(engine, operations.add.put(engine, drafts))[0]
 
     def put_many(
         self,
@@ -472,7 +472,7 @@ class Memory:
         defaults = self._border.defaults(options)
         engine = self.handle.engine(to_commit=True)
         drafts = self._border.keyed_batch(items, defaults)
-        return operations.add.results(engine, operations.add.submit_puts(engine, drafts, 0, here=True).result())
+        return operations.add.results(engine, operations.add.put(engine, drafts, 0))
 
     def apply(self, changes: Sequence[Operation]) -> list[Applied]:
         """Make up to 1,000 changes in one transaction: all of them or, if one cannot be made, none.
@@ -488,8 +488,8 @@ class Memory:
         was changed then.
         """
         engine = self.handle.engine(to_commit=True)
-        plan = applying().plan(self._border, engine, changes)
-        return operations.apply.results(engine, operations.apply.submit(engine, plan, here=True).result())
+        steps = applying().steps(self._border, engine, changes)
+        return operations.apply.results(engine, operations.apply.apply(engine, steps))
 
     # -- finding -----------------------------------------------------------------------------------------------------
 
@@ -1150,8 +1150,8 @@ class Memory:
 
         Raises ``NotFoundError`` if there is no such record or version, or it was erased.
         """
-        wanted = check_version(version, "version")
-        return operations.change.restore(self.handle.engine(), check_id(id), wanted, self._border.bound)
+        wanted, name = check_version(version, "version"), check_id(id)
+        return operations.change.restore(self.handle.engine(), name, wanted, self._border.where(name))
 
     def restore_all(
         self,

@@ -314,8 +314,9 @@ class ValuesClient:
         its tier, ``get`` gives the same. A value leaves the disk once its copy in the archive was read back; reading it
         leaves it there.
 
-        Raises ``NotFoundError``, ``ConflictError`` where it is changed meanwhile, ``InvalidInputError`` where there are
-        no archives and for a value with a ``ttl``, ``StoreCorruptError`` for a damaged one, ``ArchiveError`` and below.
+        Raises ``NotFoundError``, ``ConflictError`` where it is changed all the while, ``InvalidInputError`` where there
+        are no archives and for a value with a ``ttl``, ``StoreCorruptError`` for a damaged one, ``ArchiveError`` and
+        below.
         """
         place, wanted = self._place(user_id, None, None, namespace), _placing(tier, hold)
         return _verbs().move(self._border.handle.engine(), check_key(key), place, wanted)

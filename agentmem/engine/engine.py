@@ -47,6 +47,7 @@ from agentmem.stores.folder import (
     OPEN_LOCK,
     SWEEP_LOCK,
     WRITE_LOCK,
+    Folder,
     HeldFolder,
     prepare_folder,
 )
@@ -57,7 +58,7 @@ from agentmem.stores.rows import ScopeKey, Stored
 from agentmem.stores.writes import Repository
 from agentmem.types.checks import check_instant
 from agentmem.types.clock import Clock, Micros, now_micros
-from agentmem.types.errors import InvalidInputError, StoreError, StoreGoneError
+from agentmem.types.errors import ClosedError, InvalidInputError, StoreError, StoreGoneError
 from agentmem.types.inputs import Scope
 from agentmem.types.once import once
 from agentmem.types.ports import Embedder
@@ -127,7 +128,7 @@ class Engine:
     """What is at hand of the archives, for the room ``glacier``, which puts it here when it is first asked."""
     values: Held | None = None
     """What is at hand of values, for the room ``values``, which puts it here when it is first asked."""
-    _leaving = False
+    _leaving = _left = False
     folder: HeldFolder | None = None
     """Where what LanceDB writes is to lie, whatever takes the path's place."""
 
@@ -246,7 +247,7 @@ class Engine:
             self.values.clear()
 
     def _leave(self) -> None:
-        self.folder = None
+        self.folder, self._left = None, True
         self.files.leave()
 
     def _tell_durable(self) -> None:
@@ -302,7 +303,7 @@ class Engine:
             embedder.dim,
             budget_mb=self.settings.mb_of_large,
             wait_s=performance.large_wait_s,
-            snapshots=Snapshots(self.path, records, self.folder, read_only=self.read_only),
+            snapshots=Snapshots(lambda: self.held, records, read_only=self.read_only),
             activity=lambda: self.commits.requests,
             fronts=Fronts(records, embedder.dim, self.settings, lambda: self.commits.requests),
         )
@@ -346,9 +347,11 @@ class Engine:
             self.repository.check_generation()
 
     @property
-    def held(self) -> Path:
-        """The store's folder wherever it is moved, and never what takes its place."""
-        return self.path if self.folder is None else self.folder.path
+    def held(self) -> Folder:
+        """The store's folder wherever it is moved, and never what takes its place. Raises ``ClosedError``."""
+        if self._left:
+            raise ClosedError("this client was closed; open a new one")
+        return self.path if self.folder is None else self.folder
 
     @property
     def embedder(self) -> Embedder:

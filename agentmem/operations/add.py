@@ -9,7 +9,7 @@ from typing import Any
 
 from agentmem.engine.engine import Engine
 from agentmem.engine.metering import metered
-from agentmem.operations.glacier import thaw_drafts
+from agentmem.operations.glacier import once_here, thaw_drafts
 from agentmem.stores import erasure
 from agentmem.stores.commit import Put
 from agentmem.stores.facts import canonical
@@ -39,14 +39,22 @@ def submit(
 
 
 @metered("put")
-def submit_puts(
-    engine: Engine, drafts: Sequence[Draft], first_index: int | None = None, *, here: bool = False
-) -> Future[list[Created]]:
-    """Begin to store drafts by their keys, all or none; see ``Adding.submit``."""
+def put(engine: Engine, drafts: Sequence[Draft], first_index: int | None = None) -> list[Created]:
+    """Store drafts by their keys, all or none, once what they replace is here; see ``Adding.submit``."""
     engine.check_writable()
     engine.check_process()
-    thaw_drafts(engine, drafts)
-    return engine.adding.submit(drafts, first_index, work=Put, here=here)
+    return once_here(
+        partial(thaw_drafts, engine, drafts),
+        lambda: engine.adding.submit(drafts, first_index, work=Put, here=True).result(),
+    )
+
+
+@metered("put")
+def submit_puts(engine: Engine, drafts: Sequence[Draft], first_index: int | None = None) -> Future[list[Created]]:
+    """Begin the same where nothing of it lies in an archive; otherwise the future raises ``AwayError``."""
+    engine.check_writable()
+    engine.check_process()
+    return engine.adding.submit(drafts, first_index, work=Put)
 
 
 def unused_ids(engine: Engine, wanted: Sequence[Callable[[int], str]]) -> list[str]:

@@ -131,6 +131,14 @@ def _thaw(engine: Engine, steps: Sequence[Step]) -> None:
     glacier.thaw_rows(engine, [stored.row for stored in found if stored is not None])
 
 
+def apply(engine: Engine, steps: Sequence[Step]) -> list[Done]:
+    """Make changes, planned anew where a record that they mean goes to an archive meanwhile."""
+    made = list[Plan]()
+    return glacier.once_here(
+        lambda: made.append(plan(engine, steps)), lambda: submit(engine, made[-1], here=True).result()
+    )
+
+
 @metered("apply")
 def submit(engine: Engine, plan: Plan, *, here: bool = False) -> Future[list[Done]]:
     """Begin to make changes; texts are embedded before. Errors have the position of the change as ``index``."""

@@ -23,7 +23,7 @@ from agentmem.stores.timeline import Conditions
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
 from agentmem.types.enums import UNSET
-from agentmem.types.errors import NotFoundError
+from agentmem.types.errors import ConflictError, NotFoundError
 from agentmem.types.forms import OF_CONTENT, Form
 from agentmem.types.inputs import Scope
 from agentmem.types.records import MemoryRecord
@@ -31,6 +31,8 @@ from agentmem.types.records import MemoryRecord
 VALIDITY = ("valid_from", "valid_to", "superseded_by", "retired_at", "stated_to")
 _VERSIONED = ("content", "metadata", "importance", "expires_at", "vectors", "body", "sliding", *VALIDITY)
 """What going back to a version brings back. A record stays in the layer that it has come to."""
+_ATTEMPTS = 100
+"""How often going back begins anew, each time because somebody else has changed the record in between."""
 
 
 @metered("update")
@@ -90,11 +92,23 @@ def delete_matching(engine: Engine, scope: Scope, conditions: Conditions, *, dry
 def restore(engine: Engine, id: str, version: int | None, scope: Scope | None) -> MemoryRecord:
     """Bring a deleted record back, or a record back to an earlier version, as a new version."""
     engine.check_writable()
-    return once_here(partial(thaw, engine, [id], scope), lambda: _restored(engine, id, version, scope))
+
+    def run() -> MemoryRecord:
+        for _ in range(_ATTEMPTS):
+            current = must_find(engine, id, scope, any_state=True)
+            try:
+                return _restored(engine, current, version, scope)
+            except ConflictError:
+                if must_find(engine, id, scope, any_state=True).version == current.version:
+                    raise
+        return _restored(engine, must_find(engine, id, scope, any_state=True), version, scope)
+
+    return once_here(partial(thaw, engine, [id], scope), run)
 
 
-def _restored(engine: Engine, id: str, version: int | None, scope: Scope | None) -> MemoryRecord:
-    current = must_find(engine, id, scope, any_state=True)
+def _restored(engine: Engine, current: Stored, version: int | None, scope: Scope | None) -> MemoryRecord:
+    """Raises ``ConflictError`` where the record is not what it was any more."""
+    id = current.id
     if version is None and visible(current, engine.now()):
         return record(engine, current)
     values = {} if version is None else _values_at(engine, current, version)

@@ -105,6 +105,11 @@ def once_here(bring: Callable[[], None], change: Callable[[], T]) -> T:
     return change()
 
 
+def is_away(exc: Exception) -> bool:
+    """Whether a change was not made since a record has gone to an archive: with ``once_here`` it is."""
+    return isinstance(exc, AwayError)
+
+
 def thaw(engine: Engine, ids: Iterable[str], scope: Scope | None) -> None:
     """Make records whole that are to be changed; ids that are nobody's are passed over."""
     if archived.is_used(engine.repository.db):

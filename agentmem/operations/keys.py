@@ -1,4 +1,4 @@
-"""Records by key: found, and deleted. What is put goes the way of an add, see ``add.submit_puts``."""
+"""Records by key: found, and deleted. What is put goes the way of an add, see ``add.put``."""
 
 from __future__ import annotations
 

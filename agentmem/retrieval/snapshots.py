@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from agentmem.retrieval.largearena import LargeArena
 from agentmem.retrieval.walls import Wall
 from agentmem.stores import arrayfile, meta
-from agentmem.stores.folder import ARENAS, HeldFolder
+from agentmem.stores.folder import ARENAS, Folder, path_of
 from agentmem.stores.records import Records
 from agentmem.text.terms import VERSION
-from agentmem.types.errors import StoreError
+from agentmem.types.errors import ClosedError, StoreError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,21 +34,17 @@ log = logging.getLogger("agentmem")
 class Snapshots:
     """The files of one store and one model. Safe to use from many threads and processes."""
 
-    def __init__(self, path: Path, records: Records, within: HeldFolder | None, *, read_only: bool) -> None:
-        """``path``: the store's folder; ``within``: the same, held open, so that nothing is written beside another
-        store that takes its place. ``read_only``: nothing is written or removed."""
+    def __init__(self, store: Callable[[], Folder], records: Records, *, read_only: bool) -> None:
+        """``store`` gives the store's folder, held open, so that nothing is written beside another store that takes its
+        place, and raises ``ClosedError``. ``read_only``: nothing is written or removed."""
         self._read_only = read_only
-        self._path = path
-        self._within = within
+        self._store = store
         self._records = records
-
-    @property
-    def _folder(self) -> Path:
-        return (self._path if self._within is None else self._within.path) / ARENAS
 
     def load(self, wall: Wall, arena: LargeArena) -> int | None:
         """Fill an arena, which is empty, from the wall's file; the event up to which it is complete, None without."""
-        path = self._file(wall)
+        store = self._store()
+        path = _file(store, wall)
         try:
             header = arrayfile.read_header(path)
             if not self._is_valid(header, wall, arena):
@@ -78,7 +75,11 @@ class Snapshots:
     def save(self, wall: Wall, prepared: tuple[dict[str, Any], dict[str, NDArray[Any]]]) -> None:
         """Write what ``prepare`` returned. What cannot be written is left out: it costs the next process time."""
         header, arrays = prepared
-        path = self._file(wall)
+        try:
+            store = self._store()
+        except ClosedError:
+            return
+        path = _file(store, wall)
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             arrayfile.write(path, header, arrays)
@@ -92,8 +93,9 @@ class Snapshots:
 
     def remove(self) -> None:
         """Remove every file, other processes' and those that were left half written included."""
-        with suppress(FileNotFoundError):
-            for entry in os.scandir(self._folder):
+        with suppress(FileNotFoundError, ClosedError):
+            store = self._store()
+            for entry in os.scandir(path_of(store) / ARENAS):
                 with suppress(FileNotFoundError):
                     os.unlink(entry.path)
 
@@ -101,9 +103,6 @@ class Snapshots:
         if not self._read_only:
             with suppress(OSError):
                 path.unlink()
-
-    def _file(self, wall: Wall) -> Path:
-        return self._folder / f"{hashlib.sha256(repr(tuple(wall)).encode()).hexdigest()[:20]}.arena"
 
     def _made_by(self, wall: Wall, arena: LargeArena) -> dict[str, Any]:
         return {
@@ -122,3 +121,7 @@ class Snapshots:
             return False
         seq, *event = header["event"]
         return self._records.event_at(seq) == tuple(event) and not self._records.erased_after(seq)
+
+
+def _file(store: Folder, wall: Wall) -> Path:
+    return path_of(store) / ARENAS / f"{hashlib.sha256(repr(tuple(wall)).encode()).hexdigest()[:20]}.arena"

@@ -152,10 +152,10 @@ def may_leave(records: Records, stored: Stored) -> bool:
 
 def values_and_bytes(db: Connection) -> tuple[int, int]:
     """How many values lie in archives, and the bytes of them before they were packed."""
-    rows = [
-        row
-        for (row,) in db.execute("SELECT a.row FROM archived a JOIN records r ON r.row = a.row WHERE r.kind = 'value'")
-    ]
+    sql = (
+        f"SELECT a.row FROM archived a JOIN records r ON r.row = a.row WHERE r.kind = 'value' AND r.state = {ARCHIVED}"
+    )
+    rows = [row for (row,) in db.execute(sql)]
     sizes = sizes_of_values(db, rows)
     return len(sizes), sum(sizes.values())
 

@@ -22,7 +22,7 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-from agentmem.stores.folder import VALUES, sync
+from agentmem.stores.folder import VALUES, Folder, path_of, sync
 from agentmem.types.errors import DiskFullError, StoreCorruptError, StoreError
 
 T = TypeVar("T")
@@ -34,10 +34,10 @@ _OPEN = 64
 
 
 class ChunkFiles:
-    """The files of one store. Thread-safe: it holds nothing open."""
+    """The files of one store. Thread-safe: it holds nothing open but the store's folder, if that was held."""
 
-    def __init__(self, store: Path) -> None:
-        self._folder = store / VALUES
+    def __init__(self, store: Folder) -> None:
+        self._store, self._folder = store, path_of(store) / VALUES
 
     def read(self, name: str) -> bytes:
         """What a file has. Raises ``FileNotFoundError``, and ``StoreCorruptError`` where it cannot be read."""
@@ -72,7 +72,7 @@ class ChunkFiles:
 
     def stage(self) -> Staging:
         """A new folder for chunks that are about to be referred to."""
-        return Staging(self._folder)
+        return Staging(self._folder, self._store)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, for good once this returns. Raises ``StoreError``."""
@@ -150,8 +150,8 @@ class ChunkFiles:
 class Staging:
     """A locked folder with chunks that no row names yet. Thread-safe as far as ``write`` goes."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, store: Folder | None = None) -> None:
+        self._store, self._folder = store, folder
         self._count = count()
         self._open = deque[tuple[Path, int]]()
         for _ in range(_ATTEMPTS):

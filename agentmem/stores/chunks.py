@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from agentmem.stores.bodies import groups
 from agentmem.stores.connection import CHUNK, Connection
+from agentmem.stores.schema import LIVE
 
 MARK = "$value"
 """In a record's data: what is below it describes a value."""
@@ -68,7 +69,11 @@ class Repacked(NamedTuple):
     body: bytes | None
 
 
-PART = "v.start, c.n, c.hash, c.size, c.codec, c.stored, c.checksum, c.file, c.body"
+CODECS = ("none", "zstd", "lz4")
+"""How chunks are packed."""
+_BODY = "CAST(body AS BLOB) AS body"
+"""A flipped bit of a row can have SQLite take bytes for text, which need not be any."""
+PART = "v.start, c.n, c.hash, c.size, c.codec, c.stored, c.checksum, c.file, CAST(c.body AS BLOB)"
 """The columns of a ``Part``."""
 
 
@@ -140,15 +145,17 @@ def _there(
 ) -> tuple[dict[bytes, int], dict[bytes, int]]:
     """The numbers of the chunks that are there, and of those that were, damaged, and are removed now."""
     found, removed, hashes = dict[bytes, int](), dict[bytes, int](), list(wanted)
-    sql = "SELECT hash, n, checksum, file, body FROM chunks WHERE user = ? AND space = ? AND hash IN ({})"
+    told = f"hash, n, size, codec, checksum, file, {_BODY}"
+    sql = f"SELECT {told} FROM chunks WHERE user = ? AND space = ? AND hash IN ({{}})"
     for start in range(0, len(hashes), CHUNK):
         chunk = hashes[start : start + CHUNK]
         rows = db.execute(sql.format(",".join("?" * len(chunk))), (user, space, *chunk))
-        for hash, n, checksum, file, body in rows:
+        for hash, n, size, codec, checksum, file, body in rows:
             if file is not None:
                 damaged = wanted[hash].instead_of == file
             else:
-                damaged = body is None or sha256(body).digest() != checksum
+                fits = size == wanted[hash].size and codec in CODECS
+                damaged = not fits or body is None or sha256(body).digest() != checksum
             (removed if damaged else found)[hash] = n
             if damaged:
                 db.execute("DELETE FROM chunks WHERE n = ?", (n,))
@@ -211,10 +218,8 @@ def is_used(db: Connection) -> bool:
 
 def every(db: Connection) -> Iterator[Part]:
     """All chunks, without where they begin, a few at a time."""
-    after, sql = (
-        0,
-        ("SELECT 0, n, hash, size, codec, stored, checksum, file, body FROM chunks WHERE n > ? ORDER BY n LIMIT 20"),
-    )
+    after, told = 0, f"0, n, hash, size, codec, stored, checksum, file, {_BODY}"
+    sql = f"SELECT {told} FROM chunks WHERE n > ? ORDER BY n LIMIT 20"
     while found := db.execute(sql, (after,)):
         yield from map(Part._make, found)
         after = found[-1][1]
@@ -243,7 +248,7 @@ def references(db: Connection, row: int) -> list[tuple[int, int, int, int]]:
 
 def numbered(db: Connection, n: int) -> Part | None:
     """The chunk of this number, if there still is one."""
-    sql = "SELECT 0, n, hash, size, codec, stored, checksum, file, body FROM chunks WHERE n = ?"
+    sql = f"SELECT 0, n, hash, size, codec, stored, checksum, file, {_BODY} FROM chunks WHERE n = ?"
     found = db.execute(sql, (n,))
     return Part._make(found[0]) if found else None
 
@@ -272,8 +277,10 @@ def repack(db: Connection, made: Repacked) -> bool:
 
 
 def values_and_bytes(db: Connection) -> tuple[int, int]:
-    """How many records have chunks here, and the bytes that these take."""
-    [(count,)] = db.execute("SELECT count(DISTINCT row) FROM value_chunks")
+    """How many live records have chunks here, and the bytes that all chunks take, those of former versions too."""
+    [(count,)] = db.execute(
+        f"SELECT count(DISTINCT v.row) FROM value_chunks v CROSS JOIN records r ON r.row = v.row WHERE r.state = {LIVE}"
+    )
     return int(count), usage(db)[2]
 
 

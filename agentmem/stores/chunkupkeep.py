@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
-from pathlib import Path
 from typing import NamedTuple
 
 from agentmem.stores import chunks
@@ -13,6 +12,7 @@ from agentmem.stores.chunkfiles import ChunkFiles
 from agentmem.stores.chunks import Part
 from agentmem.stores.commit import GroupCommit, Write
 from agentmem.stores.connection import Connection
+from agentmem.stores.folder import Folder
 from agentmem.types.errors import StoreCorruptError, StoreError
 
 
@@ -24,7 +24,7 @@ class Look(NamedTuple):
     wrong: str = ""
 
 
-def remove_files(commits: GroupCommit, db: Connection, path: Path) -> bool:
+def remove_files(commits: GroupCommit, db: Connection, path: Folder) -> bool:
     """Remove the files that nothing refers to any more; False if some cannot be removed now."""
     files = ChunkFiles(path)
     while names := chunks.loose_files(db):
@@ -37,13 +37,13 @@ def remove_files(commits: GroupCommit, db: Connection, path: Path) -> bool:
     return True
 
 
-def settle_files(db: Connection, path: Path) -> None:
+def settle_files(db: Connection, path: Folder) -> None:
     """Remove what killed processes have left behind, and what is not named by now never will be."""
     with suppress(OSError):  # what cannot be looked at is looked at again
         ChunkFiles(path).settle(lambda folder: chunks.files_of(db, folder))
 
 
-def tidy(commits: GroupCommit, db: Connection, path: Path, *, whole: bool = False) -> None:
+def tidy(commits: GroupCommit, db: Connection, path: Folder, *, whole: bool = False) -> None:
     """Remove what killed processes have left, and what nothing refers to; with ``whole``, look at every file."""
     commits.submit(Write(lambda repository: chunks.collect(repository.db)), background=True).result()
     remove_files(commits, db, path)
@@ -51,7 +51,7 @@ def tidy(commits: GroupCommit, db: Connection, path: Path, *, whole: bool = Fals
     (files.sweep if whole else files.settle)(lambda folder: chunks.files_of(db, folder))
 
 
-def problems(db: Connection, path: Path, pause: Callable[[], object] = lambda: None) -> Iterator[str]:
+def problems(db: Connection, path: Folder, pause: Callable[[], object] = lambda: None) -> Iterator[str]:
     """What is wrong with values, in words: every chunk is what was stored, and every value has all of its own."""
     files = ChunkFiles(path)
     for part in chunks.every(db):
@@ -102,7 +102,7 @@ def look(db: Connection, files: ChunkFiles, part: Part) -> Look | None:
             body, wrong = part.body if part.file is None else files.read(part.file), ""
         except FileNotFoundError:
             body, wrong = None, "is missing"
-        except StoreCorruptError as exc:
+        except (StoreCorruptError, TypeError, ValueError) as exc:
             body, wrong = None, f"cannot be read: {exc}"
         if body is not None and sha256(body).digest() == part.checksum:
             return Look(part, body)

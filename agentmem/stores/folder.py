@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeAlias
 
 from agentmem.stores.locks import refuse_network_filesystem
 from agentmem.types.clock import now_micros, to_datetime
@@ -137,6 +138,15 @@ class HeldFolder:
     def __del__(self) -> None:
         if hasattr(self, "_number"):
             os.close(self._number)
+
+
+Folder: TypeAlias = "Path | HeldFolder"
+"""A store's folder. Whoever goes on using paths in it refers to this, too, which keeps a held one open."""
+
+
+def path_of(folder: Folder) -> Path:
+    """Where it is."""
+    return folder.path if isinstance(folder, HeldFolder) else folder
 
 
 def new_folder(path: Path, what: str) -> Path:

@@ -17,7 +17,7 @@ from agentmem.stores.connection import CHUNK, Row, Value
 from agentmem.stores.facts import checksum
 from agentmem.stores.records import STANDING, USED, Records
 from agentmem.stores.repetition import id_in_use
-from agentmem.stores.rows import Created, Numbers, ScopeKey, Stored, expired
+from agentmem.stores.rows import AwayError, Created, Numbers, ScopeKey, Stored, expired
 from agentmem.stores.schema import ARCHIVED, EXPIRED, LIVE
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros, to_datetime
@@ -192,14 +192,14 @@ def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes
 
     Raises ``ConflictError`` with the ``index`` of the draft, before anything has changed, if a record is not at the
     draft's ``if_version``, if it is one of another agent or run or has another id than the draft, or if a new one's
-    id is taken.
+    id is taken; ``AwayError`` if one has gone to an archive.
     """
     numbers = [repository.numbers_of(draft.scope) for draft in drafts]
     places = [Place(one[0], one[3], str(draft.key)) for one, draft in zip(numbers, drafts, strict=True)]
     there = holders(repository, places)
     for at, place in enumerate(places):
         if place in there and there[place].state == ARCHIVED:  # it was brought back before, and archived again since
-            raise ConflictError(f"the record with the key {place.key!r} was archived just now; put it again", index=at)
+            raise AwayError(there[place].id, at)
     lapsed = [stored for stored in there.values() if expired(stored, now)]
     for stored in lapsed:
         del there[_place(stored)]

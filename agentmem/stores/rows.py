@@ -307,8 +307,9 @@ def not_found(id: str) -> NotFoundError:
 class AwayError(ConflictError):
     """A record that is to be changed has gone to an archive since it was looked at: bring it back, and try again."""
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, index: int | None = None) -> None:
         super().__init__(f"record {id!r} was archived just now; repeat the change, which brings it back first")
+        self.index = index
 
 
 def version_conflict(id: str, wanted: int, found: int) -> ConflictError:

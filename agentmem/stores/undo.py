@@ -47,6 +47,21 @@ def last_event(db: Connection, at: int) -> int:
     return int(db.execute(sql, (at,))[0][0])
 
 
+def there_at(db: Connection, seq: int) -> int:
+    """How many records there were at an event, of those that are not erased by now."""
+    sql = f"SELECT count(*) FROM records WHERE state != {ERASED} AND row IN (SELECT row FROM history WHERE seq <= ?)"
+    return int(db.execute(sql, (seq,))[0][0])
+
+
+def erased_since(db: Connection, seq: int) -> int:
+    """How many there were that were erased after it, and are known still."""
+    sql = (
+        "SELECT count(*) FROM history e WHERE e.event = 'ERASE' AND e.seq > ? "
+        "AND EXISTS (SELECT 1 FROM history h WHERE h.row = e.row AND h.seq <= ?)"
+    )
+    return int(db.execute(sql, (seq, seq))[0][0])
+
+
 def forget_rows(db: Connection, rows: Sequence[int]) -> None:
     """Remove records, by row, as if there had been none; what belongs to them is removed with ``finish``."""
     for start in range(0, len(rows), CHUNK):

@@ -129,6 +129,9 @@ class RestoreReport(Plain):
     """Whether no store was made."""
     restore_point: str | None = None
     """The snapshot of what a store was before it was restored in its place."""
+    erased: int = 0
+    """Records that there were at that moment, and that were erased since: those stay erased. Without those of users
+    whose keys were deleted, and, at a moment between two backups, of users who were erased between them."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from agentmem.engine.engine import Engine
 from agentmem.operations import glacier
 from agentmem.stores import archived, chunks, placements
 from agentmem.stores.rows import Stored
-from agentmem.stores.schema import ARCHIVED
+from agentmem.stores.schema import ARCHIVED, LIVE
 from agentmem.types.enums import Tier, ValueTierName
 from agentmem.types.errors import ConflictError, InvalidInputError, StoreCorruptError
 from agentmem.types.inputs import Draft
@@ -39,9 +39,12 @@ def check(engine: Engine, tier: ValueTierName | None, drafts: Sequence[Draft] = 
 
 
 def into(engine: Engine, found: Sequence[tuple[Stored, About]], tier: ValueTierName) -> list[Any]:
-    """Have values that were just put be in a tier; how they are then. They are put, whatever this raises."""
+    """Have values that were just put be in a tier; how they are then. They are put, whatever this raises.
+
+    What somebody has put, or deleted, since then is left as it is.
+    """
     if tier == "glacier":
-        return _archive(engine, found)
+        return _archive(engine, found)[0]
     holding = holding_of(engine)
     if tier == "cold":
         holding.drop([stored.row for stored, _ in found])
@@ -60,7 +63,11 @@ def move(engine: Engine, stored: Stored, about: About, tier: ValueTierName | Non
             if stored.expires_at is not None:
                 raise _has_end()
             _place(engine, stored, None)
-            _archive(engine, [(stored, about)])
+            if _archive(engine, [(stored, about)])[1]:
+                raise ConflictError(
+                    f"the value with the key {stored.key!r} is changed while it is being archived, time and again; "
+                    "move it when that is over"
+                )
         holding_of(engine).drop([stored.row])
         return
     _place(engine, stored, tier if hold else None)
@@ -102,26 +109,28 @@ def _place(engine: Engine, stored: Stored, tier: Tier | None) -> None:
         engine.write(lambda repository: placements.place(repository.db, [stored.row], tier))
 
 
-def _archive(engine: Engine, found: Sequence[tuple[Stored, About]]) -> list[tuple[Stored, About]]:
-    """Raises ``ConflictError`` for what was changed meanwhile, and ``StoreCorruptError`` for what is damaged."""
+def _archive(engine: Engine, found: Sequence[tuple[Stored, About]]) -> tuple[list[tuple[Stored, About]], bool]:
+    """How values are then, and whether any was changed meanwhile. Raises ``StoreCorruptError`` for a damaged one."""
     from agentmem.glacier import writing
     from agentmem.glacier.place import archives_of
 
     rows = [stored.row for stored, _ in found]
     writing.archive(engine, rows)
     now = {stored.row: stored for stored in engine.repository.find_rows(rows)}
-    for stored, _ in found:
-        current = now.get(stored.row)
-        if current is None or current.state == ARCHIVED:
+    made, changed = list[tuple[Stored, About]](), False
+    for stored, about in found:
+        current = now.get(stored.row, stored)
+        made.append((current if current.body == stored.body else stored, about))
+        if current.state != LIVE or stored.row not in now:
             continue
         if current.body == stored.body and stored.row in archives_of(engine).failed:
             raise StoreCorruptError(
                 f"the value of record {stored.id!r} is damaged, so that it was not archived; put it again, or restore "
                 "it from a backup; verify() says more"
             )
-        raise ConflictError(f"the value with the key {stored.key!r} was changed while it was being archived; try again")
+        changed = True
     holding_of(engine).drop(rows)
-    return [(now.get(stored.row, stored), about) for stored, about in found]
+    return made, changed
 
 
 def _has_end() -> InvalidInputError:

@@ -320,6 +320,8 @@ class Content(Whole):
                 if not now:
                     raise _LeftError from None
                 break
+            except (TypeError, ValueError):  # its row names no file
+                break
             if body is not None and sha256(body).digest() == part.checksum:
                 try:
                     whole = unpack(part.codec, body, part.size)

@@ -23,6 +23,8 @@ from agentmem.values.holding import holding_of
 from agentmem.values.moving import Placing
 
 _VERSIONED = ("ADD", "UPDATE", "RESTORE")
+_ATTEMPTS = 5
+"""How often a value is moved that is changed while it is."""
 
 
 def put(
@@ -63,12 +65,12 @@ def get(
     holding = holding_of(engine)
     if touch:
         read.used(engine, stored, engine.now())
-    content = holding.content(found, whole=part is None and about["kind"] != kinds.STREAM)
-    if device and part is None and (there := holding.on_device(stored, about)) is not None:
-        return there
-    if part is None and about["kind"] == kinds.STREAM:
-        return reading.opened(content, int(about["size"]))
     try:
+        content = holding.content(found, whole=part is None and about["kind"] != kinds.STREAM)
+        if device and part is None and (there := holding.on_device(stored, about)) is not None:
+            return there
+        if part is None and about["kind"] == kinds.STREAM:
+            return reading.opened(content, int(about["size"]))
         if part is not None:
             return kinds.decode_part(about, content, *part)
         return kinds.decode(about, content, pickled=pickled)
@@ -155,16 +157,24 @@ def versions(engine: Engine, key: str, scope: Scope) -> list[ValueVersion]:
 
 def restore(engine: Engine, key: str, version: int | None, scope: Scope) -> ValueInfo:
     """Go back to a version: see ``Memory.values.restore``."""
-    stored = reading.find(engine, key, scope)
-    if stored is None:
-        raise _absent(key)
-    if version is not None and version not in [each.version for each in _events(engine, stored)]:
-        raise NotFoundError(f"the value with the key {key!r} has no version {version}; versions() lists them")
-    change.restore(engine, stored.id, version, scope)
-    found = info(engine, key, scope)
-    if found is None:
-        raise ConflictError(f"the value with the key {key!r} was deleted meanwhile")
-    return found
+    last = None
+    while True:
+        stored = reading.find(engine, key, scope)
+        if stored is None:
+            raise _absent(key)
+        if version is not None and version not in [each.version for each in _events(engine, stored)]:
+            raise NotFoundError(f"the value with the key {key!r} has no version {version}; versions() lists them")
+        try:
+            change.restore(engine, stored.id, version, scope)
+        except ConflictError:
+            if stored.id == last:
+                raise
+            last = stored.id  # it was deleted since it was found, and another one has the key
+            continue
+        found = info(engine, key, scope)
+        if found is None:
+            raise _absent(key)
+        return found
 
 
 def _events(engine: Engine, stored: Stored) -> list[HistoryEvent]:
@@ -182,13 +192,19 @@ def carry(engine: Engine, record: MemoryRecord, keys: Sequence[str], scope: Scop
 
 def move(engine: Engine, key: str, scope: Scope, placing: Placing) -> ValueInfo:
     """Have a value lie elsewhere: see ``Memory.values.move``."""
+    for left in reversed(range(_ATTEMPTS)):
+        found = _find(engine, key, scope)
+        if found is None:
+            raise _absent(key)
+        try:
+            moving.move(engine, found.stored, found.about, *placing)
+            break
+        except ConflictError:
+            if not left:
+                raise
     found = _find(engine, key, scope)
     if found is None:
         raise _absent(key)
-    moving.move(engine, found.stored, found.about, *placing)
-    found = _find(engine, key, scope)
-    if found is None:
-        raise ConflictError(f"the value with the key {key!r} was deleted meanwhile")
     return _info(engine, found.stored, found.about, scope)
 
 

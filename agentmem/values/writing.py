@@ -8,10 +8,10 @@ from operator import itemgetter
 from typing import Any
 
 from agentmem.engine.engine import Engine
-from agentmem.operations.glacier import thaw_drafts
+from agentmem.operations.glacier import once_here, thaw_drafts
 from agentmem.stores import chunks, chunkupkeep, keys, placements
 from agentmem.stores.chunkfiles import ChunkFiles, settle
-from agentmem.stores.rows import Created
+from agentmem.stores.rows import AwayError, Created
 from agentmem.stores.writes import Repository
 from agentmem.types.data import dumped
 from agentmem.types.enums import ValueTierName
@@ -57,32 +57,50 @@ def put(
             drafts.append(draft.holding(dumped({chunks.MARK: about}, "value")))
             cuts.append(cut)
         cutter.seal()
-        thaw_drafts(engine, drafts)
     except BaseException as exc:
         cutter.drop()
         if isinstance(exc, StoreError):
             engine.commits.check_files()  # which says so where the store itself is gone
         raise
-    staging = cutter.staging
+    staging, waits = cutter.staging, True
 
     def write(repository: Repository) -> tuple[list[Created], set[str]]:
         return _put(repository, drafts, cuts, engine.now(), held)
 
     def finish(done: Future[Any]) -> None:
         # Whatever became of the caller: it may have gone while this was queued, and the files are needed then, too.
-        settle(staging, done, itemgetter(1))
+        if not waits or done.cancelled() or not isinstance(done.exception(), AwayError):
+            settle(staging, done, itemgetter(1))
 
+    def begin() -> Future[tuple[list[Created], set[str]]]:
+        try:
+            thaw_drafts(engine, drafts)
+            return engine.begin_write(write, sum(1 + len(cut.pieces) for cut in cuts))
+        except BaseException:
+            cutter.drop()
+            raise
+
+    def commit() -> list[Created]:
+        nonlocal waits
+        future = begun.pop()
+        future.add_done_callback(finish)
+        try:
+            return future.result()[0]
+        except AwayError:
+            raise  # nothing names the files, which go with it when it is put again
+        except Exception:
+            if staging is not None:
+                files.settle(lambda folder: chunks.files_of(engine.repository.db, folder))
+            raise
+        except BaseException:
+            waits = False
+            raise
+
+    begun = list[Future[tuple[list[Created], set[str]]]]()
     try:
-        future = engine.begin_write(write, sum(1 + len(cut.pieces) for cut in cuts))
-    except BaseException:
+        created = once_here(lambda: begun.append(begin()), commit)
+    except AwayError:
         cutter.drop()
-        raise
-    future.add_done_callback(finish)
-    try:
-        created, _ = future.result()
-    except Exception:
-        if staging is not None:
-            files.settle(lambda folder: chunks.files_of(engine.repository.db, folder))
         raise
     if chunks.loose_files(engine.repository.db, 1):
         chunkupkeep.remove_files(engine.commits, engine.repository.db, engine.held)

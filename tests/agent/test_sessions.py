@@ -456,3 +456,16 @@ def test_bad_values(memory: Memory) -> None:
         with pytest.raises(InvalidInputError):
             call(1.5)
     assert texts(session) == ["x"]
+
+
+def test_a_closed_session_is_not_cleared(memory: Memory) -> None:
+    session = memory.session("over", user_id="ana")
+    session.append({"role": "user", "content": "hello"})
+    session.close()
+    with pytest.raises(SessionClosedError, match="reopen"):
+        session.clear()
+    assert len(session.messages()) == 1
+    session.reopen()
+    assert session.clear() == 1
+    session.close()
+    assert session.delete()

@@ -230,7 +230,8 @@ def test_what_was_erased_since_stays_erased(
     moments: list[dict[str, Any]] = [{"id": before.id}, {"seq": before.seq}, {"seq": 1}, {}]
     expected = [["what ben says"], ["what ben says"], [], ["ana is back", "what ben says"]]
     for n, (moment, contents) in enumerate(zip(moments, expected, strict=True)):
-        agentmem.restore(objects.url, tmp_path / f"again {n}", **moment)
+        report = agentmem.restore(objects.url, tmp_path / f"again {n}", **moment)
+        assert report.erased == (2, 2, 1, 0)[n]
         again = open_memory(tmp_path / f"again {n}", settings=Settings(**QUIET))
         assert names(again) == contents
         assert again.verify().problems == []

@@ -296,6 +296,51 @@ def test_users_are_walls() -> None:
     with small(MemoryManager, user_id="ana") as manager:
         manager.store("k", "ana's")
         manager.memory.values.put("k", "ben's", user_id="ben")
+        gone = manager.memory.values.put("gone", "ben's", user_id="ben").id
+        manager.memory.values.delete("gone", user_id="ben")
         assert manager.retrieve_all() == {"k": "ana's"}
         assert manager.clear() == 1
+        assert manager.clear(erase=True) == 1
         assert manager.memory.values.get("k", user_id="ben") == "ben's"
+        assert manager.memory.restore(gone).user_id == "ben"
+    with small(MemoryManager) as manager:  # nobody's, which is not everybody's
+        assert manager.clear() == 0
+        manager.memory.delete(gone)
+        assert manager.clear(erase=True) == 0
+        assert manager.memory.restore(gone).user_id == "ben"
+
+
+def test_a_snapshot_brings_back_what_was_cleared() -> None:
+    """As long as nobody has erased it, which is for good, and is told of."""
+    with small(MemoryManager, glacier_enabled=True) as manager:
+        stored = {"one": [1, 2], "two": np.random.default_rng(0).bytes(100_000), "ice": "cold " * 50_000}
+        for key, value in stored.items():
+            manager.store(key, value, tier="glacier" if key == "ice" else None)
+        manager.memory.values.move("ice", "cold")
+        snapshot = manager.create_snapshot("before")
+        assert manager.clear() == 3
+        assert manager.retrieve_all() == {}
+        assert manager.get_metrics()["cold"]["values"] == 0
+        assert manager.restore_snapshot(snapshot).erased == 0
+        assert manager.retrieve_all() == stored
+        assert manager.delete("one")
+        assert manager.restore_snapshot(snapshot).erased == 0
+        assert manager.retrieve_all() == stored
+        assert manager.memory.values.erase("one").erased == 1
+        assert manager.restore_snapshot(snapshot).erased == 1
+        assert manager.retrieve_all() == {key: value for key, value in stored.items() if key != "one"}
+        assert manager.clear(erase=True) == 2
+        assert manager.get_metrics()["cold"]["bytes"] == 0
+        assert manager.restore_snapshot(snapshot).erased == 3
+        assert manager.retrieve_all() == {}
+
+
+def test_a_full_cold_tier_says_how_to_empty_it() -> None:
+    with small(ColdMemory, size_gb=0.001) as cold:
+        cold.store("k", np.random.default_rng(0).bytes(900_000))
+        assert cold.clear() == 1
+        with pytest.raises(CapacityError, match=r"clear\(erase=True\)"):
+            cold.store("more", bytes(200_000))
+        assert cold.clear(erase=True) == 1
+        cold.store("more", bytes(200_000))
+        assert list(cold.retrieve_all()) == ["more"]

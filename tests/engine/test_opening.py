@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import stat
@@ -424,3 +425,29 @@ def test_closing_keeps_nobody_from_writing_who_keeps_it_waiting(open_memory: Cal
         db.go_on()
         closing.join(20)
         assert not closing.is_alive()
+
+
+def test_what_is_closed_holds_nothing_of_its_folder(open_memory: Open, store: Path) -> None:
+    """Not even until it is collected: a program that closes what it opens does not run out of descriptors."""
+    body = bytes(range(256)) * 4_096
+
+    def held() -> list[str]:
+        links = list(Path("/proc/self/fd").iterdir())
+        return [where for link in links if link.is_symlink() and (where := os.readlink(link)).startswith(str(store))]
+
+    gc.disable()
+    try:
+        closed = list[Memory]()
+        for _ in range(3):
+            memory, other = open_memory(), open_memory()
+            memory.values.put("k", body)
+            assert other.values.get("k") == body
+            memory.close()
+            assert other.values.get("k") == body  # which goes on
+            stream = other.values.open("k")
+            other.close()
+            closed += memory, other
+            del stream
+            assert held() == []
+    finally:
+        gc.enable()

@@ -103,3 +103,36 @@ def test_looking_at_a_value_is_no_use_of_it(served: Served, values: Any) -> None
     for part in ("/content", "/head"):
         served.call("GET", f"/v1/values/seen{part}", "ada")
     assert used() == 2
+
+
+def test_a_download_goes_on_only_with_the_same_value(served: Served, values: Any) -> None:
+    values.put("film", b"0" * 2_000, user_id="ada")
+    tag = content(served, "film").headers["etag"]
+
+    def rest(said: str) -> Any:
+        return served.call("GET", "/v1/values/film/content", "ada", headers={"range": "bytes=1000-", "if-range": said})
+
+    assert (rest(tag).status_code, len(rest(tag).content)) == (206, 1_000)
+    values.put("film", b"1" * 2_000, user_id="ada")
+    for said in (tag, f"W/{tag}", "Wed, 21 Oct 2015 07:28:00 GMT", "*"):
+        assert (rest(said).status_code, rest(said).content) == (200, b"1" * 2_000)
+        assert "content-range" not in rest(said).headers
+    now = content(served, "film").headers["etag"]
+    same = served.call("GET", "/v1/values/film/content", "ada", headers={"if-none-match": now})
+    assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", now)
+
+
+def test_what_is_replaced_just_before_it_is_sent_is_sent_as_what_it_is(
+    served: Served, values: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values.put("turn", b"old", user_id="ada")
+    real, lengths = type(served.memory.values).open, [7]
+
+    async def opened(self: Any, *args: Any, **options: Any) -> Any:
+        if lengths:
+            values.put("turn", b"n" * lengths.pop(), user_id="ada")
+        return await real(self, *args, **options)
+
+    monkeypatch.setattr(type(served.memory.values), "open", opened)
+    sent = content(served, "turn")
+    assert (sent.content, sent.headers["content-length"], sent.headers["etag"]) == (b"n" * 7, "7", '"2"')

@@ -369,3 +369,26 @@ def test_two_processes_of_two_threads_count(store: Path) -> None:
         assert info is not None
         assert (memory.values.get("n"), info.version) == (60, 61)
         assert memory.verify().ok
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("body", "text"), ("body", None), ("codec", "none such"), ("codec", b"none"), ("size", 5), ("size", "many"),
+        ("stored", "many"), ("checksum", "text"), ("file", "x/0"), ("file", b"x/0"), ("file", 7),
+    ],
+)  # fmt: skip
+def test_a_row_that_is_no_chunks_is_named(memory: Memory, column: str, value: object) -> None:
+    memory.values.put("k", b"text ")
+    memory.handle.engine().write(lambda r: r.db.execute(f"UPDATE chunks SET {column} = ?", (value,)))
+    for read in (
+        lambda: memory.values.get("k"),
+        lambda: memory.values.get("k", start=0, end=2),
+        lambda: memory.values.open("k").read(),
+    ):
+        with suppress(StoreCorruptError):
+            assert read() in (b"text ", b"te")
+    memory.verify()
+    if column != "file":
+        memory.values.put("k", b"text ")
+        assert memory.values.get("k") == b"text "

@@ -352,3 +352,23 @@ def test_other_metadata_of_that_name_means_nothing(memory: Memory) -> None:
     trip = memory.add("The harbour at night", user_id="ana").id
     memory.values.attach(trip, "photo")
     assert memory.erase(trip).erased == 2  # nothing else carries it
+
+
+def test_a_view_brings_back_the_values_of_its_namespace(memory: Memory) -> None:
+    ids = dict[str, str]()
+    for view in (
+        memory.scoped(user_id="ana", namespace=("a",)),
+        memory.scoped(user_id="ana", under=("a",)),
+        memory.scoped(user_id="ana"),
+        memory,
+    ):
+        ids["a"] = memory.values.put("k", b"1", user_id="ana", namespace=("a",)).id
+        assert memory.values.delete("k", user_id="ana", namespace=("a",))
+        assert view.restore(ids["a"]).id == ids["a"]
+        assert memory.values.get("k", user_id="ana", namespace=("a",)) == b"1"
+    for user, namespace in (("ana", ("b",)), ("ana", None), ("ben", ("a",))):
+        id = memory.values.put("k", b"1", user_id=user, namespace=namespace).id
+        assert memory.values.delete("k", user_id=user, namespace=namespace)
+        for bound in ({"namespace": ("a",)}, {"under": ("a",)}):
+            with pytest.raises(NotFoundError):
+                memory.scoped(user_id="ana", **bound).restore(id)

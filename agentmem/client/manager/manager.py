@@ -7,17 +7,26 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from agentmem.client.border import Border
 from agentmem.client.manager.policies import MigrationPolicy
 from agentmem.client.manager.wishes import check_tier, checked
 from agentmem.client.memory import Memory
+from agentmem.client.options import PageOptions
 from agentmem.settings import Settings
 from agentmem.types.checks import check_flag, check_number
 from agentmem.types.enums import ValueTierName
 from agentmem.types.errors import CapacityError, InvalidInputError, NotFoundError, shown
 from agentmem.types.valueinfo import ValueInfo
+from agentmem.types.valuekeys import ROOM
+
+if TYPE_CHECKING:
+    from agentmem.types.reports import RestoreReport
+else:
+    from agentmem.types.named import RestoreReport
 
 _GB = 10**9
 _MOST = 10**9
@@ -66,6 +75,7 @@ class MemoryManager:
         chosen = sizes | policy.settings(glacier="glacier" in more) | dict(values or {})
         self._glacier = "glacier" in more
         self._user = user_id
+        self._taken, self._measured_until = 0, 0.0
         self.memory = Memory(path, settings=Settings(values=chosen, **more), embedder=embedder)
         """The memory underneath, which can do more."""
 
@@ -175,9 +185,9 @@ class MemoryManager:
         """Keep everything as it is now under an id; see ``Memory.create_snapshot``."""
         return self.memory.create_snapshot(description)
 
-    def restore_snapshot(self, snapshot_id: str) -> None:
-        """Make everything what it was then."""
-        self.memory.restore_snapshot(snapshot_id)
+    def restore_snapshot(self, snapshot_id: str) -> RestoreReport:
+        """Make everything what it was then, without what was erased since: ``RestoreReport.erased`` counts that."""
+        return self.memory.restore_snapshot(snapshot_id)
 
     def get_metrics(self) -> dict[str, dict[str, Any]]:
         """Of each tier how many values and bytes it has, ``usage_percent`` of its size, and how often it was read."""
@@ -208,13 +218,25 @@ class MemoryManager:
         """Have the policy looked at now, not only in the background."""
         self.memory.lifecycle.sweep()
 
-    def clear(self, tier: ValueTierName | None = None) -> int:
-        """Erase all values, or those of a tier, for good: no snapshot brings them back. How many they were."""
+    def clear(self, tier: ValueTierName | None = None, *, erase: bool = False) -> int:
+        """Delete all values, or those of a tier, which a snapshot of before brings back. How many they were.
+
+        With ``erase`` they are gone for good, and so is what was deleted before: from the disk, the archives, and
+        whatever a snapshot brings back. Until then what is deleted takes its room on the disk.
+        """
         check_tier(tier)
-        count = 0
-        for key in [info.key for info in self.list() if tier in (None, info.tier)]:
+        values, for_good = self.memory.values, check_flag(erase, "erase")
+        found, count = [info for info in self.list() if tier in (None, info.tier)], 0
+        if not for_good:
+            pages = (found[start : start + _PAGE] for start in range(0, len(found), _PAGE))
+            return sum(sum(self.memory.delete_many([info.id for info in page])) for page in pages)
+        for info in found:
             with suppress(NotFoundError):  # another has erased it meanwhile
-                self.memory.values.erase(key, user_id=self._user)
+                values.erase(info.key, user_id=self._user)
+                count += 1
+        for id in list(self._deleted()):
+            with suppress(NotFoundError):
+                self.memory.erase(id)
                 count += 1
         return count
 
@@ -234,24 +256,43 @@ class MemoryManager:
                 return
             offset += len(page)
 
+    def _deleted(self) -> Iterator[str]:
+        """The ids of values that were deleted."""
+        ours, cursor = Border(self.memory.handle, None, ours=True), None
+        while True:
+            options = PageOptions(user_id=self._user, namespace=(ROOM,), limit=_PAGE, cursor=cursor)
+            page = ours.deleted(options, "deleted")
+            yield from (record.id for record in page.records)
+            cursor = page.cursor
+            if cursor is None:
+                return
+
     def _values(self, found: Iterable[ValueInfo], *, pickle: bool) -> dict[str, Any]:
         keys = [info.key for info in found]
         return self.memory.values.get_many(keys, user_id=self._user, pickle=pickle)
 
     def _make_room(self, size: int) -> None:
         """Have the cold tier keep to its size. Raises ``CapacityError``."""
-        if self.memory.values.tiers()["cold"].bytes + size <= self._limit:
+        self._taken += size
+        if self._taken <= self._limit and monotonic() < self._measured_until:
+            return  # to measure takes longer the more there is, and is not for each of many small values
+        began = monotonic()
+        self._taken = self.memory.values.usage().stored + size
+        self._measured_until = monotonic() + max(1.0, 20 * (monotonic() - began))
+        if self._taken <= self._limit:
             return
         if self._glacier:
             for info in sorted(self.list(), key=lambda info: info.updated_at):
                 if info.tier != "glacier" and info.expires_at is None:
                     self.move(info.key, "glacier")
-                    if self.memory.values.tiers()["cold"].bytes + size <= self._limit:
+                    if (taken := self.memory.values.usage().stored + size) <= self._limit:
+                        self._taken = taken
                         return
-        used = self.memory.values.tiers()["cold"].bytes
+        used = self.memory.values.usage().stored
         raise CapacityError(
             f"the cold tier has {self._limit / _GB:g} GB, of which {used / _GB:.3f} are taken, and this takes "
-            f"{size / _GB:.3f}: raise its size, delete something, or enable the glacier"
+            f"{size / _GB:.3f}: raise its size, enable the glacier, or erase something, as clear(erase=True) does: "
+            "what was only deleted can come back, and takes its room"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -14,6 +14,11 @@ from agentmem.client.manager.manager import MemoryManager
 from agentmem.types.enums import ValueTierName
 from agentmem.types.errors import CapacityError, InvalidInputError, NotFoundError
 from agentmem.types.valueinfo import ValueInfo
+
+if TYPE_CHECKING:
+    from agentmem.types.reports import RestoreReport
+else:
+    from agentmem.types.named import RestoreReport
 
 _MB = 10**6
 
@@ -83,17 +88,18 @@ class _View:
         """Keep everything as it is now under an id."""
         return self.manager.create_snapshot(description)
 
-    def restore_snapshot(self, snapshot_id: str) -> None:
-        """Make everything what it was then."""
-        self.manager.restore_snapshot(snapshot_id)
+    def restore_snapshot(self, snapshot_id: str) -> RestoreReport:
+        """Make everything what it was then, without what was erased since: ``RestoreReport.erased`` counts that."""
+        return self.manager.restore_snapshot(snapshot_id)
 
     def get_metrics(self) -> dict[str, Any]:
         """How many values and bytes the tier has, ``usage_percent`` of its size, and how often it was read."""
         return self.manager.get_metrics()[self.tier]
 
-    def clear(self) -> int:
-        """Erase all that lie in this tier, for good: no snapshot brings them back. How many they were."""
-        return self.manager.clear(self.tier)
+    def clear(self, *, erase: bool = False) -> int:
+        """Delete all that lie in this tier, which a snapshot of before brings back; with ``erase`` for good, and with
+        it what was deleted before. How many they were."""
+        return self.manager.clear(self.tier, erase=erase)
 
     def cleanup(self) -> None:
         """Release the store; what is stored stays."""

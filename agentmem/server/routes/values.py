@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from agentmem import ValueHead, ValueInfo, ValueUsage
+from agentmem import ConflictError, ValueHead, ValueInfo, ValueUsage
 from agentmem.server.answers import Answer, Header, HttpError, answer, etag
 from agentmem.server.calls import Call, found
 from agentmem.server.endpoint import Area
@@ -20,6 +20,7 @@ from agentmem.server.routes.models import OfUser, Path
 area = Area("values")
 
 _PART = 524_288
+_ATTEMPTS = 20
 _RANGE = re.compile(rb"bytes=(\d{0,18})-(\d{0,18})")
 # Whoever put the bytes may have put a page or a script: no browser is to take them for one, whatever they say they are.
 _INERT: tuple[Header, ...] = (
@@ -69,25 +70,29 @@ async def info(call: Call) -> Answer:
 @area("GET", "/v1/values/{key}/content", "read", query=Looked, raw=True, slow=True)
 async def content(call: Call) -> Answer:
     """The bytes of a value, whatever its kind, or one `Range` of them; as a file to be kept, never as a page."""
-    one = await _info(call)
-    wanted = _range(call.headers.get(b"range"), one.size)
+    one, file = await _opened(call)
+    if call.matches(one.version):
+        file.close()
+        return Answer(304, b"", (etag(one.version),))
+    tag, asked = etag(one.version), call.headers.get(b"range")
+    if call.headers.get(b"if-range", tag[1]).strip() != tag[1]:
+        asked = None  # it is another one than the caller has a part of
+    wanted = _range(asked, one.size)
     if wanted is None:
+        file.close()
         raise HttpError(
             416, "RangeNotSatisfiable", f"it has {one.size} bytes", (b"content-range", b"bytes */%d" % one.size)
         )
     start, end = wanted
-    file = await call.memory.values.open(call.id, **call.asked())
     headers = [
         *_INERT,
-        etag(one.version),
+        tag,
         (b"content-disposition", _attached(one.key)),
         (b"content-length", b"%d" % (end - start)),
     ]
-    if b"range" in call.headers:
+    if asked is not None:
         headers.append((b"content-range", b"bytes %d-%d/%d" % (start, end - 1, one.size)))
-    return Answer(
-        206 if b"range" in call.headers else 200, headers=tuple(headers), lines=_bytes(call, file, start, end)
-    )
+    return Answer(200 if asked is None else 206, headers=tuple(headers), lines=_bytes(call, file, start, end))
 
 
 @area("GET", "/v1/values/{key}/head", "read", query=First, gives=ValueHead)
@@ -111,6 +116,18 @@ async def usage(call: Call) -> Answer:
 async def _info(call: Call) -> ValueInfo:
     said = {name: value for name, value in call.asked().items() if name == "namespace"}
     return found(await call.memory.values.info(call.id, **said), f"value with the key {call.id!r}")
+
+
+async def _opened(call: Call) -> tuple[ValueInfo, BinaryIO]:
+    """A value, and a file of what it is at that version, whoever replaces it meanwhile."""
+    for _ in range(_ATTEMPTS):
+        one = await _info(call)
+        file = await call.memory.values.open(call.id, **call.asked())
+        now = await _info(call)
+        if (now.id, now.version) == (one.id, one.version):
+            return one, file
+        file.close()
+    raise ConflictError(f"the value with the key {call.id!r} is replaced all the time; read it when that is over")
 
 
 def _range(header: bytes | None, size: int) -> tuple[int, int] | None:
