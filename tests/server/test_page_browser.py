@@ -239,6 +239,7 @@ def test_a_user_is_erased_once_the_name_is_typed(visit: Callable[..., Any], site
         page.get_by_role("button", name="Export").click()
     assert "Zoé was here" in Path(download.value.path()).read_text(encoding="utf-8")
     page.get_by_role("button", name="Erase this user").click()
+    page.get_by_role("dialog").get_by_text("1 memories are known.").wait_for()
     sure = page.get_by_role("dialog").get_by_role("button", name="Erase for good")
     assert sure.is_disabled()
     page.get_by_label("to confirm").fill("zoé/")
@@ -499,6 +500,29 @@ def test_memories_of_a_kind_are_shown(visit: Callable[..., Any]) -> None:
     page.get_by_role("button", name="Show", exact=True).click()
     page.get_by_text("1 memories").wait_for()
     assert "I moved to Faro" in page.locator(".records").inner_text()
+
+
+def test_tables_fit_and_break_no_word(visit: Callable[..., Any]) -> None:
+    page = visit("boss", "keys")
+    page.get_by_role("region", name="Audit log").wait_for()
+    assert page.get_by_role("region", name="Keys").evaluate("one => one.scrollWidth - one.clientWidth") == 0
+    page.set_viewport_size({"width": 512, "height": 384})  # as 1,024 pixels enlarged to twice the size
+    for at, name in (("keys", "Audit log"), ("users", "Users")):
+        go(page, at)
+        lines = "all => all.map(one => one.getClientRects().length)"
+        assert max(page.get_by_role("region", name=name).locator("td > time").evaluate_all(lines)) <= 3
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+
+
+def test_what_one_agent_wrote_is_shown(visit: Callable[..., Any], site: Site) -> None:
+    for agent in ("cook", "guide"):
+        said = {"content": f"The {agent} wrote this", "agent_id": agent}
+        site.call("POST", "/v1/memories", params={"user_id": "abe"}, json=said)
+    page = visit("boss", "user?user=abe")
+    page.get_by_role("link", name="cook", exact=True).click()
+    page.get_by_text("1 memories").wait_for()
+    assert page.get_by_label("Agent").input_value() == "cook"
+    assert "The cook wrote this" in page.locator(".records").inner_text()
 
 
 def test_a_token_for_once_leaves_the_address_at_once(visit: Callable[..., Any]) -> None:

@@ -148,7 +148,7 @@ export function when(iso, { both = false, day = false } = {}) {
   if (Number.isNaN(at.getTime())) return plain(iso);
   const said = DATES.format(at);
   const span = ago(iso);
-  return h("time", { datetime: iso, title: said }, day || both ? [day ? DAYS.format(at) : said, span && ` (${span})`] : (span ?? DAYS.format(at)));
+  return h("time", { datetime: iso, title: said, class: both && "both" }, day || both ? [day ? DAYS.format(at) : said, span && ` (${span})`] : (span ?? DAYS.format(at)));
 }
 
 // -- pieces ----------------------------------------------------------------------------------------------------------
