@@ -139,6 +139,10 @@ class KnowledgeDesk(KnowledgeStore):
         return list(map(_message, operations.derived.messages(engine, self._scope, self._roles, after, limit)))
 
     @override
+    def waiting(self, after: int, most: int) -> int:
+        return operations.derived.count(self._handle.engine(), self._scope, self._roles, after, most)
+
+    @override
     def find(self, rows: Sequence[int]) -> list[Message]:
         return list(map(_message, operations.derived.find(self._handle.engine(), self._scope, rows)))
 

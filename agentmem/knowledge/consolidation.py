@@ -187,7 +187,7 @@ class Consolidation:
         in_parts = sum(len(part.rows) for part in known.parts)
         after = max(known.watermark, known.until) if known.parts else known.watermark
         return ConsolidationState(
-            waiting=in_parts + len(self._store.messages(after, _COUNTED)),
+            waiting=in_parts + self._store.waiting(after, _COUNTED),
             dead=tuple(DeadLetter(there.get(one.row), one.why, datetime.fromisoformat(one.at)) for one in known.dead),
             proposals=len(self._store.proposals()),
             running=known.is_leased("", now),

@@ -169,6 +169,10 @@ class KnowledgeStore(Protocol):
         """The live messages whose rows are greater, ascending."""
         ...
 
+    def waiting(self, after: int, most: int) -> int:
+        """How many those are, counting up to ``most``."""
+        ...
+
     def find(self, rows: Sequence[int]) -> list[Message]:
         """Those of these messages that are still there, ascending."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from agentmem import AsyncMemory
@@ -25,7 +26,9 @@ class Access:
     read: bool = True
     write: bool = True
     holds: Callable[[], bool] = _always
-    """Whether it is still so: a key may end while a client listens."""
+    """Whether it is still so: a key may end while a client listens, or sends what it has to say."""
+    writing: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Entered while something is written, so that whoever erases the user can wait for it."""
 
     def may(self, writes: bool) -> bool:
         """Whether something that changes memories, or does not, may be done."""
@@ -47,6 +50,7 @@ def access_to(
     read: bool = True,
     write: bool = True,
     holds: Callable[[], bool] = _always,
+    writing: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Access:
     """Access to a user's memories (None: those of nobody), of all agents or of one, at a namespace and below it.
 
@@ -55,4 +59,4 @@ def access_to(
     view = memory.userless(agent_id=agent_id) if user_id is None else memory.scoped(user_id=user_id, agent_id=agent_id)
     if namespace:
         view = view.scoped(under=namespace)
-    return Access(view, user_id, agent_id, namespace, read, write, holds)
+    return Access(view, user_id, agent_id, namespace, read, write, holds, writing)

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, Protocol
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
@@ -28,6 +28,8 @@ from agentmem.mcp.server import DEFAULT, MemoryServer
 
 PATH = "/mcp"
 _ACCESS = "agentmem.access"
+_WRITING = "agentmem.writing"
+"""Where an app that mounts this puts what is entered while something is written (``agentmem.server.app.WRITING``)."""
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _PACED = 10_000
 
@@ -147,7 +149,7 @@ class McpApp:
             token = _token(scope)
             key = await self._checked(token)
             self._pace.take(key)
-            scope[_ACCESS] = self._access(key, token)
+            scope[_ACCESS] = self._access(key, token, scope.get(_WRITING, nullcontext))
             scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=key.id, scopes=sorted(key.scopes)))
         await manager.handle_request(scope, receive, send)
 
@@ -167,7 +169,7 @@ class McpApp:
             raise _Refused(403, f"the key {key.id} may neither read nor write")
         return key
 
-    def _access(self, key: KeyLike, token: str) -> Access:
+    def _access(self, key: KeyLike, token: str, writing: Callable[[], AbstractContextManager[None]]) -> Access:
         def holds() -> bool:
             try:
                 self._keys.check(token)
@@ -183,6 +185,7 @@ class McpApp:
             read="read" in key.scopes,
             write=self._may_write and "write" in key.scopes,
             holds=holds,
+            writing=writing,
         )
 
     async def _live(self, receive: Receive, send: Send) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import anyio
@@ -88,7 +88,10 @@ class MemoryServer:
             may = "read and not change" if tool.writes else "add and not read"
             return _result(Answer(f"Nothing was done: whoever runs this server lets you {may} memories."), failed=True)
         try:
-            return _result(await tool.call(access, params.arguments or {}))
+            with access.writing() if tool.writes else nullcontext():
+                if not access.holds():
+                    return _result(Answer("Nothing was done: the key of this request has ended."), failed=True)
+                return _result(await tool.call(access, params.arguments or {}))
         except ToolError as exc:
             return _result(Answer(str(exc)), failed=True)
         except Exception as exc:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from agentmem.engine.engine import Engine
 from agentmem.stores import derived, evidence, meta
+from agentmem.stores.connection import Value
 from agentmem.stores.records import COLUMNS, UNEXPIRED
-from agentmem.stores.rows import Stored, kept, visible
+from agentmem.stores.rows import ScopeKey, Stored, kept, visible
 from agentmem.stores.schema import ARCHIVED, DELETED, EXPIRED
 from agentmem.types.inputs import Scope
 
@@ -39,19 +40,33 @@ def messages(engine: Engine, scope: Scope, roles: Collection[str], after: int, l
     key, found = engine.key(scope), list[Stored]()
     if key is None:
         return found
-    where, params = key.where()
-    sql = (
-        f"SELECT {COLUMNS} FROM records r WHERE {where} AND r.role IN ({','.join('?' * len(roles))}) "
-        f"AND r.content != '' AND {UNEXPIRED} AND r.row > ? ORDER BY r.row LIMIT ?"
-    )
+    where, params = _messages(key, roles)
+    sql = f"SELECT {COLUMNS} FROM records r WHERE {where} ORDER BY r.row LIMIT ?"
     while len(found) < limit:
         most = min(_CHUNK, limit - len(found))
-        rows = engine.repository.db.execute(sql, (*params, *roles, engine.now(), after, most))
+        rows = engine.repository.db.execute(sql, (*params, engine.now(), after, most))
         found += map(Stored._make, rows)
         if len(rows) < most:
             break
         after = found[-1].row
     return found
+
+
+def count(engine: Engine, scope: Scope, roles: Collection[str], after: int, most: int) -> int:
+    """How many those are, counting up to ``most``: what they say is not read."""
+    engine.check()
+    key = engine.key(scope)
+    if key is None:
+        return 0
+    where, params = _messages(key, roles)
+    return engine.repository.count(where, (*params, engine.now(), after), most)
+
+
+def _messages(key: ScopeKey, roles: Collection[str]) -> tuple[str, list[Value]]:
+    """The condition that a record is such a message; after its parameters come the time and the row."""
+    where, params = key.where()
+    said = f"r.role IN ({','.join('?' * len(roles))}) AND r.content != '' AND {UNEXPIRED} AND r.row > ?"
+    return f"{where} AND {said}", [*params, *roles]
 
 
 def find(engine: Engine, scope: Scope, rows: Sequence[int]) -> list[Stored]:

@@ -28,6 +28,9 @@ from agentmem.server.visit import Visit
 
 _TIDY_S = 60.0
 _PATH = "agentmem.path"
+WRITING = "agentmem.writing"
+"""Under this a mounted app finds in the scope of a request what to enter while it writes for the key's user, so that an
+erasure waits for it: ``with scope[WRITING](): ...``."""
 Observe = Callable[[str, str | None, int, float], object]
 """Takes the method of a request, the path of its endpoint with names in braces (None: there is none), the status of the
 answer, and the seconds until it was sent."""
@@ -96,6 +99,8 @@ class App:
         except (AgentMemError, HttpError) as exc:
             await problem(exc).send(send)
         else:
+            if key is not None:
+                scope = {**scope, WRITING: partial(self._gate.writing, key.user_id)}
             await app(scope, receive, send)
 
     async def answer(self, scope: Any, receive: Receive) -> Answer:
@@ -162,7 +167,7 @@ class App:
         header = headers.get(b"idempotency-key")
         if header is not None and not endpoint.once:
             raise HttpError(400, "BadRequest", "this takes no Idempotency-Key")
-        with self._gate.writing(key) if endpoint.scope == "write" else nullcontext():
+        with self._gate.writing(call.named) if endpoint.scope == "write" else nullcontext():
             if header is None:
                 return clipped(await endpoint.run(call), headers)
             return clipped(await self._once(endpoint, call, header, scope, raw), headers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from agentmem import AsyncMemory
 from agentmem.errors import AccessDeniedError, InvalidKeyError
-from agentmem.server.key import SCOPES, Key
+from agentmem.server.key import SCOPES, Key, composed
 from agentmem.server.keys import KeyStore
 
 _KEPT = 2_000
@@ -44,27 +44,29 @@ class Gate:
         self._visitor = visitor
         self._views = OrderedDict[tuple[str, str | None], AsyncMemory]()
         self._looked = dict[str, float]()
-        self._writing = Counter[str]()
+        self._writing = dict[object, str]()
 
     @contextmanager
-    def writing(self, key: Key) -> Generator[None]:
-        """While something is written that a key of a user was let in for."""
-        user = key.user_id
+    def writing(self, user: str | None) -> Generator[None]:
+        """While something is written for a user (None: for nobody in particular) that was let in."""
         if user is None:
             yield
             return
-        self._writing[user] += 1
+        write = object()
+        self._writing[write] = composed(user)
         try:
             yield
         finally:
-            self._writing[user] -= 1
-            if not self._writing[user]:
-                del self._writing[user]
+            del self._writing[write]
 
-    async def written(self, user: str, seconds: float) -> None:
-        """Until nothing is being written here by keys of a user, or for so long."""
+    def under_way(self, user: str) -> set[object]:
+        """What is being written for a user in this process; each is equal to itself alone."""
+        return {write for write, whose in list(self._writing.items()) if whose == user}
+
+    async def written(self, writes: set[object], seconds: float) -> None:
+        """Until none of these is under way any more, or for so long."""
         end = time.monotonic() + seconds
-        while self._writing[user] and time.monotonic() < end:  # noqa: ASYNC110 - requests may be of several loops
+        while not writes.isdisjoint(self._writing) and time.monotonic() < end:  # noqa: ASYNC110 - of several loops
             await asyncio.sleep(0.01)
 
     @property

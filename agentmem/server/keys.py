@@ -216,12 +216,24 @@ class KeyStore:
             self._await_others()  # who let everybody in until now
         return made
 
-    def list(self) -> list[Key]:
-        """All keys, revoked and expired ones too, the oldest first."""
+    def list(self, *, user_id: str | None = None, limit: int | None = None) -> list[Key]:
+        """All keys, revoked and expired ones too, the oldest first; or those of a user.
+
+        With ``limit`` so many of them, and in another order: those that hold before those that have ended, those for
+        any user before others, and then the newest first.
+        """
         with suppress(StoreError):  # who may not write may look all the same
             self.flush()
         with self._read() as db:
-            rows = [] if db is None else db.execute(f"SELECT {COLUMNS} FROM keys ORDER BY created_at, id").fetchall()
+            of, order = "", "created_at, id"
+            asked: dict[str, object] = {"user": user_id and composed(user_id), "limit": limit, "now": self._now()}
+            if user_id is not None:
+                of = "WHERE user_id = :user"
+            if limit is not None:
+                over = "(ifnull(min(ifnull(revoked_at, expires_at), ifnull(expires_at, revoked_at)), :now + 1) <= :now)"
+                order = f"{over}, any_user DESC, created_at DESC, id LIMIT :limit"
+            sql = f"SELECT {COLUMNS} FROM keys {of} ORDER BY {order}"
+            rows = [] if db is None else db.execute(sql, asked).fetchall()
         return [key_of(row) for row in rows]
 
     def revoke(self, id: str, *, actor: str | None = None) -> Key:
@@ -301,11 +313,12 @@ class KeyStore:
             with self._changing() as db:
                 self._note(db, act, actor, target, None if user_id is None else composed(user_id))
 
-    def audit(self, *, after: int = 0, limit: int = 100) -> list[Act]:
-        """What was done after the line ``after``, oldest first, ``limit`` lines at most."""
+    def audit(self, *, after: int = 0, limit: int = 100, newest: bool = False) -> list[Act]:
+        """What was done after the line ``after``, oldest first or newest, ``limit`` lines at most."""
         with self._read() as db:
             rows = () if db is None else db.execute(
-                "SELECT seq, at, act, actor, target, user_id FROM audit WHERE seq > ? ORDER BY seq LIMIT ?",
+                "SELECT seq, at, act, actor, target, user_id FROM audit WHERE seq > ? "
+                f"ORDER BY seq {'DESC' if newest else 'ASC'} LIMIT ?",
                 (after, limit),
             ).fetchall()  # fmt: skip
         return [Act(seq, from_micros(at), *rest) for seq, at, *rest in rows]

@@ -8,18 +8,21 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from conftest import HashEmbedder
 from served import Served
 
 from agentmem import DiskFullError, ReadOnlyError, StoreError, StoreGoneError, StoreLockedError
 from agentmem.server.answers import problem
+from agentmem.server.app import App
 from agentmem.server.keys import FILE, KeyStore
+from agentmem.server.running import mounted
 
 
 @pytest.fixture
@@ -76,46 +79,80 @@ class Waits(HashEmbedder):
         return super().embed_documents(texts)
 
 
+def _told(served: Served, way: str, token: str, text: str) -> Any:
+    """Add a memory of una's by a key, in one of the ways there are."""
+    if way == "mcp":
+        return _by_mcp(served, token, text)
+    said = {"content": text}
+    more: dict[str, Any] = {"content": json.dumps(said)} if way == "stream" else {"json": said}
+    path = "/v1/memories/stream" if way == "stream" else "/v1/memories"
+    return served.call("POST", path, token, params={"user_id": "una"}, **more)
+
+
+def _by_mcp(served: Served, token: str, text: str, body: Any = None) -> httpx.Response:
+    """One call of a tool, where the server has the protocol mounted."""
+    mounts = mounted(served.memory, served.keys)
+    served.app = App(served.memory, served.keys, mounts=mounts)
+    call = {"name": "remember", "arguments": {"content": text}}
+    said = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}).encode()
+    headers = {
+        "authorization": f"Bearer {token}", "accept": "application/json, text/event-stream",
+        "content-type": "application/json",
+    }  # fmt: skip
+
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(served.app)
+        async with (
+            mounts["/mcp"].lifespan_context(),
+            httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
+        ):
+            return await client.post("/mcp", headers=headers, content=said if body is None else body(said))
+
+    return asyncio.run(run())
+
+
 @pytest.mark.parametrize("by", ["boss", "una"])
-@pytest.mark.parametrize("when", ["while its text comes", "while it is embedded", "in a stream"])
-def test_nothing_that_a_key_had_under_way_outlives_its_user(tmp_path: Path, by: str, when: str) -> None:
+@pytest.mark.parametrize("way", ["one", "stream", "mcp", "any user"])
+def test_nothing_that_was_under_way_outlives_its_user(tmp_path: Path, by: str, way: str) -> None:
     model = Waits()
     served = Served(tmp_path, embedder=model)
-    token, eraser = served.key(user_id="una"), served.token(by)
-    id = token.split("_")[1]
-
-    def ended() -> bool:
-        return id not in [key.id for key in served.keys.list()]
-
-    def erase() -> None:
-        assert served.call("DELETE", "/v1/users/una", eraser).status_code == 200
-
-    async def coming() -> Any:
-        yield b'{"content": "said '
-        await asyncio.to_thread(erase)
-        yield b'too late"}'
-
+    eraser = served.token(by)
+    teller = served.token("boss" if way == "any user" else "una")
     try:
-        served.add("Una was here", token)
-        if when == "while its text comes":
-            headers = {"content-type": "application/json"}
-            assert served.call("POST", "/v1/memories", token, content=coming(), headers=headers).status_code == 401
-        else:
-            path = "/v1/memories" if "stream" not in when else "/v1/memories/stream"
-            said = {"content": "told slowly"}
-            more: dict[str, Any] = {"content": json.dumps(said)} if "stream" in when else {"json": said}
-            with ThreadPoolExecutor(2) as pool:
-                adding = pool.submit(served.call, "POST", path, token, **more)
-                assert model.begun.wait(20)
-                erasing = pool.submit(erase)
-                while not ended() and not erasing.done():
-                    time.sleep(0.01)
-                model.go_on.set()
-                adding.result()
-                erasing.result()
+        _told(served, "one", served.token("boss"), "Una was here")
+        with ThreadPoolExecutor(2) as pool:
+            adding = pool.submit(_told, served, way, teller, "told slowly")
+            assert model.begun.wait(20)
+            erasing = pool.submit(served.call, "DELETE", "/v1/users/una", eraser)
+            wait([erasing], timeout=0.4)  # which it does not end in, since what is under way may still come
+            model.go_on.set()
+            assert adding.result().status_code < 300
+            assert erasing.result().status_code == 200
         assert served.memory.blocking.count(user_id="una") == 0
     finally:
         model.go_on.set()
+        served.close()
+
+
+@pytest.mark.parametrize("way", ["one", "mcp"])
+def test_what_comes_after_its_user_was_erased_is_not_taken(tmp_path: Path, way: str) -> None:
+    served = Served(tmp_path)
+    token = served.key(user_id="una")
+
+    async def coming(said: bytes) -> Any:
+        yield said[:20]
+        await asyncio.to_thread(served.call, "DELETE", "/v1/users/una", "boss")
+        yield said[20:]
+
+    try:
+        served.add("Una was here", token)
+        if way == "mcp":
+            _by_mcp(served, token, "said too late", coming)
+        else:
+            late, headers = coming(b'{"content": "said too late"}'), {"content-type": "application/json"}
+            assert served.call("POST", "/v1/memories", token, content=late, headers=headers).status_code == 401
+        assert served.memory.blocking.count(user_id="una") == 0
+    finally:
         served.close()
 
 

@@ -115,6 +115,11 @@ def _fill(memory: Memory) -> None:
     memory.add(f"{HOSTILE[0]} has 2 cats", user_id="mallory")
     memory.add(f"{HOSTILE[0]} has 3 cats", user_id="mallory")
     memory.consolidation(user_id="mallory").propose()
+    unseen = {"role": "us\u202eer", "content": HOSTILE[7], "id": "unseen"}
+    memory.add(unseen, data={HOSTILE[7]: [HOSTILE[7]]}, kind="ki\u202end", user_id="mallory", run_id="u\u202en")
+    memory.session("turns", user_id="mallory").append({"role": "user", "content": HOSTILE[7], "name": HOSTILE[7]})
+    memory.session("turns", user_id="mallory").working.set({HOSTILE[7]: HOSTILE[7]})
+    memory.add("Z" + "\u0335\u0489\u0321" * 300 + " e\u0301", user_id="mallory", id="pile")
     gone = memory.add(HOSTILE[1], user_id="mallory").id
     memory.update(gone, content=HOSTILE[0], metadata={HOSTILE[1]: HOSTILE[2]})
     memory.delete(gone)
@@ -234,6 +239,7 @@ def test_a_user_is_erased_once_the_name_is_typed(visit: Callable[..., Any], site
         page.get_by_role("button", name="Export").click()
     assert "Zoé was here" in Path(download.value.path()).read_text(encoding="utf-8")
     page.get_by_role("button", name="Erase this user").click()
+    page.get_by_role("dialog").get_by_text("1 memories are known.").wait_for()
     sure = page.get_by_role("dialog").get_by_role("button", name="Erase for good")
     assert sure.is_disabled()
     page.get_by_label("to confirm").fill("zoé/")
@@ -258,6 +264,10 @@ def test_a_key_is_made_shown_once_and_revoked(visit: Callable[..., Any], site: S
     headers = {"authorization": f"Bearer {token}"}
     assert httpx.get(f"{site.url}/v1/me", headers=headers).json()["name"] == "a new app"
     page.get_by_role("button", name="Done").click()
+    page.get_by_label("That lead to the user").fill("ana")
+    page.get_by_role("button", name="Find").click()
+    page.get_by_role("link", name="All keys").wait_for()
+    assert "any user" not in page.get_by_role("region", name="Keys").inner_text()
     page.locator("tr", has_text="a new app").get_by_role("button", name="Revoke").click()
     page.get_by_role("button", name="Revoke it").click()
     page.get_by_text("It was revoked.").wait_for()
@@ -333,6 +343,27 @@ def _harmless(page: Any) -> None:
     assert [one for one in targets if not one.startswith("#") and one != ""] == []
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
     assert not re.search("[\u202a-\u202e\u2066-\u2069]", page.locator("main").inner_text())
+
+
+def test_what_nobody_can_see_is_written_out_wherever_it_is(visit: Callable[..., Any], site: Site) -> None:
+    page, unseen = visit("boss"), "[\u202a-\u202e\u2066-\u2069]"
+    for at, times in (("memory?user=mallory&id=unseen", 6), ("session?user=mallory&run=turns", 3)):
+        go(page, at)
+        shown = page.locator("main").evaluate("main => main.textContent")
+        assert not re.search(unseen, shown), at
+        assert shown.count("⟨202E⟩") >= times, at
+        named = page.locator("[aria-label], [title]").evaluate_all("all => all.map(one => one.ariaLabel + one.title)")
+        assert not re.search(unseen, "".join(named)), at
+    go(page, "memory?user=mallory&id=pile")
+    _harmless(page)
+    assert page.locator("main .text").first.inner_text().endswith("⟨894 more marks⟩ e\u0301")
+    site.call("POST", "/v1/memories", params={"user_id": "a\u200bb"}, json={"content": "A and B"})
+    go(page, "user?user=a%E2%80%8Bb")
+    page.get_by_role("button", name="Erase this user").click()
+    assert page.get_by_role("dialog").locator("code").inner_text() == "a⟨200B⟩b"
+    page.get_by_label("to confirm").fill("a⟨200B⟩b")  # as it is shown
+    assert page.get_by_role("button", name="Erase for good").is_enabled()
+    page.keyboard.press("Escape")
 
 
 def test_values_are_shown_and_never_run(visit: Callable[..., Any], site: Site) -> None:
@@ -469,6 +500,29 @@ def test_memories_of_a_kind_are_shown(visit: Callable[..., Any]) -> None:
     page.get_by_role("button", name="Show", exact=True).click()
     page.get_by_text("1 memories").wait_for()
     assert "I moved to Faro" in page.locator(".records").inner_text()
+
+
+def test_tables_fit_and_break_no_word(visit: Callable[..., Any]) -> None:
+    page = visit("boss", "keys")
+    page.get_by_role("region", name="Audit log").wait_for()
+    assert page.get_by_role("region", name="Keys").evaluate("one => one.scrollWidth - one.clientWidth") == 0
+    page.set_viewport_size({"width": 512, "height": 384})  # as 1,024 pixels enlarged to twice the size
+    for at, name in (("keys", "Audit log"), ("users", "Users")):
+        go(page, at)
+        lines = "all => all.map(one => one.getClientRects().length)"
+        assert max(page.get_by_role("region", name=name).locator("td > time").evaluate_all(lines)) <= 3
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+
+
+def test_what_one_agent_wrote_is_shown(visit: Callable[..., Any], site: Site) -> None:
+    for agent in ("cook", "guide"):
+        said = {"content": f"The {agent} wrote this", "agent_id": agent}
+        site.call("POST", "/v1/memories", params={"user_id": "abe"}, json=said)
+    page = visit("boss", "user?user=abe")
+    page.get_by_role("link", name="cook", exact=True).click()
+    page.get_by_text("1 memories").wait_for()
+    assert page.get_by_label("Agent").input_value() == "cook"
+    assert "The cook wrote this" in page.locator(".records").inner_text()
 
 
 def test_a_token_for_once_leaves_the_address_at_once(visit: Callable[..., Any]) -> None:

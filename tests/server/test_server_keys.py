@@ -323,3 +323,22 @@ def test_no_restore_brings_a_revoked_key_back(keys: KeyStore, tmp_path: Path, em
     assert not (tmp_path / "again" / FILE).exists()
     with pytest.raises(InvalidKeyError):
         KeyStore(tmp_path / "again").check(made.token)
+
+
+def test_of_many_keys_those_that_matter_come_first(keys: KeyStore, clock: FakeClock) -> None:
+    boss = keys.create(any_user=True, scopes=["admin"]).key.id
+    ended = keys.create(any_user=True, scopes=["read"]).key.id
+    clock.advance(1)
+    short = keys.create(user_id="Zoe\u0308", scopes=["read"], expires=timedelta(days=1)).key.id
+    clock.advance(1)
+    held = keys.create(user_id="Zo\u00eb", scopes=["read"], expires=timedelta(days=90)).key.id
+    keys.revoke(ended)
+    clock.advance(2 * 86_400)
+    keys.create(user_id="user-1", scopes=["read"])
+    clock.advance(1)
+    newest = keys.create(user_id="user-2", scopes=["read"]).key.id
+    assert [key.id for key in keys.list(limit=2)] == [boss, newest]
+    assert [key.id for key in keys.list(limit=100)][-3:] == [held, ended, short]
+    assert [key.id for key in keys.list(user_id="Zo\u00eb")] == [short, held]
+    assert keys.list(user_id="nobody", limit=5) == []
+    assert [act.target for act in keys.audit(limit=1, newest=True)] == [newest]

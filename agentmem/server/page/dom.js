@@ -2,6 +2,18 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+// What nobody can see, or what turns the direction of a line, is written out where it could pass for something else.
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/gu;
+// A joiner inside of one emoji is seen: it makes them one.
+const JOINED = /(?<=\p{Extended_Pictographic}[\ufe0f\u{1f3fb}-\u{1f3ff}]?)\u200d(?=\p{Extended_Pictographic})/gu;
+const written = (one) => `\u27e8${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`;
+// More marks on one letter than any script has reach over the lines above and below.
+const PILED = /(?<=\p{M}{6})\p{M}+/gu;
+const counted = (marks) => `\u27e8${[...marks].length} more marks\u27e9`;
+const seen = (text, write) => text.replace(PILED, counted).split(JOINED).map((part) => part.replace(UNSEEN, write)).join("\u200d");
+export const plain = (text) => seen(String(text), written);
+export const plainLines = (part) => seen(part, (one) => (one === "\r" ? "" : written(one)));
+
 // What is pressed again while it is being done is not done twice.
 function once(handle) {
   let busy = false;
@@ -16,6 +28,10 @@ function once(handle) {
   };
 }
 
+// What is shown of this, whoever wrote it.
+const shown = (children) => children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false)
+  .map((one) => (one instanceof Node ? one : plainLines(String(one))));
+
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
     if (value === null || value === undefined || value === false) continue;
@@ -24,9 +40,10 @@ function fill(node, attributes, children) {
     else if (name === "style") for (const [key, one] of Object.entries(value)) node.style.setProperty(key, one);
     else if (name === "value") node.value = value;
     else if (name === "checked" || name === "selected") node[name] = true;
+    else if (name === "title" || name === "aria-label") node.setAttribute(name, plain(value));
     else node.setAttribute(name, value === true ? "" : String(value));
   }
-  node.append(...children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false));
+  node.append(...shown(children));
   return node;
 }
 
@@ -34,17 +51,9 @@ export const h = (name, attributes, ...children) => fill(document.createElement(
 export const svg = (name, attributes, ...children) => fill(document.createElementNS(SVG, name), attributes, children);
 
 export function show(node, ...children) {
-  node.replaceChildren(...children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false));
+  node.replaceChildren(...shown(children));
   return node;
 }
-
-// What nobody can see, or what turns the direction of a line, is written out where it could pass for something else.
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/gu;
-// A joiner inside of one emoji is seen: it makes them one.
-const JOINED = /(?<=\p{Extended_Pictographic}[\ufe0f\u{1f3fb}-\u{1f3ff}]?)\u200d(?=\p{Extended_Pictographic})/gu;
-const written = (one) => `\u27e8${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`;
-const seen = (text, write) => text.split(JOINED).map((part) => part.replace(UNSEEN, write)).join("\u200d");
-export const plain = (text) => seen(String(text), written);
 
 export const brief = (text, most = 120) => (text.length > most ? `${text.slice(0, most)}…` : text);
 
@@ -57,7 +66,7 @@ const MOST = 200_000;
 export function text(value, { short = SHORT, marks = [] } = {}) {
   const whole = String(value);
   const node = h("div", { class: "text", dir: "auto" });
-  const put = (part) => show(node, ...marked(plainLines(part), marks));
+  const put = (part) => show(node, ...marked(part, marks));
   const end = cut(whole, short);
   if (end === whole.length) {
     put(whole);
@@ -87,8 +96,6 @@ function cut(whole, short) {
   }
   return whole.slice(at).trim() ? Math.min(end, at + 1) : end;
 }
-
-export const plainLines = (part) => seen(part, (one) => (one === "\r" ? "" : written(one)));
 
 function marked(part, marks) {
   const words = marks.filter((one) => one).map((one) => one.toLowerCase());
@@ -141,7 +148,7 @@ export function when(iso, { both = false, day = false } = {}) {
   if (Number.isNaN(at.getTime())) return plain(iso);
   const said = DATES.format(at);
   const span = ago(iso);
-  return h("time", { datetime: iso, title: said }, day || both ? [day ? DAYS.format(at) : said, span && ` (${span})`] : (span ?? DAYS.format(at)));
+  return h("time", { datetime: iso, title: said, class: both && "both" }, day || both ? [day ? DAYS.format(at) : said, span && ` (${span})`] : (span ?? DAYS.format(at)));
 }
 
 // -- pieces ----------------------------------------------------------------------------------------------------------
@@ -195,7 +202,7 @@ export function ask({ title, words, yes, typed = null, danger = false, extra = n
       input && field(h("span", {}, "Type ", h("code", { class: "typed" }, typed), " to confirm"), input),
       h("p", { class: "actions" }, go, button("Cancel", () => end(false)))));
     const end = (value) => { dialog.close(); dialog.remove(); answer(value); };
-    input?.addEventListener("input", () => { go.disabled = input.value.normalize("NFC") !== typed.normalize("NFC"); });
+    input?.addEventListener("input", () => { go.disabled = ![typed, plain(typed)].some((one) => input.value.normalize("NFC") === one.normalize("NFC")); });
     dialog.addEventListener("cancel", (event) => { event.preventDefault(); end(false); });
     document.body.append(dialog);
     dialog.showModal();

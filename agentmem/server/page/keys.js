@@ -1,29 +1,35 @@
 // Who may enter, and what administrators did.
 
 import { call, get } from "./api.js";
-import { ask, button, card, choice, field, h, name, number, plain, table, tag, when } from "./dom.js";
+import { ask, button, card, choice, field, h, link, name, plain, table, tag, when } from "./dom.js";
 import { act } from "./parts.js";
 
 const SCOPES = { read: "search and lists", write: "add, change, delete", erase: "remove for good", admin: "the store as a whole" };
-const SHOWN = 200;
+const SHOWN = 100;
+const LAST = 50;
 
 export async function keys(page) {
-  const [found, audit] = await Promise.all([get("/v1/keys", {}, page.signal), get("/v1/audit", { limit: 1_000 }, page.signal)]);
-  const now = Date.now();
-  const over = (one) => [one.revoked_at, one.expires_at].some((at) => at && new Date(at) <= now);
-  const shown = found.toReversed().sort((a, b) => over(a) - over(b)).slice(0, SHOWN);
+  const of = page.query.get("of") || "";
+  const [found, audit] = await Promise.all([
+    get("/v1/keys", { ...(of ? { user_id: of } : {}), limit: SHOWN + 1 }, page.signal), get("/v1/audit", { order: "newest", limit: LAST }, page.signal),
+  ]);
+  const shown = found.slice(0, SHOWN);
+  const user = h("input", { type: "search", value: of, spellcheck: "false" });
   return [
     h("h1", {}, "Keys"),
     page.me.id === "local" && h("p", {}, "There is no key yet, and this machine needs none. The first key ends that: from then on whoever looks needs one with the scope admin."),
     create(page),
-    card("Keys", table("Keys", ["Key", "Leads to", "May", "Made", "Last used", "Ends", "Revoke"], shown.map((one) => [
+    card("Keys",
+      h("form", { class: "row", role: "search", onsubmit: (event) => { event.preventDefault(); location.hash = page.to("keys", { of: user.value }); } },
+        field("That lead to the user", user), h("button", { type: "submit" }, "Find"), of && link("All keys", page.to("keys"), { class: "button" })),
+      table("Keys", ["Key", "Leads to", "May", "Made", "Last used", "Ends", "Revoke"], shown.map((one) => [
       [one.name && h("div", {}, name(one.name)), h("small", {}, name(one.id))], walls(one), one.scopes.map((scope) => [tag(scope), " "]), when(one.created_at), one.used_at ? when(one.used_at) : "never",
       one.revoked_at ? h("span", {}, tag("revoked", "bad"), " ", when(one.revoked_at)) : one.expires_at ? when(one.expires_at) : "–",
       !one.revoked_at && button("Revoke …", async () => {
         if (await ask({ title: `Revoke the key ${one.id}?`, words: "It ends now, in all processes, and does not come back.", yes: "Revoke it", danger: true })) await act(page, "It was revoked.", () => call("DELETE", `/v1/keys/${encodeURIComponent(one.id)}`));
       }, { "aria-label": `Revoke ${one.id}` }),
-    ]), { empty: "No keys." }), found.length > SHOWN && h("p", {}, `The last ${SHOWN} of ${number(found.length)}.`)),
-    card("What administrators did", table("Audit log", ["When", "What", "By", "To"], audit.toReversed().slice(0, 50).map((one) => [
+    ]), { empty: of ? "No key is for this user alone." : "No keys." }), found.length > SHOWN && h("p", {}, `The first ${SHOWN}: those that hold, those for any user, and then the newest.`)),
+    card("What administrators did", table("Audit log", ["When", "What", "By", "To"], audit.map((one) => [
       when(one.at, { both: true }), one.act, one.actor ? name(one.actor) : "the command line", one.target ? name(one.target) : "–"]), { empty: "Nothing yet." })),
   ];
 }

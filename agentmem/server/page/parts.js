@@ -9,7 +9,7 @@ export const LAYERS = { interact: "a day", insights: "90 days", assets: "for goo
 export function source(record, page) {
   const said = [];
   if (record.role) said.push(tag(record.role));
-  if (record.agent_id) said.push(h("span", {}, "agent ", name(record.agent_id)));
+  if (record.agent_id) said.push(h("span", {}, "agent ", page.link(name(record.agent_id), "user", { agent: record.agent_id })));
   if (record.run_id) said.push(h("span", {}, "in ", page.link(name(record.run_id), "session", { run: record.run_id, agent: record.agent_id, at: path(record.namespace) })));
   const by = record.metadata?.learned_by;
   if (by) said.push(h("span", {}, "drawn from talk"));

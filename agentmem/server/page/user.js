@@ -34,23 +34,25 @@ export async function user(page) {
 const filename = (user) => `memories-${(user ?? "nobody").replace(/[^\p{L}\p{N}_-]+/gu, "_").slice(0, 80)}`;
 
 async function known(page, here) {
-  const asked = Object.fromEntries(["kind", "layer", "at", "order", "cursor"].map((one) => [one, page.query.get(one) || ""]));
+  const asked = Object.fromEntries(["kind", "layer", "agent", "at", "order", "cursor"].map((one) => [one, page.query.get(one) || ""]));
   const oldest = asked.order === "oldest";
+  const which = { ...(asked.at ? { under: asked.at } : {}), ...(asked.agent ? { agent_id: asked.agent } : {}) };
   const [found, count] = await Promise.all([
     get("/v1/memories", {
       ...page.whose, limit: PAGE, touch: false, data: false, order: oldest ? "oldest" : "newest", cursor: asked.cursor,
-      kinds: asked.kind, layers: asked.layer, ...(asked.at ? { under: asked.at } : {}),
+      kinds: asked.kind, layers: asked.layer, ...which,
     }, page.signal),
-    get("/v1/memories/count", { ...page.whose, kinds: asked.kind, layers: asked.layer, ...(asked.at ? { under: asked.at } : {}) }, page.signal),
+    get("/v1/memories/count", { ...page.whose, kinds: asked.kind, layers: asked.layer, ...which }, page.signal),
   ]);
-  const change = (more) => { location.hash = here({ kind: asked.kind, layer: asked.layer, order: asked.order, at: asked.at, ...more }); };
+  const change = (more) => { location.hash = here({ kind: asked.kind, layer: asked.layer, agent: asked.agent, order: asked.order, at: asked.at, ...more }); };
   const kind = h("input", { value: asked.kind, placeholder: "all kinds", spellcheck: "false", list: "kinds-known" });
+  const agent = page.me.agent_id === null && h("input", { value: asked.agent, placeholder: "all agents", spellcheck: "false" });
   const layer = choice([["", "All layers"], ...Object.entries(LAYERS).map(([one, long]) => [one, `${one} (${long})`])], asked.layer);
   const order = choice([["", "Newest first"], ["oldest", "Oldest first"]], asked.order);
   return [
-    h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); change({ kind: kind.value, layer: layer.value, order: order.value }); } },
+    h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); change({ kind: kind.value, layer: layer.value, agent: agent && agent.value, order: order.value }); } },
       field("Kind", kind), h("datalist", { id: "kinds-known" }, ["fact", "message"].map((one) => h("option", { value: one }))),
-      field("Layer", layer), field("Order", order), h("button", { type: "submit" }, "Show")),
+      agent && field("Agent", agent), field("Layer", layer), field("Order", order), h("button", { type: "submit" }, "Show")),
     asked.at ? h("p", {}, "In the namespace ", name(asked.at), ". ", link("All", here({}))) : namespaces(page, here),
     h("p", {}, `${number(count.count)} memories`),
     count.count === 0 && page.user !== null && page.me.any_user && page.may("admin") && await erased(page),
@@ -110,9 +112,10 @@ async function blocks(page) {
 }
 
 async function forget(page) {
+  const { count } = await get("/v1/memories/count", page.whose, page.signal).catch(() => ({ count: null }));
   const sure = await ask({
     title: "Erase this user?", danger: true, yes: "Erase for good", typed: page.user,
-    words: "Everything that was ever stored for the user goes, out of history, indexes and values too, and the user's keys end. Nothing brings it back.",
+    words: `${count === null ? "" : `${number(count)} memories are known. `}Everything that was ever stored for the user goes, out of history, indexes and values too, and the user's keys end. Nothing brings it back. Backups that have it are named afterwards.`,
   });
   if (!sure) return;
   const report = await act(page, (made) => `${number(made.erased)} memories were erased.${made.pending.length ? ` Still going: ${made.pending.join(", ")}.` : ""}`,

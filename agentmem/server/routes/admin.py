@@ -66,11 +66,14 @@ async def erase_user(call: Call) -> Answer:
     key, user = call.key, composed(call.id)
     if not (key.any_user or key.user_id == user) or key.agent_id is not None or key.namespace is not None:
         raise AccessDeniedError(f"the key {key.id} is not for all memories of that user")
+    writes = call.gate.under_way(user)
     report = await call.store.erase_all(user_id=user, rewrite_backups=call.query.rewrite_backups)
     await call.note("user.erase")
-    if await to_thread(call.keys.forget_user, user):
-        # What its keys were let in for before may have come after: it is waited for, and erased, too.
-        await call.gate.written(user, _UNDER_WAY_S)
+    ended = await to_thread(call.keys.forget_user, user)
+    writes |= call.gate.under_way(user)
+    if ended or writes:
+        # What was let in before may have come after, or may still: it is waited for, and erased, too.
+        await call.gate.written(writes, _UNDER_WAY_S)
         again = await call.store.erase_all(user_id=user, rewrite_backups=call.query.rewrite_backups)
         pending = tuple(dict.fromkeys((*report.pending, *again.pending)))
         report = replace(again, erased=report.erased + again.erased, pending=pending)

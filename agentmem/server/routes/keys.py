@@ -62,6 +62,19 @@ class KeyInfo(TypedDict):
     used_at: str | None
 
 
+class SomeKeys(Body):
+    """Whose keys, and how many."""
+
+    user_id: str | None = None
+    limit: int | None = Field(None, ge=1, le=10_000)
+
+
+class Acts(After):
+    """And from which end."""
+
+    order: Literal["oldest", "newest"] = "oldest"
+
+
 class MadeKey(KeyInfo):
     """A key that was just made; its token is shown here and never again."""
 
@@ -79,10 +92,12 @@ class ActInfo(TypedDict):
     user_id: str | None
 
 
-@area("GET", "/v1/keys", "admin", gives=list[KeyInfo], whole=True)
+@area("GET", "/v1/keys", "admin", query=SomeKeys, gives=list[KeyInfo], whole=True)
 async def keys(call: Call) -> Answer:
-    """All keys, the oldest first."""
-    return answer([key.to_dict() for key in await to_thread(call.keys.list)])
+    """All keys, the oldest first, or those of a user.
+
+    With `limit` so many, and first those that hold, those for any user, and the newest."""
+    return answer([key.to_dict() for key in await to_thread(lambda: call.keys.list(**call.query.model_dump()))])
 
 
 @area("POST", "/v1/keys", "admin", body=NewKey, gives=MadeKey, status=201, whole=True)
@@ -116,12 +131,13 @@ async def revoke(call: Call) -> Answer:
     return answer((await to_thread(lambda: call.keys.revoke(call.id, actor=call.actor))).to_dict())
 
 
-@area("GET", "/v1/audit", "admin", query=After, gives=list[ActInfo], whole=True)
+@area("GET", "/v1/audit", "admin", query=Acts, gives=list[ActInfo], whole=True)
 async def audit(call: Call) -> Answer:
-    """What administrators did, oldest first."""
+    """What administrators did, oldest or newest first."""
     if not 0 < call.query.limit <= 10_000 or not 0 <= call.query.after < 2**62:
         raise InvalidInputError("limit is from 1 to 10,000, after from 0", field="limit")
-    acts = await to_thread(lambda: call.keys.audit(after=call.query.after, limit=call.query.limit))
+    newest = call.query.order == "newest"
+    acts = await to_thread(lambda: call.keys.audit(after=call.query.after, limit=call.query.limit, newest=newest))
     return answer([act.to_dict() for act in acts])
 
 

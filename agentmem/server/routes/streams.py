@@ -85,7 +85,7 @@ async def _adding(call: Call, view: AsyncMemory) -> AsyncIterator[bytes]:
     said = call.asked("ids", "all_users")
     through = 0
     try:
-        with call.gate.writing(call.key):
+        with call.gate.writing(call.named):
             async with aclosing(cast("AsyncGenerator[AddResults]", view.add_stream(_items(call), **said))) as chunks:
                 async for results in chunks:
                     through += len(results) + len(results.skipped)
