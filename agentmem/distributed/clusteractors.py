@@ -177,6 +177,14 @@ def spec_of(actor: Any) -> ShardSpec | None:
         return None
 
 
+def is_started(actor: Any) -> bool:
+    """Whether Ray says that an actor was made, and is not being made again; False where it does not say."""
+    # What is public asks the dashboard, which need not run.
+    told = getattr(import_module("ray._private.state"), "actors", None)
+    known = told(actor._actor_id.hex()) if told is not None else None
+    return bool(known) and known.get("State") == "ALIVE"
+
+
 def kill(actor: Any) -> None:
     """End an actor for good."""
     ray().kill(actor, no_restart=True)

@@ -91,7 +91,7 @@ class Core:
         made = self.maps.known()
         while True:
             shard, tries = where(made), tries + 1
-            outcome = self._once(made, shard, replace(call, version=made.version), until)
+            outcome = self._once(made, shard, replace(call, version=made.version), until, again)
             if outcome.kind == "done":
                 return outcome.value, tries
             # Written, and not confirmed in time: whoever says the same again is told once it counts.
@@ -195,9 +195,15 @@ class Core:
         if self._closed:
             raise ClosedError("the cluster was closed; make another one for the place")
 
-    def _once(self, made: ShardMap, shard: str, call: Call, until: float) -> Outcome:
+    def _once(self, made: ShardMap, shard: str, call: Call, until: float, again: bool) -> Outcome:
+        sent = again
         with self._admitted(shard, until):
             try:
+                if not sent:
+                    # Of an actor that is dead already nobody could tell whether it had begun.
+                    if not self._is_there(made, shard, until):
+                        return Outcome("moved", "it does not answer")
+                    sent = True
                 return self._answer(made, shard, call, until)
             except ray().exceptions.RayActorError as exc:
                 gone = not isinstance(exc, ray().exceptions.ActorUnavailableError)
@@ -205,7 +211,27 @@ class Core:
                     self._answered.pop(made.actor(shard), None)
                     if gone:
                         self._actors.pop(made.actor(shard), None)
-                return Outcome("moved", str(exc), unknown=True)
+                return Outcome("moved", str(exc), unknown=sent)
+
+    def _is_there(self, made: ShardMap, shard: str, until: float) -> bool:
+        """Whether a shard's actor answers at all; it is waited for while it starts, and replaced if it hangs."""
+        actor, begun = self.actor(made, shard), time.monotonic()
+        while (left := until - time.monotonic()) > 0:
+            try:
+                ray().get(actor.ping.remote(), timeout=min(PING_S, left))
+            except ray().exceptions.GetTimeoutError:
+                if left > PING_S and self._hangs(made, shard, actor, begun):
+                    self.replace_hung(made, shard)
+                    return False
+            else:
+                return True
+        return False
+
+    def _hangs(self, made: ShardMap, shard: str, actor: Any, begun: float) -> bool:
+        """Whether one that did not answer a ping is more than starting, and reading what it takes over."""
+        if made.actor(shard) in self._answered or time.monotonic() - begun > START_S:
+            return True
+        return clusteractors.is_started(actor)
 
     def _answer(self, made: ShardMap, shard: str, call: Call, until: float) -> Outcome:
         actor, name, begun = self.actor(made, shard), made.actor(shard), time.monotonic()
@@ -221,8 +247,7 @@ class Core:
             try:
                 ray().get(actor.ping.remote(), timeout=PING_S)
             except ray().exceptions.GetTimeoutError:
-                # One that never answered yet may be starting, and reading what it takes over.
-                if name in self._answered or time.monotonic() - begun > START_S:
+                if self._hangs(made, shard, actor, begun):
                     self.replace_hung(made, shard)
                     return Outcome("moved", "it hangs, and another one takes its place", unknown=True)
 

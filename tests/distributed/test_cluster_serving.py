@@ -6,6 +6,7 @@ import os
 import random
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,15 @@ from typing import Any
 import pytest
 
 from agentmem import ALL, Memory
-from agentmem.errors import ClosedError, ConflictError, InvalidInputError, NotFoundError, ScopeError, StoreError
+from agentmem.errors import (
+    ClosedError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    ScopeError,
+    ShardUnavailableError,
+    StoreError,
+)
 from stress.local_ray import local_ray
 from stress.victim import HashedWords
 
@@ -182,6 +191,45 @@ def test_one_that_hangs_is_replaced_and_named_where_it_is_missing(cluster: Any) 
     assert all(cluster.shard_of(hit.record.user_id) != shard for hit in found)
     assert cluster.count(user_id=USERS[1]) >= 10
     assert not cluster.search("red wall", user_id=ALL).missing
+
+
+def test_one_that_hangs_is_replaced_by_a_client_that_it_never_answered(cluster: Any, place: Path) -> None:
+    user = USERS[1]
+    status = cluster.shards()[cluster.shard_of(user)]
+    with type(cluster).running(place / "url") as other:
+        os.kill(status.pid, signal.SIGSTOP)
+        assert other.count(user_id=user) >= 10
+        assert other.shards()[cluster.shard_of(user)].epoch > status.epoch
+
+
+def test_what_is_not_repeated_goes_where_its_shard_is_unless_it_was_begun(cluster: Any, place: Path) -> None:
+    import sqlite3
+
+    user = USERS[3]
+    shard = cluster.shard_of(user)
+    with type(cluster).running(place / "url") as other:
+        other.values.put("first", 1, user_id=user)
+        cluster.move(shard)
+        assert other.values.put("second", 2, user_id=user)
+        os.kill(cluster.shards()[shard].pid, signal.SIGKILL)
+        assert other.values.put("third", 3, user_id=user)
+        status = cluster.shards()[shard]
+        stores = {path.resolve() for path in (place / "root").glob(f"*/{shard}/*/*.db")}
+        held = [sqlite3.connect(path, isolation_level=None) for path in stores]
+        for db in held:
+            db.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(1) as threads:
+            begun = threads.submit(other.values.put, "fourth", 4, user_id=user)
+            while cluster.shards()[shard].calls == status.calls:
+                pass
+            os.kill(status.pid, signal.SIGKILL)
+            for db in held:
+                db.close()
+            with pytest.raises(ShardUnavailableError, match="not repeated") as caught:
+                begun.result(60)
+        assert caught.value.unknown
+        assert cluster.values.get("fourth", user_id=user) is None
+        assert [other.values.get(name, user_id=user) for name in ("first", "second", "third")] == [1, 2, 3]
 
 
 def test_shards_and_users_move_while_they_are_served(cluster: Any, place: Path) -> None:
