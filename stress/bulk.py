@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stress.local_ray import Clock, Killer, local_ray, watched
-from stress.options import Json, Seed
+from stress.options import Embedder, Json, Seed
 
 DIM = 256
 ROW = 4 * DIM + 130
@@ -27,7 +27,8 @@ BATCH = 4_096
 FAILED_AT = 0.7
 ROUNDS = 10
 """Times that rows go through at most until as many workers are killed as should be."""
-EMBED_BATCH = 1_024
+EMBED_BATCH, EMBED_SLOWLY = 1_024, 64
+"""Texts that are embedded at once by the bundled model, and by another one, each of whose texts takes milliseconds."""
 ACTORS = (1, 2)
 LIMIT_MB = 500
 BLOCK = 32 * 2**20
@@ -40,6 +41,7 @@ def bulk(
     kills: Annotated[int, typer.Option(min=0, max=1_000, help="Workers that are killed.")] = 20,
     texts: Annotated[int, typer.Option(min=0, help="Texts that are embedded; 0: none.")] = 200_000,
     beside: Annotated[bool, typer.Option(help="Do the same with lance-ray.")] = True,
+    embedder: Embedder = None,
     cpus: Annotated[int, typer.Option(min=1, help="Processors that Ray may use.")] = os.cpu_count() or 2,
     seed: Seed = 0,
     path: Annotated[Path | None, typer.Option(help="Folder for the datasets.")] = None,
@@ -59,7 +61,7 @@ def bulk(
 
     with tempfile.TemporaryDirectory(prefix="agentmem-bulk-", dir=path) as name:
         folder = Path(name)
-        alone = {count: _models_alone(texts, count) for count in ACTORS} if texts else {}
+        alone = {count: _models_alone(embedder, texts, count) for count in ACTORS} if texts else {}
         if rows:
             with local_ray(cpus) as ray:
                 # Ray's own 128 MB are what a task makes before it hands on.
@@ -72,9 +74,9 @@ def bulk(
         if texts:
             # Actors take their processors for good: without one more, nobody would read for them.
             with local_ray(cpus + 1):
-                figures = _embedding(folder, texts)
+                figures = _embedding(folder, embedder, texts)
             # The better of before and after: whatever else the machine does makes it slower, never faster.
-            best = {count: max(before, _models_alone(texts, count)) for count, before in alone.items()}
+            best = {count: max(before, _models_alone(embedder, texts, count)) for count, before in alone.items()}
             note("embedding", figures | _beside(figures, best))
     _show(found)
     wrong = list(_wrong(found))
@@ -286,38 +288,43 @@ def _text(number: int) -> str:
     return made(np.array([number], np.int64))["content"][0] + " and then we went home, as always."
 
 
-def _models_alone(texts: int, processes: int) -> float:
+def _batch(embedder: str | None) -> int:
+    return EMBED_BATCH if embedder is None else EMBED_SLOWLY
+
+
+def _models_alone(embedder: str | None, texts: int, processes: int) -> float:
     """The same of so many processes at once, together: two processors are not always twice as much as one."""
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        return sum(pool.map(_model_alone, [texts] * processes))
+        return sum(pool.map(_model_alone, [embedder] * processes, [texts] * processes))
 
 
-def _model_alone(texts: int) -> float:
-    """Texts a second of the bundled model with one thread, and nothing else to do."""
+def _model_alone(embedder: str | None, texts: int) -> float:
+    """Texts a second of the model with one thread, and nothing else to do."""
     from agentmem.embedding import open_embedder
 
-    model = open_embedder(threads=1, cache_size=0)
-    batches = [[_text(at + n) for n in range(EMBED_BATCH)] for at in range(0, min(texts, 50_000), EMBED_BATCH)]
+    model, size = open_embedder(embedder, threads=1, cache_size=0), _batch(embedder)
+    batches = [[_text(at + n) for n in range(size)] for at in range(0, min(texts, 50_000), size)]
     model.embed_documents(batches[0])
     clock = Clock()
     for batch in batches:
         model.embed_documents(batch)
-    return len(batches) * EMBED_BATCH / clock.seconds
+    return len(batches) * size / clock.seconds
 
 
 class Timed:
-    """The bundled model, that notes when it was asked and for how long."""
+    """A model that notes when it was asked and for how long."""
 
-    name, dim = "stress/timed", DIM
+    name = "stress/timed"
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._model = folder, None
+    def __init__(self, folder: Path, embedder: str | None, dim: int) -> None:
+        self._folder, self._embedder, self._model = folder, embedder, None
+        self.dim = dim
 
     def embed_documents(self, texts: Sequence[str]) -> np.ndarray:
         from agentmem.embedding import open_embedder
 
         if self._model is None:
-            self._model = open_embedder(threads=1, cache_size=0)
+            self._model = open_embedder(self._embedder, threads=1, cache_size=0)
         begun = time.time()
         vectors = self._model.embed_documents(texts)
         with open(self._folder / f"{os.getpid()}.calls", "a", encoding="utf-8") as calls:
@@ -328,13 +335,16 @@ class Timed:
         return self.embed_documents([text])[0]
 
 
-def _embedding(folder: Path, texts: int) -> dict[str, Any]:
+def _embedding(folder: Path, embedder: str | None, texts: int) -> dict[str, Any]:
     """Rows a second of a job that reads a corpus, embeds it and writes it: in all, and once its actors are there."""
     import ray.data
 
     from agentmem.distributed.bulk import embed
     from agentmem.distributed.datasink import write_lance
     from agentmem.distributed.datasource import read_lance
+    from agentmem.embedding import open_embedder
+
+    dim, batch = open_embedder(embedder).dim, _batch(embedder)
 
     def corpus(batch: dict[str, np.ndarray]) -> dict[str, Any]:
         return {"id": batch["id"], "content": [_text(id) for id in batch["id"].tolist()]}
@@ -346,7 +356,7 @@ def _embedding(folder: Path, texts: int) -> dict[str, Any]:
         calls.mkdir()
         # Nobody watches here: looking at all processes takes a part of a processor.
         clock = Clock()
-        made = embed(read_lance(str(folder / "corpus")), model=Timed(calls), actors=actors, batch=EMBED_BATCH)
+        made = embed(read_lance(str(folder / "corpus")), model=Timed(calls, embedder, dim), actors=actors, batch=batch)
         write_lance(made, str(folder / f"embedded-{actors}"))
         seconds = clock.seconds
         times = [line.split() for file in calls.iterdir() for line in file.read_text().splitlines()]

@@ -17,6 +17,8 @@ from agentmem.types.errors import ArchiveCorruptError, ArchiveError, ArchiveKeyE
 
 _READ_BYTES = 8 * 2**20
 _READS_AT_ONCE = 2
+_GAP_BYTES = 64 * 2**10
+"""What is read and not wanted, rather than asking once more."""
 
 
 class _Everybody:
@@ -163,8 +165,11 @@ class ArchiveReader:
                     group, future = reading.popleft()
                     try:
                         data = memoryview(future.result())
-                    except (ArchiveCorruptError, ObjectNotFoundError) as exc:
+                    except ObjectNotFoundError as exc:
                         yield from ((block, exc) for block in group)
+                        continue
+                    except ArchiveCorruptError:  # as one that was cut off, whose beginning can be read
+                        yield from map(self._alone, group)
                         continue
                     for block in group:
                         start = block.offset - group[0].offset
@@ -172,6 +177,12 @@ class ArchiveReader:
             finally:
                 for _, future in reading:
                     future.cancel()
+
+    def _alone(self, block: Block) -> tuple[Block, bytes | ArchiveError]:
+        try:
+            return block, self._objects.read(block.pack, block.offset, block.size)
+        except (ArchiveCorruptError, ObjectNotFoundError) as exc:
+            return block, exc
 
     def _checked(self, content: TableContent, block: Block, data: bytes) -> str:
         """What to call the block in messages. Raises ``ArchiveCorruptError`` where its bytes are not those written."""
@@ -220,12 +231,12 @@ class ArchiveReader:
 
 
 def _neighbours(blocks: Iterable[Block]) -> Iterator[list[Block]]:
-    """Blocks that follow one another in one pack, as many as are read at once."""
+    """Blocks that are near one another in one pack, as many as are read at once."""
     group = list[Block]()
     for block in blocks:
         if group and (
             block.pack != group[0].pack
-            or block.offset != group[-1].offset + group[-1].size
+            or not 0 <= block.offset - group[-1].offset - group[-1].size <= _GAP_BYTES
             or block.offset + block.size - group[0].offset > _READ_BYTES
         ):
             yield group

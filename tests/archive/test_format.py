@@ -136,6 +136,36 @@ def test_zones_spare_reading(objects: FolderObjects, ring: Any, monkeypatch: pyt
     assert [read.rows[0][0] for read in found] == [40, 50]
 
 
+def test_blocks_near_one_another_come_in_one_request(
+    objects: FolderObjects, ring: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "ROWS", 1)
+    filled(objects, ring)  # a block of each table for each row, in turn
+    reader, reads = ArchiveReader(objects, NAME, keyring=ring), list[str]()
+    expected = everything(reader)
+    real = FolderObjects.read
+
+    def read(self: FolderObjects, name: str, start: int, size: int) -> bytes:
+        reads.append(name)
+        return real(self, name, start, size)
+
+    monkeypatch.setattr(FolderObjects, "read", read)
+    assert everything(reader) == expected
+    assert len(reads) <= 3
+    pack = pack_of(objects, reader)
+    pack.write_bytes(pack.read_bytes()[: pack.stat().st_size // 2])
+    whole, lost = 0, 0
+    for _, data in reader._fetched(list(reader.blocks("records"))):
+        lost += isinstance(data, ArchiveError)
+        whole += not isinstance(data, ArchiveError)
+    assert whole > 20
+    assert lost > 20
+
+
+def pack_of(objects: FolderObjects, reader: ArchiveReader) -> Path:
+    return Path(objects.url.removeprefix("file://")) / next(iter(reader.blocks("records"))).pack
+
+
 def test_many_packs_and_catalogue_parts(objects: FolderObjects, ring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("ROWS", 3), ("_PACK_BYTES", 2_000), ("_CATALOGUE_BLOCKS", 4), ("_WAITING_BYTES", 4_000)):
         monkeypatch.setattr(writing, name, value)
