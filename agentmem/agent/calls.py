@@ -1,7 +1,7 @@
 """Calls of tools and their results, by the shapes that chat APIs have for them.
 
 OpenAI's (chat, responses, and the older functions), Anthropic's, Bedrock's, Gemini's, Ollama's, LangChain's, Pydantic
-AI's, the AI SDK's.
+AI's, the AI SDK's, the Agent Framework's.
 
 A call and its result share an id; some APIs give none, which is ``NAMELESS`` here.
 """
@@ -38,7 +38,7 @@ def calls_of(message: Mapping[str, Any]) -> Calls:
         made += (_id(call) for call in _dicts(message.get(name)))
     if not made and isinstance(message.get("function_call"), Mapping):
         made.append(NAMELESS)
-    parts = [*_dicts(message.get("content")), *_dicts(message.get("parts"))]
+    parts = [part for name in ("content", "contents", "parts") for part in _dicts(message.get(name))]
     for part in parts:
         made += _called(part)
         got += _answered(part)

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
 ITERATED = 500
 """Records that ``iterate`` reads at a time."""
+_ELSEWHERE = "use a memory that is not bound to it, or a session of its own"
+"""A view, a session or a key of a server may have bound what a call contradicts."""
 
 
 class Border:
@@ -440,8 +442,8 @@ def within(bound: Scope, given: Scope) -> Scope:
         if wanted is not None and fixed is not None and wanted is not ALL and composed(wanted) == composed(fixed):
             wanted = None  # the same name: how the bound one is spelled decides
         if wanted is not None and wanted != fixed and (fixed is not None or name == "user_id"):
-            by = "scoped()" if fixed is not None else "scoped() or userless() to no user"
-            raise ScopeError(f"{name} is bound by {by} and cannot be {wanted!r}; use the unbound memory for that")
+            to = "no user" if fixed is None else repr(fixed)
+            raise ScopeError(f"{name} is bound to {to} here and cannot be {wanted!r}; {_ELSEWHERE}")
         merged.append(fixed if wanted is None else wanted)
     user, agent, run = merged
     namespace, under = _namespaces_within(bound, given)
@@ -457,7 +459,7 @@ def _namespaces_within(bound: Scope, given: Scope) -> tuple[tuple[str, ...] | No
     inside = bound.namespace in (None, namespace) and (bound.under is None or wanted[: len(bound.under)] == bound.under)
     if not inside:
         name = "namespace" if under is None else "under"
-        raise ScopeError(f"{name}={wanted!r} is not in what scoped() bound; use the unbound memory for that")
+        raise ScopeError(f"{name}={wanted!r} is not in what is bound here; {_ELSEWHERE}")
     return namespace, under
 
 

@@ -56,7 +56,8 @@ def as_message(said: Mapping[str, object], own: frozenset[str], role: object = N
     if not isinstance(speaker, str) or said.get("data") is not None:
         return None
     content = said.get("content")
-    if not ("content" in said or "parts" in said or "type" in said or said.keys() & _USUAL) or _is_wrong(content):
+    known = "content" in said or "parts" in said or "type" in said or said.keys() & _USUAL or _has_contents(said)
+    if not known or _is_wrong(content):
         return None
     left_out = own - {"role", "content"} - theirs(said)
     kept = {key: value for key, value in said.items() if key not in left_out}
@@ -73,7 +74,7 @@ def theirs(said: Mapping[str, object]) -> frozenset[str]:
 
 def may_have(said: Mapping[str, object], field: str, mistaken: Callable[[object], bool]) -> bool:
     """Whether a message may have a field that items have not. ``mistaken``: whether that resembles one of theirs."""
-    if field in _USUAL or _is_turn(said):
+    if field in _USUAL or _is_turn(said) or _has_contents(said):
         return True
     return ("role" in said or _speaker(said) is not None) and not mistaken(field)
 
@@ -94,15 +95,21 @@ def of_object(item: object, role: object = None) -> Message | None:
     return _whole(speaker, said)
 
 
-def _whole(speaker: str, said: Mapping[str, object]) -> Message:
-    copy = cast("dict[str, Any]", copied(said, "message", _plain))
-    text = "\n".join(_texts(copy.get("content", copy.get("parts", copy.get("output")))))
+def _whole(speaker: str, message: Mapping[str, object]) -> Message:
+    copy = cast("dict[str, Any]", copied(message, "message", _plain))
+    said = next((copy[name] for name in ("content", "contents", "parts", "output") if name in copy), None)
+    text = "\n".join(_texts(said))
     return Message(speaker, "" if is_blank(text) else text, dumped(copy, "message"))
 
 
 def _is_turn(said: Mapping[str, object]) -> bool:
     """Whether this is a message of Pydantic AI."""
     return "parts" in said and said.get("kind") in _TURNS
+
+
+def _has_contents(said: Mapping[str, object]) -> bool:
+    """Whether this is a message of the Agent Framework."""
+    return "role" in said and isinstance(said.get("contents"), (list, tuple))
 
 
 def _of_tools(said: Mapping[str, object]) -> str | None:
@@ -158,7 +165,7 @@ def _texts(content: object, depth: int = 0) -> Iterator[str]:
             if part["part_kind"] in _SAID_PARTS:
                 yield from _texts(part.get("content"), depth + 1)
         elif part.get("type") in _SAID or is_result(part):
-            for name in ("text", "refusal", "content", "value", "output", "toolResult"):
+            for name in ("text", "refusal", "content", "value", "output", "result", "toolResult"):
                 yield from _texts(part.get(name), depth + 1)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agentmem.embedding.folder import is_batch_dependent
+from agentmem.embedding.onnx import silence
 from agentmem.types.errors import EmbeddingError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _BATCH = 32
 
 @lru_cache(maxsize=1)
 def _fastembed() -> type[TextEmbedding]:
+    silence()
     from fastembed import TextEmbedding
     from loguru import logger
 

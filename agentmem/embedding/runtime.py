@@ -1,4 +1,4 @@
-"""Runs an ONNX embedding model on the CPU: the only file that imports onnxruntime for models, on use."""
+"""Runs an ONNX embedding model on the CPU."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from agentmem.embedding.folder import ModelFolder, Pooling, is_batch_dependent
+from agentmem.embedding.onnx import onnxruntime
 from agentmem.embedding.tokens import Tokens
 from agentmem.types.errors import EmbeddingError
 
@@ -34,10 +35,8 @@ class OnnxModel:
     """
 
     def __init__(self, folder: ModelFolder, *, threads: int | None, pooling: Pooling | None) -> None:
-        import onnxruntime as library  # pyright: ignore[reportMissingTypeStubs]
-
-        onnxruntime: Any = library  # its stubs leave most types open
-        options = onnxruntime.SessionOptions()
+        library = onnxruntime()
+        options = library.SessionOptions()
         options.log_severity_level = 4
         # Idle pool threads must not burn the processor that the tokenizer and the store need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -47,9 +46,7 @@ class OnnxModel:
         if threads is not None:
             options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            str(folder.model_file), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = library.InferenceSession(str(folder.model_file), options, providers=["CPUExecutionProvider"])
         self._tokens = Tokens(folder.tokenizer_file)
         self._front, self._back = self._tokens.front, self._tokens.back
         self._pad = int(folder.config.get("pad_token_id") or 0)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
+from agentmem.embedding.onnx import onnxruntime
 from agentmem.indexes.exact import TOGETHER, best
 from agentmem.indexes.growing import grown
 from agentmem.types.ports import VectorEngine
@@ -119,9 +120,7 @@ _INT8, _INT32 = 3, 6
 
 def _product(dim: int) -> Any:
     """A session that multiplies ``codes``, int8 ``(n, dim)``, with ``query``, int8 ``(dim, m)``: int32 ``(n, m)``."""
-    import onnxruntime as library  # pyright: ignore[reportMissingTypeStubs]
-
-    onnxruntime: Any = library  # its stubs leave most types open
+    library = onnxruntime()
     node = _text(1, "codes") + _text(1, "query") + _text(2, "products") + _text(4, "MatMulInteger")
     graph = (
         _field(1, node)
@@ -131,11 +130,11 @@ def _product(dim: int) -> Any:
         + _field(12, _tensor("products", _INT32, "n", "m"))
     )
     model = _number(1, 8) + _field(7, graph) + _field(8, _number(2, 14))
-    options = onnxruntime.SessionOptions()
+    options = library.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.intra_op_num_threads, options.inter_op_num_threads = _THREADS, 1
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return library.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _tensor(name: str, kind: int, *shape: int | str) -> bytes:

@@ -82,6 +82,20 @@ SHAPES: dict[str, Messages] = {
         {"role": "assistant", "content": [{"type": "tool-call", "toolCallId": "a", "toolName": "f", "input": {}}]},
         {"role": "tool", "content": [{"type": "tool-result", "toolCallId": "a", "output": {"value": "A"}}]},
     ],
+    "the agent framework": [
+        {
+            "type": "message",
+            "role": "assistant",
+            "contents": [{"type": "function_call", "call_id": each, "name": "f", "arguments": "{}"} for each in "ab"],
+            "additional_properties": {},
+        },
+        {
+            "type": "message",
+            "role": "tool",
+            "contents": [{"type": "function_result", "call_id": each, "result": each.upper()} for each in "ab"],
+            "additional_properties": {},
+        },
+    ],
     "pydantic ai": [
         pydantic("response", {"part_kind": "tool-call", "tool_name": "f", "args": "{}", "tool_call_id": "a"}),
         pydantic("request", {"part_kind": "retry-prompt", "tool_name": "f", "tool_call_id": "a", "content": "no"}),

@@ -140,8 +140,13 @@ def test_a_view_keeps_to_itself(memory: Memory) -> None:
         memory.session(user_id="ana")
     with pytest.raises(ScopeError):
         memory.session("r", namespace=("$sessions",))
-    with pytest.raises(ScopeError):
-        memory.session("r", user_id="ana").append({"role": "user", "content": "x", "user_id": "ben"})
+    session = memory.session("r", user_id="ana", namespace=("letters",))
+    for other in ({"user_id": "ben"}, {"run_id": "s"}, {"namespace": ("bills",)}):
+        with pytest.raises(ScopeError, match="session of its own") as caught:
+            session.append({"role": "user", "content": "x", **other})
+        assert "scoped()" not in str(caught.value)  # nobody called that
+    with pytest.raises(ScopeError, match="bound to no user here"):
+        memory.session("r").append({"role": "user", "content": "x", "user_id": "ben"})
     assert memory.count(user_id="ben") == 0
 
 

@@ -356,7 +356,7 @@ def test_views_bind_a_scope(memory: Memory) -> None:
         lambda: talk.recent(run_id="other"),
         lambda: ada.scoped(user_id="eve"),
     ):
-        with pytest.raises(ScopeError, match="bound by scoped"):
+        with pytest.raises(ScopeError, match="is bound to"):
             wrong()
     ada.close()
     assert memory.get(id)

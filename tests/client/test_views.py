@@ -42,7 +42,7 @@ def test_views_have_their_scope_on_both_faces(memory: Memory, store: Path, embed
         assert await ida.aio.get(foreign) is None
         assert await ida.aio.count() == 1
         assert (await ida.aio.add("one more")).record.user_id == "ida"
-        with pytest.raises(ScopeError, match="bound by scoped"):
+        with pytest.raises(ScopeError, match="is bound to"):
             await ida.aio.search("mine", user_id="olaf")
         talk = ida.aio.scoped(run_id="r")
         assert (await talk.add({"role": "user", "content": "hi"})).record.run_id == "r"
@@ -147,7 +147,7 @@ def test_it_can_be_narrowed_but_not_widened(memory: Memory) -> None:
     ):
         with pytest.raises(ScopeError, match="to no user"):
             wrong()
-    with pytest.raises(ScopeError, match="bound by scoped"):
+    with pytest.raises(ScopeError, match="is bound to"):
         view.userless(agent_id="boss")
     with pytest.raises(ScopeError, match=r"'olaf'; call userless\(\) on the unbound memory"):
         memory.scoped(user_id="olaf").userless()

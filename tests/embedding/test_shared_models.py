@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from conftest import ROOT
 from agentmem import Memory
 from agentmem.embedding.fast import FastEmbedder
 from agentmem.embedding.folder import BUNDLED
+from agentmem.embedding.onnx import onnxruntime
 
 
 @pytest.fixture
@@ -121,6 +124,42 @@ assert os.waitpid(child, 0)[1] == 0
 assert embedder._loaded() is model
 """
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=60)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from agentmem.embedding import open_embedder; open_embedder().embed_query('a harbour')",
+        "from agentmem.indexes.int8 import Int8; Int8(8)",
+        "from agentmem.embedding.catalogue import describe; describe('BAAI/bge-small-en-v1.5')",
+    ],
+)
+def test_what_runs_models_is_silent_and_lets_a_child_end(use: str) -> None:
+    code = f"""
+import os, sys
+{use}
+assert "onnxruntime" in sys.modules and os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+child = os.fork()
+if child == 0:
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env={**env, "PYTHONPATH": str(ROOT)}, start_new_session=True
+    ) as process:
+        try:
+            assert process.wait(30) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_who_wants_to_be_heard_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    onnxruntime()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "0"
 
 
 def test_loading_is_done_once_however_many_wait_for_it(copy: Path) -> None:

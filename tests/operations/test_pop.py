@@ -88,7 +88,7 @@ def test_what_is_refused(memory: Memory, open_memory: Open, store: Path) -> None
         memory.pop(run_id=None)  # type: ignore[arg-type]
     with pytest.raises(ScopeError, match="for reads only"):
         memory.pop(run_id="chess", user_id=ALL)  # type: ignore[arg-type]
-    with pytest.raises(ScopeError, match="bound by scoped"):
+    with pytest.raises(ScopeError, match="is bound to"):
         memory.scoped(run_id="go").pop(run_id="chess")
     with pytest.raises(TypeError):
         memory.pop()  # type: ignore[call-arg]
