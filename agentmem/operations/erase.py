@@ -13,6 +13,7 @@ from agentmem.operations.read import find, find_erased
 from agentmem.stores import archived, derived, erasure, meta
 from agentmem.stores.alone import remove_copies
 from agentmem.stores.chunkupkeep import remove_files
+from agentmem.stores.folder import is_set_aside, path_of
 from agentmem.stores.rows import Stored, not_found
 from agentmem.stores.schema import ERASED
 from agentmem.stores.upkeep import empty_wal
@@ -143,5 +144,7 @@ def _wipe(engine: Engine) -> list[str]:
         pending.append("write-ahead log")
     if engine.repository.meta(meta.LANCE_PURGE):
         pending.append("lancedb")
+    if is_set_aside(path_of(engine.held)):
+        pending.append("set aside")
     engine.follower.poke()
     return pending

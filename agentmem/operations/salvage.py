@@ -29,7 +29,7 @@ from agentmem.stores.alone import alone_with
 from agentmem.stores.bodies import checksum as checksum_of
 from agentmem.stores.connection import Connection, Row
 from agentmem.stores.facts import checksum, is_intact
-from agentmem.stores.folder import DATABASE, LANCE, new_folder, sync
+from agentmem.stores.folder import DAMAGED, DATABASE, LANCE, new_folder, sync
 from agentmem.stores.log import truncate_wal
 from agentmem.stores.records import COLUMNS
 from agentmem.stores.rescue import largest, ranges, whole
@@ -142,7 +142,7 @@ def _discard(fresh: Path) -> None:
 
 
 def _copy_aside(path: Path) -> Path:
-    aside = new_folder(path, "damaged")
+    aside = new_folder(path, DAMAGED)
     try:
         for end in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):

@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import TypeAlias
 
 from agentmem.stores.connection import Connection, locked_out
-from agentmem.stores.folder import DATABASE, LANCE, OPEN_LOCK, SHARED_MEMORY, WRITE_AHEAD_LOG, HeldFolder, new_folder
+from agentmem.stores.folder import (
+    DATABASE,
+    LANCE,
+    OPEN_LOCK,
+    REPLACED,
+    SHARED_MEMORY,
+    WRITE_AHEAD_LOG,
+    HeldFolder,
+    new_folder,
+)
 from agentmem.stores.locks import FileLock
 from agentmem.stores.log import fits, is_in_use, salts_in
 from agentmem.types.errors import StoreError, StoreGoneError, StoreLockedError
@@ -120,8 +129,8 @@ class OpenFiles:
             folder = _set_aside(self._path, [name for name in _LOG if found[name] is not None])
             replaced = True
             log.warning(
-                "%s is not the file that the log beside it was written for: a backup was restored, or it was deleted; "
-                "the log was moved to %s",
+                "%s is not the file that the log beside it was written for: a backup was restored, it was deleted, or "
+                "whoever wrote was killed before anything in that log was acknowledged; the log was moved to %s",
                 self._database, folder,
             )  # fmt: skip
         elif not together and not replaced and not alone:
@@ -304,7 +313,7 @@ def _gone(path: Path, what: str, tail: str = "") -> str:
 
 def _set_aside(path: Path, names: list[str]) -> Path:
     try:
-        folder = new_folder(path, "replaced")
+        folder = new_folder(path, REPLACED)
         for name in names:
             os.rename(path / name, folder / name)
     except (OSError, StoreError) as exc:

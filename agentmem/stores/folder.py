@@ -16,6 +16,8 @@ SHARED_MEMORY = f"{DATABASE}-shm"
 """The index of the write-ahead log, which all processes share."""
 LANCE = "lance"
 ARENAS = "arenas"
+DAMAGED, REPLACED = "damaged", "replaced"
+"""How folders begin in which files of the store were set aside."""
 """What is kept of large scopes for the next start: derived, and removed by anybody at any time."""
 VALUES = "values"
 """Chunks of values that are too large for the database."""
@@ -147,6 +149,11 @@ Folder: TypeAlias = "Path | HeldFolder"
 def path_of(folder: Folder) -> Path:
     """Where it is."""
     return folder.path if isinstance(folder, HeldFolder) else folder
+
+
+def is_set_aside(path: Path) -> bool:
+    """Whether a store's folder has files that were replaced: by a salvage, or with a log that did not fit."""
+    return any(True for what in (DAMAGED, REPLACED) for _ in path.glob(f"{what}-*"))
 
 
 def new_folder(path: Path, what: str) -> Path:

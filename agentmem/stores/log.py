@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from agentmem.stores.connection import BusyError, Connection
-from agentmem.stores.folder import DATABASE, WRITE_AHEAD_LOG, new_folder
+from agentmem.stores.folder import DATABASE, REPLACED, WRITE_AHEAD_LOG, new_folder
 from agentmem.stores.private import PrivateFolder
 from agentmem.types.errors import StoreCorruptError, StoreError
 
@@ -94,7 +94,7 @@ class WriteAheadLog:
         """A copy of what was committed here, in a folder of its own; None if nothing was."""
         if self._file is None:
             return None
-        folder = new_folder(self._path.parent, "replaced")
+        folder = new_folder(self._path.parent, REPLACED)
         copy = os.open(folder / self._path.name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             at = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import uuid
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from inspecting import files_with, live, sql, wait_until
 
 from agentmem import ALL, ConflictError, Memory, NotFoundError, Settings
 from agentmem.stores import erasure, meta
-from agentmem.stores.folder import FOLLOWER_LOCK
+from agentmem.stores.folder import DAMAGED, DATABASE, FOLLOWER_LOCK, REPLACED, new_folder
 from agentmem.stores.locks import FileLock
 from agentmem.stores.writes import Repository
 from agentmem.text.similar import similar_terms
@@ -28,6 +29,19 @@ Open = Callable[..., Memory]
 
 
 # -- a person --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", [DAMAGED, REPLACED])
+def test_what_was_set_aside_is_told_of(open_memory: Open, store: Path, what: str) -> None:
+    memory = open_memory(settings=SMALL)
+    id = memory.add("the boat is in the harbour", user_id="ana").record.id
+    aside = new_folder(store, what)
+    (aside / DATABASE).write_text("the boat is in the harbour")
+    assert "set aside" in memory.erase(id).pending
+    assert "set aside" in memory.erase_all(user_id="ana").pending
+    shutil.rmtree(aside)
+    memory.add("the boat sank", user_id="ana")
+    assert "set aside" not in memory.erase_all(user_id="ana").pending
 
 
 @pytest.mark.parametrize("settings", [SMALL, LARGE, DISK], ids=["small", "large", "disk"])
