@@ -8,7 +8,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -90,6 +91,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._running = set[int]()
+        self._put_off = list[Callable[[], object]]()
         self._quiet_since = 0.0
 
     def run(self, call: Callable[[], T]) -> T:
@@ -98,6 +100,8 @@ class Calls:
         if thread in self._running or on_loop():
             raise TableBusyError("LanceDB is at work for a call that this one interrupted")
         try:
+            while self._put_off:
+                atexit.register(self._put_off.pop())
             self._running.add(thread)
             # Signal handlers run on the main thread; lancedb's own code does not stand their exceptions everywhere.
             return aside(call) if current_thread() is main_thread() else call()
@@ -111,9 +115,40 @@ class Calls:
         while time.monotonic() < deadline and (self._running or time.monotonic() - self._quiet_since < _QUIET):
             time.sleep(0.01)
 
+    def forget(self) -> None:
+        """In a forked process: no thread of it is in the middle of a call, and what lancedb does at the end of a process
+        waits for threads that it has once something was called here, and for ever before."""
+        self._running.clear()
+        self._put_off = list(_at_exit)
+        for func in _at_exit:
+            atexit.unregister(func)
+
 
 calls = Calls()
 atexit.register(calls.wait)
+_at_exit = list[Callable[[], object]]()
+"""What lancedb does at the end of a process."""
+
+
+@contextmanager
+def _noting_what_it_does_at_exit() -> Generator[None]:
+    """Around lancedb's import, which registers a function that is not to be had otherwise."""
+    register = atexit.register
+
+    def note(func: Callable[..., T], *args: Any, **more: Any) -> Callable[..., T]:
+        if getattr(func, "__module__", None) == "lancedb._lancedb":
+            _at_exit.append(func)
+        return register(func, *args, **more)
+
+    atexit.register = note
+    try:
+        yield
+    finally:
+        atexit.register = register
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=calls.forget)
 
 
 def loaded() -> bool:
@@ -202,7 +237,8 @@ def _lancedb() -> Any:
     def load() -> Any:
         for name, value in _READING.items():
             os.environ.setdefault(name, value)
-        import lancedb
+        with _noting_what_it_does_at_exit():
+            import lancedb
 
         return lancedb
 

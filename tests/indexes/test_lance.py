@@ -218,7 +218,7 @@ def test_a_large_table_is_indexed_and_answers_the_same(tmp_path: Path) -> None:
 # -- other threads and processes ----------------------------------------------------------------------------------
 
 
-def in_process(code: str, folder: Path) -> str:
+def in_process(code: str, folder: Path, warnings: str = "error") -> str:
     program = f"""
 import sys
 from pathlib import Path
@@ -227,7 +227,7 @@ from agentmem.indexes.lance import LanceIndex
 index = LanceIndex(Path(sys.argv[1]), dim={DIM})
 {code}
 """
-    command = [sys.executable, "-W", "error", "-c", program, str(folder)]
+    command = [sys.executable, "-W", warnings, "-c", program, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr == ""
     return done.stdout.strip()
@@ -255,6 +255,25 @@ print(before, index.state()[1], max(rows.max() for rows, *_ in index.scan()))
 def test_importing_and_constructing_load_nothing() -> None:
     code = "print(any(name in sys.modules for name in ('lancedb', 'pyarrow')), Path(sys.argv[1]).exists())"
     assert in_process(code, Path("does-not-exist")) == "False False"
+
+
+@pytest.mark.slow
+def test_a_forked_process_that_asks_lancedb_nothing_ends_as_it_says(tmp_path: Path) -> None:
+    code = """
+import os, signal, time
+one, vector = np.array([11]), np.ones((1, index._dim), dtype=np.float32)
+index.apply([], one, one, one, one, vector)
+pid = os.fork()
+if not pid:
+    sys.exit(7)
+until = time.monotonic() + 30
+while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0) and time.monotonic() < until:
+    time.sleep(0.05)
+if ended == (0, 0):
+    os.kill(pid, signal.SIGKILL)
+print(os.waitstatus_to_exitcode(ended[1]) if ended[0] else "it hangs")
+"""
+    assert in_process(code, tmp_path / "new", warnings="ignore") == "7"
 
 
 @pytest.mark.slow
