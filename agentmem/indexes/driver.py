@@ -116,8 +116,8 @@ class Calls:
             time.sleep(0.01)
 
     def forget(self) -> None:
-        """In a forked process: no thread of it is in the middle of a call, and what lancedb does at the end of a process
-        waits for threads that it has once something was called here, and for ever before."""
+        """In a forked process no thread is in the middle of a call. What lancedb does at the end of a process waits for
+        threads that this one has once something was called here, and for ever before."""
         self._running.clear()
         self._put_off = list(_at_exit)
         for func in _at_exit:
