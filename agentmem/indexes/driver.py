@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -101,7 +101,8 @@ class Calls:
             raise TableBusyError("LanceDB is at work for a call that this one interrupted")
         try:
             while self._put_off:
-                atexit.register(self._put_off.pop())
+                with suppress(IndexError):  # another thread was quicker
+                    atexit.register(self._put_off.pop())
             self._running.add(thread)
             # Signal handlers run on the main thread; lancedb's own code does not stand their exceptions everywhere.
             return aside(call) if current_thread() is main_thread() else call()
