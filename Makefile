@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
 # Tests that run at the same time; with -n 0 in PYTEST_ARGS they run in one process, for a debugger.
-WORKERS ?= 2
+WORKERS ?= 3
 
 # Whose tests run before every change lands, of those that are here.
 CI_FRAMEWORKS := $(filter langgraph anthropic,$(basename $(notdir $(wildcard tests/conformance/*.toml))))
