@@ -146,7 +146,7 @@ class AgentStore(Protocol):
         ...
 
     def clear(self, session: SessionPlace) -> int:
-        """Delete the turns that there are; returns how many."""
+        """Delete the turns that there are; returns how many. Raises ``SessionClosedError``."""
         ...
 
     def writer(self, model: object) -> Writer:

@@ -21,7 +21,7 @@ from agentmem.agent.until import until_alone
 from agentmem.agent.working import WorkingMemory
 from agentmem.types.changes import Delete, Update
 from agentmem.types.checks import check_count, check_label, check_name, check_number, check_text
-from agentmem.types.errors import ConflictError, InvalidInputError, NotFoundError, SessionClosedError, shown
+from agentmem.types.errors import ConflictError, InvalidInputError, NotFoundError, shown
 from agentmem.types.inputs import Item
 from agentmem.types.plain import Plain
 from agentmem.types.records import MemoryRecord, SearchHit
@@ -159,10 +159,6 @@ class Session:
 
         Raises ``SessionClosedError``: what was closed is changed by nobody, but ``delete`` removes it.
         """
-        info = self.info()
-        if info is not None and info.closed_at is not None:
-            closed = info.closed_at.isoformat()
-            raise SessionClosedError(f"the session was closed at {closed}; reopen() lets it go on")
         return self._store.clear(self._place)
 
     # -- summaries ---------------------------------------------------------------------------------------------------

@@ -103,9 +103,10 @@ class Filling:
         seq = moment.chain[-1].seq if moment.seq is None else moment.seq
         if moment.at is not None:
             seq = min(seq, undo.last_event(self._db, moment.at))
-        there = undo.there_at(self._db, seq)
+        # Two looks at all records, which a restore of what is newest has no need of.
+        there = undo.there_at(self._db, seq) if moment.later else 0
         newest = self._erase_again(moment) or last
-        erased = there - undo.there_at(self._db, seq)
+        erased = there - undo.there_at(self._db, seq) if moment.later else 0
         sequences = {name: seq for rows in self._own(last, SEQUENCES.name) for name, seq in rows}
         for rows in () if newest is last else self._own(newest, SEQUENCES.name):
             sequences.update((name, max(seq, sequences.get(name, 0))) for name, seq in rows)

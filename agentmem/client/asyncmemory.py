@@ -6,7 +6,7 @@ Most of its lines are signatures, which editors and type checkers need written o
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from agentmem.engine.engine import Engine
     from agentmem.engine.workers import Workers
     from agentmem.knowledge.ports import Model
+    from agentmem.operations.apply import Done
     from agentmem.settings import Settings
     from agentmem.stores.rows import Created
     from agentmem.types.changes import Applied, Operation
@@ -406,13 +407,12 @@ class AsyncMemory:
         await self._open()
         engine = self._border.handle.engine(to_commit=True)
         steps = await self._run(applying().steps, self._border, engine, changes)
-        try:
+
+        async def begin() -> list[Done]:
             plan = await self._run(operations.apply.plan, engine, steps)
-            done = await wait_for(operations.apply.submit(engine, plan))
-        except ConflictError as exc:
-            if not operations.glacier.is_away(exc):
-                raise
-            done = await self._wait(operations.apply.apply, engine, steps)
+            return await wait_for(operations.apply.submit(engine, plan))
+
+        done = await self._once_here(begin, partial(operations.apply.apply, engine, steps))
         return operations.apply.results(engine, done)
 
     # -- finding -----------------------------------------------------------------------------------------------------
@@ -1114,13 +1114,21 @@ class AsyncMemory:
             await wait_for(self._border.handle.opening(any_model=any_model))
 
     async def _put(self, engine: Engine, drafts: Sequence[Draft], first_index: int | None = None) -> list[Created]:
-        """Put, on a thread if anything may have to come back from an archive first."""
-        try:
+
+        async def begin() -> list[Created]:
             return await wait_for(operations.add.submit_puts(engine, drafts, first_index))
+
+        return await self._once_here(begin, partial(operations.add.put, engine, drafts, first_index))
+
+    async def _once_here(self, change: Callable[[], Awaitable[T]], bring: Callable[[], T]) -> T:
+        """What a change gives or, if anything has to come back from an archive first, what does that and changes it,
+        on a thread."""
+        try:
+            return await change()
         except ConflictError as exc:
             if not operations.glacier.is_away(exc):
                 raise
-            return await self._wait(operations.add.put, engine, drafts, first_index)
+            return await self._wait(bring)
 
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A call that reads, on one of the engine's threads."""

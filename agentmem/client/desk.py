@@ -152,13 +152,13 @@ class Desk(AgentStore):
 
     @override
     def take(self, session: SessionPlace, n: int, *, exchange: bool) -> Pending[list[Turn]]:
-        taking = operations.turns.Taking(n, exchange)
-        key = (session.key, self._room())
-        return Pending(operations.turns.take(self._handle.engine(), key, self._scope(session), taking), self._taken)
+        taking, record = operations.turns.Taking(n, exchange), (session.key, self._room())
+        return Pending(operations.turns.take(self._handle.engine(), record, self._scope(session), taking), self._taken)
 
     @override
     def clear(self, session: SessionPlace) -> int:
-        return operations.turns.clear(self._handle.engine(), self._scope(session))
+        record = (session.key, self._room())
+        return operations.turns.clear(self._handle.engine(), record, self._scope(session))
 
     @override
     def writer(self, model: object) -> Writer:

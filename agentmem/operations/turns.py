@@ -132,6 +132,13 @@ def check_open(stored: Stored) -> None:
         raise SessionClosedError(f"the session was closed at {closed}; reopen() lets it go on")
 
 
+def _check_open(repository: Repository, session: tuple[str, Scope], now: Micros) -> None:
+    """The same for the key of that record, and where it is."""
+    record = keys.find(repository, session[0], repository.scope_key(session[1]))
+    if record is not None and visible(record, now):
+        check_open(record)
+
+
 def _put_off(repository: Repository, stored: Stored, now: Micros) -> None:
     span, end = stored.sliding, stored.expires_at
     if span is not None and end is not None and end - now < ttl_of(span):
@@ -302,9 +309,7 @@ def take(engine: Engine, session: tuple[str, Scope], scope: Scope, taking: Takin
 
 def _take(engine: Engine, session: tuple[str, Scope], scope: Scope, taking: Taking, repository: Repository) -> Taken:
     now, key = engine.now(), repository.scope_key(scope)
-    record = keys.find(repository, session[0], repository.scope_key(session[1]))
-    if record is not None and visible(record, now):
-        check_open(record)
+    _check_open(repository, session, now)
     if key is None:
         return Taken([], {})
     found = (
@@ -334,19 +339,23 @@ def _exchanges(repository: Repository, key: ScopeKey, now: Micros, n: int) -> li
     return found
 
 
-def clear(engine: Engine, scope: Scope) -> int:
-    """Delete the turns that there are, in transactions of 500; those that come meanwhile stay. Returns how many."""
+def clear(engine: Engine, session: tuple[str, Scope], scope: Scope) -> int:
+    """Delete the turns that there are, in transactions of 500; those that come meanwhile stay. Returns how many.
+
+    Raises ``SessionClosedError``.
+    """
     engine.check_writable()
     engine.check()
     last = engine.repository.last_row() + 1
     total = 0
-    while (count := engine.write(partial(_clear, engine, scope, last), _CHUNK)) > 0:
+    while (count := engine.write(partial(_clear, engine, session, scope, last), _CHUNK)) > 0:
         total += count
     return total
 
 
-def _clear(engine: Engine, scope: Scope, before: int, repository: Repository) -> int:
+def _clear(engine: Engine, session: tuple[str, Scope], scope: Scope, before: int, repository: Repository) -> int:
     now, key = engine.now(), repository.scope_key(scope)
+    _check_open(repository, session, now)
     if key is None:
         return 0
     found = _rows(repository, key, now, _CHUNK, before, 0)

@@ -73,6 +73,8 @@ CODECS = ("none", "zstd", "lz4")
 """How chunks are packed."""
 _BODY = "CAST(body AS BLOB) AS body"
 """A flipped bit of a row can have SQLite take bytes for text, which need not be any."""
+_CHUNK = f"0, n, hash, size, codec, stored, checksum, file, {_BODY}"
+"""Those of a ``Part`` without where it begins, of ``chunks`` alone."""
 PART = "v.start, c.n, c.hash, c.size, c.codec, c.stored, c.checksum, c.file, CAST(c.body AS BLOB)"
 """The columns of a ``Part``."""
 
@@ -218,8 +220,7 @@ def is_used(db: Connection) -> bool:
 
 def every(db: Connection) -> Iterator[Part]:
     """All chunks, without where they begin, a few at a time."""
-    after, told = 0, f"0, n, hash, size, codec, stored, checksum, file, {_BODY}"
-    sql = f"SELECT {told} FROM chunks WHERE n > ? ORDER BY n LIMIT 20"
+    after, sql = 0, f"SELECT {_CHUNK} FROM chunks WHERE n > ? ORDER BY n LIMIT 20"
     while found := db.execute(sql, (after,)):
         yield from map(Part._make, found)
         after = found[-1][1]
@@ -248,8 +249,7 @@ def references(db: Connection, row: int) -> list[tuple[int, int, int, int]]:
 
 def numbered(db: Connection, n: int) -> Part | None:
     """The chunk of this number, if there still is one."""
-    sql = f"SELECT 0, n, hash, size, codec, stored, checksum, file, {_BODY} FROM chunks WHERE n = ?"
-    found = db.execute(sql, (n,))
+    found = db.execute(f"SELECT {_CHUNK} FROM chunks WHERE n = ?", (n,))
     return Part._make(found[0]) if found else None
 
 
