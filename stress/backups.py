@@ -9,6 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -29,11 +32,13 @@ USERS = 1_000
 PACED = 1_000
 """Adds a second, of a writer that does not write as fast as it can."""
 _WARM_S = 1.0
+WHO = ("nobody", "itself", "another process")
+"""Who backs a writer's store up."""
 
 
 def backup(
     records: Annotated[int, typer.Option(min=100, max=10_000_000, help="Records in the store.")] = 100_000,
-    pairs: Annotated[int, typer.Option(min=0, max=100, help="Runs of a writer with and without increments.")] = 5,
+    pairs: Annotated[int, typer.Option(min=0, max=100, help="Runs of each writer.")] = 5,
     seconds: Annotated[float, typer.Option(min=1, max=600, help="How long each of those writes.")] = 8,
     interval: Annotated[float, typer.Option(min=0.1, max=600, help="Seconds between increments.")] = 2,
     path: Annotated[
@@ -44,10 +49,11 @@ def backup(
 ) -> None:
     """Back a store up, restore it, verify it, and write while increments are made; each step is a process of its own.
 
-    Writers run in pairs, with increments and without, in turns: one at 1,000 adds a second, whose cost is the time that
-    its calls take, and one at full speed, whose cost is what it no longer adds. Vectors have 256 numbers.
+    Writers run without increments, with those that they make themselves, and with those that another process makes, in
+    turns: one at 1,000 adds a second, whose cost is the time that its calls take, and one at full speed, whose cost is
+    what it no longer adds. Vectors have 256 numbers.
     """
-    with tempfile.TemporaryDirectory(prefix="agentmem-backup-") as name, progress("steps", 4 + 4 * pairs) as ticker:
+    with tempfile.TemporaryDirectory(prefix="agentmem-backup-") as name, progress("steps", 4 + 2 * pairs) as ticker:
         folder = Path(name) if path is None else path
         if not (folder / "store").exists():
             _step("fill", folder, records=records)
@@ -56,20 +62,23 @@ def backup(
         for number, step in enumerate(("full", "restore", "verify")):
             steps[step] = _step(step, folder)
             ticker.at(2 + number)
-        costs = dict[str, list[float]]()
-        for number in range(pairs):
-            for speed in ("paced", "full speed"):
-                found = dict[float, float]()
-                for chosen in (0.0, interval) if number % 2 else (interval, 0.0):
-                    found[chosen] = _step("write", folder, speed=speed, seconds=seconds, interval=chosen)["cost"]
-                costs.setdefault(speed, []).append(100 * (found[interval] / found[0.0] - 1))
-                ticker.at(4 + 4 * number + 2)
+        costs = {f"{speed}, backed up by {who}": list[float]() for speed in ("paced", "full speed") for who in WHO[1:]}
+        runs = product(range(pairs), ("paced", "full speed"))
+        for done, (number, speed) in enumerate(runs, 1):
+            found = dict[str, float]()
+            for who in WHO[number % 3 :] + WHO[: number % 3]:
+                step = _step("write", folder, speed=speed, seconds=seconds, interval=interval, who=who)
+                found[who] = step["cost"]
+            for who in WHO[1:]:
+                costs[f"{speed}, backed up by {who}"].append(100 * (found[who] / found[WHO[0]] - 1))
+            ticker.at(4 + done)
     outcome = {
         "command": "backup",
         "steps": steps,
         "writers_percent": {
-            speed: {"median": round(median(each), 1), "all": [round(one, 1) for one in each]}
-            for speed, each in costs.items()
+            kind: {"median": round(median(each), 1), "all": [round(one, 1) for one in each]}
+            for kind, each in costs.items()
+            if each
         },
         "ok": steps["verify"]["ok"] and steps["restore"]["records"] == steps["full"]["records"],
     }
@@ -147,17 +156,18 @@ def _memory(before: float) -> dict[str, float]:
     return {"peak_mb": round(peak_rss_mb()), "grown_mb": round(peak_rss_mb() - before)}
 
 
-def write(folder: Path, speed: str, seconds: float, interval: float) -> dict[str, Any]:
+def write(folder: Path, speed: str, seconds: float, interval: float, who: str) -> dict[str, Any]:
     """Add to a store of its own; ``cost`` is the seconds that an add takes."""
     own = folder / "written"
     shutil.rmtree(own, ignore_errors=True)
     size, spent, added = (100, 0.0, 0) if speed == "paced" else (500, 0.0, 0)
     items = [[{"content": text_of(n, k), "user_id": f"user-{k % 20}"} for k in range(size)] for n in range(50)]
-    with _opened(own, interval) as memory:
+    with _opened(own, interval if who == "itself" else 0) as memory, ExitStack() as stack:
         memory.add_many(items[0])
         time.sleep(_WARM_S)
-        while (health := memory.health().backup) is not None and health.behind:
-            time.sleep(0.05)  # the first one is full
+        _wait_for_full(memory)
+        if who == "another process":
+            stack.enter_context(_another(folder, interval))
         begun = time.perf_counter()
         while (now := time.perf_counter()) < begun + seconds:
             number = added // size
@@ -172,7 +182,41 @@ def write(folder: Path, speed: str, seconds: float, interval: float) -> dict[str
     return {"cost": (spent if speed == "paced" else took) / added, "adds_per_second": round(added / took)}
 
 
-STEPS = {"fill": fill, "full": full, "restore": again, "verify": verify, "write": write}
+def _wait_for_full(memory: Memory) -> None:
+    """The first increment is all there is."""
+    while (health := memory.health().backup) is not None and health.behind:
+        time.sleep(0.05)
+
+
+@contextmanager
+def _another(folder: Path, interval: float) -> Generator[None]:
+    """A process that backs up what is written, until it is stopped."""
+    task = json.dumps({"step": "follow", "folder": str(folder), "interval": interval})
+    command = [sys.executable, "-m", "stress.backups", task]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        if process.stdout is None or process.stdout.readline() != "ready\n":
+            raise RuntimeError("the process that backs up did not begin")
+        yield
+        _, __ = process.communicate()
+        if process.returncode:
+            raise RuntimeError("the process that backs up failed")
+
+
+def follow(folder: Path, interval: float) -> dict[str, Any]:
+    """Back up what another process writes."""
+    with _opened(folder / "written", interval) as memory:
+        _wait_for_full(memory)
+        print("ready", flush=True)
+        sys.stdin.read()
+        health = memory.health().backup
+        if health is None or health.last_error is not None:
+            raise RuntimeError(f"backing up failed: {health}")
+    return {}
+
+
+STEPS = {"fill": fill, "full": full, "restore": again, "verify": verify, "write": write, "follow": follow}
 
 
 def _show(outcome: dict[str, Any]) -> None:
@@ -184,8 +228,8 @@ def _show(outcome: dict[str, Any]) -> None:
         table.add_row(step, *[f"{figure:,}" for figure in figures])
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
-    for speed, cost in outcome["writers_percent"].items():
-        console.print(f"writers, {speed}: {cost['median']:+.1f} % (pairs: {cost['all']})")
+    for kind, cost in outcome["writers_percent"].items():
+        console.print(f"writers, {kind}: {cost['median']:+.1f} % ({cost['all']})")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from agentmem import ALL
+from agentmem import ALL, StoreError
 from agentmem.cli.base import STORE, AsTable, StorePath, app, opened, reporting
+from agentmem.cli.interrupt import stopped
 from agentmem.cli.output import Output
+from agentmem.cli.streams import note
+
+_EVERY_S = 10.0
+_LOOK_S = 1.0
+"""Between two looks whether the store that is followed is still there."""
 
 backup = typer.Typer(
     help="Back up the store, where backup.url says; look at backups; restore one.",
@@ -49,6 +57,39 @@ def backup_create(
         with output.progress("records") as progress:
             made = memory.backup.create(kind, description=description, new_lineage=new_lineage, progress=progress)
         output.figures(made.to_dict())
+
+
+@backup.command("follow", help="Back up whatever changes, for the processes that use the store, until it is stopped.")
+def backup_follow(
+    *,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            "--every", metavar="SECONDS", help="Between two backups; left out, backup.interval_s, or else 10.", min=0.1
+        ),
+    ] = None,
+    path: StorePath = STORE,
+    table: AsTable = None,
+) -> None:
+    output = Output(table)
+    with reporting():
+        from agentmem.settings import Settings
+
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+        with opened(path) as memory:
+            memory.backup.list()  # raises where there is no place for backups, or none that can be reached
+        every = every or Settings().backup.interval_s or _EVERY_S
+        with stopped() as stop, opened(path, settings=Settings(backup={"interval_s": every})) as memory:
+            note(f"backing {path} up every {every:g} s, as long as it changes, until Ctrl-C")
+            while not stop.wait(_LOOK_S):
+                if gone := memory.health().store_error:
+                    raise StoreError(gone)
+            health = memory.health().backup
+            if health is not None and health.last_error is not None:
+                raise StoreError(health.last_error)
+        # Closing has backed up what was left.
+        with opened(path, reading=True) as memory:
+            output.backups(memory.backup.list()[-1:])
 
 
 @backup.command("list", help="List the backups, oldest first.")

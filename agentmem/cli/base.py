@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.main import get_command_name
@@ -19,6 +19,9 @@ from agentmem.cli.streams import note, say
 from agentmem.cli.values import Names, namespace, store_folder
 from agentmem.cli.words import error_text, in_the_shell
 from agentmem.client import is_store, is_writable
+
+if TYPE_CHECKING:
+    from agentmem.settings import Settings
 
 INTERRUPTED = 130
 """Exit code of a command that was stopped with Ctrl-C, as shells report it."""
@@ -153,7 +156,9 @@ def by_key(id: str | None, key: str | None, namespace: Names | None) -> None:
 
 
 @contextmanager
-def opened(path: Path, *, create: bool = False, reading: bool = False) -> Generator[Memory]:
+def opened(
+    path: Path, *, create: bool = False, reading: bool = False, settings: Settings | None = None
+) -> Generator[Memory]:
     """The store. Reading does not create one: a mistyped path would look like an empty memory.
 
     One that cannot be written is opened read-only for a command that is only ``reading``.
@@ -162,7 +167,7 @@ def opened(path: Path, *, create: bool = False, reading: bool = False) -> Genera
         raise StoreError(f"{path} holds no store; `agentmem add` makes one, --path names another")
     if not create and not path.exists():
         raise StoreError(f"there is no store at {path}; `agentmem add` makes one, --path names another")
-    with Memory(path, read_only=reading and not is_writable(path)) as memory:
+    with Memory(path, settings=settings, read_only=reading and not is_writable(path)) as memory:
         yield memory
 
 

@@ -1,12 +1,13 @@
-"""Ctrl-C while many are added: what is on its way into the store is finished and reported first."""
+"""Ctrl-C: while many are added, what is on its way into the store is finished and reported first."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -58,3 +59,27 @@ class Interrupt:
             self._wanted = True
             raise KeyboardInterrupt
         self._wanted = True
+
+
+@contextmanager
+def stopped() -> Generator[threading.Event]:
+    """Within it SIGINT and SIGTERM set an event, for a command that goes on until it is stopped. A second one ends it
+    as ever."""
+    event = threading.Event()
+    before = dict[signal.Signals, Any]()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        event.set()
+        restore()
+
+    def restore() -> None:
+        while before:
+            signal.signal(*before.popitem())
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, stop)
+    try:
+        yield event
+    finally:
+        restore()

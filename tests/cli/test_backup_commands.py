@@ -1,8 +1,15 @@
-"""`agentmem backup`: create, list, verify, restore."""
+"""`agentmem backup`: create, list, verify, follow, restore."""
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from shell import Shell
@@ -53,7 +60,7 @@ def test_damage_is_an_exit_code(shell: Shell, tmp_path: Path) -> None:
 
 def test_without_a_place(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("AGENTMEM_MEMORY__BACKUP__URL")
-    for words in (["create"], ["list"], ["verify"], ["restore", tmp_path / "new"]):
+    for words in (["create"], ["list"], ["verify"], ["follow"], ["restore", tmp_path / "new"]):
         assert "set backup.url, AGENTMEM_MEMORY__BACKUP__URL=" in shell.error("backup", *words)
 
 
@@ -88,3 +95,45 @@ def test_a_user_goes_elsewhere_and_comes_back(shell: Shell, tmp_path: Path) -> N
     assert shell.json("backup", "restore-user", "ida")["restored"] == 1
     assert shell.texts("--user", "ida") == ["plays the oboe"]
     assert "nothing is stored" in shell.error("backup", "export", tmp_path / "x", "--user", "nobody")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_changes_is_followed_until_it_is_stopped(shell: Shell, tmp_path: Path, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agentmem", "backup", "follow", "--every", "0.2", "--path", str(shell.folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    try:
+        with Memory(shell.folder) as memory:
+            _until(lambda: [one.seq for one in memory.backup.list()] == [1])
+            memory.add("rehearses on Mondays", user_id="ida")
+            _until(lambda: memory.backup.list()[-1].seq == 2)
+            memory.add("tunes it herself", user_id="ida")
+            process.send_signal(number)
+            out, err = process.communicate(timeout=30)
+            assert memory.backup.list()[-1].seq == 3
+    finally:
+        process.kill()
+    assert (process.returncode, json.loads(out)[0]["seq"]) == (0, 3)
+    assert err.splitlines() == [f"agentmem: backing {shell.folder} up every 0.2 s, as long as it changes, until Ctrl-C"]
+    shell.json("backup", "restore", tmp_path / "new")
+    assert len(Shell(tmp_path / "new").texts("--user", "ida")) == 3
+
+
+def test_a_store_that_is_gone_is_not_followed(shell: Shell, tmp_path: Path) -> None:
+    def vanish() -> None:
+        _until(lambda: (tmp_path / "backups").exists())
+        shell.folder.rename(tmp_path / "elsewhere")
+
+    thread = Thread(target=vanish)
+    thread.start()
+    assert "agentmem: " in shell.error("backup", "follow", "--every", "0.2")
+    thread.join()
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
