@@ -246,14 +246,13 @@ class Arena:
 
     def fill(self, vectors_of: Callable[[Sequence[int]], Mapping[int, bytes]]) -> set[int]:
         """Take the vectors, which are not saved; the rows that have none, or another number of them."""
-        size, lacking, held = 4 * self._dim, set[int](), list(self._slot_of.items())
-        for start in range(0, len(held), _FILLED):
-            part = held[start : start + _FILLED]
-            found = vectors_of([row for row, _ in part])
-            whole = [(slot, vector) for row, slot in part if len(vector := found.get(row) or b"") == size]
-            vectors = np.frombuffer(b"".join(vector for _, vector in whole), np.float32)
-            self._vectors[[slot for slot, _ in whole]] = vectors.reshape(-1, self._dim)
-            lacking.update(row for row, _ in part if len(found.get(row) or b"") != size)
+        size, lacking, rows = 4 * self._dim, set[int](), list(self._slot_of)
+        for start in range(0, len(rows), _FILLED):
+            part = rows[start : start + _FILLED]
+            found = {row: vector for row, vector in vectors_of(part).items() if vector and len(vector) == size}
+            vectors = np.frombuffer(b"".join(found.values()), np.float32)
+            self._vectors[[self._slot_of[row] for row in found]] = vectors.reshape(-1, self._dim)
+            lacking.update(set(part) - found.keys())
         return lacking
 
     def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -210,10 +210,10 @@ class Residents(FeedCopy):
 
     def close(self) -> None:
         """Begin nothing more in the background, and stop what was begun."""
-        if self._snapshots is not None:
-            self._snapshots.stop()
         if self._builder is not None:
             self._builder.close()
+        if self._snapshots is not None:
+            self._snapshots.close()
 
     def abandon(self) -> None:
         """The same, and wait for nothing: nobody begins another search here."""

@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,10 @@ CHANGES, _SHARE = 2_000, 0.02
 """Changes, and which part of all records, that make it worth while to keep an arena once more."""
 _EVENTS = 2_000
 """That are read at once."""
+_LAST_WAIT = 0.8
+"""Seconds that closing waits for what is being written."""
+_ABANDONED_S = 3_600.0
+"""After which nobody goes on with a file that was begun."""
 
 log = logging.getLogger("agentmem")
 
@@ -52,6 +57,7 @@ class Snapshots:
         self._closing = False
         self._kept = dict[Wall, tuple[int, float]]()
         """How many slots an arena had when it was last kept, and when that was."""
+        self._writing = list[Future[None]]()
 
     def load(self, wall: Wall, arena: Arena, most: int | None = None) -> set[int] | None:
         """Fill an arena, which is empty, from the wall's file; the rows that have to be read anew, None without.
@@ -81,11 +87,20 @@ class Snapshots:
         arena.scrub()  # of what was erased, here or by another process, nothing may come to the disk
         values, arrays = arena.saved()
         header = {**self._made_by(wall, arena), "event": [seq, *event], "values": values}
-        promised(lambda: self._write(wall, header, arrays))
+        self._writing = [each for each in self._writing if not each.done()]
+        self._writing.append(promised(lambda: self._write(wall, header, arrays)))
 
     def stop(self) -> None:
         """Keep nothing more."""
         self._closing = True
+
+    def close(self) -> None:
+        """The same, and wait for what is being written, but not for long."""
+        self.stop()
+        until = time.monotonic() + _LAST_WAIT
+        for each in self._writing:
+            with suppress(TimeoutError):
+                each.exception(max(0.0, until - time.monotonic()))
 
     def _load(self, wall: Wall, arena: Arena, most: int | None) -> int | None:
         store = self._store()
@@ -116,6 +131,7 @@ class Snapshots:
         path = _file(store, wall)
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
+            self._remove_abandoned(path.parent)
             arrayfile.write(path, header, arrays)
             # Somebody may have removed all files after an erase, and before this one was there.
             if self._records.erased_after(header["event"][0]):
@@ -133,6 +149,14 @@ class Snapshots:
             for entry in os.scandir(path_of(store) / ARENAS):
                 with suppress(FileNotFoundError):
                     os.unlink(entry.path)
+
+    @staticmethod
+    def _remove_abandoned(folder: Path) -> None:
+        """Remove what killed processes have left half written."""
+        for path in folder.glob("*.new"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                    path.unlink()
 
     def _unlink(self, path: Path) -> None:
         if not self._read_only:

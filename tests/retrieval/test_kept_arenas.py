@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -204,6 +205,20 @@ def test_what_was_erased_is_not_kept(open_memory: Open, store: Path) -> None:
     assert lasting("unheard") not in arrays["words terms"]
     assert other.encode() not in arrays["ids"].tobytes()
     assert memory.verify().ok
+
+
+def test_closing_waits_until_it_is_written_and_nothing_half_written_stays(open_memory: Open, store: Path) -> None:
+    with opened(open_memory) as memory:
+        fill(memory)
+    left, now = store / ARENAS / "left.arena.x.new", time.time()
+    left.parent.mkdir()
+    for name, age in ((left, 4_000), (other := left.with_name("other.arena.y.new"), 10)):
+        name.write_bytes(b"half")
+        os.utime(name, (now - age, now - age))
+    with opened(open_memory) as memory:
+        memory.search("harbour", user_id="ana")
+    assert len(kept(store)) == 1
+    assert (left.exists(), other.exists()) == (False, True)
 
 
 def test_nothing_is_written_where_nothing_may_be(open_memory: Open, store: Path) -> None:
