@@ -265,7 +265,8 @@ class Engine:
     def _model(self, number: int, embedder: Embedder) -> Model:
         performance = self.settings.performance
         records = Records(self._connection, self._names, number)
-        builder = self._builder(records, embedder)
+        snapshots = Snapshots(lambda: self.held, records, read_only=self.read_only)
+        builder = self._builder(records, embedder, snapshots)
         table = LanceIndex(
             self.path / LANCE,
             dim=embedder.dim,
@@ -280,6 +281,7 @@ class Engine:
             limit=performance.arena_limit,
             budget_mb=performance.arena_budget_mb,
             builder=builder,
+            snapshots=snapshots,
         )
         residents.changed.subscribe(self.cache.drop)
         large = LargeScopes(records, vectors, self.keywords, embedder.dim)
@@ -291,7 +293,7 @@ class Engine:
         index = self.settings.tiers.cold.index
         return index == "ivf_rq" or (index == "auto" and (builder is None or builder.refused))
 
-    def _builder(self, records: Records, embedder: Embedder) -> Builder | None:
+    def _builder(self, records: Records, embedder: Embedder, snapshots: Snapshots) -> Builder | None:
         """What holds large scopes as codes, if they are to be held so."""
         performance = self.settings.performance
         coded = coding(self.settings.engine_of_large)
@@ -303,7 +305,7 @@ class Engine:
             embedder.dim,
             budget_mb=self.settings.mb_of_large,
             wait_s=performance.large_wait_s,
-            snapshots=Snapshots(lambda: self.held, records, read_only=self.read_only),
+            snapshots=snapshots,
             activity=lambda: self.commits.requests,
             fronts=Fronts(records, embedder.dim, self.settings, lambda: self.commits.requests),
         )

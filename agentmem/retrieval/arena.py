@@ -11,7 +11,7 @@ they have beside one vector lies apart (``several``), and costs nothing where th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from agentmem.retrieval.conversation import Links
 from agentmem.retrieval.corpus import Corpus
 from agentmem.retrieval.estimates import last_of
 from agentmem.retrieval.matching import DenseMatcher, Matcher, Matches
-from agentmem.retrieval.postings import Postings
+from agentmem.retrieval.postings import Postings, lasting
 from agentmem.retrieval.query import NEVER, Candidate, Parts, Query
 from agentmem.retrieval.several import Nearest, Several
 from agentmem.text.dates import closeness
@@ -46,6 +46,8 @@ _SLOT = np.dtype(
 
 TOGETHER = 5_000
 """Records from which comparing several queries with all of them at once saves time."""
+_FILLED = 2_000
+"""Vectors that are read at once."""
 
 
 class Scored(NamedTuple):
@@ -67,8 +69,12 @@ class Arena:
     ENGINE = "arena"
     """What it is called in traces."""
     _GROWTH = 2.0
+    _IN_PLACE = ("live", "expires", "rating", "length", "asks")
+    """Columns that change where they are."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, number: Callable[[str], int] = hash) -> None:
+        """``number`` tells words apart; an arena is kept on the disk only with numbers that are the same in every
+        process (``postings.lasting``)."""
         self._dim = dim
         self._used = 0
         self._vectors: Vector = np.empty((16, dim), np.float32)
@@ -76,10 +82,12 @@ class Arena:
         self._ids: list[str] = []
         self._slot_of: dict[int, int] = {}
         self._labels: dict[str, int] = {}
-        self._postings = Postings()
+        self._postings = Postings(number)
         self._links = Links()
         self._several: Several | None = None
         """While there is a record that has not one vector."""
+        self.incomplete: set[int] = set()
+        """After ``restore``: rows that have to be read again, since they have not one vector."""
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -93,6 +101,22 @@ class Arena:
     def size(self) -> int:
         """The records, and as many more as they have vectors after the first."""
         return len(self) + (0 if self._several is None else len(self._several) - self._several.dead)
+
+    @property
+    def kind(self) -> str:
+        """What it is called where it is kept."""
+        return "exact"
+
+    @property
+    def slots(self) -> int:
+        """Slots that were given out, dead ones included; grows with each change."""
+        return self._used
+
+    @property
+    def is_worth_keeping(self) -> bool:
+        """Whether it would help another process: most records have one vector, and need not be read again."""
+        few = self._several is None or len(self._several.slots) < self._used // 5
+        return few and self._postings.number is lasting
 
     @property
     def _common_bytes(self) -> int:
@@ -190,6 +214,78 @@ class Arena:
         """What the query's words weigh here."""
         matcher = self._matcher(query, self._present(query))
         return matcher.corpus(query.words, mend_typos=query.tuning.mend_typos)
+
+    # -- saving ------------------------------------------------------------------------------------------------------
+
+    def scrub(self) -> None:
+        """Leave no words of what was removed or replaced."""
+        dead = ~self._column("live")
+        if dead.any():
+            self._drop(dead)
+
+    def saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """What ``restore`` needs: values as JSON has them, and arrays, which do not change any more."""
+        values, arrays = self._saved()
+        live = self._column("live").tolist()
+        ids = [id if there else "" for id, there in zip(self._ids, live, strict=True)]
+        arrays["ids"] = np.frombuffer("".join(ids).encode(), np.uint8)
+        arrays["id lengths"] = np.array([len(id) for id in ids], np.int32)
+        return values, arrays
+
+    def restore(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what another one saved. Raises ``ValueError`` if it does not fit. ``fill`` comes next."""
+        lengths = arrays["id lengths"].tolist()
+        self._restore(values, arrays, len(lengths))
+        text, at, self._ids = arrays["ids"].tobytes().decode(), 0, []
+        for length in lengths:
+            self._ids.append(text[at : at + length])
+            at += length
+        self._vectors = np.zeros((len(lengths), self._dim), np.float32)
+        live = np.flatnonzero(self._column("live"))
+        self._slot_of = dict(zip(self._column("row")[live].tolist(), live.tolist(), strict=True))
+
+    def fill(self, vectors_of: Callable[[Sequence[int]], Mapping[int, bytes]]) -> set[int]:
+        """Take the vectors, which are not saved; the rows that have none, or another number of them."""
+        size, lacking, rows = 4 * self._dim, set[int](), list(self._slot_of)
+        for start in range(0, len(rows), _FILLED):
+            part = rows[start : start + _FILLED]
+            found = {row: vector for row, vector in vectors_of(part).items() if vector and len(vector) == size}
+            vectors = np.frombuffer(b"".join(found.values()), np.float32)
+            self._vectors[[self._slot_of[row] for row in found]] = vectors.reshape(-1, self._dim)
+            lacking.update(set(part) - found.keys())
+        return lacking
+
+    def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """All but vectors, codes and ids."""
+        arrays = {f"column {name}": self._column(name) for name in self._columns}
+        arrays |= {f"words {name}": array for name, array in self._postings.saved().items()}
+        arrays |= {"links before": self._links.before[: self._used], "links after": self._links.after[: self._used]}
+        for name in (*(f"column {name}" for name in self._IN_PLACE), "links before", "links after"):
+            arrays[name] = arrays[name].copy()
+        apart = np.empty(0, np.int64) if self._several is None else self._several.slots
+        arrays["incomplete"] = self._column("row")[apart[self._column("live")[apart]]]
+        return {"labels": dict(self._labels)}, arrays
+
+    def _restore(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], slots: int) -> None:
+        columns = {name: arrays[f"column {name}"] for name in self._columns}
+        if {len(column) for column in columns.values()} != {slots}:
+            raise ValueError(f"there are not {slots} records")
+        self._columns = {name: np.asarray(column, self._columns[name].dtype) for name, column in columns.items()}
+        self._used = slots
+        self._labels = dict(values["labels"])
+        self._postings.restore(part_of("words", arrays))
+        self.incomplete = set(arrays["incomplete"].tolist())
+        before, after = (np.asarray(arrays[f"links {name}"], np.int32) for name in ("before", "after"))
+        last = np.flatnonzero(self._column("live") & (self._column("run") != 0) & (after < 0))
+        self._links.restore(before, after, {self._run_of(int(slot)): int(slot) for slot in last})
+
+    def _drop(self, dead: Bools) -> None:
+        """Leave no words of some slots."""
+        self._postings.drop(dead)
+        if self._several is not None:
+            self._several.scrub(dead)
+        for name in ("length", "asks"):
+            self._column(name)[dead] = 0
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -392,3 +488,8 @@ def top(scores: Vector, limit: int) -> NDArray[np.intp]:
     if len(scores) <= limit:
         return np.arange(len(scores))
     return np.flatnonzero(scores >= last_of(scores, limit))
+
+
+def part_of(name: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays of one part, without its name before theirs."""
+    return {key.removeprefix(f"{name} "): array for key, array in arrays.items() if key.startswith(f"{name} ")}

@@ -13,10 +13,10 @@ from agentmem.indexes.codes import bytes_of, new_codes
 from agentmem.retrieval.fronting import Fronts
 from agentmem.retrieval.largearena import LargeArena
 from agentmem.retrieval.snapshots import Snapshots
-from agentmem.retrieval.walls import Wall, walls_of
+from agentmem.retrieval.walls import Wall
 from agentmem.stores.records import Records
 from agentmem.stores.rows import ScopeKey
-from agentmem.types.errors import ClosedError, ModelMismatchError, NotFoundError, StoreGoneError
+from agentmem.types.errors import ClosedError, ModelMismatchError, StoreGoneError
 from agentmem.types.patience import Pace
 from agentmem.types.ports import Entry
 from agentmem.types.promise import Promise, keep, promised
@@ -35,15 +35,13 @@ the search would take several times as long beside it."""
 _RECORD_BYTES = 250
 """About what a record takes beside its code: columns, links, the places of some twenty words."""
 AGAIN = 60.0
-"""Seconds after which what could not be built is tried again, and after which what has changed may be kept again."""
+"""Seconds after which what could not be built is tried again."""
 _LONG = 3_600.0
 """The same where that took long to find out."""
 _STEP = 0.05
 """Seconds between two looks at whether a build is still wanted."""
 _LAST_WAIT = 0.8
 """Seconds that closing waits for the build at hand."""
-CHANGES, _SHARE = 2_000, 0.02
-"""Changes, and which part of all records, that make it worth while to keep an arena once more."""
 MB = 1_048_576
 
 log = logging.getLogger("agentmem")
@@ -129,8 +127,6 @@ class Builder:
         self._begun = list[Building]()
         self._refused = dict[Wall, float]()
         """Walls that are not built, and until when they are not tried again."""
-        self._kept = dict[Wall, tuple[int, float]]()
-        """How many slots an arena had when it was last kept, and when that was."""
 
     def begin(self, wall: Wall, key: ScopeKey) -> Building | None:
         """Build the arena of a wall; None if it would take more memory than it may, or could not be built just now."""
@@ -153,9 +149,7 @@ class Builder:
         """
         if self.fronts is not None and not self._closing:
             self.fronts.see_to(arena.codes, len(arena), arena.rows)
-        slots, at = self._kept.get(wall, (0, 0.0))
-        if arena.slots - slots > max(CHANGES, _SHARE * slots) and time.monotonic() - at > AGAIN:
-            self._save(wall, arena, seq)
+        self._snapshots.keep(wall, arena, seq)
 
     def _needed(self, records: int, further: int = 0) -> int:
         """About the bytes that so many records take, and so many vectors that they have after their first."""
@@ -172,11 +166,6 @@ class Builder:
     def refused(self) -> bool:
         """Whether a wall was too large for the budget."""
         return bool(self._refused)
-
-    def forget(self) -> None:
-        """Remove what was kept, since it is from before something was erased."""
-        self._snapshots.remove()
-        self._kept.clear()
 
     def stop(self) -> None:
         """Begin nothing more, and have what was begun stop."""
@@ -213,11 +202,10 @@ class Builder:
     def _restored(self, wall: Wall, building: Building) -> LargeArena | None:
         """The arena as it was kept, with what has changed since."""
         arena = self._new(wall)
-        seq = self._snapshots.load(wall, arena)
-        if seq is None:
+        found = self._snapshots.load(wall, arena)
+        if found is None:
             return None
-        self._kept[wall] = arena.slots, time.monotonic()
-        rows = list(self._changed_after(wall, seq) | arena.incomplete)
+        rows = list(found)
         for start in range(0, len(rows), READ):
             if building.stopped:
                 return None
@@ -248,7 +236,7 @@ class Builder:
             pace()
         self._add(arena, sample)
         arena.settle()
-        self._save(wall, arena, seq)
+        self._snapshots.save(wall, arena, seq)
         return arena
 
     def _add(self, arena: LargeArena, entries: list[Entry]) -> None:
@@ -270,27 +258,3 @@ class Builder:
             return not self._closing
 
         return go_on
-
-    def _changed_after(self, wall: Wall, seq: int) -> set[int]:
-        """Rows behind a wall that changed after an event."""
-        rows = set[int]()
-        while events := self._records.events_after(seq, 4 * READ):
-            for _, row, user, agent, run, space, _ in events:
-                path = None
-                if wall.path is not None and row:
-                    with suppress(NotFoundError):  # erased since, with all that lay in it
-                        path = self._records.names.path(self._records.db, space)
-                if row and wall in walls_of(user, agent, run, space, path):
-                    rows.add(row)
-            seq = events[-1].seq
-        return rows
-
-    def _save(self, wall: Wall, arena: LargeArena, seq: int) -> None:
-        snapshots = self._snapshots
-        if self._closing:
-            return
-        self._kept[wall] = arena.slots, time.monotonic()
-        arena.scrub()  # of what was erased, here or by another process, nothing may come to the disk
-        prepared = snapshots.prepare(wall, arena, seq)
-        if prepared is not None:
-            promised(lambda: snapshots.save(wall, prepared))

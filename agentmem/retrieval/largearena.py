@@ -16,13 +16,13 @@ from typing_extensions import override
 from agentmem.indexes.fronts import Fronted
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
-from agentmem.retrieval.arena import Arena, top
+from agentmem.retrieval.arena import Arena, part_of, top
 from agentmem.retrieval.estimates import LEAST, Score, above, last_of, words_worth, worth_of
 from agentmem.retrieval.held import Held
 from agentmem.retrieval.living import Living
 from agentmem.retrieval.masks import Masks
 from agentmem.retrieval.matching import Matcher, Matches
-from agentmem.retrieval.postings import Postings, lasting
+from agentmem.retrieval.postings import lasting
 from agentmem.retrieval.query import NEVER, Candidate, Query
 from agentmem.retrieval.several import Nearest
 from agentmem.retrieval.sparse import SparseMatcher
@@ -61,16 +61,16 @@ class LargeArena(Arena):
 
     ENGINE = "codes"
     _GROWTH = 1.2
+    _IN_PLACE = ("live",)
 
     def __init__(
         self, dim: int, codes: VectorEngine, records: Records, key: Callable[[], ScopeKey | None], expected: int = 0
     ) -> None:
         """``key``: the wall as a scope, for SQL, as of now; ``expected``: about how many records there will be."""
-        super().__init__(dim)
+        super().__init__(dim, lasting)
         self.codes = codes
         self._records = records
         self._vectors = np.empty((0, dim), np.float32)
-        self._postings = Postings(lasting)
         self._unread = Unread()
         """Texts whose words nobody has asked for yet."""
         self._ordered = self._top = 0
@@ -79,8 +79,6 @@ class LargeArena(Arena):
         """Slots of rows that are not among those, or that changed since."""
         self._count = 0
         self._living = Living()
-        self.incomplete: set[int] = set()
-        """After ``restore``: rows that have to be read again, since only codes are saved, and no vectors."""
         self._most = (0, 0.5, 3.0)
         """The greatest time, importance and rating that any record has had."""
         self._masks = Masks(records, key)
@@ -102,18 +100,13 @@ class LargeArena(Arena):
         return self._common_bytes + self.codes.nbytes + further
 
     @property
-    def is_worth_keeping(self) -> bool:
-        """Whether most records have one vector: those that have several, or none, would have to be read again."""
-        return self._several is None or len(self._several.slots) < self._used // 5
+    @override
+    def kind(self) -> str:
+        return self.codes.kind
 
     def rows(self) -> Ints:
         """A copy of the row of each slot, 0 where nothing is in it any more."""
         return np.where(self._column("live"), self._column("row"), 0)
-
-    @property
-    def slots(self) -> int:
-        """Slots that were given out, dead ones included; grows with each change."""
-        return self._used
 
     @override
     def upsert(self, entries: Sequence[Entry]) -> None:
@@ -130,6 +123,7 @@ class LargeArena(Arena):
         self._read()
         self._postings.sort(max(500_000, self._postings.size // 3))
 
+    @override
     def scrub(self) -> None:
         """Leave nothing of what was removed or replaced: neither codes nor words. What stands in front of codes may
         keep what was not erased."""
@@ -145,14 +139,10 @@ class LargeArena(Arena):
             self.codes.blank(erased)
             self._overwritten = np.concatenate([self._overwritten, erased])
         self.codes.retire(numbers)
-        self._postings.drop(dead)
         self._masks.forget()
         if self.held is not None:
             self.held.scrub(dead)
-        if self._several is not None:
-            self._several.scrub(dead)
-        for name in ("length", "asks"):
-            self._column(name)[dead] = 0
+        self._drop(dead)
 
     def hold(self, tiers: TierMap, most: int) -> bool:
         """Hold the vectors of these records, by row, as they are, and of no others; False if some are yet to come.
@@ -512,41 +502,26 @@ class LargeArena(Arena):
 
     # -- saving ------------------------------------------------------------------------------------------------------
 
+    @override
     def saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """What ``restore`` needs: values as JSON has them, and arrays, which do not change any more."""
         self._read()
-        arrays = {f"column {name}": self._column(name) for name in self._columns}
-        arrays |= {f"words {name}": array for name, array in self._postings.saved().items()}
+        values, arrays = self._saved()
         arrays |= {f"codes {name}": array for name, array in self.codes.saved().items()}
-        arrays |= {"links before": self._links.before[: self._used], "links after": self._links.after[: self._used]}
-        for name in ("column live", "links before", "links after"):
-            arrays[name] = arrays[name].copy()
-        apart = np.empty(0, np.int64) if self._several is None else self._several.slots
-        arrays["incomplete"] = self._column("row")[apart[self._column("live")[apart]]]
-        return {"labels": dict(self._labels), "ordered": self._ordered, "most": self._most}, arrays
+        return {**values, "ordered": self._ordered, "most": self._most}, arrays
 
+    @override
     def restore(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what another one saved. Raises ``ValueError`` if it does not fit."""
-        self.codes.restore(_part("codes", arrays))
-        columns = {name: arrays[f"column {name}"] for name in self._columns}
-        if {len(column) for column in columns.values()} != {len(self.codes)}:
-            raise ValueError("there are not as many codes as records")
-        self._used = 0
-        self._columns = {name: np.asarray(column, self._columns[name].dtype) for name, column in columns.items()}
-        self._used = len(self.codes)
-        self._labels, self._ordered, self._most = dict(values["labels"]), int(values["ordered"]), tuple(values["most"])
-        self._postings.restore(_part("words", arrays))
+        """The same, with nothing to fill: there are no vectors."""
+        self.codes.restore(part_of("codes", arrays))
+        self._restore(values, arrays, len(self.codes))
+        self._ordered, self._most = int(values["ordered"]), tuple(values["most"])
         self._unread.clear()
         live, rows = self._column("live"), self._column("row")
         self._top = int(rows[self._ordered - 1]) if self._ordered else 0
         self._count = int(np.count_nonzero(live))
         self._living.recount(live, self._column("length"))
-        self.incomplete = set(arrays["incomplete"].tolist())
         moved = self._ordered + np.flatnonzero(live[self._ordered :])
         self._moved = dict(zip(rows[moved].tolist(), moved.tolist(), strict=True))
-        before, after = (np.asarray(arrays[f"links {name}"], np.int32) for name in ("before", "after"))
-        last = np.flatnonzero(live & (self._column("run") != 0) & (after < 0))
-        self._links.restore(before, after, {self._run_of(int(slot)): int(slot) for slot in last})
 
 
 def _greatest(most: tuple[int, float, float], new: Mapping[str, NDArray[Any]]) -> tuple[int, float, float]:
@@ -556,7 +531,3 @@ def _greatest(most: tuple[int, float, float], new: Mapping[str, NDArray[Any]]) -
         max(importance, float(np.fmax.reduce(new["importance"], initial=0.0))),
         max(rating, float(np.fmax.reduce(new["rating"], initial=0.0))),
     )
-
-
-def _part(name: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {key.removeprefix(f"{name} "): array for key, array in arrays.items() if key.startswith(f"{name} ")}

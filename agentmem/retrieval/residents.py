@@ -24,7 +24,9 @@ from agentmem.retrieval.building import Builder
 from agentmem.retrieval.fronting import Fronts
 from agentmem.retrieval.largearena import LargeArena
 from agentmem.retrieval.near import Near
+from agentmem.retrieval.postings import lasting
 from agentmem.retrieval.resident import Held, Resident
+from agentmem.retrieval.snapshots import Snapshots
 from agentmem.retrieval.tiermap import TierMap
 from agentmem.retrieval.walls import Wall, walls_of
 from agentmem.stores.records import Records
@@ -38,6 +40,10 @@ READ = 500
 """Rows per read: a few milliseconds, during which libSQL lets no other thread run."""
 BACKLOG = 20_000
 """Unseen events beyond which loading arenas afresh is cheaper than bringing them up to date."""
+KEPT_FROM = 5_000
+"""Records from which an exact arena is kept on the disk: it takes a tenth of a second to be loaded, or more."""
+_EVENTS = 2
+"""For each record of an arena: with more of them since it was kept, loading it afresh is as quick."""
 HOLD = 2_000
 """Vectors that are read at once to be held."""
 _LONG_BACKLOG = 200_000
@@ -49,10 +55,18 @@ class Residents(FeedCopy):
     """The arenas of one store. Safe to call from many threads."""
 
     def __init__(
-        self, records: Records, *, dim: int, limit: int, budget_mb: int, builder: Builder | None = None
+        self,
+        records: Records,
+        *,
+        dim: int,
+        limit: int,
+        budget_mb: int,
+        builder: Builder | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
         """``limit``: records behind a wall up to which it is held exactly; ``budget_mb``: memory for such arenas
-        together. Larger walls are held as codes by a ``builder``, else not at all."""
+        together. Larger walls are held as codes by a ``builder``, else not at all. ``snapshots`` keep them on the
+        disk."""
         self.changed = Event[[frozenset[Wall] | None]]()
         """Records behind these walls have changed; None: anybody's. Told before a search can see it."""
         self.enlarged = Event[[]]()
@@ -63,6 +77,7 @@ class Residents(FeedCopy):
         self._budget = budget_mb * MB
         self._budget_mb = budget_mb
         self._builder = builder
+        self._snapshots = snapshots
         self._feed = RLock()
         self._held = Held()
         self._seq: int | None = None
@@ -188,8 +203,8 @@ class Residents(FeedCopy):
 
     def remove_files(self) -> None:
         """Remove what was kept for the next start, since it is from before something was erased."""
-        if self._builder is not None:
-            self._builder.forget()
+        if self._snapshots is not None:
+            self._snapshots.remove()
         for resident in self._every():
             resident.unclean = True
 
@@ -197,9 +212,13 @@ class Residents(FeedCopy):
         """Begin nothing more in the background, and stop what was begun."""
         if self._builder is not None:
             self._builder.close()
+        if self._snapshots is not None:
+            self._snapshots.close()
 
     def abandon(self) -> None:
         """The same, and wait for nothing: nobody begins another search here."""
+        if self._snapshots is not None:
+            self._snapshots.stop()
         if self._builder is not None:
             self._builder.stop()
 
@@ -396,6 +415,8 @@ class Residents(FeedCopy):
                 resident.too_large = True
                 if self._builder is None or not self._build(wall, resident):
                     resident.arena = None
+            elif self._snapshots is not None and len(arena) >= KEPT_FROM:
+                self._snapshots.keep(wall, arena, seq)
         elif self._builder is not None:
             if unclean:
                 arena.scrub()
@@ -441,9 +462,13 @@ class Residents(FeedCopy):
         if key is None:
             return Arena(self._dim)
         where, params = key.where()
-        if self._records.count(where, params, self._limit + 1) > self._limit:
+        expected = self._records.count(where, params, self._limit + 1)
+        if expected > self._limit:
             return None
-        arena = Arena(self._dim)
+        kept = self._snapshots if expected >= KEPT_FROM else None
+        if kept is not None and (arena := self._restored(wall, kept, expected)) is not None:
+            return arena
+        arena, seq = Arena(self._dim, hash if kept is None else lasting), self._records.last_seq()
         after = 0
         while entries := self._records.entries(where, params, after, READ):
             for piece in self._records.whole(entries):
@@ -453,6 +478,21 @@ class Residents(FeedCopy):
             after = entries[-1].row
             if len(entries) < READ:
                 break
+        if kept is not None:
+            kept.save(wall, arena, seq)
+        return arena
+
+    def _restored(self, wall: Wall, kept: Snapshots, expected: int) -> Arena | None:
+        """The arena as it was kept, with what has changed since."""
+        arena = Arena(self._dim, lasting)
+        found = kept.load(wall, arena, _EVENTS * expected)
+        if found is None:
+            return None
+        rows = list(found | arena.fill(self._records.vectors_of))
+        for row in rows:
+            arena.remove(row)  # it may be there in the same version, which is taken for the same
+        for start in range(0, len(rows), READ):
+            self._apply(arena, set(rows[start : start + READ]))
         return arena
 
     def _keep_within_budget(self, wall: Wall, resident: Resident) -> None:

@@ -18,7 +18,7 @@ from agentmem.indexes.codes import coding
 from agentmem.indexes.fronts import Front, Fronted
 from agentmem.indexes.hnsw import Hnsw
 from agentmem.indexes.int8 import Int8
-from agentmem.retrieval import building
+from agentmem.retrieval import snapshots
 from agentmem.types.ports import EngineError
 
 NO_HNSW = "the extra hnsw is not installed: pip install 'agentmem-db[hnsw]'"
@@ -301,8 +301,8 @@ def test_a_graph_stays_while_others_write_and_has_nothing_of_what_was_erased(
     open_memory: Open, embedder: HashEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Codes are kept again after each few changes, for which all that is dead is overwritten in them."""
-    monkeypatch.setattr(building, "AGAIN", 0.0)
-    monkeypatch.setattr(building, "CHANGES", 0)
+    monkeypatch.setattr(snapshots, "AGAIN_S", 0.0)
+    monkeypatch.setattr(snapshots, "CHANGES", 0)
     memory = open_memory(settings=large(large_engine="int8", tiers={"interval_s": 0, "warm": {"engine": "hnsw"}}))
     texts = [f"the {n}th lantern of {n % 7} harbours" for n in range(400)]
     ids = [one.id for one in memory.add_many(texts, user_id="ana")]

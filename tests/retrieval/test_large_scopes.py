@@ -21,7 +21,7 @@ from contracts.feed_copy import IDLE, FeedCopyContract
 from agentmem import ALL, Memory, SearchResults, Settings
 from agentmem.engine.engine import Engine
 from agentmem.indexes import delta
-from agentmem.retrieval import building, columns, estimates, largearena, masks, sparse
+from agentmem.retrieval import building, columns, estimates, largearena, masks, snapshots, sparse
 from agentmem.retrieval.postings import lasting
 from agentmem.retrieval.residents import Residents
 from agentmem.retrieval.walls import EVERYBODY
@@ -500,7 +500,7 @@ def test_damaged_files_are_made_anew(
             "one byte": data[: -len(data) // 3] + bytes([data[-len(data) // 3] ^ 1]) + data[-len(data) // 3 + 1 :],
             "beginning": data[:30] + b"\xff" * 20 + data[50:],
             "emptied": b"",
-            "another format": data.replace(b'"format": 2', b'"format": 1'),
+            "another format": data.replace(b'"format": 3', b'"format": 2'),
         }[damage]
         built.write_bytes(changed)
     seen = from_scratch(monkeypatch)
@@ -592,8 +592,8 @@ def test_nothing_is_kept_of_what_was_erased(open_memory: Open, store: Path, engi
 def test_what_another_process_erased_is_not_kept_by_this_one(
     open_memory: Open, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(building, "AGAIN", -1.0)
-    monkeypatch.setattr(building, "CHANGES", 0)
+    monkeypatch.setattr(snapshots, "AGAIN_S", -1.0)
+    monkeypatch.setattr(snapshots, "CHANGES", 0)
     memory = open_memory(settings=coded(large_engine="int8"))
     memory.add_many([f"a lantern {n}" for n in range(150)], user_id="ana", dedupe=False)
     unheard = memory.add("an unheard of zeppelin", user_id="ana").id
