@@ -78,8 +78,8 @@ class Alert(Plain):
 
     name: str
     """What: ``usage``, ``search``, ``commit``, ``errors``, ``fallbacks``, ``fragmentation``, ``backup_age``,
-    ``follower_lag``, or ``vectors``, ``lifecycle``, ``backup``, ``proof``, ``store`` where the background work, or all
-    of it, fails."""
+    ``follower_lag``, or ``vectors``, ``lifecycle``, ``backup``, ``proof``, ``writes``, ``store`` where the background
+    work, what is written, or all of it, fails."""
     level: Level
     value: float | None
     """What was measured; None where it works or does not."""
@@ -106,6 +106,7 @@ def read(
     """Everything that can be looked at. ``before`` says which level something was at."""
     found = [
         _broken("store", health.store_error, "Open the store again; see docs/reliability.md.", critical=True),
+        _broken("writes", health.last_write_error, "Look at the disk and its space; it is tried again.", critical=True),
         _broken("vectors", health.last_vector_error, "Searches go on, more slowly; look at the disk and its space."),
         _broken("lifecycle", health.last_sweep_error, "Nothing is promoted or expires until it works again."),
     ]

@@ -69,7 +69,8 @@ def health(engine: Engine, database: str | None = None) -> Health:
     backup = None if gone is not None or engine.companion is None else engine.companion.health()
     fronts = engine.retriever.residents.fronts
     backing = () if backup is None else (backup.last_error, backup.proof_error)
-    errors = (gone, follower.last_error, lifecycle.last_error, *backing)
+    writing = engine.commits.last_error
+    errors = (gone, writing, follower.last_error, lifecycle.last_error, *backing)
     return Health(
         ok=not any(error is not None for error in errors),
         vectors_behind=behind,
@@ -82,6 +83,7 @@ def health(engine: Engine, database: str | None = None) -> Health:
         backup=backup,
         engine_fallbacks=0 if fronts is None else fronts.fallbacks,
         last_engine_error=None if fronts is None else fronts.last_error,
+        last_write_error=writing,
     )
 
 

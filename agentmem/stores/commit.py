@@ -247,6 +247,8 @@ class GroupCommit:
         self._log_size = 0
         self.requests = 0
         """Of callers, so far; background work does not count."""
+        self.last_error: str | None = None
+        """Why the last transaction could not be written, as for want of room; None once one has been."""
         self.taken = deque[tuple[float, float]](maxlen=_TAKEN)
         """When the last transactions ended (``time.monotonic``), and how many seconds their way to the disk took."""
         self._thread = Service(self._loop, "agentmem-commit", self._serve)
@@ -400,6 +402,7 @@ class GroupCommit:
             return
         except UnsyncedError as exc:
             # It is committed, so that a replay would do it twice, or the disk does not let anything be.
+            self.last_error = str(exc)
             for work in group:
                 work.future.set_exception(exc.copy())
             return
@@ -411,11 +414,14 @@ class GroupCommit:
         except BaseException as exc:
             # Also what is no Exception, such as a panic of the driver: without this thread nobody could write again.
             if len(group) == 1:
+                if isinstance(exc, StoreError):
+                    self.last_error = str(exc)
                 group[0].future.set_exception(exc)
                 return
             for work in group:
                 self._commit([work])
             return
+        self.last_error = None
         with together():
             for work, result in zip(group, results, strict=True):
                 if isinstance(result, _Refused) and isinstance(result.error, UnembeddedError):

@@ -213,6 +213,7 @@ class NoCommits(GroupCommit):
         self.grown = Event[[Repository, str, int, int]]()
         self.repeated = Event[[Repository, Sequence[Stored], Micros]]()
         self.requests = 0
+        self.last_error = None
         self.taken = deque[tuple[float, float]]()
 
     @override

@@ -477,7 +477,8 @@ class Health(Plain):
     """
 
     ok: bool
-    """Whether the store is where it was opened, and the last attempts of the background work succeeded."""
+    """Whether the store is where it was opened, what was last written could be, and the last attempts of the background
+    work succeeded."""
     vectors_behind: int
     vector_errors: int
     """Failures to bring LanceDB up to date since the store was opened."""
@@ -497,6 +498,9 @@ class Health(Plain):
     """How often codes answered in the place of a graphics card or a graph that failed: slower, and all the same."""
     last_engine_error: str | None = None
     """Why, the last time."""
+    last_write_error: str | None = None
+    """Why the last write failed: the disk is full, or does not confirm, or another process holds the store. None once
+    something has been written again."""
 
 
 @dataclass(frozen=True)

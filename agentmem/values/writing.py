@@ -61,6 +61,7 @@ def put(
         cutter.drop()
         if isinstance(exc, StoreError):
             engine.commits.check_files()  # which says so where the store itself is gone
+            engine.commits.last_error = str(exc)
         raise
     staging, waits = cutter.staging, True
 

@@ -231,8 +231,10 @@ def test_refused_puts_leave_nothing(memory: Memory, store: Path, monkeypatch: py
         with pytest.raises(DiskFullError, match="nothing of this was kept"):
             memory.values.put("k", noise(MB))
     assert files(store) == []
+    assert "the disk is full" in str(memory.health().last_write_error)
     assert memory.values.get("k") == 1
     assert memory.values.put("k", noise(MB)).version == 2
+    assert memory.health().ok
 
 
 def test_what_takes_the_place_of_a_store_is_left_alone(

@@ -434,8 +434,13 @@ def test_nothing_is_committed_after_a_failed_sync_until_one_succeeds(
             with pytest.raises(StoreError, match="the disk does not confirm"):
                 memory.add(text_of(0, 2), user_id="ana", dedupe=False)
         assert memory.get(known).content == text_of(0, 0)
+        health = memory.health()
+        assert not health.ok
+        assert "the disk does not confirm" in str(health.last_write_error)
         broken = False
         memory.add(text_of(0, 3), user_id="ana", dedupe=False)
+        health = memory.health()
+        assert (health.ok, health.last_write_error) == (True, None)
         # The first was committed, only not confirmed, and must not be there twice; the others were refused.
         stored = [record.content for record in memory.iterate(user_id="ana", order="oldest")]
         assert stored == [text_of(0, 0), text_of(0, 1), text_of(0, 3)]
@@ -615,6 +620,7 @@ def test_a_full_disk(small_disk: Path) -> None:
             except DiskFullError:
                 refused += 1
                 if refused == 3:
+                    assert "the disk is full" in str(memory.health().last_write_error)
                     some = next(iter(acknowledged))
                     assert memory.get(some) is not None
                     assert memory.search(acknowledged[some], user_id="ana", mode="keyword")

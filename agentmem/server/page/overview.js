@@ -93,5 +93,5 @@ function own(page, event) {
   return link(label, page.to(where, { user: event.user_id, ...query }));
 }
 
-export const wrong = (health) => [health.store_error, health.last_vector_error, health.last_sweep_error, health.backup?.last_error, health.backup?.proof_error]
+export const wrong = (health) => [health.store_error, health.last_write_error, health.last_vector_error, health.last_sweep_error, health.backup?.last_error, health.backup?.proof_error]
   .filter(Boolean).join("; ");
