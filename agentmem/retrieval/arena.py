@@ -46,6 +46,8 @@ _SLOT = np.dtype(
 
 TOGETHER = 5_000
 """Records from which comparing several queries with all of them at once saves time."""
+ROOM = 1.02
+"""Room left for what comes, where the number of records is known."""
 _FILLED = 2_000
 """Vectors that are read at once."""
 
@@ -72,9 +74,9 @@ class Arena:
     _IN_PLACE = ("live", "expires", "rating", "length", "asks")
     """Columns that change where they are."""
 
-    def __init__(self, dim: int, number: Callable[[str], int] = hash) -> None:
+    def __init__(self, dim: int, number: Callable[[str], int] = hash, expected: int = 0) -> None:
         """``number`` tells words apart; an arena is kept on the disk only with numbers that are the same in every
-        process (``postings.lasting``)."""
+        process (``postings.lasting``). ``expected``: about how many records there will be."""
         self._dim = dim
         self._used = 0
         self._vectors: Vector = np.empty((16, dim), np.float32)
@@ -88,6 +90,8 @@ class Arena:
         """While there is a record that has not one vector."""
         self.incomplete: set[int] = set()
         """After ``restore``: rows that have to be read again, since they have not one vector."""
+        if expected:
+            self._reserve(int(expected * ROOM))
 
     def __len__(self) -> int:
         return len(self._slot_of)

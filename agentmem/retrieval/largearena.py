@@ -16,7 +16,7 @@ from typing_extensions import override
 from agentmem.indexes.fronts import Fronted
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
-from agentmem.retrieval.arena import Arena, part_of, top
+from agentmem.retrieval.arena import ROOM, Arena, part_of, top
 from agentmem.retrieval.estimates import LEAST, Score, above, last_of, words_worth, worth_of
 from agentmem.retrieval.held import Held
 from agentmem.retrieval.living import Living
@@ -52,8 +52,6 @@ _ROUNDING = 1e-5
 """How far a cosine may be from itself, computed in another way."""
 MOST_UNREAD = 16 * 1_048_576
 """Bytes of texts that wait for somebody to ask for their words."""
-_ROOM = 1.02
-"""Room left for what comes, where the number of records is known."""
 
 
 class LargeArena(Arena):
@@ -87,7 +85,7 @@ class LargeArena(Arena):
         self.held: Held | None = None
         """While any record is hot or warm."""
         if expected:
-            self._reserve(int(expected * _ROOM))
+            self._reserve(int(expected * ROOM))
 
     def __len__(self) -> int:
         return self._count

@@ -468,7 +468,7 @@ class Residents(FeedCopy):
         kept = self._snapshots if expected >= KEPT_FROM else None
         if kept is not None and (arena := self._restored(wall, kept, expected)) is not None:
             return arena
-        arena, seq = Arena(self._dim, hash if kept is None else lasting), self._records.last_seq()
+        arena, seq = Arena(self._dim, hash if kept is None else lasting, expected), self._records.last_seq()
         after = 0
         while entries := self._records.entries(where, params, after, READ):
             for piece in self._records.whole(entries):
