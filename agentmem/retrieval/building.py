@@ -214,6 +214,8 @@ class Builder:
             for row in set(part) - entries.keys():
                 arena.remove(row)
             self._add(arena, sorted(entries.values()))
+        if arena.wasteful:  # it would be restored again and again
+            return None
         arena.settle()
         return arena
 

@@ -493,7 +493,7 @@ class Residents(FeedCopy):
             arena.remove(row)  # it may be there in the same version, which is taken for the same
         for start in range(0, len(rows), READ):
             self._apply(arena, set(rows[start : start + READ]))
-        return arena
+        return None if arena.wasteful else arena  # else it would be restored for each search
 
     def _keep_within_budget(self, wall: Wall, resident: Resident) -> None:
         """Account for what this arena holds now; if all of its kind hold too much, drop the least recently used."""

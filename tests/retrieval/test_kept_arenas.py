@@ -140,6 +140,29 @@ def test_one_that_is_far_behind_is_left_alone(there: Path, open_memory: Open, lo
     assert loads == [False]
 
 
+def test_one_with_many_dead_slots_is_loaded_afresh(open_memory: Open, store: Path, loads: list[bool]) -> None:
+    def turn(memory: Memory, number: int) -> None:
+        for start in range(0, 550, 50):
+            items = [{"key": f"k{n}", "content": f"a kite {n} of turn {number}"} for n in range(start, start + 50)]
+            memory.put_many(items, user_id="ana")
+            if number:
+                memory.search("kite", user_id="ana")
+
+    with opened(open_memory) as memory:
+        turn(memory, 0)
+    memory = opened(open_memory)
+    for number in range(1, 4):
+        turn(memory, number)
+        wait_until_kept(store)
+    taken = len(loads)
+    for _ in range(3):
+        assert len(memory.search("kite", user_id="ana", limit=1_000)) == 550
+    assert len(loads) == taken
+    [resident] = memory.handle.engine().retriever.residents._every()
+    assert resident.arena is not None
+    assert resident.arena.slots <= 1_100
+
+
 @pytest.mark.parametrize("damage", ["cut", "one byte", "emptied", "fewer ids"])
 def test_damage_is_told_and_mended(
     there: Path, open_memory: Open, store: Path, loads: list[bool], damage: str, caplog: pytest.LogCaptureFixture

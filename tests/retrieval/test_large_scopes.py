@@ -568,6 +568,28 @@ def test_what_is_of_another_history_is_made_anew(
         assert memory.verify().ok
 
 
+def test_what_was_kept_with_many_dead_slots_is_made_anew_once(
+    open_memory: Open, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "AGAIN_S", -1.0)
+    monkeypatch.setattr(snapshots, "CHANGES", 0)
+    memory = open_memory(settings=coded(large_engine="int8"))
+    for turn in range(4):
+        for start in range(0, 520, 65):
+            items = [{"key": f"k{n}", "content": f"a kite {n} of turn {turn}"} for n in range(start, start + 65)]
+            memory.put_many(items, user_id="ana")
+            memory.search("kite", user_id="ana")
+        wait_until_kept(store)
+    seen = from_scratch(monkeypatch)
+    for _ in range(5):
+        assert len(memory.search("kite", user_id="ana", limit=1_000)) == 520
+        time.sleep(0.05)
+    assert seen in ([], [True])
+    [arena] = (one.arena for one in memory.handle.engine().retriever.residents._every())
+    assert isinstance(arena, largearena.LargeArena)
+    assert arena.slots <= 1_040
+
+
 def test_nothing_is_kept_of_what_was_erased(open_memory: Open, store: Path, engine: str) -> None:
     memory = open_memory(settings=coded(large_engine=engine))
     filled(memory, 300)
