@@ -2,8 +2,8 @@
 apart again.
 
 They are derived: a file that is damaged, or was made with another model, by other rules, or from another history than
-this store's is removed, and made anew. No text is in them, but ids, and what codes and hashed words tell of it; so files
-from before something was erased are removed, too.
+this store's is removed, and made anew. No text is in them, but ids, and what codes and hashed words tell of it; so
+files from before something was erased are removed, too.
 """
 
 from __future__ import annotations
