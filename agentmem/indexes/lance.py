@@ -227,6 +227,7 @@ class LanceIndex:
 
         def work(table: Table) -> None:
             self._top = None
+            self._remove_unfinished()
             driver.compact(table)
             marked = self._marked_fragments() if purge else []
             if marked:
@@ -379,6 +380,14 @@ class LanceIndex:
         """
         return sorted({int(name.split("-", 1)[0]) for name in _names(self._path / "_deletions")})
 
+    def _remove_unfinished(self) -> None:
+        """Remove what killed writers have left half written: LanceDB leaves it, and it may have vectors of what was
+        erased since. The writers' lock says that there is no other one."""
+        for folder, _, names in os.walk(self._path):
+            for name in filter(_is_unfinished, names):
+                with suppress(FileNotFoundError):
+                    os.unlink(os.path.join(folder, name))
+
     def _sweep(self) -> None:
         """Remove what an interrupted :meth:`reset` left."""
         for name in _names(self._folder):
@@ -401,10 +410,15 @@ def _files(folder: Path) -> Iterator[tuple[str, str]]:
     for at, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name != "_transactions"]
         for name in names:
-            if name == "latest_version_hint.json":
+            if name == "latest_version_hint.json" or _is_unfinished(name):
                 continue
             path = os.path.join(at, name)
             yield os.path.relpath(path, folder), path
+
+
+def _is_unfinished(name: str) -> bool:
+    """Whether a file is yet to get its name."""
+    return name.startswith(".tmp")
 
 
 def _crc(path: str) -> int:
@@ -417,7 +431,7 @@ def _crc(path: str) -> int:
 
 def _names(folder: Path) -> list[str]:
     try:
-        return os.listdir(folder)
+        return [name for name in os.listdir(folder) if not _is_unfinished(name)]
     except FileNotFoundError:
         return []
 

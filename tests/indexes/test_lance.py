@@ -442,6 +442,22 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 UNREADABLE_AT_ONCE = {"empty manifest", "cut manifest", "garbage manifest", "no manifests", "a file instead"}
 
 
+def test_what_killed_writers_left_half_written_goes_with_the_next_clean_up(index: LanceIndex, folder: Path) -> None:
+    model = some(range(1, 201))
+    put(index, model)
+    put(index, some([201], seed=1), delete=[3, 4])
+    table = folder / "vectors.lance"
+    left = [table / part / ".tmpAb12cD" for part in ("data", "_deletions", "_transactions", "_versions")]
+    for path in left:
+        path.write_bytes(model[3][3].tobytes())
+    state = ",".join(map(str, index.state()))
+    noted = index.checksums()
+    index.optimize()
+    assert [path.name for path in left if path.exists()] == []
+    assert index.damaged({name: noted[name] for name in noted if "tmp" in name}, state) == []
+    assert len(stored(index)) == 199
+
+
 @pytest.mark.parametrize("opened", [False, True], ids=["fresh", "opened"])
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage_is_reported_and_healed_by_a_rebuild(
