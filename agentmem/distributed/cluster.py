@@ -205,11 +205,7 @@ class Cluster(Asking):
         """See ``Memory.add``."""
         named = bound("add", (item,), options)
         user = user_of_item(item, self._user(named))
-        has_id = named.get("id") is not None
-        ids = () if has_id else new_ids(1, user)
-        result, tries = self._ask_user(user, "add", (named.pop("item"),), named, CALLS["add"], ids=ids)
-        # What was made twice is there once, and was added by this call.
-        return AddResult(result.id, "added", result.record) if tries > 1 and result.id in ids else result
+        return self._ask_user(user, "add", (named.pop("item"),), named, CALLS["add"])
 
     def add_many(self, items: Sequence[Any], **options: Any) -> AddResults:
         """See ``Memory.add_many``; all or none of the items of each shard, whose users are of no other."""
@@ -245,42 +241,36 @@ class Cluster(Asking):
         named = bound(name, (items,), options)
         named.pop("items")
         default, given = self._user(named), list(items)
-        ids = {
-            index: new_ids(1, user_of_item(item, default))[0] for index, item in enumerate(given)
-        } if name == "add_many" else dict[int, str]()  # fmt: skip
-        found, skipped, made_here = dict[int, AddResult](), list[Any](), set(ids.values())
+        ids = [new_ids(1, user_of_item(item, default))[0] for item in given]
+        found, skipped = dict[int, AddResult](), list[Any]()
         todo = list(range(len(given)))
         while todo:
             parts = parts_of([given[index] for index in todo], default, self._core.maps.known())
             sent = [[todo[at] for at in places] for places in parts.values()]
             todo = list[int]()
 
-            def send(places: list[int]) -> tuple[list[int], AddResults | None, int]:
+            def send(places: list[int]) -> tuple[list[int], AddResults | None]:
                 users = tuple(dict.fromkeys(user_of_item(given[index], default) for index in places))
                 part = [given[index] for index in places]
                 try:
-                    result, tries = self._ask_users(
-                        users, name, (part,), named, CALLS[name], ids=tuple(ids[i] for i in places if i in ids)
+                    result = self._ask_users(
+                        users, name, (part,), named, CALLS[name], ids=tuple(ids[index] for index in places)
                     )
                 except SplitError:
-                    return places, None, 0
+                    return places, None
                 except InvalidInputError as exc:
                     if exc.index is not None:
                         exc.index = places[exc.index]
                     raise
-                return places, result, tries
+                return places, result
 
-            for places, result, tries in (
-                self._core.each(send, sent) if len(sent) > 1 else [send(each) for each in sent]
-            ):
+            for places, result in self._core.each(send, sent) if len(sent) > 1 else [send(each) for each in sent]:
                 if result is None:
                     todo += places
                     continue
                 left = {one.index for one in result.skipped}
                 kept = [index for at, index in enumerate(places) if at not in left]
-                for index, one in zip(kept, result, strict=True):
-                    again = tries > 1 and one.status == "duplicate" and one.id in made_here
-                    found[index] = AddResult(one.id, "added", one.record) if again else one
+                found.update(zip(kept, result, strict=True))
                 skipped += [type(one)(places[one.index], *_rest(one)) for one in result.skipped]
         return AddResults([found[index] for index in sorted(found)], sorted(skipped, key=lambda one: one.index))
 
@@ -288,15 +278,15 @@ class Cluster(Asking):
         arguments = bound(name, given, named)
         one = self._bound is None or self._bound.get("user_id") is not None
         if one or (rule.route == "user" and arguments.get("user_id") is not ALL):
-            return self._ask_user(self._user(arguments), name, (), arguments, rule)[0]
+            return self._ask_user(self._user(arguments), name, (), arguments, rule)
         if rule.route == "id" and arguments.get("key") is not None:
-            return self._ask_user(arguments.get("user_id"), name, (), arguments, rule)[0]
+            return self._ask_user(arguments.get("user_id"), name, (), arguments, rule)
         if rule.route == "user":
             return self._everybody(name, arguments, rule)
         if rule.route == "id":
             return self._by_id(name, arguments, rule)
         if rule.route == "any":
-            return self._ask_user(None, name, (), arguments, rule)[0]
+            return self._ask_user(None, name, (), arguments, rule)
         found = answered(self._ask_all(name, arguments, rule))
         if rule.route == "ids":
             return merging.one_each(list(found.values()))

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from agentmem.archive.opening import open_objects
 from agentmem.distributed import clusteractors
 from agentmem.distributed.clusteractors import ray
+from agentmem.distributed.clustercalls import always
 from agentmem.distributed.shardmap import MapObject, ShardMap
 from agentmem.distributed.shards import Call, Outcome, ShardSpec, ShardStatus
-from agentmem.types.errors import CapacityError, ClosedError, ShardUnavailableError
+from agentmem.types.errors import CapacityError, ClosedError, ConflictError, NotFoundError, ShardUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -37,6 +38,10 @@ _THREADS = 64
 
 class SplitError(Exception):
     """The users of one call are in several shards by now. Never leaves the package."""
+
+
+class _UnheardError(Exception):
+    """A shard does not answer. Never leaves this file."""
 
 
 class Core:
@@ -78,9 +83,15 @@ class Core:
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     def ask(
-        self, where: Callable[[ShardMap], str], call: Call, *, again: bool, patience_s: float | None = None
-    ) -> tuple[Any, int]:
-        """The result of a call on the shard that ``where`` names, and how often it was made.
+        self,
+        where: Callable[[ShardMap], str],
+        call: Call,
+        *,
+        again: bool,
+        stands: Callable[[Any], bool] = always,
+        patience_s: float | None = None,
+    ) -> Any:
+        """The result of a call on the shard that ``where`` names; see ``Rule`` for ``again`` and ``stands``.
 
         Raises what the call raises, ``ShardUnavailableError`` where nobody answers, ``CapacityError`` where more calls
         are under way than may be, ``ClosedError``.
@@ -88,14 +99,19 @@ class Core:
         self._check_open()
         until = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
         pause, tries, unknown = _FIRST_S, 0, False
+        ping = not again or stands is not always
         made = self.maps.known()
         while True:
             shard, tries = where(made), tries + 1
-            outcome = self._once(made, shard, replace(call, version=made.version), until, again)
+            outcome = self._once(made, shard, replace(call, version=made.version), until, ping)
             if outcome.kind == "done":
-                return outcome.value, tries
+                if unknown and not stands(outcome.value):
+                    raise _met_itself(shard, f"answered {outcome.value!r}")
+                return outcome.value
             # Written, and not confirmed in time: whoever says the same again is told once it counts.
             if outcome.kind == "raised" and not (outcome.unknown and again and time.monotonic() < until):
+                if unknown and call.writes and isinstance(outcome.value, ConflictError | NotFoundError):
+                    raise _met_itself(shard, f"was refused ({outcome.value})") from outcome.value
                 raise outcome.value
             unknown = unknown or outcome.unknown
             if (outcome.unknown and not again) or time.monotonic() >= until:
@@ -115,14 +131,19 @@ class Core:
             made = self.maps.read()
 
     def ask_several(
-        self, calls: Mapping[str, Call], *, again: bool, patience_s: float | None = None
+        self,
+        calls: Mapping[str, Call],
+        *,
+        again: bool,
+        stands: Callable[[Any], bool] = always,
+        patience_s: float | None = None,
     ) -> dict[str, Any | ShardUnavailableError]:
         """The results of calls on shards, at the same time; in the place of what nobody answered, its error."""
         self._check_open()
 
         def one(shard: str) -> Any:
             try:
-                return self.ask(lambda _: shard, calls[shard], again=again, patience_s=patience_s)[0]
+                return self.ask(lambda _: shard, calls[shard], again=again, stands=stands, patience_s=patience_s)
             except ShardUnavailableError as exc:
                 return exc
 
@@ -195,16 +216,21 @@ class Core:
         if self._closed:
             raise ClosedError("the cluster was closed; make another one for the place")
 
-    def _once(self, made: ShardMap, shard: str, call: Call, until: float, again: bool) -> Outcome:
-        sent = again
+    def _once(self, made: ShardMap, shard: str, call: Call, until: float, ping: bool) -> Outcome:
+        sent = False
         with self._admitted(shard, until):
+            # Whoever waited for that knows of a shard that moved by now what those before him have learnt.
+            if self.maps.known().turns.get(shard) != made.turns.get(shard):
+                return Outcome("moved", "it went elsewhere meanwhile")
             try:
-                if not sent:
+                actor = self.actor(made, shard)
+                if ping:
                     # Of an actor that is dead already nobody could tell whether it had begun.
-                    if not self._is_there(made, shard, until):
-                        return Outcome("moved", "it does not answer")
-                    sent = True
-                return self._answer(made, shard, call, until)
+                    self._heard(made, shard, actor, actor.ping.remote(), until)
+                sent = True
+                return self._heard(made, shard, actor, actor.call.remote(call), until)
+            except _UnheardError as exc:
+                return Outcome("moved", str(exc), unknown=sent)
             except ray().exceptions.RayActorError as exc:
                 gone = not isinstance(exc, ray().exceptions.ActorUnavailableError)
                 with self._lock:
@@ -213,43 +239,30 @@ class Core:
                         self._actors.pop(made.actor(shard), None)
                 return Outcome("moved", str(exc), unknown=sent)
 
-    def _is_there(self, made: ShardMap, shard: str, until: float) -> bool:
-        """Whether a shard's actor answers at all; it is waited for while it starts, and replaced if it hangs."""
-        actor, begun = self.actor(made, shard), time.monotonic()
-        while (left := until - time.monotonic()) > 0:
+    def _heard(self, made: ShardMap, shard: str, actor: Any, reference: Any, until: float) -> Any:
+        """What a shard's actor answers, which is waited for while it starts, and replaced if it hangs. Raises
+        ``_UnheardError``, and what Ray raises where it is gone."""
+        begun = time.monotonic()
+        while True:
+            ready, _ = ray().wait([reference], timeout=max(0.0, min(PROBE_S, until - time.monotonic())))
+            if ready:
+                answer = ray().get(reference)
+                self._answered[made.actor(shard)] = True
+                return answer
+            if time.monotonic() >= until:
+                raise _UnheardError("no answer")
             try:
-                ray().get(actor.ping.remote(), timeout=min(PING_S, left))
+                ray().get(actor.ping.remote(), timeout=PING_S)
             except ray().exceptions.GetTimeoutError:
-                if left > PING_S and self._hangs(made, shard, actor, begun):
+                if self._hangs(made, shard, actor, begun):
                     self.replace_hung(made, shard)
-                    return False
-            else:
-                return True
-        return False
+                    raise _UnheardError("it hangs, and another one takes its place") from None
 
     def _hangs(self, made: ShardMap, shard: str, actor: Any, begun: float) -> bool:
         """Whether one that did not answer a ping is more than starting, and reading what it takes over."""
         if made.actor(shard) in self._answered or time.monotonic() - begun > START_S:
             return True
         return clusteractors.is_started(actor)
-
-    def _answer(self, made: ShardMap, shard: str, call: Call, until: float) -> Outcome:
-        actor, name, begun = self.actor(made, shard), made.actor(shard), time.monotonic()
-        reference = actor.call.remote(call)
-        while True:
-            ready, _ = ray().wait([reference], timeout=max(0.0, min(PROBE_S, until - time.monotonic())))
-            if ready:
-                outcome = ray().get(reference)
-                self._answered[name] = True
-                return outcome
-            if time.monotonic() >= until:
-                return Outcome("moved", "no answer", unknown=True)
-            try:
-                ray().get(actor.ping.remote(), timeout=PING_S)
-            except ray().exceptions.GetTimeoutError:
-                if self._hangs(made, shard, actor, begun):
-                    self.replace_hung(made, shard)
-                    return Outcome("moved", "it hangs, and another one takes its place", unknown=True)
 
     @contextmanager
     def _admitted(self, shard: str, until: float) -> Generator[None]:
@@ -265,6 +278,15 @@ class Core:
             yield
         finally:
             limit.release()
+
+
+def _met_itself(shard: str, said: str) -> ShardUnavailableError:
+    return ShardUnavailableError(
+        f"shard {shard} was asked again after a try that nobody answered, and {said}: that may be since the first try "
+        "was done; look first",
+        shards=[shard],
+        unknown=True,
+    )
 
 
 def answered(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -254,4 +254,4 @@ def _users_of(core: Core, shard: str) -> list[str]:
 def _on(core: Core, shard: str, name: str, *given: Any, writes: bool = False, **named: Any) -> Any:
     """A call on one shard's client, whoever it is about."""
     call = Call(steps=(Step(name, (given, named)),), writes=writes, ack="replicated", version=0)
-    return core.ask(lambda _: shard, call, again=True, patience_s=_LONG_S)[0]
+    return core.ask(lambda _: shard, call, again=True, patience_s=_LONG_S)

@@ -232,6 +232,43 @@ def test_what_is_not_repeated_goes_where_its_shard_is_unless_it_was_begun(cluste
         assert [other.values.get(name, user_id=user) for name in ("first", "second", "third")] == [1, 2, 3]
 
 
+def test_a_call_that_meets_its_own_first_try(cluster: Any, place: Path) -> None:
+    import fcntl
+
+    user = USERS[4]
+    shard = cluster.shard_of(user)
+    cluster.put("known", "one", user_id=user)
+
+    def killed_once_it_is_done(call: Any) -> Any:
+        with ThreadPoolExecutor(1) as threads, (place / "url" / "shards" / shard / ".swap.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # no increment counts, so that nothing is acknowledged
+            begun = threads.submit(call)
+            while not (status := cluster.shards()[shard]).behind:
+                pass
+            os.kill(status.pid, signal.SIGKILL)
+            lock.close()
+            return begun.result(100)
+
+    texts = killed_once_it_is_done(lambda: cluster.add_many(["a text", "another"], user_id=user))
+    assert [one.status for one in texts] == ["added", "added"]
+    assert [cluster.get(one.id).content for one in texts] == ["a text", "another"]
+    made = killed_once_it_is_done(lambda: cluster.put("new", "content", user_id=user, if_version=0))
+    assert (made.status, cluster.get(made.id).version) == ("added", 1)
+    for call in (
+        lambda: cluster.put("known", "two", user_id=user, if_version=1),
+        lambda: cluster.scoped(user_id=user).delete(made.id),
+    ):
+        with pytest.raises(ShardUnavailableError, match="look first") as caught:
+            killed_once_it_is_done(call)
+        assert caught.value.unknown
+    assert cluster.get(made.id) is None
+    # What was not sent to an actor that is gone is answered as ever.
+    os.kill(cluster.shards()[shard].pid, signal.SIGKILL)
+    assert not cluster.scoped(user_id=user).delete(made.id)
+    cluster.delete_many([one.id for one in texts])
+    assert cluster.scoped(user_id=user).delete(key="known")
+
+
 def test_shards_and_users_move_while_they_are_served(cluster: Any, place: Path) -> None:
     before = {record.id: record.content for record in cluster.iterate(user_id=ALL)}
     moved = cluster.move("s001")
