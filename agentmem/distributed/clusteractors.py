@@ -16,6 +16,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from agentmem import __version__
 from agentmem.archive.opening import open_objects
 from agentmem.distributed.shardmap import MapObject, ShardMap
 from agentmem.distributed.shards import Call, Changes, Outcome, Shard, ShardSpec, ShardStatus
@@ -45,6 +46,10 @@ class ShardActor:
 
     def ping(self) -> None:
         """Answer, if it can."""
+
+    def version(self) -> str:
+        """Of agentmem, here."""
+        return __version__
 
     def open(self) -> None:
         """See ``Shard.open``."""
@@ -141,7 +146,7 @@ def _is_connected() -> bool:
 
 @cache
 def _actor_class() -> Any:
-    grouped = ("ping", "spec", "status", "prepare", "hold_back", "drain", "resume", "learn", "close", "open")
+    grouped = ("ping", "version", "spec", "status", "prepare", "hold_back", "drain", "resume", "learn", "close", "open")
     for name in grouped:
         setattr(ShardActor, name, ray().method(concurrency_group=CONTROL)(getattr(ShardActor, name)))
     return ray().remote(concurrency_groups={CONTROL: 2})(ShardActor)
@@ -174,6 +179,16 @@ def spec_of(actor: Any) -> ShardSpec | None:
     try:
         return ray().get(actor.spec.remote(), timeout=30.0)
     except (ray().exceptions.RayActorError, ray().exceptions.GetTimeoutError):
+        return None
+
+
+def version_of(actor: Any) -> str | None:
+    """The version of agentmem that an actor runs, as far as it says; None if it does not answer."""
+    try:
+        return ray().get(actor.version.remote(), timeout=10.0)
+    except AttributeError:
+        return "before 0.1.0"
+    except (ray().exceptions.RayError, ray().exceptions.GetTimeoutError):
         return None
 
 

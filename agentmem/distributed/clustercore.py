@@ -14,13 +14,23 @@ from dataclasses import replace
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any
 
+from agentmem import __version__
 from agentmem.archive.opening import open_objects
 from agentmem.distributed import clusteractors
 from agentmem.distributed.clusteractors import ray
 from agentmem.distributed.clustercalls import always
 from agentmem.distributed.shardmap import MapObject, ShardMap
 from agentmem.distributed.shards import Call, Outcome, ShardSpec, ShardStatus
-from agentmem.types.errors import CapacityError, ClosedError, ConflictError, NotFoundError, ShardUnavailableError
+from agentmem.types.errors import (
+    AgentMemError,
+    CapacityError,
+    ClosedError,
+    ConflictError,
+    NotFoundError,
+    ShardUnavailableError,
+    StoreError,
+    StoreVersionError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -110,6 +120,8 @@ class Core:
                 return outcome.value
             # Written, and not confirmed in time: whoever says the same again is told once it counts.
             if outcome.kind == "raised" and not (outcome.unknown and again and time.monotonic() < until):
+                if isinstance(outcome.value, TypeError | AttributeError):
+                    raise self._of_another_version(shard, self.actor(made, shard), outcome.value) or outcome.value
                 if unknown and call.writes and isinstance(outcome.value, ConflictError | NotFoundError):
                     raise _met_itself(shard, f"was refused ({outcome.value})") from outcome.value
                 raise outcome.value
@@ -160,7 +172,7 @@ class Core:
         """What a shard's actor answers to one of its own methods. Raises ``ShardUnavailableError``."""
         found = self.actor(self.maps.known(), shard) if actor is None else actor
         try:
-            return ray().get(getattr(found, name).remote(*given), timeout=timeout)
+            return self._got(shard, found, getattr(found, name).remote(*given), timeout)
         except (ray().exceptions.RayActorError, ray().exceptions.GetTimeoutError) as exc:
             raise ShardUnavailableError(f"shard {shard} does not answer: {exc}", shards=[shard]) from exc
 
@@ -246,7 +258,7 @@ class Core:
         while True:
             ready, _ = ray().wait([reference], timeout=max(0.0, min(PROBE_S, until - time.monotonic())))
             if ready:
-                answer = ray().get(reference)
+                answer = self._got(shard, actor, reference)
                 self._answered[made.actor(shard)] = True
                 return answer
             if time.monotonic() >= until:
@@ -257,6 +269,28 @@ class Core:
                 if self._hangs(made, shard, actor, begun):
                     self.replace_hung(made, shard)
                     raise _UnheardError("it hangs, and another one takes its place") from None
+
+    def _got(self, shard: str, actor: Any, reference: Any, timeout: float | None = None) -> Any:
+        """What an actor's method returned. An error of ours comes as it was raised; anything else went wrong on the way
+        there or back."""
+        try:
+            return ray().get(reference, timeout=timeout)
+        except (ray().exceptions.RayTaskError, ray().exceptions.RaySystemError) as exc:
+            cause = getattr(exc, "cause", None) or exc
+            if isinstance(cause, AgentMemError):
+                raise cause from None
+            said = f"shard {shard} could not be talked to: {type(cause).__name__}: {cause}"
+            raise self._of_another_version(shard, actor, cause) or StoreError(said) from exc
+
+    def _of_another_version(self, shard: str, actor: Any, exc: Exception) -> StoreVersionError | None:
+        """The error where a shard does not know what was said, since it is of another version; None if it is not."""
+        theirs = clusteractors.version_of(actor)
+        if theirs in (None, __version__):
+            return None
+        return StoreVersionError(
+            f"shard {shard} runs agentmem {theirs}, this process {__version__}, and they do not understand each other "
+            f"({type(exc).__name__}: {exc}); have them run the same, as docs/scale.md tells under upgrading"
+        )
 
     def _hangs(self, made: ShardMap, shard: str, actor: Any, begun: float) -> bool:
         """Whether one that did not answer a ping is more than starting, and reading what it takes over."""

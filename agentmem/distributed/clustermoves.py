@@ -82,9 +82,11 @@ def move(core: Core, shard: str, node: str | None) -> MoveReport:
             core.control(shard, "resume", actor=old)
         raise
     # From here on the new one opens by itself with the first call, whatever becomes of this one.
-    core.control(shard, "open", actor=new, timeout=_LONG_S)
-    served = time.monotonic()
-    clusteractors.kill(old)
+    try:
+        core.control(shard, "open", actor=new, timeout=_LONG_S)
+        served = time.monotonic()
+    finally:
+        clusteractors.kill(old)  # it has shipped everything, and will never serve again
     there = core.control(shard, "status", actor=new)
     return MoveReport(shard, source.node, there.node, there.records, served - begun, served - stopped)
 
