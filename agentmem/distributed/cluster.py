@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from agentmem.archive.opening import open_objects
 from agentmem.client.memory import Memory
@@ -31,6 +32,7 @@ from agentmem.distributed.clustercore import Core, SplitError, answered, partly
 from agentmem.distributed.clusterfaces import Face, face
 from agentmem.distributed.shardmap import MapObject, ShardMap
 from agentmem.distributed.shards import Ack, ShardSpec, ShardStatus
+from agentmem.types.checks import check_count, check_number
 from agentmem.types.clock import Clock
 from agentmem.types.enums import ALL
 from agentmem.types.errors import (
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from agentmem.types.reports import EraseReport
 
 _PAGE = 200
+_LONGEST_S = 31_536_000
+"""Seconds: a year."""
 
 
 class Cluster(Asking):
@@ -83,16 +87,13 @@ class Cluster(Asking):
         patience_s: float = 60.0,
         in_flight: int = 64,
     ) -> None:
-        place = _place(url)
+        place = place_of(url)
         if ack not in ("local", "replicated"):
             raise InvalidInputError(f"ack must be 'local' or 'replicated', not {ack!r}", field="ack")
-        for name, value, low in (
-            ("interval_s", interval_s, 0.001),
-            ("in_flight", in_flight, 1),
-            ("patience_s", patience_s, 0),
-        ):
-            if value < low:
-                raise InvalidInputError(f"{name} must be at least {low:g}, not {value:g}", field=name)
+        check_number(interval_s, "interval_s", 0.001, _LONGEST_S)
+        check_number(patience_s, "patience_s", 0, _LONGEST_S)
+        check_count(in_flight, "in_flight", 1)
+        check_count(shards, "shards", 1)
         folder = os.path.join(tempfile.gettempdir(), "agentmem-shards") if root is None else os.path.abspath(root)
         spec = ShardSpec(
             url=place, shard="", turn=0, root=folder, interval_s=interval_s, settings=settings, embedder=embedder,
@@ -113,7 +114,7 @@ class Cluster(Asking):
     def running(cls, url: str | os.PathLike[str], *, patience_s: float = 60.0) -> Cluster:
         """The cluster of a place as it runs, with what it was started with. Raises ``StoreError`` where none does."""
         clusteractors.connect()
-        place = _place(url)
+        place = place_of(url)
         try:
             made = MapObject(open_objects(place)).read()
         except ObjectNotFoundError as exc:
@@ -352,9 +353,12 @@ def _reached(spec: ShardSpec, patience_s: float, in_flight: int, ack: Ack, scope
     return Cluster.on(Core(spec, 1, patience_s, in_flight), ack, scope)
 
 
-def _place(url: str | os.PathLike[str]) -> str:
+def place_of(url: str | os.PathLike[str]) -> str:
+    """The URL of a place, which may be a folder's path."""
     place = os.fspath(url)
-    return place if "://" in place else os.path.abspath(place)
+    if not place:
+        raise InvalidInputError("url is empty; give the folder or bucket where the cluster lives", field="url")
+    return place if len(urlsplit(place).scheme) > 1 else os.path.abspath(place)
 
 
 def _rest(skipped: Any) -> tuple[Any, ...]:

@@ -44,6 +44,7 @@ START_S = 90.0
 _FIRST_S, _LONGEST_S = 0.02, 0.5
 """Pauses before a call is repeated."""
 _THREADS = 64
+_NOT_STARTED = "Ray has not started it yet, for want of room perhaps: `ray status` says what it waits for"
 
 
 class SplitError(Exception):
@@ -172,7 +173,7 @@ class Core:
         """What a shard's actor answers to one of its own methods. Raises ``ShardUnavailableError``."""
         found = self.actor(self.maps.known(), shard) if actor is None else actor
         try:
-            return self._got(shard, found, getattr(found, name).remote(*given), timeout)
+            return self._got(shard, found, clusteractors.asked(found, name, *given), timeout)
         except (ray().exceptions.RayActorError, ray().exceptions.GetTimeoutError) as exc:
             raise ShardUnavailableError(f"shard {shard} does not answer: {exc}", shards=[shard]) from exc
 
@@ -262,7 +263,8 @@ class Core:
                 self._answered[made.actor(shard)] = True
                 return answer
             if time.monotonic() >= until:
-                raise _UnheardError("no answer")
+                started = made.actor(shard) in self._answered or clusteractors.is_started(actor)
+                raise _UnheardError("no answer" if started else _NOT_STARTED)
             try:
                 ray().get(actor.ping.remote(), timeout=PING_S)
             except ray().exceptions.GetTimeoutError:

@@ -164,7 +164,7 @@ def _new_shard(core: Core) -> str:
         return replace(now, turns={**now.turns, name: 0})
 
     made = core.maps.change(add)
-    core.control(name, "ping", actor=core.actor(made, name), timeout=_LONG_S)
+    core.control(name, "version", actor=core.actor(made, name), timeout=_LONG_S)
     return name
 
 

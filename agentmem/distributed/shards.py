@@ -47,7 +47,10 @@ class Step(NamedTuple):
 class Call:
     """A call on a shard's client. ``bound`` is what ``scoped`` binds, empty for nothing, None for ``userless``;
     ``users`` are those whose memories it is about, None for nobody's; ``ids`` what is added without an id gets.
-    ``version`` is that of the map by which the caller found the shard."""
+    ``version`` is that of the map by which the caller found the shard.
+
+    Callers of other versions send these fields, too: others come at the end, and are read with ``getattr``, since an
+    older caller does not send them, and an older shard does not read them."""
 
     steps: tuple[Step, ...]
     writes: bool

@@ -197,3 +197,10 @@ def test_every_call_of_a_client_is_in_the_table() -> None:
     own = {"close", "scoped", "userless", "aio", "add_stream", "iterate"}
     names = {name for name in vars(Memory) if not name.startswith("_")}
     assert names - own == {*CALLS, *FACES, *NOT_HERE}
+
+
+def test_the_actor_has_the_methods_that_every_version_knows() -> None:
+    from agentmem.distributed.clusteractors import ShardActor
+
+    own = {name for name, value in vars(ShardActor).items() if callable(value)}
+    assert own == {"__init__", "ping", "call", "control", "read"}
