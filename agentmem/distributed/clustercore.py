@@ -122,7 +122,8 @@ class Core:
             # Written, and not confirmed in time: whoever says the same again is told once it counts.
             if outcome.kind == "raised" and not (outcome.unknown and again and time.monotonic() < until):
                 if isinstance(outcome.value, TypeError | AttributeError):
-                    raise self._of_another_version(shard, self.actor(made, shard), outcome.value) or outcome.value
+                    what = f"{type(outcome.value).__name__}: {outcome.value}"
+                    raise self._of_another_version(shard, self.actor(made, shard), what) or outcome.value
                 if unknown and call.writes and isinstance(outcome.value, ConflictError | NotFoundError):
                     raise _met_itself(shard, f"was refused ({outcome.value})") from outcome.value
                 raise outcome.value
@@ -171,11 +172,24 @@ class Core:
 
     def control(self, shard: str, name: str, *given: Any, timeout: float = 60.0, actor: Any = None) -> Any:
         """What a shard's actor answers to one of its own methods. Raises ``ShardUnavailableError``."""
-        found = self.actor(self.maps.known(), shard) if actor is None else actor
+        made = self.maps.known()
         try:
-            return self._got(shard, found, clusteractors.asked(found, name, *given), timeout)
+            if actor is not None:
+                return self._got(shard, actor, clusteractors.asked(actor, name, *given), timeout)
+            try:
+                return self._controlled(made, shard, name, given, timeout)
+            except ray().exceptions.RayActorError:  # it was elsewhere by then
+                return self._controlled(self.maps.read(), shard, name, given, timeout)
         except (ray().exceptions.RayActorError, ray().exceptions.GetTimeoutError) as exc:
             raise ShardUnavailableError(f"shard {shard} does not answer: {exc}", shards=[shard]) from exc
+
+    def _controlled(self, made: ShardMap, shard: str, name: str, given: tuple[Any, ...], timeout: float) -> Any:
+        actor = self.actor(made, shard)
+        try:
+            return self._got(shard, actor, clusteractors.asked(actor, name, *given), timeout)
+        except ray().exceptions.RayActorError as exc:
+            self._lost(made, shard, exc)
+            raise
 
     def statuses(self) -> dict[str, ShardStatus | ShardUnavailableError]:
         """How each shard is doing."""
@@ -187,6 +201,8 @@ class Core:
                 return self.control(shard, "status", timeout=10.0)
             except ShardUnavailableError as exc:
                 return exc
+            except StoreVersionError as exc:
+                return ShardUnavailableError(str(exc), shards=[shard])
 
         return dict(zip(made.shards, self._threads.map(one, made.shards), strict=True))
 
@@ -245,11 +261,7 @@ class Core:
             except _UnheardError as exc:
                 return Outcome("moved", str(exc), unknown=sent)
             except ray().exceptions.RayActorError as exc:
-                gone = not isinstance(exc, ray().exceptions.ActorUnavailableError)
-                with self._lock:
-                    self._answered.pop(made.actor(shard), None)
-                    if gone:
-                        self._actors.pop(made.actor(shard), None)
+                self._lost(made, shard, exc)
                 return Outcome("moved", str(exc), unknown=sent)
 
     def _heard(self, made: ShardMap, shard: str, actor: Any, reference: Any, until: float) -> Any:
@@ -272,6 +284,13 @@ class Core:
                     self.replace_hung(made, shard)
                     raise _UnheardError("it hangs, and another one takes its place") from None
 
+    def _lost(self, made: ShardMap, shard: str, exc: Exception) -> None:
+        """A shard's actor was gone, or could not be reached just then."""
+        with self._lock:
+            self._answered.pop(made.actor(shard), None)
+            if not isinstance(exc, ray().exceptions.ActorUnavailableError):
+                self._actors.pop(made.actor(shard), None)
+
     def _got(self, shard: str, actor: Any, reference: Any, timeout: float | None = None) -> Any:
         """What an actor's method returned. An error of ours comes as it was raised; anything else went wrong on the way
         there or back."""
@@ -281,17 +300,18 @@ class Core:
             cause = getattr(exc, "cause", None) or exc
             if isinstance(cause, AgentMemError):
                 raise cause from None
-            said = f"shard {shard} could not be talked to: {type(cause).__name__}: {cause}"
-            raise self._of_another_version(shard, actor, cause) or StoreError(said) from exc
+            what = f"{type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}"
+            other = self._of_another_version(shard, actor, what)
+            raise other or StoreError(f"shard {shard} could not be talked to: {what}") from exc
 
-    def _of_another_version(self, shard: str, actor: Any, exc: Exception) -> StoreVersionError | None:
+    def _of_another_version(self, shard: str, actor: Any, what: str) -> StoreVersionError | None:
         """The error where a shard does not know what was said, since it is of another version; None if it is not."""
         theirs = clusteractors.version_of(actor)
         if theirs in (None, __version__):
             return None
         return StoreVersionError(
             f"shard {shard} runs agentmem {theirs}, this process {__version__}, and they do not understand each other "
-            f"({type(exc).__name__}: {exc}); have them run the same, as docs/scale.md tells under upgrading"
+            f"({what}); have them run the same, as docs/scale.md tells under upgrading"
         )
 
     def _hangs(self, made: ShardMap, shard: str, actor: Any, begun: float) -> bool:

@@ -60,8 +60,9 @@ class SplitReport(NamedTuple):
 def move(core: Core, shard: str, node: str | None) -> MoveReport:
     """Move a shard. Raises ``ShardUnavailableError`` where one of the two does not answer; it serves where it was
     then."""
-    begun, made = time.monotonic(), core.maps.read()
-    source = core.control(shard, "status")
+    begun, source, made = time.monotonic(), core.control(shard, "status"), core.maps.read()
+    if source.turn != made.turns[shard]:
+        raise ConflictError(f"shard {shard} went elsewhere just now; look where it is, and move it again")
     old, new = core.actor(made, shard), core.start(made, shard, standing_by=True, node=node)
     try:
         core.control(shard, "prepare", actor=new, timeout=_LONG_S)
@@ -77,9 +78,11 @@ def move(core: Core, shard: str, node: str | None) -> MoveReport:
 
         core.maps.change(hand_on)
     except BaseException:
-        clusteractors.kill(new)
         with suppress(AgentMemError):
-            core.control(shard, "resume", actor=old)
+            # Where the old one hung, a caller may have had the new one take its place meanwhile.
+            if core.maps.read().turns.get(shard) == made.turns[shard]:
+                clusteractors.kill(new)
+                core.control(shard, "resume", actor=old)
         raise
     # From here on the new one opens by itself with the first call, whatever becomes of this one.
     try:

@@ -242,8 +242,9 @@ def test_a_call_that_meets_its_own_first_try(cluster: Any, place: Path) -> None:
     def killed_once_it_is_done(call: Any) -> Any:
         with ThreadPoolExecutor(1) as threads, (place / "url" / "shards" / shard / ".swap.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # no increment counts, so that nothing is acknowledged
+            before = cluster.shards()[shard].behind
             begun = threads.submit(call)
-            while not (status := cluster.shards()[shard]).behind:
+            while (status := cluster.shards()[shard]).behind == before:
                 pass
             os.kill(status.pid, signal.SIGKILL)
             lock.close()
@@ -305,6 +306,26 @@ def test_shards_and_users_move_while_they_are_served(cluster: Any, place: Path) 
     hits = cluster.search("red wall", user_id=ALL, limit=100)
     assert len({hit.id for hit in hits}) == len(hits)
     assert not (place / "url" / "transit").exists() or not any((place / "url" / "transit").iterdir())
+
+
+def test_a_move_that_fails_leaves_whoever_has_the_shard_by_then(cluster: Any) -> None:
+    from agentmem.distributed import clusteractors
+
+    user = USERS[5]
+    shard = cluster.shard_of(user)
+    made, status = cluster.map(), cluster.shards()[shard]
+    next_one = f"agentmem-{made.id}-{shard}-{made.turns[shard] + 1}"
+    with ThreadPoolExecutor(1) as threads:
+        moving = threads.submit(cluster.move, shard)
+        while clusteractors.find(next_one) is None:
+            pass
+        os.kill(status.pid, signal.SIGSTOP)
+        assert cluster.count(user_id=user)  # and another one takes its place, which is that one
+        there = cluster.shards()[shard].pid
+        with pytest.raises((ShardUnavailableError, ConflictError)):
+            moving.result(120)
+    assert cluster.shards()[shard].pid == there
+    assert cluster.move(shard).records == cluster.shards()[shard].records
 
 
 def test_the_command_says_where_shards_run(cluster: Any, place: Path) -> None:
