@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from agentmem.archive.opening import open_objects
 from agentmem.distributed import clusteractors
 from agentmem.distributed.clustercore import Core
-from agentmem.distributed.shardmap import SLOTS, ShardMap, shard_name, slot_of
-from agentmem.distributed.shards import Call, Step
+from agentmem.distributed.shardmap import SLOTS, ShardMap, is_slot, shard_name, slot_of
+from agentmem.distributed.shards import RENEW_S, Call, Step
 from agentmem.types.errors import (
     AgentMemError,
     ConflictError,
@@ -192,16 +193,17 @@ def _relocate(core: Core, source: str, target: str, users: Sequence[str], what: 
     begun, records = time.monotonic(), 0
     made = core.maps.change(lambda now: replace(now, leaving={**now.leaving, **dict.fromkeys(what, target)}))
     try:
-        core.control(source, "learn", made)
-        for user in users:
-            _clean(core, target, user)
-            records += _copy(core, source, target, user)
+        with _going_on(core):
+            core.control(source, "learn", made)
+            for user in users:
+                _clean(core, target, user)
+                records += _copy(core, source, target, user)
+        made = core.maps.change(_arrived(what, target))
     except BaseException:
         stay = core.maps.change(lambda now: replace(now, leaving=_without(now.leaving, what)))
         with suppress(ShardUnavailableError):
             core.control(source, "learn", stay)
         raise
-    made = core.maps.change(_arrived(what, target))
     core.control(target, "learn", made)
     spent = time.monotonic() - begun
     core.control(source, "learn", made)
@@ -209,6 +211,25 @@ def _relocate(core: Core, source: str, target: str, users: Sequence[str], what: 
         # Nothing stays, deleted or not: if the user comes back one day, what is here must not stand in the way.
         _on(core, source, "erase_all", writes=True, user_id=user)
     return records, spent
+
+
+@contextmanager
+def _going_on(core: Core) -> Generator[None]:
+    """Show, by the map's version, that users are still being moved: from who is gone, their shard keeps them."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(RENEW_S):
+            with suppress(AgentMemError):
+                core.maps.change(lambda now: now)
+
+    thread = threading.Thread(target=renew, name="agentmem-moving", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _clean(core: Core, target: str, user: str) -> None:
@@ -220,9 +241,14 @@ def _clean(core: Core, target: str, user: str) -> None:
 
 def _arrived(what: Sequence[str], target: str) -> Callable[[ShardMap], ShardMap]:
     def change(now: ShardMap) -> ShardMap:
+        if not all(each in now.leaving for each in what):
+            raise ConflictError(
+                "their shard has kept the users, since nobody seemed to move them any more; they are there, and can be "
+                "moved again"
+            )
         slots, users = list(now.slots), dict(now.users)
         for each in what:
-            if each.startswith("#") and each[1:].isdecimal():
+            if is_slot(each):
                 slots[int(each[1:])] = target
             else:
                 users[each] = target

@@ -12,7 +12,8 @@ from conftest import HashEmbedder
 from agentmem import ConflictError
 from agentmem.archive.folder import FolderObjects
 from agentmem.distributed.clustercalls import CALLS, FACES, NOT_HERE
-from agentmem.distributed.shardmap import MapObject
+from agentmem.distributed.clustermoves import _arrived  # pyright: ignore[reportPrivateUsage]
+from agentmem.distributed.shardmap import MapObject, slot_of
 from agentmem.distributed.shards import Call, Shard, ShardSpec, Step
 from agentmem.types.clock import Clock
 
@@ -189,6 +190,25 @@ def test_users_who_are_elsewhere_or_leaving(make: Make) -> None:
     # It learns from callers, too, who know a newer map.
     assert shard.call(replace(call("count"), version=gone.version)).kind == "moved"
     assert shard.call(call("count", users=())).value == 0
+
+
+def test_users_whose_move_was_broken_off_stay(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = make()
+    shard.open()
+    maps, ben = shard._maps, f"#{slot_of('ben')}"  # pyright: ignore[reportPrivateUsage]
+    leaving = {"ana": "s001", ben: "s001"}
+    made = maps.change(lambda now: replace(now, turns={"s000": 0, "s001": 0}, leaving=leaving))
+    write = replace(call("add", "x", writes=True), version=made.version)
+    assert [shard.call(write).kind for _ in range(3)] == ["moved"] * 3
+    monkeypatch.setattr("agentmem.distributed.shards.LEFT_S", 0.0)
+    maps.change(lambda now: now)  # whoever moves them goes on
+    assert shard.call(write).kind == "moved"
+    assert shard.call(write).kind == "done"
+    assert maps.read().leaving == {}
+    # Whoever began to move them, and was away for so long, is told.
+    with pytest.raises(ConflictError, match="has kept"):
+        maps.change(_arrived(["ana", ben], "s001"))
+    assert maps.read().shard_of("ana") == maps.read().shard_of("ben") == "s000"
 
 
 def test_every_call_of_a_client_is_in_the_table() -> None:
