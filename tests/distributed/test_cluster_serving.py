@@ -23,6 +23,7 @@ from agentmem.errors import (
     ScopeError,
     ShardUnavailableError,
     StoreError,
+    StoreVersionError,
 )
 from stress.local_ray import local_ray
 from stress.victim import HashedWords
@@ -345,6 +346,18 @@ def test_the_command_says_where_shards_run(cluster: Any, place: Path) -> None:
     assert "there is no cluster" in missing.output
     with pytest.raises(StoreError):
         type(cluster).running(place / "nothing")
+
+
+def test_a_shard_of_another_version_says_so(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreVersionError, match="knows no 'later'"):
+        cluster._core.control("s000", "later")
+    with pytest.raises(AttributeError):
+        cluster.values.later("x", user_id="ben")
+    monkeypatch.setattr("agentmem.distributed.clustercore.__version__", "9.9")
+    with pytest.raises(StoreVersionError, match=r"this process 9\.9"):
+        cluster.values.later("x", user_id="ben")
+    with pytest.raises(InvalidInputError):  # what is wrong with a call is said as ever
+        cluster.add("x", user_id="ben", importance=7)
 
 
 def test_tasks_of_ray_reach_it(cluster: Any) -> None:
