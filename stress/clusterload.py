@@ -313,7 +313,7 @@ def records_of(cluster: Cluster, shard: str) -> Any:
     while True:
         named = {"user_id": ALL, "limit": 1_000, "cursor": cursor}
         call = Call(steps=(Step("page", ((), named)),), writes=False, ack="local", version=0)
-        page = core.ask(lambda _: shard, call, again=True)[0]
+        page = core.ask(lambda _: shard, call, again=True)
         yield from page.records
         cursor = page.cursor
         if cursor is None:

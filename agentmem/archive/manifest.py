@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentmem.archive.envelope import packed, unpacked, unwrapped, wrapped
-from agentmem.archive.objects import Objects, check_key
+from agentmem.archive.objects import Readable, check_key
 from agentmem.archive.tables import Table
 from agentmem.types.clock import Micros
 from agentmem.types.errors import ArchiveCorruptError
@@ -101,7 +101,7 @@ def manifest_key(name: str) -> str:
     return check_key(f"{name}/manifest")
 
 
-def read_manifest(objects: Objects, name: str) -> tuple[Manifest, str]:
+def read_manifest(objects: Readable, name: str) -> tuple[Manifest, str]:
     """The manifest, and the SHA-256 (hex) of its object. Raises ``ObjectNotFoundError``, ``ArchiveCorruptError``."""
     key = manifest_key(name)
     data = objects.get(key).data

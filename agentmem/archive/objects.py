@@ -29,7 +29,18 @@ class Content(NamedTuple):
     stamp: str
 
 
-class Objects(Protocol):
+class Readable(Protocol):
+    """What reading an archive takes of ``Objects``."""
+
+    @property
+    def url(self) -> str: ...
+
+    def get(self, key: str) -> Content: ...
+
+    def read(self, key: str, start: int, length: int) -> bytes: ...
+
+
+class Objects(Readable, Protocol):
     """Objects under one URL, a folder's or a bucket's.
 
     **Keys** are relative to the URL: segments of ``a-z 0-9 . _ - =``, each beginning with a letter or digit, joined by

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from agentmem.archive.blocks import Block, decoded, read_catalogue
 from agentmem.archive.keyring import KeyRing, UserKey
 from agentmem.archive.manifest import TableContent, read_manifest
-from agentmem.archive.objects import Objects
+from agentmem.archive.objects import Readable
 from agentmem.archive.places import place, plain_tag
 from agentmem.types.errors import ArchiveCorruptError, ArchiveError, ArchiveKeyError, ObjectNotFoundError
 
@@ -43,7 +43,7 @@ class ArchiveReader:
     the keys of all users, where they are needed.
     """
 
-    def __init__(self, objects: Objects, name: str, *, keyring: KeyRing | None = None, keep: bool = False) -> None:
+    def __init__(self, objects: Readable, name: str, *, keyring: KeyRing | None = None, keep: bool = False) -> None:
         """With ``keep``, catalogues stay in memory once they were read: a few hundred bytes a block."""
         self._kept: dict[str, list[Block]] | None = {} if keep else None
         self._objects, self._name, self._keyring = objects, name, keyring

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from agentmem.archive.keyring import KeyRing
 from agentmem.archive.manifest import Manifest
-from agentmem.archive.objects import Objects
+from agentmem.archive.objects import Objects, Readable
 from agentmem.archive.reading import EVERYBODY, ArchiveReader
 from agentmem.backup.chunks import ChunkFilling
 from agentmem.backup.lineage import Entry
@@ -17,7 +17,7 @@ from agentmem.backup.tables import CHUNKS, ERASED, NOTED, PRESENT, SEQUENCES, TO
 from agentmem.stores import undo
 from agentmem.stores.connection import Connection
 from agentmem.stores.copying import Target
-from agentmem.stores.schema import migrate
+from agentmem.stores.schema import check_known, migrate
 from agentmem.types.enums import ALL, AllUsers
 from agentmem.types.errors import ArchiveCorruptError
 from agentmem.types.spelling import spellings
@@ -78,9 +78,13 @@ class Filling:
             self._go_on(reader)
         return self.complete(moment)
 
-    def add(self, entry: Entry) -> None:
-        """Add what a backup has: first one that stands by itself, then each that goes on from the one before."""
-        reader = self._open(entry)
+    def add(self, entry: Entry, objects: Readable | None = None) -> None:
+        """Add what a backup has: first one that stands by itself, then each that goes on from the one before.
+
+        ``objects`` is what to read it from, if it was read ahead. Raises ``StoreVersionError`` for one of a newer
+        version, which may have what there is no place for here.
+        """
+        reader = self._open(entry, objects)
         self._total += reader.manifest.content("records").rows
         self._go_on(reader)
 
@@ -90,7 +94,9 @@ class Filling:
             migrations = reader.manifest.about.get("migrations")
             if not isinstance(migrations, list):
                 raise ArchiveCorruptError("the archive is not one of a whole store: its manifest names no migrations")
-            migrate(self._db, self._into, migrations)  # pyright: ignore[reportUnknownArgumentType]
+            made_by: list[str] = [str(name) for name in migrations]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            check_known(made_by, self._objects.url)
+            migrate(self._db, self._into, made_by)
         self._add(reader, first=first)
         self._last = reader
 
@@ -123,8 +129,8 @@ class Filling:
         [(count, last_row)] = self._db.execute("SELECT count(*), coalesce(max(row), 0) FROM records")
         return Filled(count, seq, last_row, left.unembedded, len(left.without_data), erased)
 
-    def _open(self, entry: Entry) -> ArchiveReader:
-        reader = ArchiveReader(self._objects, entry.archive, keyring=self._keyring)
+    def _open(self, entry: Entry, objects: Readable | None = None) -> ArchiveReader:
+        reader = ArchiveReader(objects or self._objects, entry.archive, keyring=self._keyring)
         if reader.sha256 != entry.manifest:
             raise ArchiveCorruptError(
                 f"{self._objects.url}/{entry.archive} is not the archive that the backup {entry.id} names"

@@ -12,6 +12,7 @@ import os
 from contextlib import closing, suppress
 from pathlib import Path
 
+from agentmem.archive.ahead import Ahead
 from agentmem.archive.keyring import KeyRing
 from agentmem.archive.objects import Objects
 from agentmem.backup import lineage
@@ -65,8 +66,11 @@ class Standby:
             self._begin()
             had = []
         assert self._filling is not None
-        for entry in moment.chain[len(had) :]:
-            self._filling.add(entry)
+        new = moment.chain[len(had) :]
+        with closing(Ahead(self._objects, [entry.archive for entry in new])) as ahead:
+            for entry in new:
+                self._filling.add(entry, ahead)
+                ahead.done(entry.archive)
         self._moment = moment
         return len(wanted) - len(had)
 

@@ -69,8 +69,14 @@ class Importing:
         self._repair = check_flag(repair, "repair")
         self._source = None if source is None else check_label(source, "source", _LONGEST_SOURCE)
         self._text: Draft | None = None
+        self._each: Callable[[Draft], Draft] | None = None
         self._times = dict[int, int]()
         self._ids: deque[dict[str, Draft]] = deque(maxlen=_CHUNKS_KEPT)
+
+    def each(self, change: Callable[[Draft], Draft]) -> Importing:
+        """Have this done to the draft of each item, too, also where those of texts are made of one another."""
+        self._each = change
+        return self
 
     @property
     def reads(self) -> bool:
@@ -105,6 +111,8 @@ class Importing:
             made = self._text.saying(check_content(item, settings))
         if isinstance(item, str):
             self._text = made
+        if self._each is not None:
+            made = self._each(made)
         if self._skip and made.form is not None:
             engine.adding.check_given(made.form)
         if self._skip and settings.long_text == "refuse":

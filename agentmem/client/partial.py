@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from agentmem.client.border import Border
+from agentmem.client.importing import Importing
 from agentmem.client.memory import Memory, client_on
-from agentmem.client.options import SearchOptions
+from agentmem.client.options import AddOptions, SearchOptions
 from agentmem.types.inputs import Draft, Scope
 from agentmem.types.records import SearchResults
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _NamingBorder(Border):
-    """One that gives what is added without an id the next of those that the caller chose, so that the call can be
+    """One that gives what is new and has no id the next of those that the caller chose, so that the call can be
     repeated; in everything else it is what it would be without."""
 
     def __init__(self, handle: Handle, bound: Scope | None, ids: Iterator[str]) -> None:
@@ -30,12 +31,19 @@ class _NamingBorder(Border):
 
     @override
     def admit(self, made: Draft) -> Draft:
-        made = super().admit(made)
-        return made if made.id is not None else replace(made, id=next(self._ids, None))
+        return self._named(super().admit(made))
+
+    @override
+    def importing(self, options: AddOptions, **more: Any) -> Importing:
+        return super().importing(options, **more).each(self._named)
+
+    def _named(self, made: Draft) -> Draft:
+        known = made.id is not None or made.new_id is not None
+        return made if known else replace(made, new_id=next(self._ids, None))
 
 
 def naming(memory: Memory, ids: Iterable[str]) -> Memory:
-    """A view of a client for one call of ``add`` or ``add_many``, whose items get these ids where they have none."""
+    """A view of a client for one call that adds or puts, whose items get these ids where they have none and are new."""
     border = _border(memory)
     return client_on(_NamingBorder(border.handle, border.bound, iter(ids)))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from agentmem.archive.opening import open_objects
 from agentmem.client.memory import Memory
@@ -31,6 +32,7 @@ from agentmem.distributed.clustercore import Core, SplitError, answered, partly
 from agentmem.distributed.clusterfaces import Face, face
 from agentmem.distributed.shardmap import MapObject, ShardMap
 from agentmem.distributed.shards import Ack, ShardSpec, ShardStatus
+from agentmem.types.checks import check_count, check_number
 from agentmem.types.clock import Clock
 from agentmem.types.enums import ALL
 from agentmem.types.errors import (
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from agentmem.types.reports import EraseReport
 
 _PAGE = 200
+_LONGEST_S = 31_536_000
+"""Seconds: a year."""
 
 
 class Cluster(Asking):
@@ -83,16 +87,13 @@ class Cluster(Asking):
         patience_s: float = 60.0,
         in_flight: int = 64,
     ) -> None:
-        place = _place(url)
+        place = place_of(url)
         if ack not in ("local", "replicated"):
             raise InvalidInputError(f"ack must be 'local' or 'replicated', not {ack!r}", field="ack")
-        for name, value, low in (
-            ("interval_s", interval_s, 0.001),
-            ("in_flight", in_flight, 1),
-            ("patience_s", patience_s, 0),
-        ):
-            if value < low:
-                raise InvalidInputError(f"{name} must be at least {low:g}, not {value:g}", field=name)
+        check_number(interval_s, "interval_s", 0.001, _LONGEST_S)
+        check_number(patience_s, "patience_s", 0, _LONGEST_S)
+        check_count(in_flight, "in_flight", 1)
+        check_count(shards, "shards", 1)
         folder = os.path.join(tempfile.gettempdir(), "agentmem-shards") if root is None else os.path.abspath(root)
         spec = ShardSpec(
             url=place, shard="", turn=0, root=folder, interval_s=interval_s, settings=settings, embedder=embedder,
@@ -113,7 +114,7 @@ class Cluster(Asking):
     def running(cls, url: str | os.PathLike[str], *, patience_s: float = 60.0) -> Cluster:
         """The cluster of a place as it runs, with what it was started with. Raises ``StoreError`` where none does."""
         clusteractors.connect()
-        place = _place(url)
+        place = place_of(url)
         try:
             made = MapObject(open_objects(place)).read()
         except ObjectNotFoundError as exc:
@@ -205,11 +206,7 @@ class Cluster(Asking):
         """See ``Memory.add``."""
         named = bound("add", (item,), options)
         user = user_of_item(item, self._user(named))
-        has_id = named.get("id") is not None
-        ids = () if has_id else new_ids(1, user)
-        result, tries = self._ask_user(user, "add", (named.pop("item"),), named, CALLS["add"], ids=ids)
-        # What was made twice is there once, and was added by this call.
-        return AddResult(result.id, "added", result.record) if tries > 1 and result.id in ids else result
+        return self._ask_user(user, "add", (named.pop("item"),), named, CALLS["add"])
 
     def add_many(self, items: Sequence[Any], **options: Any) -> AddResults:
         """See ``Memory.add_many``; all or none of the items of each shard, whose users are of no other."""
@@ -245,42 +242,36 @@ class Cluster(Asking):
         named = bound(name, (items,), options)
         named.pop("items")
         default, given = self._user(named), list(items)
-        ids = {
-            index: new_ids(1, user_of_item(item, default))[0] for index, item in enumerate(given)
-        } if name == "add_many" else dict[int, str]()  # fmt: skip
-        found, skipped, made_here = dict[int, AddResult](), list[Any](), set(ids.values())
+        ids = [new_ids(1, user_of_item(item, default))[0] for item in given]
+        found, skipped = dict[int, AddResult](), list[Any]()
         todo = list(range(len(given)))
         while todo:
             parts = parts_of([given[index] for index in todo], default, self._core.maps.known())
             sent = [[todo[at] for at in places] for places in parts.values()]
             todo = list[int]()
 
-            def send(places: list[int]) -> tuple[list[int], AddResults | None, int]:
+            def send(places: list[int]) -> tuple[list[int], AddResults | None]:
                 users = tuple(dict.fromkeys(user_of_item(given[index], default) for index in places))
                 part = [given[index] for index in places]
                 try:
-                    result, tries = self._ask_users(
-                        users, name, (part,), named, CALLS[name], ids=tuple(ids[i] for i in places if i in ids)
+                    result = self._ask_users(
+                        users, name, (part,), named, CALLS[name], ids=tuple(ids[index] for index in places)
                     )
                 except SplitError:
-                    return places, None, 0
+                    return places, None
                 except InvalidInputError as exc:
                     if exc.index is not None:
                         exc.index = places[exc.index]
                     raise
-                return places, result, tries
+                return places, result
 
-            for places, result, tries in (
-                self._core.each(send, sent) if len(sent) > 1 else [send(each) for each in sent]
-            ):
+            for places, result in self._core.each(send, sent) if len(sent) > 1 else [send(each) for each in sent]:
                 if result is None:
                     todo += places
                     continue
                 left = {one.index for one in result.skipped}
                 kept = [index for at, index in enumerate(places) if at not in left]
-                for index, one in zip(kept, result, strict=True):
-                    again = tries > 1 and one.status == "duplicate" and one.id in made_here
-                    found[index] = AddResult(one.id, "added", one.record) if again else one
+                found.update(zip(kept, result, strict=True))
                 skipped += [type(one)(places[one.index], *_rest(one)) for one in result.skipped]
         return AddResults([found[index] for index in sorted(found)], sorted(skipped, key=lambda one: one.index))
 
@@ -288,15 +279,15 @@ class Cluster(Asking):
         arguments = bound(name, given, named)
         one = self._bound is None or self._bound.get("user_id") is not None
         if one or (rule.route == "user" and arguments.get("user_id") is not ALL):
-            return self._ask_user(self._user(arguments), name, (), arguments, rule)[0]
+            return self._ask_user(self._user(arguments), name, (), arguments, rule)
         if rule.route == "id" and arguments.get("key") is not None:
-            return self._ask_user(arguments.get("user_id"), name, (), arguments, rule)[0]
+            return self._ask_user(arguments.get("user_id"), name, (), arguments, rule)
         if rule.route == "user":
             return self._everybody(name, arguments, rule)
         if rule.route == "id":
             return self._by_id(name, arguments, rule)
         if rule.route == "any":
-            return self._ask_user(None, name, (), arguments, rule)[0]
+            return self._ask_user(None, name, (), arguments, rule)
         found = answered(self._ask_all(name, arguments, rule))
         if rule.route == "ids":
             return merging.one_each(list(found.values()))
@@ -362,9 +353,12 @@ def _reached(spec: ShardSpec, patience_s: float, in_flight: int, ack: Ack, scope
     return Cluster.on(Core(spec, 1, patience_s, in_flight), ack, scope)
 
 
-def _place(url: str | os.PathLike[str]) -> str:
+def place_of(url: str | os.PathLike[str]) -> str:
+    """The URL of a place, which may be a folder's path."""
     place = os.fspath(url)
-    return place if "://" in place else os.path.abspath(place)
+    if not place:
+        raise InvalidInputError("url is empty; give the folder or bucket where the cluster lives", field="url")
+    return place if len(urlsplit(place).scheme) > 1 else os.path.abspath(place)
 
 
 def _rest(skipped: Any) -> tuple[Any, ...]:

@@ -16,11 +16,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from agentmem import __version__
 from agentmem.archive.opening import open_objects
-from agentmem.distributed.shardmap import MapObject, ShardMap
-from agentmem.distributed.shards import Call, Changes, Outcome, Shard, ShardSpec, ShardStatus
-from agentmem.types.errors import FencedError, MissingExtraError, StoreError
-from agentmem.types.records import Page
+from agentmem.distributed.shardmap import MapObject
+from agentmem.distributed.shards import Call, Outcome, Shard, ShardSpec
+from agentmem.types.errors import FencedError, InvalidInputError, MissingExtraError, StoreError, StoreVersionError
 
 NAMESPACE = "agentmem"
 """Ray's, in which the shards of all clusters have their names."""
@@ -30,8 +30,18 @@ CONTROL = "control"
 """The group of calls that are not to wait behind those of users."""
 
 
+_OF_SHARDS = frozenset(("status", "prepare", "hold_back", "drain", "resume", "learn", "changes", "listed", "close"))
+"""Methods of a shard that are called by name."""
+_LONG = frozenset(("changes", "listed"))
+"""Those among them that whoever controls a shard is not to wait behind."""
+
+
 class ShardActor:
-    """What runs in Ray's worker process. It owns the shard once it is made, unless it is only to be ready for that."""
+    """What runs in Ray's worker process. It owns the shard once it is made, unless it is only to be ready for that.
+
+    It has these methods, and never others: Ray takes their names to each process that finds the actor, and one of
+    another version that has not all of them cannot call any. What else there is goes by name through ``control``.
+    """
 
     def __init__(self, spec: ShardSpec, standing_by: bool) -> None:
         self._spec, node = spec, ray().get_runtime_context().get_node_id()
@@ -39,20 +49,12 @@ class ShardActor:
         here = replace(spec, root=os.path.join(spec.root, node[:12], spec.shard))
         self._shard = Shard(here, MapObject(open_objects(spec.url)), node[:12])
         if not standing_by:
-            self.open()
+            _open(self._shard)
         elif ray().get_runtime_context().was_current_actor_reconstructed:
             self._shard.open_if_due()
 
     def ping(self) -> None:
         """Answer, if it can."""
-
-    def open(self) -> None:
-        """See ``Shard.open``."""
-        try:
-            self._shard.open()
-        except FencedError:
-            _end_soon()
-            raise
 
     def call(self, call: Call) -> Outcome:
         """See ``Shard.call``."""
@@ -61,45 +63,30 @@ class ShardActor:
             _end_soon()
         return outcome
 
-    def spec(self) -> ShardSpec:
-        """What it was made with."""
-        return self._spec
+    def control(self, name: str, *given: Any) -> Any:
+        """What the shard says to one of the methods of its own, what it was made with (``spec``), or the ``version`` of
+        agentmem here. Raises ``StoreVersionError`` for what it does not know."""
+        if name == "spec":
+            return self._spec
+        if name == "version":
+            return __version__
+        if name == "open":
+            return _open(self._shard)
+        if name not in _OF_SHARDS:
+            raise StoreVersionError(f"agentmem {__version__}, which this shard runs, knows no {name!r}; upgrade it")
+        return getattr(self._shard, name)(*given)
 
-    def status(self) -> ShardStatus:
-        """See ``Shard.status``."""
-        return self._shard.status()
+    def read(self, name: str, *given: Any) -> Any:
+        """The same, for what takes long."""
+        return self.control(name, *given)
 
-    def prepare(self) -> int:
-        """See ``Shard.prepare``."""
-        return self._shard.prepare()
 
-    def hold_back(self) -> None:
-        """See ``Shard.hold_back``."""
-        self._shard.hold_back()
-
-    def drain(self) -> None:
-        """See ``Shard.drain``."""
-        self._shard.drain()
-
-    def resume(self) -> None:
-        """See ``Shard.resume``."""
-        self._shard.resume()
-
-    def changes(self, after: int, limit: int) -> Changes:
-        """See ``Shard.changes``."""
-        return self._shard.changes(after, limit)
-
-    def listed(self, cursor: str | None) -> Page:
-        """See ``Shard.listed``."""
-        return self._shard.listed(cursor)
-
-    def learn(self, made: ShardMap) -> None:
-        """See ``Shard.learn``."""
-        self._shard.learn(made)
-
-    def close(self) -> None:
-        """Close the store. Whoever asks for that ends the actor, too."""
-        self._shard.close()
+def _open(shard: Shard) -> None:
+    try:
+        shard.open()
+    except FencedError:
+        _end_soon()
+        raise
 
 
 def _end_soon() -> None:
@@ -141,24 +128,26 @@ def _is_connected() -> bool:
 
 @cache
 def _actor_class() -> Any:
-    grouped = ("ping", "spec", "status", "prepare", "hold_back", "drain", "resume", "learn", "close", "open")
-    for name in grouped:
+    for name in ("ping", "control"):
         setattr(ShardActor, name, ray().method(concurrency_group=CONTROL)(getattr(ShardActor, name)))
     return ray().remote(concurrency_groups={CONTROL: 2})(ShardActor)
+
+
+def asked(actor: Any, name: str, *given: Any) -> Any:
+    """A reference to what an actor says to one of its shard's methods, or of ``spec`` and ``version``."""
+    return (actor.read if name in _LONG else actor.control).remote(name, *given)
 
 
 def start(name: str, spec: ShardSpec, more: Mapping[str, Any], *, standing_by: bool = False) -> Any:
     """The actor of that name: the one that there is, or a new one. Does not wait for it."""
     usual: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": "SPREAD", "max_concurrency": AT_ONCE}
     chosen = {**usual, **spec.options, **more}
-    return (
-        _actor_class()
-        .options(
-            name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True, max_restarts=-1,
-            max_task_retries=0, **chosen,
-        )
-        .remote(spec, standing_by)
-    )  # fmt: skip
+    own = {"namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True, "max_restarts": -1}
+    try:
+        made = _actor_class().options(**{**chosen, **own, "name": name, "max_task_retries": 0})
+    except (TypeError, ValueError) as exc:
+        raise InvalidInputError(f"options are not what Ray takes: {exc}", field="options") from exc
+    return made.remote(spec, standing_by)
 
 
 def find(name: str) -> Any | None:
@@ -172,8 +161,16 @@ def find(name: str) -> Any | None:
 def spec_of(actor: Any) -> ShardSpec | None:
     """What an actor was made with; None if it does not answer."""
     try:
-        return ray().get(actor.spec.remote(), timeout=30.0)
+        return ray().get(asked(actor, "spec"), timeout=30.0)
     except (ray().exceptions.RayActorError, ray().exceptions.GetTimeoutError):
+        return None
+
+
+def version_of(actor: Any) -> str | None:
+    """The version of agentmem that an actor runs, as far as it says; None if it does not answer."""
+    try:
+        return ray().get(asked(actor, "version"), timeout=10.0)
+    except ray().exceptions.RayError:
         return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from agentmem.distributed.clustercalls import Rule
+from agentmem.distributed.clustercalls import Rule, new_ids
 from agentmem.distributed.clustercore import Core, SplitError
 from agentmem.distributed.shardmap import ShardMap
 from agentmem.distributed.shards import Ack, Call, Step
@@ -43,7 +43,7 @@ class Asking:
     def _one_by_id(self, shard: str, name: str, arguments: dict[str, Any], rule: Rule) -> Any:
         call = self._made(name, (), arguments, rule.writes)
         try:
-            value, _ = self._core.ask(lambda _: shard, call, again=rule.again)
+            value = self._core.ask(lambda _: shard, call, again=rule.again, stands=rule.stands)
         except NotFoundError as exc:
             return _Absent(error=exc)
         return _Absent(value) if (value is None and name != "feedback") or value is False else value
@@ -57,12 +57,11 @@ class Asking:
         user = self._bound.get("user_id")
         return arguments.get("user_id") if user is None else user
 
-    def _ask_user(
-        self, user: Any, name: str, given: tuple[Any, ...], named: dict[str, Any], rule: Rule, ids: tuple[str, ...] = ()
-    ) -> tuple[Any, int]:
+    def _ask_user(self, user: Any, name: str, given: tuple[Any, ...], named: dict[str, Any], rule: Rule) -> Any:
         if user is not None and (not isinstance(user, str) or user is ALL):
             # What it is refused with is the client's word; any shard says it.
             return self._core.ask(lambda made: made.shards[0], self._made(name, given, named, rule.writes), again=False)
+        ids = new_ids(1, user) if name in ("add", "put") else ()
         return self._ask_users((user,), name, given, named, rule, ids)
 
     def _ask_users(
@@ -73,7 +72,7 @@ class Asking:
         named: dict[str, Any],
         rule: Rule,
         ids: tuple[str, ...] = (),
-    ) -> tuple[Any, int]:
+    ) -> Any:
         def where(made: ShardMap) -> str:
             found = {made.shard_of(user) for user in users}
             if len(found) > 1:
@@ -81,7 +80,7 @@ class Asking:
             return found.pop()
 
         call = self._made(name, given, named, rule.writes, users=users, ids=ids)
-        return self._core.ask(where, call, again=rule.again)
+        return self._core.ask(where, call, again=rule.again, stands=rule.stands)
 
     def _ask_all(
         self,
@@ -93,7 +92,8 @@ class Asking:
     ) -> dict[str, Any]:
         call = self._made(name, (), arguments, rule.writes)
         shards = sorted(self._core.maps.known().shards if among is None else among)
-        return self._core.ask_several(dict.fromkeys(shards, call), again=rule.again, patience_s=patience_s)
+        calls = dict.fromkeys(shards, call)
+        return self._core.ask_several(calls, again=rule.again, stands=rule.stands, patience_s=patience_s)
 
     def _made(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
@@ -19,14 +19,25 @@ the one that has it, ``ids``: those that have any. ``each``: all, and the answer
 which."""
 
 
+def always(_: Any) -> bool:
+    """Whatever the answer."""
+    return True
+
+
 class Rule(NamedTuple):
     """How a call is made. ``merge`` names what makes one answer of several (``clustermerge.py``), None where there is
-    none; ``again``: whether it can be repeated where nobody knows what became of it."""
+    none; ``again``: whether it can be repeated where nobody knows what became of it; ``stands``: of what is repeated
+    then, which answers are what the first try would have given."""
 
     route: Route
     writes: bool = False
     merge: str | None = None
     again: bool = True
+    stands: Callable[[Any], bool] = always
+
+
+def _never(_: Any) -> bool:
+    return False
 
 
 _READ = {
@@ -62,15 +73,15 @@ _WRITE = {
     "apply": Rule("any", True, again=False),
     "pop": Rule("user", True, again=False),
     "update": Rule("id", True, "found", again=False),
-    "delete": Rule("id", True, "found"),
+    "delete": Rule("id", True, "found", stands=bool),
     "restore": Rule("id", True, "found", again=False),
-    "feedback": Rule("id", True, "found"),
+    "feedback": Rule("id", True, "found", again=False),
     "erase": Rule("id", True, "found"),
     "touch": Rule("ids", True, "one_each"),
-    "delete_many": Rule("ids", True, "one_each"),
-    "delete_all": Rule("user", True, "total"),
-    "restore_all": Rule("user", True),
-    "erase_all": Rule("each", True, "own"),
+    "delete_many": Rule("ids", True, "one_each", stands=all),
+    "delete_all": Rule("user", True, "total", stands=_never),
+    "restore_all": Rule("user", True, stands=_never),
+    "erase_all": Rule("each", True, "own", stands=_never),
     "flush": Rule("each"),
     "warm_up": Rule("each"),
     "compact": Rule("each", True),

@@ -14,12 +14,23 @@ from dataclasses import replace
 from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any
 
+from agentmem import __version__
 from agentmem.archive.opening import open_objects
 from agentmem.distributed import clusteractors
 from agentmem.distributed.clusteractors import ray
+from agentmem.distributed.clustercalls import always
 from agentmem.distributed.shardmap import MapObject, ShardMap
 from agentmem.distributed.shards import Call, Outcome, ShardSpec, ShardStatus
-from agentmem.types.errors import CapacityError, ClosedError, ShardUnavailableError
+from agentmem.types.errors import (
+    AgentMemError,
+    CapacityError,
+    ClosedError,
+    ConflictError,
+    NotFoundError,
+    ShardUnavailableError,
+    StoreError,
+    StoreVersionError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -33,10 +44,15 @@ START_S = 90.0
 _FIRST_S, _LONGEST_S = 0.02, 0.5
 """Pauses before a call is repeated."""
 _THREADS = 64
+_NOT_STARTED = "Ray has not started it yet, for want of room perhaps: `ray status` says what it waits for"
 
 
 class SplitError(Exception):
     """The users of one call are in several shards by now. Never leaves the package."""
+
+
+class _UnheardError(Exception):
+    """A shard does not answer. Never leaves this file."""
 
 
 class Core:
@@ -78,9 +94,15 @@ class Core:
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     def ask(
-        self, where: Callable[[ShardMap], str], call: Call, *, again: bool, patience_s: float | None = None
-    ) -> tuple[Any, int]:
-        """The result of a call on the shard that ``where`` names, and how often it was made.
+        self,
+        where: Callable[[ShardMap], str],
+        call: Call,
+        *,
+        again: bool,
+        stands: Callable[[Any], bool] = always,
+        patience_s: float | None = None,
+    ) -> Any:
+        """The result of a call on the shard that ``where`` names; see ``Rule`` for ``again`` and ``stands``.
 
         Raises what the call raises, ``ShardUnavailableError`` where nobody answers, ``CapacityError`` where more calls
         are under way than may be, ``ClosedError``.
@@ -88,14 +110,22 @@ class Core:
         self._check_open()
         until = time.monotonic() + (self.patience_s if patience_s is None else patience_s)
         pause, tries, unknown = _FIRST_S, 0, False
+        ping = not again or stands is not always
         made = self.maps.known()
         while True:
             shard, tries = where(made), tries + 1
-            outcome = self._once(made, shard, replace(call, version=made.version), until, again)
+            outcome = self._once(made, shard, replace(call, version=made.version), until, ping)
             if outcome.kind == "done":
-                return outcome.value, tries
+                if unknown and not stands(outcome.value):
+                    raise _met_itself(shard, f"answered {outcome.value!r}")
+                return outcome.value
             # Written, and not confirmed in time: whoever says the same again is told once it counts.
             if outcome.kind == "raised" and not (outcome.unknown and again and time.monotonic() < until):
+                if isinstance(outcome.value, TypeError | AttributeError):
+                    what = f"{type(outcome.value).__name__}: {outcome.value}"
+                    raise self._of_another_version(shard, self.actor(made, shard), what) or outcome.value
+                if unknown and call.writes and isinstance(outcome.value, ConflictError | NotFoundError):
+                    raise _met_itself(shard, f"was refused ({outcome.value})") from outcome.value
                 raise outcome.value
             unknown = unknown or outcome.unknown
             if (outcome.unknown and not again) or time.monotonic() >= until:
@@ -115,14 +145,19 @@ class Core:
             made = self.maps.read()
 
     def ask_several(
-        self, calls: Mapping[str, Call], *, again: bool, patience_s: float | None = None
+        self,
+        calls: Mapping[str, Call],
+        *,
+        again: bool,
+        stands: Callable[[Any], bool] = always,
+        patience_s: float | None = None,
     ) -> dict[str, Any | ShardUnavailableError]:
         """The results of calls on shards, at the same time; in the place of what nobody answered, its error."""
         self._check_open()
 
         def one(shard: str) -> Any:
             try:
-                return self.ask(lambda _: shard, calls[shard], again=again, patience_s=patience_s)[0]
+                return self.ask(lambda _: shard, calls[shard], again=again, stands=stands, patience_s=patience_s)
             except ShardUnavailableError as exc:
                 return exc
 
@@ -137,11 +172,24 @@ class Core:
 
     def control(self, shard: str, name: str, *given: Any, timeout: float = 60.0, actor: Any = None) -> Any:
         """What a shard's actor answers to one of its own methods. Raises ``ShardUnavailableError``."""
-        found = self.actor(self.maps.known(), shard) if actor is None else actor
+        made = self.maps.known()
         try:
-            return ray().get(getattr(found, name).remote(*given), timeout=timeout)
+            if actor is not None:
+                return self._got(shard, actor, clusteractors.asked(actor, name, *given), timeout)
+            try:
+                return self._controlled(made, shard, name, given, timeout)
+            except ray().exceptions.RayActorError:  # it was elsewhere by then
+                return self._controlled(self.maps.read(), shard, name, given, timeout)
         except (ray().exceptions.RayActorError, ray().exceptions.GetTimeoutError) as exc:
             raise ShardUnavailableError(f"shard {shard} does not answer: {exc}", shards=[shard]) from exc
+
+    def _controlled(self, made: ShardMap, shard: str, name: str, given: tuple[Any, ...], timeout: float) -> Any:
+        actor = self.actor(made, shard)
+        try:
+            return self._got(shard, actor, clusteractors.asked(actor, name, *given), timeout)
+        except ray().exceptions.RayActorError as exc:
+            self._lost(made, shard, exc)
+            raise
 
     def statuses(self) -> dict[str, ShardStatus | ShardUnavailableError]:
         """How each shard is doing."""
@@ -153,6 +201,8 @@ class Core:
                 return self.control(shard, "status", timeout=10.0)
             except ShardUnavailableError as exc:
                 return exc
+            except StoreVersionError as exc:
+                return ShardUnavailableError(str(exc), shards=[shard])
 
         return dict(zip(made.shards, self._threads.map(one, made.shards), strict=True))
 
@@ -195,61 +245,80 @@ class Core:
         if self._closed:
             raise ClosedError("the cluster was closed; make another one for the place")
 
-    def _once(self, made: ShardMap, shard: str, call: Call, until: float, again: bool) -> Outcome:
-        sent = again
+    def _once(self, made: ShardMap, shard: str, call: Call, until: float, ping: bool) -> Outcome:
+        sent = False
         with self._admitted(shard, until):
+            # Whoever waited for that knows of a shard that moved by now what those before him have learnt.
+            if self.maps.known().turns.get(shard) != made.turns.get(shard):
+                return Outcome("moved", "it went elsewhere meanwhile")
             try:
-                if not sent:
+                actor = self.actor(made, shard)
+                if ping:
                     # Of an actor that is dead already nobody could tell whether it had begun.
-                    if not self._is_there(made, shard, until):
-                        return Outcome("moved", "it does not answer")
-                    sent = True
-                return self._answer(made, shard, call, until)
+                    self._heard(made, shard, actor, actor.ping.remote(), until)
+                sent = True
+                return self._heard(made, shard, actor, actor.call.remote(call), until)
+            except _UnheardError as exc:
+                return Outcome("moved", str(exc), unknown=sent)
             except ray().exceptions.RayActorError as exc:
-                gone = not isinstance(exc, ray().exceptions.ActorUnavailableError)
-                with self._lock:
-                    self._answered.pop(made.actor(shard), None)
-                    if gone:
-                        self._actors.pop(made.actor(shard), None)
+                self._lost(made, shard, exc)
                 return Outcome("moved", str(exc), unknown=sent)
 
-    def _is_there(self, made: ShardMap, shard: str, until: float) -> bool:
-        """Whether a shard's actor answers at all; it is waited for while it starts, and replaced if it hangs."""
-        actor, begun = self.actor(made, shard), time.monotonic()
-        while (left := until - time.monotonic()) > 0:
+    def _heard(self, made: ShardMap, shard: str, actor: Any, reference: Any, until: float) -> Any:
+        """What a shard's actor answers, which is waited for while it starts, and replaced if it hangs. Raises
+        ``_UnheardError``, and what Ray raises where it is gone."""
+        begun = time.monotonic()
+        while True:
+            ready, _ = ray().wait([reference], timeout=max(0.0, min(PROBE_S, until - time.monotonic())))
+            if ready:
+                answer = self._got(shard, actor, reference)
+                self._answered[made.actor(shard)] = True
+                return answer
+            if time.monotonic() >= until:
+                started = made.actor(shard) in self._answered or clusteractors.is_started(actor)
+                raise _UnheardError("no answer" if started else _NOT_STARTED)
             try:
-                ray().get(actor.ping.remote(), timeout=min(PING_S, left))
+                ray().get(actor.ping.remote(), timeout=PING_S)
             except ray().exceptions.GetTimeoutError:
-                if left > PING_S and self._hangs(made, shard, actor, begun):
+                if self._hangs(made, shard, actor, begun):
                     self.replace_hung(made, shard)
-                    return False
-            else:
-                return True
-        return False
+                    raise _UnheardError("it hangs, and another one takes its place") from None
+
+    def _lost(self, made: ShardMap, shard: str, exc: Exception) -> None:
+        """A shard's actor was gone, or could not be reached just then."""
+        with self._lock:
+            self._answered.pop(made.actor(shard), None)
+            if not isinstance(exc, ray().exceptions.ActorUnavailableError):
+                self._actors.pop(made.actor(shard), None)
+
+    def _got(self, shard: str, actor: Any, reference: Any, timeout: float | None = None) -> Any:
+        """What an actor's method returned. An error of ours comes as it was raised; anything else went wrong on the way
+        there or back."""
+        try:
+            return ray().get(reference, timeout=timeout)
+        except (ray().exceptions.RayTaskError, ray().exceptions.RaySystemError) as exc:
+            cause = getattr(exc, "cause", None) or exc
+            if isinstance(cause, AgentMemError):
+                raise cause from None
+            what = f"{type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}"
+            other = self._of_another_version(shard, actor, what)
+            raise other or StoreError(f"shard {shard} could not be talked to: {what}") from exc
+
+    def _of_another_version(self, shard: str, actor: Any, what: str) -> StoreVersionError | None:
+        """The error where a shard does not know what was said, since it is of another version; None if it is not."""
+        theirs = clusteractors.version_of(actor)
+        if theirs in (None, __version__):
+            return None
+        return StoreVersionError(
+            f"shard {shard} runs agentmem {theirs}, this process {__version__}, and they do not understand each other "
+            f"({what}); have them run the same, as docs/scale.md tells under upgrading"
+        )
 
     def _hangs(self, made: ShardMap, shard: str, actor: Any, begun: float) -> bool:
         """Whether one that did not answer a ping is more than starting, and reading what it takes over."""
         if made.actor(shard) in self._answered or time.monotonic() - begun > START_S:
             return True
         return clusteractors.is_started(actor)
-
-    def _answer(self, made: ShardMap, shard: str, call: Call, until: float) -> Outcome:
-        actor, name, begun = self.actor(made, shard), made.actor(shard), time.monotonic()
-        reference = actor.call.remote(call)
-        while True:
-            ready, _ = ray().wait([reference], timeout=max(0.0, min(PROBE_S, until - time.monotonic())))
-            if ready:
-                outcome = ray().get(reference)
-                self._answered[name] = True
-                return outcome
-            if time.monotonic() >= until:
-                return Outcome("moved", "no answer", unknown=True)
-            try:
-                ray().get(actor.ping.remote(), timeout=PING_S)
-            except ray().exceptions.GetTimeoutError:
-                if self._hangs(made, shard, actor, begun):
-                    self.replace_hung(made, shard)
-                    return Outcome("moved", "it hangs, and another one takes its place", unknown=True)
 
     @contextmanager
     def _admitted(self, shard: str, until: float) -> Generator[None]:
@@ -265,6 +334,15 @@ class Core:
             yield
         finally:
             limit.release()
+
+
+def _met_itself(shard: str, said: str) -> ShardUnavailableError:
+    return ShardUnavailableError(
+        f"shard {shard} was asked again after a try that nobody answered, and {said}: that may be since the first try "
+        "was done; look first",
+        shards=[shard],
+        unknown=True,
+    )
 
 
 def answered(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def face(cluster: Asking, name: str, *arguments: tuple[tuple[Any, ...], dict[str
             users=(user,) if named or arguments else (),
         )  # fmt: skip
         if call.users:
-            return core.ask(lambda made: made.shard_of(user), call, again=False)[0]
+            return core.ask(lambda made: made.shard_of(user), call, again=False)
         return answered(core.ask_several(dict.fromkeys(core.maps.known().shards, call), again=False))
 
     return Face(ask, (first,))

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from agentmem.archive.opening import open_objects
 from agentmem.distributed import clusteractors
 from agentmem.distributed.clustercore import Core
-from agentmem.distributed.shardmap import SLOTS, ShardMap, shard_name, slot_of
-from agentmem.distributed.shards import Call, Step
+from agentmem.distributed.shardmap import SLOTS, ShardMap, is_slot, shard_name, slot_of
+from agentmem.distributed.shards import RENEW_S, Call, Step
 from agentmem.types.errors import (
     AgentMemError,
     ConflictError,
@@ -60,8 +61,9 @@ class SplitReport(NamedTuple):
 def move(core: Core, shard: str, node: str | None) -> MoveReport:
     """Move a shard. Raises ``ShardUnavailableError`` where one of the two does not answer; it serves where it was
     then."""
-    begun, made = time.monotonic(), core.maps.read()
-    source = core.control(shard, "status")
+    begun, source, made = time.monotonic(), core.control(shard, "status"), core.maps.read()
+    if source.turn != made.turns[shard]:
+        raise ConflictError(f"shard {shard} went elsewhere just now; look where it is, and move it again")
     old, new = core.actor(made, shard), core.start(made, shard, standing_by=True, node=node)
     try:
         core.control(shard, "prepare", actor=new, timeout=_LONG_S)
@@ -77,14 +79,18 @@ def move(core: Core, shard: str, node: str | None) -> MoveReport:
 
         core.maps.change(hand_on)
     except BaseException:
-        clusteractors.kill(new)
         with suppress(AgentMemError):
-            core.control(shard, "resume", actor=old)
+            # Where the old one hung, a caller may have had the new one take its place meanwhile.
+            if core.maps.read().turns.get(shard) == made.turns[shard]:
+                clusteractors.kill(new)
+                core.control(shard, "resume", actor=old)
         raise
     # From here on the new one opens by itself with the first call, whatever becomes of this one.
-    core.control(shard, "open", actor=new, timeout=_LONG_S)
-    served = time.monotonic()
-    clusteractors.kill(old)
+    try:
+        core.control(shard, "open", actor=new, timeout=_LONG_S)
+        served = time.monotonic()
+    finally:
+        clusteractors.kill(old)  # it has shipped everything, and will never serve again
     there = core.control(shard, "status", actor=new)
     return MoveReport(shard, source.node, there.node, there.records, served - begun, served - stopped)
 
@@ -162,7 +168,7 @@ def _new_shard(core: Core) -> str:
         return replace(now, turns={**now.turns, name: 0})
 
     made = core.maps.change(add)
-    core.control(name, "ping", actor=core.actor(made, name), timeout=_LONG_S)
+    core.control(name, "version", actor=core.actor(made, name), timeout=_LONG_S)
     return name
 
 
@@ -187,16 +193,17 @@ def _relocate(core: Core, source: str, target: str, users: Sequence[str], what: 
     begun, records = time.monotonic(), 0
     made = core.maps.change(lambda now: replace(now, leaving={**now.leaving, **dict.fromkeys(what, target)}))
     try:
-        core.control(source, "learn", made)
-        for user in users:
-            _clean(core, target, user)
-            records += _copy(core, source, target, user)
+        with _going_on(core):
+            core.control(source, "learn", made)
+            for user in users:
+                _clean(core, target, user)
+                records += _copy(core, source, target, user)
+        made = core.maps.change(_arrived(what, target))
     except BaseException:
         stay = core.maps.change(lambda now: replace(now, leaving=_without(now.leaving, what)))
         with suppress(ShardUnavailableError):
             core.control(source, "learn", stay)
         raise
-    made = core.maps.change(_arrived(what, target))
     core.control(target, "learn", made)
     spent = time.monotonic() - begun
     core.control(source, "learn", made)
@@ -204,6 +211,25 @@ def _relocate(core: Core, source: str, target: str, users: Sequence[str], what: 
         # Nothing stays, deleted or not: if the user comes back one day, what is here must not stand in the way.
         _on(core, source, "erase_all", writes=True, user_id=user)
     return records, spent
+
+
+@contextmanager
+def _going_on(core: Core) -> Generator[None]:
+    """Show, by the map's version, that users are still being moved: from who is gone, their shard keeps them."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(RENEW_S):
+            with suppress(AgentMemError):
+                core.maps.change(lambda now: now)
+
+    thread = threading.Thread(target=renew, name="agentmem-moving", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _clean(core: Core, target: str, user: str) -> None:
@@ -215,9 +241,14 @@ def _clean(core: Core, target: str, user: str) -> None:
 
 def _arrived(what: Sequence[str], target: str) -> Callable[[ShardMap], ShardMap]:
     def change(now: ShardMap) -> ShardMap:
+        if not all(each in now.leaving for each in what):
+            raise ConflictError(
+                "their shard has kept the users, since nobody seemed to move them any more; they are there, and can be "
+                "moved again"
+            )
         slots, users = list(now.slots), dict(now.users)
         for each in what:
-            if each.startswith("#") and each[1:].isdecimal():
+            if is_slot(each):
                 slots[int(each[1:])] = target
             else:
                 users[each] = target
@@ -254,4 +285,4 @@ def _users_of(core: Core, shard: str) -> list[str]:
 def _on(core: Core, shard: str, name: str, *given: Any, writes: bool = False, **named: Any) -> Any:
     """A call on one shard's client, whoever it is about."""
     call = Call(steps=(Step(name, (given, named)),), writes=writes, ack="replicated", version=0)
-    return core.ask(lambda _: shard, call, again=True, patience_s=_LONG_S)[0]
+    return core.ask(lambda _: shard, call, again=True, patience_s=_LONG_S)

@@ -60,6 +60,14 @@ class ShardMap:
             f"#{slot_of(user)}" in self.leaving or (user is not None and composed(user) in self.leaving)
         )
 
+    def staying(self, shard: str) -> ShardMap:
+        """The map where none of a shard's users is on his way any more."""
+
+        def of(entry: str) -> str:
+            return self.slots[int(entry[1:])] if is_slot(entry) else self.shard_of(entry)
+
+        return replace(self, leaving={entry: to for entry, to in self.leaving.items() if of(entry) != shard})
+
     def hinted(self, id: str) -> str | None:
         """The shard that an id which was made here names; it may have moved on since. None for other ids."""
         return self.slots[int(id[-3:], 16)] if is_made_here(id) else None
@@ -75,6 +83,11 @@ def slot_of(user: str | None) -> int:
     """The slot of a user, however the id is spelled."""
     text = "" if user is None else f"u{composed(user)}"
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") % SLOTS
+
+
+def is_slot(entry: str) -> bool:
+    """Whether what is on its way is a slot, and not a user."""
+    return entry.startswith("#") and entry[1:].isdecimal()
 
 
 def with_slot(id: str, slot: int) -> str:

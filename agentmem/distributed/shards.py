@@ -34,6 +34,10 @@ DRAIN_S = 20.0
 """How long a shard that stops serving waits for the calls that it is in."""
 RESUME_S = 30.0
 """After which a shard that was to be handed over, and was not, serves again."""
+RENEW_S = 15.0
+"""How often whoever moves users writes the map anew, so that all see that he goes on."""
+LEFT_S = 60.0
+"""How long the map is the same until users who were to move stay where they are: whoever moved them is gone."""
 
 
 class Step(NamedTuple):
@@ -47,7 +51,10 @@ class Step(NamedTuple):
 class Call:
     """A call on a shard's client. ``bound`` is what ``scoped`` binds, empty for nothing, None for ``userless``;
     ``users`` are those whose memories it is about, None for nobody's; ``ids`` what is added without an id gets.
-    ``version`` is that of the map by which the caller found the shard."""
+    ``version`` is that of the map by which the caller found the shard.
+
+    Callers of other versions send these fields, too: others come at the end, and are read with ``getattr``, since an
+    older caller does not send them, and an older shard does not read them."""
 
     steps: tuple[Step, ...]
     writes: bool
@@ -155,6 +162,8 @@ class Shard:
         self._opening = threading.Lock()
         self._drained_at = 0.0
         self._opened_in = 0.0
+        self._seen = self._map.version, 0.0
+        """The map by which a write of a user on his way was refused, and since when it is that."""
 
     @property
     def is_over(self) -> bool:
@@ -283,6 +292,8 @@ class Shard:
             self._map = self._maps.read()
         if self._state != "serving":
             self._go_on()
+        elif call.writes and any(map(self._map.is_leaving, call.users)):
+            self._keep_if_left()
         with self._free:
             self._calls += 1
             if self._state == "serving" and self._is_here(call):
@@ -297,6 +308,15 @@ class Shard:
             self.open_if_due()
         elif self._state == "drained" and time.monotonic() - self._drained_at > RESUME_S and self._is_due():
             self.resume()
+
+    def _keep_if_left(self) -> None:
+        """Have users stay whom somebody began to move, and went on no more. If he does, he is told in the end."""
+        now, seen = time.monotonic(), self._maps.read()
+        self._map = seen
+        if seen.version != self._seen[0] or not self._seen[1]:
+            self._seen = seen.version, now
+        elif now - self._seen[1] > LEFT_S:
+            self._map = self._maps.change(lambda it: it.staying(self._spec.shard) if it.version == seen.version else it)
 
     def _is_here(self, call: Call) -> bool:
         known, me = self._map, self._spec.shard

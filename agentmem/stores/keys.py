@@ -192,11 +192,17 @@ def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes
 
     Raises ``ConflictError`` with the ``index`` of the draft, before anything has changed, if a record is not at the
     draft's ``if_version``, if it is one of another agent or run or has another id than the draft, or if a new one's
-    id is taken; ``AwayError`` if one has gone to an archive.
+    id is taken; ``AwayError`` if one has gone to an archive. Where any has the ``new_id`` of its draft, all of it was
+    done by the same call before, and nothing is done now.
     """
     numbers = [repository.numbers_of(draft.scope) for draft in drafts]
     places = [Place(one[0], one[3], str(draft.key)) for one, draft in zip(numbers, drafts, strict=True)]
-    there = holders(repository, places)
+    there, made = holders(repository, places), _made_before(repository, drafts)
+    if made and all(at in made or place in there for at, place in enumerate(places)):
+        return [
+            Created("added", made[at]) if at in made else Created("replaced", there[place])
+            for at, place in enumerate(places)
+        ]
     for at, place in enumerate(places):
         if place in there and there[place].state == ARCHIVED:  # it was brought back before, and archived again since
             raise AwayError(there[place].id, at)
@@ -223,8 +229,9 @@ def put(repository: Repository, drafts: Sequence[Draft], vectors: Sequence[bytes
     for draft, place, scope, vector in zip(drafts, places, numbers, vectors, strict=True):
         current = there.get(place)
         if current is None:
+            id = draft.id or draft.new_id
             stored = Stored(
-                row, next(ids) if draft.id is None else composed(draft.id), *scope[:3], draft.role, draft.kind,
+                row, next(ids) if id is None else composed(id), *scope[:3], draft.role, draft.kind,
                 draft.layer.value, draft.content, draft.metadata, draft.importance, None, now, now, draft.occurred_at,
                 draft.end(now), absent[place] + 1, LIVE, 0, None,
                 None, place.space, place.key, sliding=draft.sliding,
@@ -353,6 +360,12 @@ def _check_owner(current: Stored, draft: Draft, agent: int, run: int) -> None:
             f"the record with the key {draft.key!r} is that of another {what}; leave {what}_id out to replace it, or "
             "delete it first"
         )
+
+
+def _made_before(records: Records, drafts: Sequence[Draft]) -> dict[int, Stored]:
+    """By the positions of drafts the records that have their ``new_id``."""
+    wanted = {draft.new_id: at for at, draft in enumerate(drafts) if draft.id is None and draft.new_id is not None}
+    return {wanted[stored.id]: stored for stored in records.find_ids(wanted)} if wanted else {}
 
 
 def _with_ids(records: Records, drafts: Sequence[Draft]) -> dict[str, Stored]:

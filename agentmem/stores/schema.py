@@ -298,15 +298,20 @@ def pending(db: Connection, path: object) -> list[str]:
     if tables and "migrations" not in tables:
         raise StoreCorruptError(f"{path} is a database, but not one of this library; choose another path")
     done = {row[0] for row in db.execute("SELECT name FROM migrations")} if tables else set[str]()
-    newer = done - {name for name, _ in MIGRATIONS} - {*_DEVELOPMENT}
-    if not all(re.fullmatch(r"\d{4}_[a-z_]+", str(name)) for name in newer):
+    if not all(re.fullmatch(r"\d{4}_[a-z_]+", str(name)) for name in done - {*every_migration()}):
         raise StoreCorruptError(damaged(path, "its list of migrations is unreadable"))
+    check_known(done, path)
+    return [name for name, _ in MIGRATIONS if name not in done]
+
+
+def check_known(migrations: Collection[str], where: object) -> None:
+    """Raise ``StoreVersionError`` if what lies there is of a store that has gone further than this version."""
+    newer = {*migrations} - {*every_migration()} - {*_DEVELOPMENT}
     if newer:
         raise StoreVersionError(
-            f"{path} was written by a newer version of agentmem (it has {min(newer)!r}); "
+            f"{where} was written by a newer version of agentmem (it has {min(newer)!r}); "
             "upgrade with: pip install -U agentmem-db"
         )
-    return [name for name, _ in MIGRATIONS if name not in done]
 
 
 def migrate(db: Connection, path: object, upto: Collection[str] | None = None) -> None:

@@ -111,14 +111,14 @@ class Repository(Records):
 
         Comes to the same as storing them one after the other: each outcome is as it is after its draft. Raises
         ``ConflictError`` if a caller's id is in use for anything else, unless the draft says ``skip_taken``; nothing
-        may be committed then.
+        may be committed then. What has the ``new_id`` of a draft was added by the same call before, and is left alone.
         """
         scopes = [self.numbers_of(draft.scope) for draft in drafts]
         keys = [
             fact_key(scope, d.role, d.kind, d.content, d.occurred_at) if d.dedupe else None
             for scope, d in zip(scopes, drafts, strict=True)
         ]
-        by_id = self._existing_ids(spelling for d in drafts if d.id is not None for spelling in spellings(d.id))
+        by_id = self._existing_ids(spelling for d in drafts if (id := d.id or d.new_id) for spelling in spellings(id))
         by_key = known_facts(self, drafts, scopes, keys, now, first_keys=self._has_first_keys())
         fresh_ids = iter(uuid7s(sum(draft.id is None for draft in drafts), now))
         row = self.last_row() + 1
@@ -128,8 +128,11 @@ class Repository(Records):
         new: list[tuple[Stored, bytes]] = []
         again: set[int] = set()
         for draft, scope, key, vector in zip(drafts, scopes, keys, vectors, strict=True):
-            id = None if draft.id is None else _spelled(draft.id, by_id)
+            id = draft.new_id if draft.id is None else _spelled(draft.id, by_id)
             same = None if id is None else by_id.get(id)
+            if same is not None and draft.id is None:
+                outcomes.append(Created("added", same))
+                continue
             if same is not None and not (
                 repeats(draft, scope, same, now) and self._has_data(same, draft.data, written)
             ):

@@ -102,6 +102,9 @@ class Draft:
     """By how much from then on a read puts off its end; None: it does not."""
     validity: Validity | None = None
     """What is said of when it holds, and what it was drawn from."""
+    new_id: str | None = None
+    """What it is to be called where there is no ``id`` and it is new. Chosen for one call alone, so that a record which
+    has it was made by that call: then it is made again, and is told what it was told."""
 
     @property
     def place(self) -> tuple[object, ...]:
@@ -118,22 +121,24 @@ class Draft:
     # These are twice as fast as ``dataclasses.replace``, and called for each item of a bulk load.
 
     def saying(self, content: str) -> Draft:
-        """The same of another text."""
-        return self._with(content, self.dedupe, self.key, self.if_version, self.data)
+        """The same of another text, which is to be called something else."""
+        return self._with(content, self.dedupe, self.key, self.if_version, self.data, new_id=None)
 
     def put_by(self, key: str, if_version: int | None) -> Draft:
         """The same, put by a key."""
-        return self._with(self.content, False, key, if_version, self.data)
+        return self._with(self.content, False, key, if_version, self.data, self.new_id)
 
     def holding(self, data: str) -> Draft:
         """The same with other data."""
-        return self._with(self.content, self.dedupe, self.key, self.if_version, data)
+        return self._with(self.content, self.dedupe, self.key, self.if_version, data, self.new_id)
 
-    def _with(self, content: str, dedupe: bool, key: str | None, if_version: int | None, data: str | None) -> Draft:
+    def _with(
+        self, content: str, dedupe: bool, key: str | None, if_version: int | None, data: str | None, new_id: str | None
+    ) -> Draft:
         return Draft(
             content, self.scope, self.role, self.kind, self.layer, self.metadata, self.metadata_limit, self.importance,
             self.ttl, self.occurred_at, self.id, dedupe, self.expires_at, self.skip_taken, key, if_version, self.form,
-            data, self.sliding, self.validity,
+            data, self.sliding, self.validity, new_id,
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from conftest import FakeClock, HashEmbedder
 
+import agentmem
 from agentmem import ALL, Memory, Settings
 from agentmem.archive.folder import FolderObjects
 from agentmem.archive.objects import Objects
@@ -32,6 +33,7 @@ from agentmem.types.errors import (
     ReadOnlyError,
     StoreError,
     StoreLockedError,
+    StoreVersionError,
 )
 
 QUIET = Settings(lifecycle={"sweep_interval_s": 0})
@@ -548,3 +550,16 @@ def test_without_the_keyring_nothing_is_restored(
     with pytest.raises(ArchiveKeyError):
         restore(objects, entry, tmp_path / "again", ring_in(tmp_path / "other"))
     assert not (tmp_path / "again").exists()
+
+
+def test_a_backup_of_a_newer_version_is_refused(tmp_path: Path, objects: FolderObjects) -> None:
+    with Memory(tmp_path / "store", embedder=HashEmbedder()) as memory:
+        memory.add("what this version knows of")
+        with closing(Connection(tmp_path / "store" / "agentmem.db")) as db:
+            db.execute("INSERT INTO migrations VALUES ('9999_later', 0)")
+        create(memory.handle.engine(), objects)
+    with pytest.raises(StoreVersionError, match="9999_later"):
+        agentmem.restore(str(tmp_path / "backups"), tmp_path / "restored")
+    assert not (tmp_path / "restored").exists() or not any((tmp_path / "restored").iterdir())
+    with Memory(tmp_path / "other", embedder=HashEmbedder()) as other, pytest.raises(StoreVersionError):
+        other.import_(str(tmp_path / "backups"), user_id=None)

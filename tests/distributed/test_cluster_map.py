@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agentmem.archive.folder import FolderObjects
-from agentmem.distributed.cluster import Cluster
+from agentmem.archive.opening import open_objects
+from agentmem.distributed.cluster import Cluster, place_of
 from agentmem.distributed.clustercalls import new_ids
 from agentmem.distributed.shardmap import KEY, SLOTS, MapObject, new_map, slot_of
 from agentmem.errors import ArchiveCorruptError, InvalidInputError, ObjectNotFoundError
@@ -75,7 +77,7 @@ def test_what_is_no_map_is_refused(tmp_path: Path) -> None:
 NOT_STARTED = """
 import sys
 from agentmem.distributed import clusterlocal
-from agentmem.distributed.cluster import Cluster
+from agentmem.distributed.cluster import Cluster, place_of
 from agentmem.errors import StoreError
 try:
     Cluster("somewhere", shards=2)
@@ -100,7 +102,25 @@ def test_whoever_forgot_to_start_ray_can_do_so_next() -> None:
     assert "RAY_AUTH_MODE=token" in said.stdout
 
 
-@pytest.mark.parametrize("given", [{"interval_s": 0}, {"interval_s": -1}, {"in_flight": 0}, {"patience_s": -1}])
-def test_figures_that_make_no_sense_are_refused(tmp_path: Path, given: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"interval_s": value} for value in (0, -1, float("nan"), "5")),
+        *({"in_flight": value} for value in (0, 1.5, "x")),
+        *({"patience_s": value} for value in (-1, float("inf"))),
+        *({"shards": value} for value in (0, 2.5, "8", True)),
+    ],
+)
+def test_figures_that_make_no_sense_are_refused(tmp_path: Path, given: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(given))):
-        Cluster(tmp_path, **given)  # pyright: ignore[reportArgumentType]
+        Cluster(tmp_path, **given)
+
+
+@pytest.mark.parametrize("url", ["", "s3:/bucket/place", "s3://", "ftp://place"])
+def test_places_that_are_none_are_refused_and_no_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInputError):
+        open_objects(place_of(url))
+    assert not any(tmp_path.iterdir())

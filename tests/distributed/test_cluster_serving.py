@@ -23,6 +23,7 @@ from agentmem.errors import (
     ScopeError,
     ShardUnavailableError,
     StoreError,
+    StoreVersionError,
 )
 from stress.local_ray import local_ray
 from stress.victim import HashedWords
@@ -232,6 +233,44 @@ def test_what_is_not_repeated_goes_where_its_shard_is_unless_it_was_begun(cluste
         assert [other.values.get(name, user_id=user) for name in ("first", "second", "third")] == [1, 2, 3]
 
 
+def test_a_call_that_meets_its_own_first_try(cluster: Any, place: Path) -> None:
+    import fcntl
+
+    user = USERS[4]
+    shard = cluster.shard_of(user)
+    cluster.put("known", "one", user_id=user)
+
+    def killed_once_it_is_done(call: Any) -> Any:
+        with ThreadPoolExecutor(1) as threads, (place / "url" / "shards" / shard / ".swap.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # no increment counts, so that nothing is acknowledged
+            before = cluster.shards()[shard].behind
+            begun = threads.submit(call)
+            while (status := cluster.shards()[shard]).behind == before:
+                pass
+            os.kill(status.pid, signal.SIGKILL)
+            lock.close()
+            return begun.result(100)
+
+    texts = killed_once_it_is_done(lambda: cluster.add_many(["a text", "another"], user_id=user))
+    assert [one.status for one in texts] == ["added", "added"]
+    assert [cluster.get(one.id).content for one in texts] == ["a text", "another"]
+    made = killed_once_it_is_done(lambda: cluster.put("new", "content", user_id=user, if_version=0))
+    assert (made.status, cluster.get(made.id).version) == ("added", 1)
+    for call in (
+        lambda: cluster.put("known", "two", user_id=user, if_version=1),
+        lambda: cluster.scoped(user_id=user).delete(made.id),
+    ):
+        with pytest.raises(ShardUnavailableError, match="look first") as caught:
+            killed_once_it_is_done(call)
+        assert caught.value.unknown
+    assert cluster.get(made.id) is None
+    # What was not sent to an actor that is gone is answered as ever.
+    os.kill(cluster.shards()[shard].pid, signal.SIGKILL)
+    assert not cluster.scoped(user_id=user).delete(made.id)
+    cluster.delete_many([one.id for one in texts])
+    assert cluster.scoped(user_id=user).delete(key="known")
+
+
 def test_shards_and_users_move_while_they_are_served(cluster: Any, place: Path) -> None:
     before = {record.id: record.content for record in cluster.iterate(user_id=ALL)}
     moved = cluster.move("s001")
@@ -270,6 +309,26 @@ def test_shards_and_users_move_while_they_are_served(cluster: Any, place: Path) 
     assert not (place / "url" / "transit").exists() or not any((place / "url" / "transit").iterdir())
 
 
+def test_a_move_that_fails_leaves_whoever_has_the_shard_by_then(cluster: Any) -> None:
+    from agentmem.distributed import clusteractors
+
+    user = USERS[5]
+    shard = cluster.shard_of(user)
+    made, status = cluster.map(), cluster.shards()[shard]
+    next_one = f"agentmem-{made.id}-{shard}-{made.turns[shard] + 1}"
+    with ThreadPoolExecutor(1) as threads:
+        moving = threads.submit(cluster.move, shard)
+        while clusteractors.find(next_one) is None:
+            pass
+        os.kill(status.pid, signal.SIGSTOP)
+        assert cluster.count(user_id=user)  # and another one takes its place, which is that one
+        there = cluster.shards()[shard].pid
+        with pytest.raises((ShardUnavailableError, ConflictError)):
+            moving.result(120)
+    assert cluster.shards()[shard].pid == there
+    assert cluster.move(shard).records == cluster.shards()[shard].records
+
+
 def test_the_command_says_where_shards_run(cluster: Any, place: Path) -> None:
     import json
 
@@ -287,6 +346,18 @@ def test_the_command_says_where_shards_run(cluster: Any, place: Path) -> None:
     assert "there is no cluster" in missing.output
     with pytest.raises(StoreError):
         type(cluster).running(place / "nothing")
+
+
+def test_a_shard_of_another_version_says_so(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreVersionError, match="knows no 'later'"):
+        cluster._core.control("s000", "later")
+    with pytest.raises(AttributeError):
+        cluster.values.later("x", user_id="ben")
+    monkeypatch.setattr("agentmem.distributed.clustercore.__version__", "9.9")
+    with pytest.raises(StoreVersionError, match=r"this process 9\.9"):
+        cluster.values.later("x", user_id="ben")
+    with pytest.raises(InvalidInputError):  # what is wrong with a call is said as ever
+        cluster.add("x", user_id="ben", importance=7)
 
 
 def test_tasks_of_ray_reach_it(cluster: Any) -> None:
