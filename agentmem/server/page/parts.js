@@ -1,7 +1,13 @@
 // What several pages show in the same way.
 
 import { Problem, follow } from "./api.js";
-import { button, h, link, name, say, tag, text, when } from "./dom.js";
+import { button, h, link, name, say, some, tag, text, when } from "./dom.js";
+
+// What happened to a memory, in words.
+export const DONE = {
+  ADD: "Added", UPDATE: "Changed", DELETE: "Deleted", RESTORE: "Restored", PROMOTE: "Promoted", DEMOTE: "Demoted", EXPIRE: "Expired", EVICT: "Evicted",
+  FEEDBACK: "Rated", PIN: "Pinned", UNPIN: "Unpinned", ERASE: "Erased", ARCHIVE: "Archived", REHYDRATE: "Back from the archive", TOUCH: "Used", REEMBED: "Embedded anew",
+};
 
 export const LAYERS = { interact: "a day", insights: "90 days", assets: "for good" };
 
@@ -65,7 +71,7 @@ export function changes(page) {
   follow("/v1/memories/events", page.whose, page.signal, (kind) => {
     if (kind !== "change") return;
     count += 1;
-    node.replaceChildren(button(count === 1 ? "1 change since: show it" : `${count} changes since: show them`, page.reload));
+    node.replaceChildren(button(`${some(count, "change")} since: show ${count === 1 ? "it" : "them"}`, page.reload));
   });
   return node;
 }
