@@ -202,7 +202,7 @@ export function say(words, kind = "") {
 }
 
 // A question before something is done; with `typed`, that has to be typed first. Answers whether it was confirmed.
-export function ask({ title, words, yes, typed = null, danger = false, extra = null }) {
+export function ask({ title, words, yes, typed = null, danger = false, extra = null, no = "Cancel" }) {
   return new Promise((answer) => {
     const input = typed === null ? null : h("input", { autocomplete: "off", spellcheck: "false" });
     const go = h("button", { type: "submit", class: danger ? "danger" : "first", disabled: typed !== null }, yes);
@@ -213,7 +213,7 @@ export function ask({ title, words, yes, typed = null, danger = false, extra = n
         onsubmit: (event) => { event.preventDefault(); if (!go.disabled) end(true); },
       }, heading, h("p", {}, words), extra,
       input && field(h("span", {}, "Type ", h("code", { class: "typed" }, typed), " to confirm"), input),
-      h("p", { class: "actions" }, go, button("Cancel", () => end(false)))));
+      h("p", { class: "actions" }, go, no && button(no, () => end(false)))));
     const end = (value) => { dialog.close(); dialog.remove(); answer(value); };
     input?.addEventListener("input", () => { go.disabled = ![typed, plain(typed)].some((one) => input.value.normalize("NFC") === one.normalize("NFC")); });
     dialog.addEventListener("cancel", (event) => { event.preventDefault(); end(false); });

@@ -1,7 +1,7 @@
 // What several pages show in the same way.
 
 import { Problem, follow } from "./api.js";
-import { button, h, link, name, say, some, tag, text, when } from "./dom.js";
+import { button, h, link, name, say, show, some, tag, text, when } from "./dom.js";
 
 // What happened to a memory, in words.
 export const DONE = {
@@ -67,11 +67,14 @@ export async function act(page, words, run, { stay = false } = {}) {
 // A notice once something has changed since the page was loaded: it changes nothing under the reader's eyes.
 export function changes(page) {
   let count = 0;
-  const node = h("div", { class: "changes", role: "status" });
-  follow("/v1/memories/events", page.whose, page.signal, (kind) => {
+  const told = h("div");
+  const lost = h("p", { class: "bad" });
+  const node = h("div", { class: "changes", role: "status" }, told, lost);
+  follow("/v1/memories/events", page.whose, page.signal, (kind, value) => {
+    if (kind === "live") show(lost, !value && "The server does not answer: what changes is not told.");
     if (kind !== "change") return;
     count += 1;
-    node.replaceChildren(button(`${some(count, "change")} since: show ${count === 1 ? "it" : "them"}`, page.reload));
+    show(told, button(`${some(count, "change")} since: show ${count === 1 ? "it" : "them"}`, page.reload));
   });
   return node;
 }

@@ -1,7 +1,7 @@
 // What is known of one user, since when, and who told; and how to take it along, or have it forgotten.
 
 import { call, download, get, segment } from "./api.js";
-import { ask, button, card, choice, facts, field, h, link, name, number, plain, say, show, some, text, when } from "./dom.js";
+import { ask, button, card, choice, facts, field, h, link, name, number, plain, say, show, some, table, text, when } from "./dom.js";
 import { LAYERS, act, changes, pager, records, whom } from "./parts.js";
 
 const PAGE = 25;
@@ -121,7 +121,12 @@ async function forget(page) {
   const report = await act(page, (made) => `${some(made.erased, "memory was", "memories were")} erased.${made.pending.length ? ` Still going: ${made.pending.join(", ")}.` : ""}`,
     () => call("DELETE", `/v1/users/${segment(page.user)}`), { stay: true });
   if (report === null) return;
-  if (report.backups.length) say(`Backups that still have them: ${report.backups.map((one) => one.id).join(", ")}`, "bad");
+  if (report.backups.length) {
+    await ask({
+      title: "Backups still have them", yes: "I have read it", no: null, words: `${some(report.backups.length, "backup")} still ${report.backups.length === 1 ? "has" : "have"} what was erased:`,
+      extra: table("Backups", ["Backup", "Made", "Can be removed from"], report.backups.map((one) => [name(one.id), when(one.at, { day: true }), one.until ? when(one.until, { day: true }) : "–, it is kept"])),
+    });
+  }
   location.hash = page.to("user", { user: page.me.any_user ? page.user : null });
   page.reload();
 }
