@@ -194,6 +194,7 @@ def test_a_search_shows_the_reasons_of_each_hit(visit: Callable[..., Any], site:
     assert first.locator(".text mark").all_inner_texts() == ["window", "seat"]
     why = first.get_by_role("group", name="Why it is number 1").inner_text()
     assert all(reason in why for reason in ("Meaning", "Its words", "Recency"))
+    assert re.search(r"0\.\d+ above number 2: .*its words \+0\.\d+", why)
     first.get_by_role("link", name="Details").click()
     page.get_by_role("heading", name="Why it is where it is").wait_for()
     shown = page.locator("main").inner_text()
@@ -239,14 +240,14 @@ def test_a_user_is_erased_once_the_name_is_typed(visit: Callable[..., Any], site
         page.get_by_role("button", name="Export").click()
     assert "Zoé was here" in Path(download.value.path()).read_text(encoding="utf-8")
     page.get_by_role("button", name="Erase this user").click()
-    page.get_by_role("dialog").get_by_text("1 memories are known.").wait_for()
+    page.get_by_role("dialog").get_by_text("1 memory is known.").wait_for()
     sure = page.get_by_role("dialog").get_by_role("button", name="Erase for good")
     assert sure.is_disabled()
     page.get_by_label("to confirm").fill("zoé/")
     assert sure.is_disabled()
     page.get_by_label("to confirm").fill("zoé/1")
     sure.click()
-    page.get_by_text("1 memories were erased.").wait_for()
+    page.get_by_text("1 memory was erased.").wait_for()
     page.get_by_text("That they were is all that is left of them.").wait_for()
     page.get_by_role("navigation").get_by_role("link", name="Users").click()
     page.get_by_role("link", name="Who has the most").click()
@@ -287,6 +288,19 @@ def test_a_prompt_is_shown_as_it_would_be_built(visit: Callable[..., Any], site:
         "POST", "/v1/sessions/holiday/prompt", params={"user_id": "ana"}, json={"max_tokens": 4_000, "touch": False}
     )
     assert f"{made['manifest']['tokens']} of 4,000 tokens" in shown
+
+
+def test_what_will_be_forgotten_is_shown_before_it_is(visit: Callable[..., Any], site: Site) -> None:
+    site.call(
+        "POST", "/v1/memories", params={"user_id": "eve"}, json={"content": "Eve is here for a day", "ttl": 86_400}
+    )
+    page = visit("boss", "operations")
+    page.get_by_role("button", name="What goes within 7 days?").click()
+    line = page.get_by_role("row").filter(has_text="Eve is here for a day")
+    assert re.search(r"eve\s.*Expired", line.inner_text())
+    line.get_by_role("link").click()
+    page.get_by_role("heading", name="One memory of eve").wait_for()
+    assert "live" in page.locator("main").inner_text()
 
 
 def test_what_happens_is_shown_as_it_happens(visit: Callable[..., Any], site: Site) -> None:
@@ -357,6 +371,11 @@ def test_what_nobody_can_see_is_written_out_wherever_it_is(visit: Callable[..., 
     go(page, "memory?user=mallory&id=pile")
     _harmless(page)
     assert page.locator("main .text").first.inner_text().endswith("⟨894 more marks⟩ e\u0301")
+    flag, drawn = "\U0001f3f4\U000e0067\U000e0062\U000e007f", "\u2764\ufe0f \u845b\U000e0100"
+    hidden = {"content": f"Say\U000e0068\U000e0069 it\ufe01\u3164 {drawn} {flag}", "id": "hidden"}
+    site.call("POST", "/v1/memories", params={"user_id": "mallory"}, json=hidden)
+    go(page, "memory?user=mallory&id=hidden")
+    assert page.locator("main .text").first.inner_text() == f"Say⟨E0068⟩⟨E0069⟩ it⟨FE01⟩⟨3164⟩ {drawn} {flag}"
     site.call("POST", "/v1/memories", params={"user_id": "a\u200bb"}, json={"content": "A and B"})
     go(page, "user?user=a%E2%80%8Bb")
     page.get_by_role("button", name="Erase this user").click()
@@ -425,7 +444,8 @@ def test_a_key_is_nowhere_but_in_this_tab(visit: Callable[..., Any], site: Site)
     page.on("request", lambda request: headers.append({**request.all_headers(), "url": request.url}))
     go(page, "users")
     token = site.keys["boss"]
-    assert [each for each in headers if "referer" in each or "cookie" in each] == []
+    # Of a request that was given up before it was sent, an empty referer is told.
+    assert [each for each in headers if each.get("referer") or each.get("cookie")] == []
     assert token not in page.url
     assert page.evaluate("Object.values(localStorage).join() + document.cookie + name") == ""
     assert token not in page.content()
@@ -468,6 +488,18 @@ def test_a_key_can_be_revoked_whatever_the_clock_here_says(visit: Callable[..., 
     assert page.get_by_role("button", name=f"Revoke {made['id']}").is_visible()
 
 
+def test_what_is_still_loading_does_not_pass_for_what_was_there(visit: Callable[..., Any]) -> None:
+    page = visit("boss", "keys")
+    until(page, "location.hash === document.getElementById('main').dataset.at")
+    page.route("**/v1/kpis", lambda route: None)
+    page.evaluate("location.hash = '#/'")
+    page.get_by_text("Loading …").wait_for()
+    assert page.evaluate("document.getElementById('main').dataset.at") is None
+    page.evaluate("location.hash = '#/keys'")
+    until(page, "location.hash === document.getElementById('main').dataset.at")
+    assert page.locator("h1").inner_text() == "Keys"
+
+
 def test_it_says_when_what_is_shown_is_live_no_more(visit: Callable[..., Any], site: Site) -> None:
     page = visit("boss", "keys")
     page.route("**/v1/events/stream?*", lambda route: route.abort())
@@ -498,7 +530,7 @@ def test_memories_of_a_kind_are_shown(visit: Callable[..., Any]) -> None:
     page = visit("ana")
     page.get_by_label("Kind").fill("message")
     page.get_by_role("button", name="Show", exact=True).click()
-    page.get_by_text("1 memories").wait_for()
+    page.get_by_text("1 memory", exact=True).wait_for()
     assert "I moved to Faro" in page.locator(".records").inner_text()
 
 
@@ -520,7 +552,7 @@ def test_what_one_agent_wrote_is_shown(visit: Callable[..., Any], site: Site) ->
         site.call("POST", "/v1/memories", params={"user_id": "abe"}, json=said)
     page = visit("boss", "user?user=abe")
     page.get_by_role("link", name="cook", exact=True).click()
-    page.get_by_text("1 memories").wait_for()
+    page.get_by_text("1 memory", exact=True).wait_for()
     assert page.get_by_label("Agent").input_value() == "cook"
     assert "The cook wrote this" in page.locator(".records").inner_text()
 

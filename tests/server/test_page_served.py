@@ -183,6 +183,27 @@ def test_values_are_listed_to_whom_they_belong(served: Served) -> None:
     assert served.call("GET", "/v1/admin/values", "boss").json()["chunks"] >= 1
 
 
+def test_what_a_sweep_would_do_later_is_told_with_the_memories(served: Served) -> None:
+    soon = served.call("POST", "/v1/memories", "ida", json={"content": "Ida is here for a day", "ttl": 86_400}).json()
+    kept = served.add("Ida likes tea", "ida")
+    asked = {"seconds": 2 * 86_400, "going": True, "limit": 200}
+    told = served.call("GET", "/v1/admin/coming", "boss", params=asked).json()
+    going = {one["id"]: one for one in told["report"]["moves"]}
+    assert going[soon["id"]]["to_layer"] is None
+    assert kept not in going
+    assert {one["id"]: (one["user_id"], one["content"]) for one in told["records"]}[soon["id"]] == (
+        "ida",
+        "Ida is here for a day",
+    )
+    assert told["report"]["expired"] >= 1
+    one = served.call("GET", "/v1/admin/coming", "boss", params={**asked, "limit": 1}).json()
+    assert (len(one["report"]["moves"]), len(one["records"])) == (1, 1)
+    now = served.call("GET", "/v1/admin/coming", "boss", params={**asked, "seconds": 0}).json()
+    assert soon["id"] not in [one["id"] for one in now["report"]["moves"]]
+    assert served.call("GET", f"/v1/memories/{soon['id']}/explain", "ida").json()["state"] == "live"
+    assert served.call("GET", "/v1/admin/coming", "ida").status_code == 403
+
+
 def test_looking_is_no_use(served: Served) -> None:
     id = served.add("Liz likes tea", "liz", role="user", run_id="talk")
     look = {"query": "tea", "touch": False}

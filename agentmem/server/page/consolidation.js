@@ -1,7 +1,7 @@
 // From what was said to what is known: what waits for a decision, and what models cost.
 
 import { call, get } from "./api.js";
-import { ask, button, card, decimal, facts, h, link, name, number, plain, table, tag, text, when } from "./dom.js";
+import { ask, button, card, count, decimal, facts, h, link, name, number, plain, some, table, tag, text, when } from "./dom.js";
 import { columns } from "./draw.js";
 import { act, changes, whom } from "./parts.js";
 
@@ -21,7 +21,7 @@ export async function consolidation(page) {
   const write = page.may("write");
   const fact = (term, id) => h("div", {}, h("dt", {}, term), h("dd", {}, known.has(id) ? text(known.get(id).content, { short: 200 }) : "", page.link("Details", "memory", { id }, { "aria-label": `Details of ${id}` })));
   return [
-    h("h1", {}, "Consolidation: ", whom(page)),
+    h("h1", {}, "Consolidation for ", whom(page)),
     changes(page),
     facts(["Messages to look at", number(state.waiting)], ["Proposals", number(state.proposals)], ["Runs", state.running ? "one is at it" : "none now"],
       state.closed_until && ["The model is left alone until", when(state.closed_until, { both: true })],
@@ -30,8 +30,8 @@ export async function consolidation(page) {
       h("p", { class: "actions" },
         write && button("Look for contradictions", () => act(page, (made) => `${number(made.length)} proposed.`, () => post("propose"))),
         write && state.proposals > 1 && [
-          button(`Approve all ${number(state.proposals)} …`, async () => { if (await ask({ title: `Approve ${number(state.proposals)} proposals?`, words: "All of them in one step, which revert takes back.", yes: "Approve all" })) await act(page, approved, () => post("approve")); }),
-          button("Reject all …", async () => { if (await ask({ title: `Reject ${number(state.proposals)} proposals?`, words: "They are not proposed again.", yes: "Reject all", danger: true })) await act(page, (made) => `${number(made.count)} rejected.`, () => post("reject")); }),
+          button(`Approve all ${number(state.proposals)} …`, async () => { if (await ask({ title: `Approve ${some(state.proposals, "proposal")}?`, words: "All of them in one step, which revert takes back.", yes: "Approve all" })) await act(page, approved, () => post("approve")); }),
+          button("Reject all …", async () => { if (await ask({ title: `Reject ${some(state.proposals, "proposal")}?`, words: "They are not proposed again.", yes: "Reject all", danger: true })) await act(page, (made) => `${number(made.count)} rejected.`, () => post("reject")); }),
         ]),
       waiting.length === 0 ? h("p", { class: "nothing" }, "Nothing waits.") : h("ol", { class: "records" }, waiting.map((one) => h("li", {},
         h("p", {}, tag(WHAT[one.op] || one.op, one.op), one.subject && [" about ", name(one.subject)]),
@@ -58,11 +58,11 @@ async function facts_of(page, ids) {
 
 const approved = (made) => `Done: ${made.added} added, ${made.superseded} superseded, ${made.retracted} retired${made.refused.length ? `; ${made.refused.length} refused: ${made.refused[0].reason}` : ""}.`;
 const tokens = (spend) => spend.input_tokens + spend.output_tokens;
-const spent = (spend) => `${number(spend.calls)} calls, ${number(tokens(spend))} tokens${spend.money ? `, ${decimal(spend.money)} in money` : ""}`;
+const spent = (spend) => `${some(spend.calls, "call")}, ${some(tokens(spend), "token")}${spend.money ? `, ${decimal(spend.money)} in money` : ""}`;
 
 function days(found) {
   if (!found.length) return h("p", { class: "nothing" }, "No model was asked.");
   const last = found.slice(-30);
   return [columns("Tokens a day", last.map((one) => [one.day, tokens(one.spend)])),
-    table("By day", ["Day", "Calls", "Tokens", "Money"], last.toReversed().slice(0, 10).map((one) => [one.day, number(one.spend.calls), number(tokens(one.spend)), decimal(one.spend.money || 0)]))];
+    table("By day", ["Day", count("Calls"), count("Tokens"), count("Money")], last.toReversed().slice(0, 10).map((one) => [one.day, number(one.spend.calls), number(tokens(one.spend)), decimal(one.spend.money || 0)]))];
 }

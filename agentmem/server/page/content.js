@@ -2,7 +2,7 @@
 // as what it says it is: a page stays a text, a picture is drawn, and the rest can be kept as a file.
 
 import { bytesOf, download, get, segment } from "./api.js";
-import { button, bytes, card, facts, h, number, plain, plainLines, show, table, tag, when } from "./dom.js";
+import { brief, button, bytes, card, count, facts, h, name, number, plain, plainLines, show, table, tag, when } from "./dom.js";
 import { act } from "./parts.js";
 
 const PART = 32_768;
@@ -176,5 +176,5 @@ async function drawn(page, type, info, at, look, part) {
   return node;
 }
 
-export const carried = (page, found) => card("Carries", table("Values that it carries", ["Key", "Kind", "Size", "Shape"], found.map((one) => [
-  page.link(h("bdi", { class: "name" }, plain(one.key)), "memory", { id: one.id }), tag(one.kind), bytes(one.size), shape(one)])));
+export const carried = (page, found) => card("Carries", table("Values that it carries", ["Key", "Kind", count("Size"), "Shape"], found.map((one) => [
+  page.link(name(brief(one.key)), "memory", { id: one.id }), tag(one.kind), bytes(one.size), shape(one)])));

@@ -3,7 +3,13 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 // What nobody can see, or what turns the direction of a line, is written out where it could pass for something else.
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/gu;
+const UNSEEN = new RegExp([
+  "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u2800\\u3164\\ufeff\\uffa0\\ufff0-\\ufffb\\u{1d173}-\\u{1d17a}]",
+  // Letters that no font draws, but for those that make a flag of an emoji.
+  "(?<!\\u{1f3f4}[\\u{e0020}-\\u{e007f}]*)[\\u{e0000}-\\u{e007f}]",
+  // What chooses among the forms of a sign, where there is none before it, or more than one.
+  "(?<![\\p{Emoji}\\p{L}\\p{S}])[\\ufe00-\\ufe0f\\u{e0100}-\\u{e01ef}]", "(?<=[A-Za-z])[\\ufe00-\\ufe0f\\u{e0100}-\\u{e01ef}]",
+].join("|"), "gu");
 // A joiner inside of one emoji is seen: it makes them one.
 const JOINED = /(?<=\p{Extended_Pictographic}[\ufe0f\u{1f3fb}-\u{1f3ff}]?)\u200d(?=\p{Extended_Pictographic})/gu;
 const written = (one) => `\u27e8${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`;
@@ -117,8 +123,9 @@ function marked(part, marks) {
 
 const NUMBERS = new Intl.NumberFormat();
 export const number = (value) => NUMBERS.format(value);
+export const some = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
 export const share = (value) => (value === null ? "–" : `${(100 * value).toFixed(value && value < 0.001 ? 2 : 1)} %`);
-export const decimal = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+export const decimal = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "\u2212"));
 
 export function bytes(value) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -130,6 +137,8 @@ export function bytes(value) {
 export const milliseconds = (value) => (value === null ? "–" : value < 10 ? `${value.toFixed(2)} ms` : `${Math.round(value)} ms`);
 
 const DATES = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+// What is told on demand: to the second, and in which zone.
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 const DAYS = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const SPANS = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 const STEPS = [["day", 86_400], ["hour", 3_600], ["minute", 60], ["second", 1]];
@@ -148,7 +157,7 @@ export function when(iso, { both = false, day = false } = {}) {
   if (Number.isNaN(at.getTime())) return plain(iso);
   const said = DATES.format(at);
   const span = ago(iso);
-  return h("time", { datetime: iso, title: said, class: both && "both" }, day || both ? [day ? DAYS.format(at) : said, span && ` (${span})`] : (span ?? DAYS.format(at)));
+  return h("time", { datetime: iso, title: EXACT.format(at), class: both && "both" }, day || both ? [day ? DAYS.format(at) : said, span && ` (${span})`] : (span ?? DAYS.format(at)));
 }
 
 // -- pieces ----------------------------------------------------------------------------------------------------------
@@ -172,12 +181,16 @@ export function field(label, control, hint) {
 export const choice = (options, chosen, attributes = {}) =>
   h("select", attributes, options.map(([value, label]) => h("option", { value, selected: value === chosen }, label)));
 
+// The head of a column of figures, which stand below one another.
+export const count = (label) => ({ label });
+
 export function table(caption, heads, rows, { empty = "Nothing here." } = {}) {
   if (!rows.length) return nothing(empty);
+  const kind = heads.map((one) => (one.label === undefined ? null : "count"));
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
     h("table", {}, h("caption", { class: "unseen" }, caption),
-      h("thead", {}, h("tr", {}, heads.map((one) => h("th", { scope: "col" }, one)))),
-      h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell) => h("td", {}, cell)))))));
+      h("thead", {}, h("tr", {}, heads.map((one, at) => h("th", { scope: "col", class: kind[at] }, one.label ?? one)))),
+      h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell, at) => h("td", { class: kind[at] }, cell)))))));
 }
 
 let saidUntil = 0;
@@ -189,7 +202,7 @@ export function say(words, kind = "") {
 }
 
 // A question before something is done; with `typed`, that has to be typed first. Answers whether it was confirmed.
-export function ask({ title, words, yes, typed = null, danger = false, extra = null }) {
+export function ask({ title, words, yes, typed = null, danger = false, extra = null, no = "Cancel" }) {
   return new Promise((answer) => {
     const input = typed === null ? null : h("input", { autocomplete: "off", spellcheck: "false" });
     const go = h("button", { type: "submit", class: danger ? "danger" : "first", disabled: typed !== null }, yes);
@@ -200,7 +213,7 @@ export function ask({ title, words, yes, typed = null, danger = false, extra = n
         onsubmit: (event) => { event.preventDefault(); if (!go.disabled) end(true); },
       }, heading, h("p", {}, words), extra,
       input && field(h("span", {}, "Type ", h("code", { class: "typed" }, typed), " to confirm"), input),
-      h("p", { class: "actions" }, go, button("Cancel", () => end(false)))));
+      h("p", { class: "actions" }, go, no && button(no, () => end(false)))));
     const end = (value) => { dialog.close(); dialog.remove(); answer(value); };
     input?.addEventListener("input", () => { go.disabled = ![typed, plain(typed)].some((one) => input.value.normalize("NFC") === one.normalize("NFC")); });
     dialog.addEventListener("cancel", (event) => { event.preventDefault(); end(false); });

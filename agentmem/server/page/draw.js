@@ -1,6 +1,6 @@
 // Drawings, as inline SVG. Each says in words what it shows.
 
-import { decimal, h, number, svg } from "./dom.js";
+import { decimal, h, number, share, svg } from "./dom.js";
 
 // A bar from 0 to 1, or to `most`, with its value beside it.
 export function bar(label, value, { most = 1, from = null, kind = "", said = null } = {}) {
@@ -14,6 +14,9 @@ export function bar(label, value, { most = 1, from = null, kind = "", said = nul
       from !== null && svg("rect", { class: "mark", x: Math.min(99, (from / most) * 100), width: 1, height: 8 })),
     h("span", { class: "bar-value" }, shown));
 }
+
+// Bars below one another begin and end together.
+export const bars = (...drawn) => h("div", { class: "bars" }, drawn);
 
 // Parts of a whole, side by side, with a legend.
 export function parts(title, pieces, whole) {
@@ -30,7 +33,7 @@ export function parts(title, pieces, whole) {
     svg("svg", { viewBox: "0 0 100 12", preserveAspectRatio: "none", role: "img", "aria-label": `${title}: ${words}` },
       svg("rect", { class: "rail", width: 100, height: 12 }), drawn),
     h("ul", { class: "legend" }, pieces.map(([label, value], index) =>
-      h("li", {}, h("span", { class: `swatch part-${index % 6}`, "aria-hidden": "true" }), label, " ", h("b", {}, number(value))))));
+      h("li", {}, h("span", { class: `swatch part-${index % 6}`, "aria-hidden": "true" }), label, " ", h("b", {}, number(value)), ` (${share(value / total)})`))));
 }
 
 // What a figure was over the last minutes; `push` adds one.

@@ -5,6 +5,11 @@ import { ask, button, card, choice, field, h, link, name, plain, table, tag, whe
 import { act } from "./parts.js";
 
 const SCOPES = { read: "search and lists", write: "add, change, delete", erase: "remove for good", admin: "the store as a whole" };
+// What administrators did, in words.
+const ACTS = {
+  "key.create": "Made a key", "key.revoke": "Revoked a key", "key.rotate": "Rotated a key", "memory.erase": "Erased memories", "user.erase": "Erased a user", sweep: "Swept",
+  repair: "Repaired", compact: "Compacted", "backup.create": "Made a backup", "backup.prune": "Removed old backups", "backup.restore": "Restored a backup", "backup.drop": "Removed a backup",
+};
 const SHOWN = 100;
 const LAST = 50;
 
@@ -30,7 +35,7 @@ export async function keys(page) {
       }, { "aria-label": `Revoke ${one.id}` }),
     ]), { empty: of ? "No key is for this user alone." : "No keys." }), found.length > SHOWN && h("p", {}, `The first ${SHOWN}: those that hold, those for any user, and then the newest.`)),
     card("What administrators did", table("Audit log", ["When", "What", "By", "To"], audit.map((one) => [
-      when(one.at, { both: true }), one.act, one.actor ? name(one.actor) : "the command line", one.target ? name(one.target) : "–"]), { empty: "Nothing yet." })),
+      when(one.at, { both: true }), ACTS[one.act] ?? one.act, one.actor ? name(one.actor) : "the command line", one.target ? name(one.target) : "–"]), { empty: "Nothing yet." })),
   ];
 }
 

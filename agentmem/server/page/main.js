@@ -1,7 +1,7 @@
 // The frame around each page: who looks, at whose memories, and where to go from here.
 
 import { Problem, call, get, key } from "./api.js";
-import { button, choice, field, h, link, name, plain, say, show } from "./dom.js";
+import { button, choice, field, h, link, name, plain, show } from "./dom.js";
 import { consolidation } from "./consolidation.js";
 import { keys } from "./keys.js";
 import { memory } from "./memory.js";
@@ -38,6 +38,7 @@ const top = document.getElementById("top");
 const nav = document.getElementById("nav");
 const main = document.getElementById("main");
 let me = null;
+let unused = ""; // why the address that it was opened by let nobody in
 let leaving = new AbortController();
 
 function place() {
@@ -51,6 +52,7 @@ const sees = (page) => !page.admin || (me.any_user && me.scopes.includes("admin"
 function leave() {
   leaving.abort();
   leaving = new AbortController();
+  delete main.dataset.at;
   for (const dialog of document.querySelectorAll("dialog")) dialog.dispatchEvent(new Event("cancel", { cancelable: true }));
 }
 
@@ -58,6 +60,7 @@ async function go() {
   leave();
   const { signal } = leaving;
   if (me === null && !(await enter(signal))) return;
+  const { hash } = location;
   const at = place();
   const known = Object.hasOwn(PAGES, at.page) ? PAGES[at.page] : null;
   if (known === null || !sees(known)) {
@@ -80,14 +83,14 @@ async function go() {
     const made = await known.view(page);
     if (signal.aborted) return;
     show(main, made);
-    main.dataset.at = location.hash;
+    main.dataset.at = hash;
   } catch (error) {
     if (signal.aborted) return;
     if (error instanceof Problem && error.status === 401) return refused(error);
     if (!(error instanceof Problem)) throw error;
     show(main, h("h1", {}, known.label), h("div", { class: "card bad", role: "alert" }, h("h2", {}, error.title), h("p", {}, error.message)),
       button("Try again", go));
-    main.dataset.at = location.hash;
+    main.dataset.at = hash;
   }
   const heading = main.querySelector("h1");
   if (heading && !main.contains(document.activeElement)) {
@@ -131,9 +134,9 @@ function refused(error) {
   show(top, h("b", { class: "brand" }, "agentmem"));
   const input = h("input", { type: "password", autocomplete: "off", spellcheck: "false", required: true });
   show(main, h("h1", {}, "Enter with a key"),
-    h("form", { class: "card", onsubmit: (event) => { event.preventDefault(); key.set(input.value.trim()); go(); } },
-      (had || error.status !== 401) && h("p", { class: "bad", role: "alert" }, error.message),
-      field("Key", input, "It begins with amk_, and agentmem key create makes one. It is kept in this tab until you leave or close it."),
+    h("form", { class: "card", onsubmit: (event) => { event.preventDefault(); key.set(input.value.trim()); unused = ""; go(); } },
+      (had || unused || error.status !== 401) && h("p", { class: "bad", role: "alert" }, unused || error.message),
+      field("Key", input, "It begins with amk_, and agentmem key create makes one. It is kept in this tab until you leave or close it. A page that agentmem dashboard opened ends with that command, which opens another."),
       h("p", { class: "actions" }, h("button", { type: "submit", class: "first" }, "Enter"))));
   input.focus();
 }
@@ -148,7 +151,7 @@ async function exchange() {
   try {
     key.set((await call("POST", "/v1/enter", { body: { once } })).token);
   } catch (error) {
-    say(error.message, "bad");
+    unused = error.message;
   }
 }
 

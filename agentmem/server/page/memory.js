@@ -1,13 +1,14 @@
 // One memory: what it says, where it comes from, why it is where it is, and all that happened to it.
 
 import { Problem, call, download, get, segment } from "./api.js";
-import { ask, brief, button, card, decimal, facts, h, link, name, number, plain, table, tag, text, when } from "./dom.js";
-import { bar } from "./draw.js";
+import { ask, brief, button, card, decimal, facts, h, link, name, plain, some, table, tag, text, when } from "./dom.js";
+import { bar, bars } from "./draw.js";
 import { carried, valueOf } from "./content.js";
-import { LAYERS, act, since, source, whom } from "./parts.js";
+import { DONE, LAYERS, act, since, source, whom } from "./parts.js";
 
 const LONG = 8_000;
 const EVENTS = 100;
+const NAMES = 50;
 const none = (error) => { if (error instanceof Problem && ([403, 404, 422].includes(error.status) || error.title === "NoAddress")) return null; throw error; };
 
 export async function memory(page) {
@@ -51,8 +52,9 @@ export async function memory(page) {
     sources.length > 0 && card("Who told us", h("ol", { class: "sources" }, sources)),
     h("div", { class: "grid" },
       why && card("Why it is where it is", reasons(why)),
-      Object.keys(record.metadata).length > 0 && card("Metadata", table("Metadata", ["Name", "Value"], Object.entries(record.metadata).map(([term, value]) =>
-        [name(term), text(typeof value === "string" ? value : JSON.stringify(value), { short: 200 })]))),
+      Object.keys(record.metadata).length > 0 && card("Metadata", table("Metadata", ["Name", "Value"], Object.entries(record.metadata).slice(0, NAMES).map(([term, value]) =>
+        [name(brief(term)), text(typeof value === "string" ? value : JSON.stringify(value), { short: 200 })])),
+        Object.keys(record.metadata).length > NAMES && h("p", { class: "nothing" }, `The first ${NAMES} names.`)),
       record.data !== null && !value && card("Data", h("pre", { tabindex: 0 }, plainJson(record.data)))),
     timeline(page, id, record, history || [], live),
   ];
@@ -61,11 +63,11 @@ export async function memory(page) {
 const plainJson = (value) => { const made = JSON.stringify(value, null, 1); return made.length > 20_000 ? `${made.slice(0, 20_000)} …` : made; };
 
 async function said(page, one) {
-  const record = one.id ? await get(`/v1/memories/${segment(one.id)}`, { ...page.whose, deleted: true, touch: false, data: false }, undefined, LONG).catch(none) : null;
+  const record = one.id ? await get(`/v1/memories/${segment(one.id)}`, { ...page.whose, deleted: true, touch: false, data: false }, undefined, Math.min(Math.max(600, one.end ?? 0), LONG)).catch(none) : null;
   if (record === null) return h("li", {}, tag(one.state, one.state), " its words are gone");
   const letters = [...record.content];
   const quote = one.first === null ? record.content : letters.slice(one.first, one.end).join("");
-  return h("li", {}, h("blockquote", {}, text(quote)), h("p", { class: "record-facts" }, source(record, page), when(record.occurred_at || record.created_at, { both: true }),
+  return h("li", {}, quote ? h("blockquote", {}, text(quote)) : h("p", {}, "Far down in a long text."), h("p", { class: "record-facts" }, source(record, page), when(record.occurred_at || record.created_at, { both: true }),
     one.state !== "live" && tag(one.state, one.state), page.link("Details", "memory", { id: record.id }, { "aria-label": `Details of ${record.id}` })));
 }
 
@@ -74,17 +76,20 @@ function reasons(why) {
     h("p", {}, "In ", tag(why.layer, why.layer), ` (${LAYERS[why.layer]}) since `, when(why.since, { both: true }), ": ", h("b", {}, plain(why.because)), "."),
     h("p", {}, why.target_layer === null ? "There is no layer above."
       : why.eligible ? ["The next sweep promotes it to ", tag(why.target_layer, why.target_layer), "."]
-        : ["For ", tag(why.target_layer, why.target_layer), " it lacks: ", h("b", {}, why.lacks.join(", ") || "nothing"), why.gate === "any" ? " (any of them is enough)." : "."]),
+        : ["For ", tag(why.target_layer, why.target_layer), " it lacks: ", h("b", {}, why.lacks.map(asked).join(", ") || "nothing"), why.gate === "any" ? " (any of them is enough)." : "."]),
     why.due_at && h("p", {}, "Due ", when(why.due_at, { both: true }), ` by ${why.due_rule}.`),
     why.restorable_until && h("p", {}, "Can be restored until ", when(why.restorable_until, { both: true }), "."),
     h("h3", {}, `Score ${decimal(why.score)}`, why.scorer === "formula" ? "" : ` by model ${why.scorer}`),
-    Object.entries(why.components).map(([part, value]) => bar(part, value)),
-    why.requirements.length > 0 && [h("h3", {}, "What the next layer asks for"), why.requirements.map((one) =>
-      bar(h("span", {}, one.met ? "✓ " : "✗ ", one.name), one.value, { most: Math.max(one.threshold * 1.3, one.value, 1e-9), from: one.threshold, kind: one.met ? "good" : "middling", said: `${trim(one.value)} of more than ${trim(one.threshold)}` }))],
-    h("p", {}, `Used ${number(why.accesses)} times`, why.first_access ? [", first ", when(why.first_access), ", last ", when(why.last_access)] : "", "."),
+    bars(Object.entries(why.components).map(([part, value]) => bar(part, value))),
+    why.requirements.length > 0 && [h("h3", {}, "What the next layer asks for"), bars(why.requirements.map((one) =>
+      bar(h("span", {}, one.met ? "✓ " : "✗ ", asked(one.name)), one.value, { most: Math.max(one.threshold * 1.3, one.value, 1e-9), from: one.threshold, kind: one.met ? "good" : "middling", said: `${trim(one.value)} of more than ${trim(one.threshold)}` })))],
+    h("p", {}, why.accesses ? ["Used ", some(why.accesses, "time"), why.first_access ? [", first ", when(why.first_access), ", last ", when(why.last_access)] : ""] : "Never used", "."),
   ];
 }
 
+// What a layer asks for, in words.
+const ASKED = { accesses: "uses", span_hours: "hours from the first use to the last", unpinned: "to be unpinned" };
+const asked = (one) => ASKED[one] ?? one;
 const trim = (value) => String(Math.round(value * 100) / 100);
 
 function actions(page, record, why, at, more = null) {
@@ -106,10 +111,6 @@ function actions(page, record, why, at, more = null) {
 
 // -- its history --------------------------------------------------------------------------------------------------------
 
-const DONE = {
-  ADD: "Added", UPDATE: "Changed", DELETE: "Deleted", RESTORE: "Restored", PROMOTE: "Promoted", DEMOTE: "Demoted", EXPIRE: "Expired", EVICT: "Evicted: its layer was full",
-  FEEDBACK: "Rated", PIN: "Pinned", UNPIN: "Unpinned", ERASE: "Erased", ARCHIVE: "Moved to an archive", REHYDRATE: "Brought back from an archive", TOUCH: "Used",
-};
 const BACK = new Set(["ADD", "UPDATE", "RESTORE", "PROMOTE", "DEMOTE"]);
 
 function timeline(page, id, record, events, live) {
@@ -127,7 +128,7 @@ function details(event) {
   const { data } = event;
   const told = [];
   if (data.rule) told.push(h("p", {}, data.rule === "by hand" ? h("b", {}, "By hand") : ["By the rule ", h("b", {}, plain(data.rule))], data.from ? [": from ", tag(data.from, data.from), " to ", tag(data.to, data.to)] : ""));
-  if (data.components) told.push(h("div", { class: "bars" }, data.score !== undefined && bar("score", data.score, { kind: "score" }), Object.entries(data.components).map(([part, value]) => bar(part, value))));
+  if (data.components) told.push(bars(data.score !== undefined && bar("score", data.score, { kind: "score" }), Object.entries(data.components).map(([part, value]) => bar(part, value))));
   if (data.met && Object.keys(data.met).length) told.push(h("p", {}, "Met: ", Object.entries(data.met).map(([term, value]) => `${term} ${typeof value === "number" ? trim(value) : JSON.stringify(value)}`).join(", ")));
   const rest = Object.entries(data).filter(([term]) => !["rule", "from", "to", "components", "score", "met"].includes(term));
   if (rest.length) {

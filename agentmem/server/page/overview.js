@@ -1,9 +1,9 @@
 // The store at a glance: how it is, what it holds, what happens right now.
 
 import { follow, get } from "./api.js";
-import { bytes, card, decimal, facts, h, link, milliseconds, name, number, plain, share, show, table, tag, when } from "./dom.js";
-import { Line, bar } from "./draw.js";
-import { LAYERS } from "./parts.js";
+import { bytes, card, count, decimal, facts, h, link, milliseconds, name, number, plain, share, show, table, tag, when } from "./dom.js";
+import { Line, bar, bars } from "./draw.js";
+import { DONE, LAYERS } from "./parts.js";
 
 const KEPT = 20;
 // What the package keeps for itself, and the page that shows it.
@@ -69,13 +69,13 @@ export async function overview(page) {
     h("div", { class: "figures", "aria-label": "Rates and latencies of this process, live" }, Object.values(lines).map((one) => one.node)),
     h("div", { class: "grid" },
       card("The store", store),
-      card("Layers", Object.entries(layers).map(([layer, one]) => [
+      card("Layers", bars(Object.entries(layers).map(([layer, one]) => [
         bar(h("span", {}, tag(layer, layer), " ", LAYERS[layer]), one.bytes, { most: one.limit, said: `${number(one.records)} · ${bytes(one.bytes)} of ${bytes(one.limit)}`, kind: CALM[one.pressure] }),
-      ])),
-      card("Tiers of large scopes", table("Tiers", ["Tier", "Memories", "Bytes", "Budget", "Hits", "Median"], Object.entries(tiers).map(([tier, one]) => [
+      ]))),
+      card("Tiers of large scopes", table("Tiers", ["Tier", count("Memories"), count("Bytes"), count("Budget"), count("Hits"), count("Median")], Object.entries(tiers).map(([tier, one]) => [
         tier, number(one.records), bytes(one.bytes), one.budget ? bytes(one.budget) : "–", share(one.hit_rate), milliseconds(one.p50_ms),
       ]))),
-      card("Users who came last", table("Users", ["User", "Memories", "Last added"], people.users.map((one) => [
+      card("Users who came last", table("Users", ["User", count("Memories"), "Last added"], people.users.map((one) => [
         link(one.name === null ? "nobody in particular" : name(one.name), page.to("user", { user: one.name })), number(one.records), when(one.last_at),
       ]), { empty: "Nobody has memories here yet." }), h("p", {}, link("All users", page.to("users"))))),
     card("What happened last", rows),
@@ -83,7 +83,7 @@ export async function overview(page) {
 }
 
 const happened = (page, events) => table("What happened last", ["When", "What", "Whose", "Memory"], events.map((one) => [
-  when(one.at), tag(one.event, one.event), one.id === null ? "–" : link(one.user_id === null ? "nobody" : name(one.user_id), page.to("user", { user: one.user_id })),
+  when(one.at), tag(DONE[one.event] ?? one.event, one.event), one.id === null ? "–" : link(one.user_id === null ? "nobody in particular" : name(one.user_id), page.to("user", { user: one.user_id })),
   one.id === null ? "erased, or of the store itself" : one.namespace[0]?.startsWith("$") ? own(page, one)
     : link("Details", page.to("memory", { id: one.id, user: one.user_id }), { "aria-label": `Details of ${one.id}` }),
 ]), { empty: "Nothing has happened yet." });

@@ -1,7 +1,13 @@
 // What several pages show in the same way.
 
 import { Problem, follow } from "./api.js";
-import { button, h, link, name, say, tag, text, when } from "./dom.js";
+import { button, h, link, name, say, show, some, tag, text, when } from "./dom.js";
+
+// What happened to a memory, in words.
+export const DONE = {
+  ADD: "Added", UPDATE: "Changed", DELETE: "Deleted", RESTORE: "Restored", PROMOTE: "Promoted", DEMOTE: "Demoted", EXPIRE: "Expired", EVICT: "Evicted",
+  FEEDBACK: "Rated", PIN: "Pinned", UNPIN: "Unpinned", ERASE: "Erased", ARCHIVE: "Archived", REHYDRATE: "Back from the archive", TOUCH: "Used", REEMBED: "Embedded anew",
+};
 
 export const LAYERS = { interact: "a day", insights: "90 days", assets: "for good" };
 
@@ -61,11 +67,14 @@ export async function act(page, words, run, { stay = false } = {}) {
 // A notice once something has changed since the page was loaded: it changes nothing under the reader's eyes.
 export function changes(page) {
   let count = 0;
-  const node = h("div", { class: "changes", role: "status" });
-  follow("/v1/memories/events", page.whose, page.signal, (kind) => {
+  const told = h("div");
+  const lost = h("p", { class: "bad" });
+  const node = h("div", { class: "changes", role: "status" }, told, lost);
+  follow("/v1/memories/events", page.whose, page.signal, (kind, value) => {
+    if (kind === "live") show(lost, !value && "The server does not answer: what changes is not told.");
     if (kind !== "change") return;
     count += 1;
-    node.replaceChildren(button(count === 1 ? "1 change since: show it" : `${count} changes since: show them`, page.reload));
+    show(told, button(`${some(count, "change")} since: show ${count === 1 ? "it" : "them"}`, page.reload));
   });
   return node;
 }

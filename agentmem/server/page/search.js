@@ -1,8 +1,8 @@
 // A search as an agent would do it, with the reasons of each hit.
 
 import { CLIP, call } from "./api.js";
-import { button, card, choice, decimal, field, h, milliseconds, number, tag, text } from "./dom.js";
-import { bar } from "./draw.js";
+import { button, card, choice, decimal, field, h, milliseconds, number, some, tag, text } from "./dom.js";
+import { bar, bars } from "./draw.js";
 import { LAYERS, dataOf, since, source, whom } from "./parts.js";
 
 const PAGE = 10;
@@ -10,6 +10,7 @@ const PARTS = [
   ["vector", "Meaning"], ["exact", "Its words"], ["similar", "Words like them"], ["context", "Turns beside it"],
   ["date", "Date asked for"], ["recency", "Recency"], ["importance", "Importance"], ["rating", "Rating"],
 ];
+const TELLS = ["telling", "Tells rather than asks"];
 
 // What says nothing of a memory, and is not drawn: nobody rated it, or said how important it is.
 const SILENT = { importance: 0.5, rating: 0.5, vector: null, exact: null };
@@ -37,14 +38,22 @@ export async function search(page) {
   return [...head,
     h("p", { class: "trace" }, `${number(found.hits.length)} found among ${number(trace.candidates)} looked at${trace.engines.length ? `, by ${trace.engines.join(", ")}` : ""}${trace.cached ? ", from the cache" : ""}: `,
       Object.entries(trace.milliseconds).map(([stage, one]) => `${stage} ${milliseconds(one)}`).join(", "),
-      found.skipped_archived ? `; ${number(found.skipped_archived)} lie in archives` : ""),
+      found.skipped_archived ? `; ${some(found.skipped_archived, "lies", "lie")} in archives` : ""),
     found.hits.length === 0 && h("p", { class: "nothing" }, "Nothing that answers this."),
-    h("ol", { class: "hits" }, found.hits.map((one, index) => hit(page, one, offset + index))),
+    h("ol", { class: "hits" }, found.hits.map((one, index) => hit(page, one, offset + index, found.hits[index + 1]))),
     h("p", { class: "actions" }, offset > 0 && page.link("Better ones", "search", { q: asked, mode, layer, offset: Math.max(0, offset - PAGE) || "" }, { class: "button" }),
       found.hits.length === PAGE && page.link("More", "search", { q: asked, mode, layer, offset: offset + PAGE }, { class: "button" }))];
 }
 
-function hit(page, one, index) {
+// What put a hit above the next one: in which parts they differ.
+function above(one, next, place) {
+  const apart = [...PARTS, TELLS].map(([part, label]) => [label.toLowerCase(), (one.details[part] ?? 0) - (next.details[part] ?? 0)]).filter(([, by]) => Math.abs(by) >= 0.005);
+  const said = apart.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).map(([label, by]) => `${label} ${by > 0 ? "+" : "\u2212"}${decimal(Math.abs(by))}`).join(", ");
+  const by = one.score - next.score;
+  return h("p", { class: "nothing" }, by === 0 ? `Level with number ${place + 1}.` : `${decimal(by, 3)} above number ${place + 1}: ${said || "by what is too small to be shown"}.`);
+}
+
+function hit(page, one, index, next) {
   const { record, details } = one;
   const matched = details.matched_terms;
   return h("li", { class: "card" },
@@ -56,9 +65,10 @@ function hit(page, one, index) {
           page.link("Details", "memory", { id: record.id }, { "aria-label": `Details of ${record.id}` }))),
       h("div", { class: "why", role: "group", "aria-label": `Why it is number ${index + 1}` },
         h("h2", { class: "small" }, "Why"),
-        PARTS.filter(([part]) => details[part] !== null && details[part] !== (SILENT[part] ?? 0)).map(([part, label]) =>
+        bars(PARTS.filter(([part]) => details[part] !== null && details[part] !== (SILENT[part] ?? 0)).map(([part, label]) =>
           bar(label, details[part], { kind: details[part] < 0 ? "bad" : part })),
-        details.telling < 0.9 && bar("Tells rather than asks", details.telling, { kind: "telling" }),
+          details.telling < 0.9 && bar(TELLS[1], details.telling, { kind: "telling" })),
         matched.length > 0 && h("p", {}, "Has: ", matched.map((term) => [h("mark", {}, term), " "])),
-        details.similar_terms.length > 0 && h("p", {}, "Alike: ", details.similar_terms.map((term) => [h("mark", {}, term), " "])))));
+        details.similar_terms.length > 0 && h("p", {}, "Alike: ", details.similar_terms.map((term) => [h("mark", {}, term), " "])),
+        next && above(one, next, index + 1))));
 }

@@ -1,7 +1,7 @@
 // Conversations: what was said, and the prompt that would be made of it, with what it costs.
 
 import { Problem, call, get, segment } from "./api.js";
-import { button, card, facts, field, h, link, name, number, plain, show, table, tag, text, when } from "./dom.js";
+import { button, card, count, facts, field, h, link, name, number, plain, show, some, table, tag, text, when } from "./dom.js";
 import { parts as drawn } from "./draw.js";
 import { changes, parts, whom } from "./parts.js";
 
@@ -18,8 +18,8 @@ export async function sessions(page) {
     changes(page),
     table("Sessions", ["Session", "Title", "Agent", "Begun", "Last said", "State"], found.slice(0, PAGE).map((one) => [
       page.link(name(one.run_id), "session", { run: one.run_id, agent: one.agent_id }), one.title ? text(one.title, { short: 100 }) : "–", one.agent_id ? name(one.agent_id) : "–",
-      when(one.created_at, { both: true }), when(one.last_at), one.closed_at ? tag("closed") : tag("open", "good"),
-    ]), { empty: "No sessions that are not over." }),
+      when(one.created_at, { day: true }), when(one.last_at), one.closed_at ? tag("closed") : tag("open", "good"),
+    ]), { empty: "No session is kept here." }),
     h("p", { class: "actions" }, offset > 0 && link("Newer", here(Math.max(0, offset - PAGE)), { class: "button" }), found.length > PAGE && link("Older", here(offset + PAGE), { class: "button" })),
     h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); location.hash = page.to("session", { user: page.me.any_user ? page.user : null, run: run.value }); } },
       field("Conversation", run, "Any run id, whether it is a session or was added otherwise."), h("button", { type: "submit" }, "Open")),
@@ -49,7 +49,7 @@ export async function session(page) {
       h("ol", { class: "turns" }, (turns || []).map((one) => h("li", { class: one.role },
         h("div", { class: "record-facts" }, tag(one.role), when(one.at, { both: true }), page.link("Details", "memory", { id: one.id }, { "aria-label": `Details of ${one.id}` })),
         spoken(one.message))))),
-    summary && card("Summary", h("p", {}, `Stands for ${number(summary.covered)} turns.`), summary.lines.map((one) => text(one.text))),
+    summary && card("Summary", h("p", {}, `Stands for ${some(summary.covered, "turn")}.`), summary.lines.map((one) => text(one.text))),
     working && Object.keys(working.value).length > 0 && card("Working memory", h("pre", { tabindex: 0 }, JSON.stringify(working.value, null, 1))),
   ];
 }
@@ -91,7 +91,7 @@ function built(page, made, price) {
     h("p", {}, h("b", {}, number(manifest.tokens)), ` of ${number(manifest.max_tokens)} tokens`, price ? [", which cost ", h("b", {}, (manifest.tokens * price / 1e6).toPrecision(3)), " each time it is sent"] : ""),
     drawn("Tokens", Object.entries(manifest.sections), manifest.max_tokens),
     h("p", {}, "A provider's cache holds as long as this stays: ", h("code", {}, manifest.prefix.slice(0, 16))),
-    manifest.trimmed.length > 0 && h("details", {}, h("summary", {}, `${number(manifest.trimmed.length)} left out`), table("Left out", ["Of", "What", "Why", "Tokens"], manifest.trimmed.slice(0, 100).map((one) => [one.section, name(one.id), plain(one.reason), number(one.tokens)]))),
+    manifest.trimmed.length > 0 && h("details", {}, h("summary", {}, `${number(manifest.trimmed.length)} left out`), table("Left out", ["Of", "What", "Why", count("Tokens")], manifest.trimmed.slice(0, 100).map((one) => [one.section, name(one.id), plain(one.reason), number(one.tokens)]))),
     h("ol", { class: "turns" }, made.messages.map((one) => h("li", { class: one.role }, tag(one.role), spoken(one)))),
   ];
 }

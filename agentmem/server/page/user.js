@@ -1,7 +1,7 @@
 // What is known of one user, since when, and who told; and how to take it along, or have it forgotten.
 
 import { call, download, get, segment } from "./api.js";
-import { ask, button, card, choice, facts, field, h, link, name, number, plain, say, show, text, when } from "./dom.js";
+import { ask, button, card, choice, facts, field, h, link, name, number, plain, say, show, some, table, text, when } from "./dom.js";
 import { LAYERS, act, changes, pager, records, whom } from "./parts.js";
 
 const PAGE = 25;
@@ -54,7 +54,7 @@ async function known(page, here) {
       field("Kind", kind), h("datalist", { id: "kinds-known" }, ["fact", "message"].map((one) => h("option", { value: one }))),
       agent && field("Agent", agent), field("Layer", layer), field("Order", order), h("button", { type: "submit" }, "Show")),
     asked.at ? h("p", {}, "In the namespace ", name(asked.at), ". ", link("All", here({}))) : namespaces(page, here),
-    h("p", {}, `${number(count.count)} memories`),
+    h("p", {}, some(count.count, "memory", "memories")),
     count.count === 0 && page.user !== null && page.me.any_user && page.may("admin") && await erased(page),
     records(page, found.records, { caption: "Memories", empty: "Nothing is known." }),
     pager(found.cursor, (cursor) => here({ ...asked, cursor }), asked.cursor && here({ ...asked, cursor: "" })),
@@ -64,7 +64,7 @@ async function known(page, here) {
 // What the store says of somebody who was erased.
 async function erased(page) {
   const found = await get(`/v1/users/${segment(page.user)}/erasures`, {}, page.signal);
-  return found.map((one) => h("p", {}, "Erased ", when(one.at, { both: true }), `: ${number(one.records)} memories. That they were is all that is left of them.`));
+  return found.map((one) => h("p", {}, "Erased ", when(one.at, { both: true }), `: ${some(one.records, "memory", "memories")}. That they were is all that is left of them.`));
 }
 
 // Counted when it is asked for: of a user with very many memories that takes as long as the rest of the page.
@@ -95,8 +95,8 @@ async function gone(page, here, tab) {
     h("div", { class: "row" }, field("Went", span),
       found.records.length > 0 && page.may("write") && button("Restore all of these …", async () => {
         const { count } = await call("POST", "/v1/memories/restore", { query: { ...asked, dry_run: true }, body: {} });
-        if (await ask({ title: `Restore ${number(count)} memories?`, words: "All that this list has, on all of its pages.", yes: "Restore them" }))
-          await act(page, (made) => `${number(made.count)} are back.`, () => call("POST", "/v1/memories/restore", { query: asked, body: {} }));
+        if (await ask({ title: `Restore ${some(count, "memory", "memories")}?`, words: "All that this list has, on all of its pages.", yes: "Restore them" }))
+          await act(page, (made) => `${some(made.count, "memory is", "memories are")} back.`, () => call("POST", "/v1/memories/restore", { query: asked, body: {} }));
       })),
     records(page, found.records, { caption: "Gone", empty: why === "deleted" ? "Nothing was deleted." : "Nothing has expired.", extra: (one) => [h("span", {}, "went ", when(one.updated_at)), back(one)] }),
     pager(found.cursor, (next) => here({ tab, days, cursor: next }), cursor && here({ tab, days })),
@@ -115,13 +115,18 @@ async function forget(page) {
   const { count } = await get("/v1/memories/count", page.whose, page.signal).catch(() => ({ count: null }));
   const sure = await ask({
     title: "Erase this user?", danger: true, yes: "Erase for good", typed: page.user,
-    words: `${count === null ? "" : `${number(count)} memories are known. `}Everything that was ever stored for the user goes, out of history, indexes and values too, and the user's keys end. Nothing brings it back. Backups that have it are named afterwards.`,
+    words: `${count === null ? "" : `${some(count, "memory is", "memories are")} known. `}Everything that was ever stored for the user goes, out of history, indexes and values too, and the user's keys end. Nothing brings it back. Backups that have it are named afterwards.`,
   });
   if (!sure) return;
-  const report = await act(page, (made) => `${number(made.erased)} memories were erased.${made.pending.length ? ` Still going: ${made.pending.join(", ")}.` : ""}`,
+  const report = await act(page, (made) => `${some(made.erased, "memory was", "memories were")} erased.${made.pending.length ? ` Still going: ${made.pending.join(", ")}.` : ""}`,
     () => call("DELETE", `/v1/users/${segment(page.user)}`), { stay: true });
   if (report === null) return;
-  if (report.backups.length) say(`Backups that still have them: ${report.backups.map((one) => one.id).join(", ")}`, "bad");
+  if (report.backups.length) {
+    await ask({
+      title: "Backups still have them", yes: "I have read it", no: null, words: `${some(report.backups.length, "backup")} still ${report.backups.length === 1 ? "has" : "have"} what was erased:`,
+      extra: table("Backups", ["Backup", "Made", "Can be removed from"], report.backups.map((one) => [name(one.id), when(one.at, { day: true }), one.until ? when(one.until, { day: true }) : "–, it is kept"])),
+    });
+  }
   location.hash = page.to("user", { user: page.me.any_user ? page.user : null });
   page.reload();
 }

@@ -1,7 +1,7 @@
 // Who has memories here, a page at a time.
 
 import { get } from "./api.js";
-import { button, field, h, link, name, number, table, when } from "./dom.js";
+import { button, count, field, h, link, name, number, table, when } from "./dom.js";
 import { pager } from "./parts.js";
 
 export async function users(page) {
@@ -16,7 +16,7 @@ export async function users(page) {
       field("Begins with", input), h("button", { type: "submit", class: "first" }, "Find")),
     h("ul", { class: "tabs" }, [["Who came last", {}, !most], ["Who has the most", { most: 1 }, most]].map(([label, query, chosen]) =>
       h("li", {}, link(label, page.to("users", query), { "aria-current": chosen ? "page" : null })))),
-    table("Users", ["User", "Memories", "First added", "Last added", "Ask"], found.users.map((one) => [
+    table("Users", ["User", count("Memories"), "First added", "Last added", "Ask"], found.users.map((one) => [
       link(one.name === null ? "nobody in particular" : name(one.name), page.to("user", { user: one.name })),
       number(one.records), when(one.first_at, { both: true }), when(one.last_at, { both: true }),
       link("Search", page.to("search", { user: one.name }), { "aria-label": `Search what is known of ${one.name ?? "nobody"}` }),

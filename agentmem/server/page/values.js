@@ -2,7 +2,7 @@
 
 import { CLIP, get, segment } from "./api.js";
 import { shape } from "./content.js";
-import { brief, bytes, field, h, link, name, number, show, table, tag, when } from "./dom.js";
+import { brief, bytes, count, field, h, link, name, number, show, table, tag, when } from "./dom.js";
 import { parts, path, whom } from "./parts.js";
 
 const PAGE = 50;
@@ -23,7 +23,7 @@ export async function values(page) {
     h("form", { class: "row", role: "search", onsubmit: (event) => { event.preventDefault(); location.hash = here({ prefix: input.value }); } },
       field("Key begins with", input), h("button", { type: "submit" }, "Find")),
     page.me.agent_id === null && namespaces(page, here),
-    table("Values", ["Key", "Kind", "Size", "Shape", "Lies in", "Version", "Changed", "Ends"], found.map((one) => [
+    table("Values", ["Key", "Kind", count("Size"), "Shape", "Lies in", count("Version"), "Changed", "Ends"], found.map((one) => [
       page.link(name(brief(one.key)), "memory", { id: one.id }), tag(one.kind), bytes(one.size), shape(one), one.tier,
       number(one.version), when(one.updated_at), one.expires_at ? when(one.expires_at) : "–",
     ]), { empty: "No values." }),

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from asyncio import gather
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
 from agentmem import MemoryRecord, SweepReport
 from agentmem.server.answers import Answer, answer, of_record
 from agentmem.server.calls import Call
@@ -15,6 +23,21 @@ class Sweep(Body):
     """Whether only to say what would be done."""
 
     dry_run: bool = False
+
+
+class Ahead(Body):
+    """How far ahead, and how many memories are named."""
+
+    seconds: Annotated[float, Field(ge=0, le=31_622_400)] = 604_800
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    going: bool = Field(False, description="Name those alone that go, and not those that move to another layer.")
+
+
+class Coming(TypedDict):
+    """What a sweep would do then, and the memories that its first moves are about."""
+
+    report: SweepReport
+    records: list[MemoryRecord]
 
 
 @area("POST", "/v1/memories/{id}/pin", "write", body=Nothing, query=OfUser, gives=MemoryRecord)
@@ -47,3 +70,14 @@ async def sweep(call: Call) -> Answer:
     report = await call.store.lifecycle.sweep(dry_run=call.body.dry_run)
     await call.note("sweep")
     return answer(report)
+
+
+@area("GET", "/v1/admin/coming", "admin", query=Ahead, gives=Coming, whole=True, slow=True)
+async def coming(call: Call) -> Answer:
+    """What a sweep would do so many seconds from now, if no memory is used until then; nothing is changed."""
+    asked = call.query
+    report = await call.store.lifecycle.sweep(datetime.now(UTC) + timedelta(seconds=asked.seconds), dry_run=True)
+    named = [one for one in report.moves if not asked.going or one.to_layer is None][: asked.limit]
+    found = await gather(*(call.store.get(one.id, deleted=True, touch=False, data=False) for one in named))
+    report = replace(report, moves=tuple(named))
+    return answer({"report": report, "records": [one for one in found if one is not None]})
