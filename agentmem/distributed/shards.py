@@ -162,7 +162,7 @@ class Shard:
         self._opening = threading.Lock()
         self._drained_at = 0.0
         self._opened_in = 0.0
-        self._seen = self._map.version, 0.0
+        self._seen: tuple[int, float] = (self._map.version, 0.0)
         """The map by which a write of a user on his way was refused, and since when it is that."""
 
     @property

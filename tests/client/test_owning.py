@@ -13,6 +13,7 @@ from archive.servers import cloud, environment
 
 from agentmem import ConflictError, Memory, Settings, StoreCorruptError
 from agentmem.archive.folder import FolderObjects
+from agentmem.archive.objects import Readable
 from agentmem.backup import create, shipping
 from agentmem.backup.fence import read
 from agentmem.backup.filling import Filling
@@ -235,8 +236,8 @@ def test_what_is_not_whole_is_noticed_whenever_it_came(owner: Owner, monkeypatch
     memory = first.take()
     add = Filling.add
 
-    def add_badly(filling: Filling, entry: Entry) -> None:
-        add(filling, entry)
+    def add_badly(filling: Filling, entry: Entry, objects: Readable) -> None:
+        add(filling, entry, objects)
         if not damaged:
             sql = "UPDATE records SET content = 'something else' WHERE row = ? RETURNING row"
             damaged.extend(row for (row,) in filling._db.execute(sql, (row,)))  # pyright: ignore[reportPrivateUsage]
