@@ -288,8 +288,8 @@ def _main(folder: Path, size_mb: int) -> None:
         out = time.perf_counter() - begun
         read, sizes = ChunkFiles.read, list[int]()
 
-        def counted(self: ChunkFiles, name: str) -> bytes:
-            sizes.append(len(body := read(self, name)))
+        def counted(self: ChunkFiles, name: str, *part: Any) -> bytes:
+            sizes.append(len(body := read(self, name, *part)))
             return body
 
         ChunkFiles.read = counted

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from hashlib import sha256
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from agentmem.backup.tables import CHUNKS
 from agentmem.stores import chunks
 from agentmem.stores.chunkfiles import ChunkFiles, Staging, settle
+from agentmem.stores.chunkframes import is_whole
 from agentmem.stores.chunks import Part, Piece
 from agentmem.stores.chunkupkeep import look
 from agentmem.stores.connection import Connection, Row
@@ -77,7 +77,7 @@ class ChunkFilling:
         for values in rows:
             row = dict(zip(columns, values, strict=True))
             body = row["body"]
-            if body is not None and sha256(body).digest() != row["checksum"]:
+            if body is not None and not is_whole(row["codec"], row["size"], row["checksum"], body):
                 raise ArchiveCorruptError(f"chunk {row['n']} of values in the archive is not what it says")
             there = self._db.execute(
                 "SELECT n, file, body IS NOT NULL FROM chunks WHERE user = ? AND space = ? AND hash = ?",

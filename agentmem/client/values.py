@@ -147,7 +147,7 @@ class ValuesClient:
         """The value of a key as it went in; ``default`` where there is none, or it was deleted or has expired.
 
         With ``start`` or ``end``, which count as those of a slice, a part: rows of arrays and tables, else bytes. What
-        lies outside is not read, but for the rest of the chunks (512 KiB) at its ends. A stream comes as what ``open``
+        lies outside is not read, but for the rest of the frames (512 KiB) at its ends. A stream comes as what ``open``
         gives. An array of another library comes as that library's where it is installed, else as NumPy's. With
         ``device=True`` a whole array that is hot on a graphics card comes as one there, of PyTorch or CuPy, whichever
         holds it; others come as without. With ``touch=False`` looking is no use of it.

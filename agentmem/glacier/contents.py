@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from hashlib import sha256
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from agentmem.engine.engine import Engine
 from agentmem.glacier.place import archives_of
 from agentmem.stores import archived, chunks
 from agentmem.stores.chunkfiles import ChunkFiles, Staging, settle
+from agentmem.stores.chunkframes import is_whole
 from agentmem.stores.chunks import Piece
 from agentmem.stores.chunkupkeep import look
 from agentmem.stores.rows import Stored
@@ -41,7 +41,7 @@ CHUNKS = Table(
     ),
     ("row", "n"),
 )  # fmt: skip
-"""As the store packs them: ``checksum`` is of ``body``, ``hash`` of what was packed."""
+"""As the store packs them: ``checksum`` is of ``body``, or the table of its frames, ``hash`` of what was packed."""
 UNREADABLE = (ArchiveCorruptError, ObjectNotFoundError, ArchiveKeyError)
 _BLOCKS = 3
 """Blocks of chunks that a reader keeps, some 4 MB each."""
@@ -71,7 +71,7 @@ class Chunk(NamedTuple):
     @property
     def is_whole(self) -> bool:
         """Whether it is what was stored."""
-        return sha256(self.body).digest() == self.checksum
+        return is_whole(self.codec, self.size, self.checksum, self.body)
 
 
 class FromStore:

@@ -39,24 +39,32 @@ class ChunkFiles:
     def __init__(self, store: Folder) -> None:
         self._store, self._folder = store, path_of(store) / VALUES
 
-    def read(self, name: str) -> bytes:
-        """What a file has. Raises ``FileNotFoundError``, and ``StoreCorruptError`` where it cannot be read."""
+    def read(self, name: str, at: int = 0, count: int | None = None) -> bytes:
+        """What a file has, or ``count`` bytes from ``at`` on, less where it ends.
+
+        Raises ``FileNotFoundError``, and ``StoreCorruptError`` where it cannot be read.
+        """
         error: OSError | None = None
         for path in self._paths(name):
             try:
                 with open(path, "rb", buffering=0) as file:
-                    return file.readall()
+                    if count is None:
+                        return file.readall()
+                    return os.pread(file.fileno(), count, at)
             except FileNotFoundError as exc:
                 error = exc
             except OSError as exc:
                 raise StoreCorruptError(f"{os.path.realpath(path)} cannot be read: {exc.strerror or exc}") from exc
         raise FileNotFoundError(errno.ENOENT, "no file of this chunk", name) from error
 
-    def read_into(self, name: str, buffer: memoryview) -> bool:
-        """The same into a buffer; False where the file is not of that size. Raises ``FileNotFoundError``."""
+    def read_into(self, name: str, buffer: memoryview, at: int | None = None) -> bool:
+        """The same into a buffer, all of a file or as much from byte ``at`` on; False where the file is not of that
+        size, or ends before. Raises ``FileNotFoundError``."""
         try:
             with open(self._path(name), "rb", buffering=0) as file:
-                if os.fstat(file.fileno()).st_size != len(buffer):
+                if at is not None:
+                    file.seek(at)
+                elif os.fstat(file.fileno()).st_size != len(buffer):
                     return False
                 view = buffer
                 while len(view):
@@ -167,7 +175,7 @@ class Staging:
                 return
         raise StoreError(f"no folder could be made in {folder / _NEW}; look who removes what is there")
 
-    def write(self, body: bytes | bytearray | memoryview) -> str:
+    def write(self, *bodies: bytes | bytearray | memoryview) -> str:
         """Write a chunk, which is on the disk after ``seal``; the name of its file. May be called on several threads.
 
         Syncing each file as it is written takes twice the time: the disk commits its journal for each, and writes
@@ -178,9 +186,10 @@ class Staging:
         try:
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
-                view = memoryview(body)
-                while view:
-                    view = view[os.write(file, view) :]
+                for body in bodies:
+                    view = memoryview(body)
+                    while view:
+                        view = view[os.write(file, view) :]
                 _begin_to_sync(file)
             except BaseException:
                 os.close(file)

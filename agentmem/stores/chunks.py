@@ -3,7 +3,8 @@
 A value is a record by key whose data say what it is (its *description*); its bytes are chunks, in the order of where
 they begin. What refers to them stands in ``value_chunks`` under the version that brought the description, and goes with
 that body: so history, restoring, erasing and backups of values are those of records. Equal chunks are shared inside of
-what keys share, a user's namespace, and nowhere else: nobody can tell from times or sizes what another has.
+what keys share, a user's namespace, and nowhere else: nobody can tell from times or sizes what another has. Long ones
+have parts that are read by themselves (``stores.chunkframes``).
 
 Small chunks are in the table, others in files that are there, on the disk, before their rows are committed
 (``stores.chunkfiles``). A chunk that nothing refers to any more is *loose*; whether it is, is looked at in the
@@ -16,10 +17,10 @@ Functions that write expect to be inside a transaction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from typing import NamedTuple
 
 from agentmem.stores.bodies import groups
+from agentmem.stores.chunkframes import CODECS, is_whole
 from agentmem.stores.connection import CHUNK, Connection
 from agentmem.stores.schema import LIVE
 
@@ -69,8 +70,6 @@ class Repacked(NamedTuple):
     body: bytes | None
 
 
-CODECS = ("none", "zstd", "lz4")
-"""How chunks are packed."""
 _BODY = "CAST(body AS BLOB) AS body"
 """A flipped bit of a row can have SQLite take bytes for text, which need not be any."""
 _CHUNK = f"0, n, hash, size, codec, stored, checksum, file, {_BODY}"
@@ -157,7 +156,7 @@ def _there(
                 damaged = wanted[hash].instead_of == file
             else:
                 fits = size == wanted[hash].size and codec in CODECS
-                damaged = not fits or body is None or sha256(body).digest() != checksum
+                damaged = not fits or body is None or not is_whole(codec, size, checksum, body)
             (removed if damaged else found)[hash] = n
             if damaged:
                 db.execute("DELETE FROM chunks WHERE n = ?", (n,))

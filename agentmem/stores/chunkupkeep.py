@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from hashlib import sha256
 from typing import NamedTuple
 
 from agentmem.stores import chunks
 from agentmem.stores.chunkfiles import ChunkFiles
+from agentmem.stores.chunkframes import is_whole
 from agentmem.stores.chunks import Part
 from agentmem.stores.commit import GroupCommit, Write
 from agentmem.stores.connection import Connection
@@ -104,7 +104,7 @@ def look(db: Connection, files: ChunkFiles, part: Part) -> Look | None:
             body, wrong = None, "is missing"
         except (StoreCorruptError, TypeError, ValueError) as exc:
             body, wrong = None, f"cannot be read: {exc}"
-        if body is not None and sha256(body).digest() == part.checksum:
+        if body is not None and is_whole(part.codec, part.size, part.checksum, body):
             return Look(part, body)
         now = chunks.numbered(db, part.n)
         if now is None:

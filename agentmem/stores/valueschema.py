@@ -9,7 +9,8 @@ def create(db: Connection) -> None:
     """Make them. What refers to chunks goes with the body of its version, whoever removes that."""
     for statement in (
         # What is stored, once in each namespace of a user: ``hash`` is of the content, ``checksum`` of the ``stored``
-        # bytes that a codec made of it, which are in ``body`` or else in a ``file`` beside the database.
+        # bytes that a codec made of it, or the table of its frames (``chunkframes``); they are in ``body`` or else in a
+        # ``file`` beside the database.
         """CREATE TABLE chunks (
             n INTEGER PRIMARY KEY AUTOINCREMENT, user INTEGER NOT NULL, space INTEGER NOT NULL, hash BLOB NOT NULL,
             size INTEGER NOT NULL, codec TEXT NOT NULL, stored INTEGER NOT NULL, checksum BLOB NOT NULL,

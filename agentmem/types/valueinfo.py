@@ -90,7 +90,7 @@ class ValueUsage(Plain):
     """What the values of a store take, everybody's together."""
 
     chunks: int
-    """Pieces of up to 512 KiB, each stored once in a namespace of a user."""
+    """Pieces of up to 4 MiB, each stored once in a namespace of a user."""
     bytes: int
     """Before they were packed."""
     stored: int

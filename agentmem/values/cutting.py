@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
-from typing import NamedTuple
+from itertools import islice
+from typing import NamedTuple, TypeAlias
 
 from agentmem.stores import chunks
 from agentmem.stores.chunkfiles import ChunkFiles, Staging
+from agentmem.stores.chunkframes import FRAME, is_whole, name
 from agentmem.stores.chunks import Piece
 from agentmem.stores.connection import Connection
 from agentmem.types.errors import StoreCorruptError
 from agentmem.values.codecs import Bytes, Packer
 
-SIZE = 524_288
-"""Bytes of a chunk, but the last: what a read of one byte takes, and small enough that any megabyte lies in three."""
-
-
+_FRAMES = 8
+"""Frames of a chunk, but the last. Each chunk is a file, which takes time to make and to sync."""
 _ALONE, _WORKERS, _AHEAD = 4, 8, 8
-"""Chunks that a put sees to itself, threads that hash, pack and write the others, and how many are under way."""
+"""Frames that a put sees to itself, threads that hash, pack and write the others, and how many are hashed ahead."""
+_PENDING = 4
+"""Chunks that are being packed and written."""
 _HELD = 4 * 1_048_576
 """Bytes of a value's chunks that go to the database, and so are in memory until they are there."""
+
+
+Frames: TypeAlias = Sequence[tuple[bytes, Bytes]]
+"""Those of a chunk, each with its hash."""
 
 
 class Cut(NamedTuple):
@@ -54,17 +60,19 @@ class Cutter:
         """Cut what comes in blocks of any sizes. Raises what reading the blocks raises, and ``StoreError``."""
         order, start, digest = list[tuple[int, bytes]](), 0, sha256()
         self._held = 0
-        for hash, body in self._hashed(pieces_of(blocks)):
+        hashed = self._hashed(frames_of(blocks))
+        while frames := list(islice(hashed, _FRAMES)):
+            hash, size = name([one for one, _ in frames]), sum(len(body) for _, body in frames)
             digest.update(hash)
             if hash not in self._made:
-                self._made[hash] = self._piece(hash, body)
+                self._made[hash] = self._piece(hash, size, frames)
             order.append((start, hash))
-            start += len(body)
+            start += size
         pieces = [self._resolved(hash)._replace(start=at) for at, hash in order]
         return Cut(pieces, start, digest.hexdigest())
 
     def _hashed(self, bodies: Iterable[Bytes]) -> Iterator[tuple[bytes, Bytes]]:
-        """The chunks with their hashes; after the first few, others hash the next ones meanwhile."""
+        """The frames with their hashes; after the first few, others hash the next ones meanwhile."""
         ahead = deque[tuple[Bytes, Future[bytes]]]()
         for number, body in enumerate(bodies):
             if number < _ALONE:
@@ -106,37 +114,36 @@ class Cutter:
         if self.staging is not None:
             self.staging.drop()
 
-    def _piece(self, hash: bytes, body: Bytes) -> Piece | Future[Piece]:
+    def _piece(self, hash: bytes, size: int, frames: Frames) -> Piece | Future[Piece]:
         """A chunk that is not at hand yet; after the first few, others pack and write it."""
         damaged = None
-        if len(body) > self._inline and self._place is not None:
+        if size > self._inline and self._place is not None:
             there = chunks.known_file(self._db, *self._place, hash)
             if there is not None and there.file is not None:
                 if self._is_whole(there) and (own := self._staged().link(there.file)) is not None:
-                    return Piece(0, hash, len(body), there.codec, there.stored, there.checksum, own, None)
+                    return Piece(0, hash, size, there.codec, there.stored, there.checksum, own, None)
                 damaged = there.file
-        if len(self._made) < _ALONE or len(body) <= self._inline:
-            return self._packed(hash, body, damaged)
+        if (self._threads is None and len(self._made) < _ALONE) or size <= self._inline:
+            return self._packed(hash, size, frames, damaged)
         self._staged()
-        made = self._workers().submit(self._packed, hash, body, damaged)
+        made = self._workers().submit(self._packed, hash, size, frames, damaged)
         self._pending.append(made)
-        if len(self._pending) > _AHEAD:
+        if len(self._pending) > _PENDING:
             self._pending.popleft().result()
         return made
 
-    def _packed(self, hash: bytes, body: Bytes, damaged: str | None) -> Piece:
+    def _packed(self, hash: bytes, size: int, frames: Frames, damaged: str | None) -> Piece:
         """A chunk, packed and written. Called on several threads."""
-        codec, packed = self._packer.pack(body)
-        checksum = hash if codec == "none" else sha256(packed).digest()
-        about = (0, hash, len(body), codec, len(packed), checksum)
-        if len(packed) <= self._inline and self._held < _HELD:  # a little more, where threads meet here
-            self._held += len(packed)
-            return Piece(*about, None, bytes(packed), damaged)
-        return Piece(*about, self._staged().write(packed), None, damaged)
+        codec, stored, checksum, bodies = self._packer.packed(frames)
+        about = (0, hash, size, codec, stored, checksum)
+        if stored <= self._inline and self._held < _HELD:  # a little more, where threads meet here
+            self._held += stored
+            return Piece(*about, None, b"".join(bodies), damaged)
+        return Piece(*about, self._staged().write(*bodies), None, damaged)
 
     def _is_whole(self, there: chunks.Part) -> bool:
         try:
-            return sha256(self._files.read(str(there.file))).digest() == there.checksum
+            return is_whole(there.codec, there.size, there.checksum, self._files.read(str(there.file)))
         except (FileNotFoundError, StoreCorruptError):
             return False
 
@@ -155,8 +162,8 @@ def _stable(view: memoryview) -> Bytes:
     return view if isinstance(view.obj, bytes) else bytes(view)
 
 
-def pieces_of(blocks: Iterable[Bytes]) -> Iterator[Bytes]:
-    """The same bytes in pieces of ``SIZE``, the last one shorter; nothing for nothing.
+def frames_of(blocks: Iterable[Bytes]) -> Iterator[Bytes]:
+    """The same bytes in frames, the last one shorter; nothing for nothing.
 
     What a caller may go on writing to, an array or a buffer that a stream fills again and again, is copied.
     """
@@ -164,16 +171,16 @@ def pieces_of(blocks: Iterable[Bytes]) -> Iterator[Bytes]:
     for block in blocks:
         view = memoryview(block).cast("B")
         if held:
-            taken = SIZE - len(held)
+            taken = FRAME - len(held)
             held += view[:taken]
             view = view[taken:]
-            if len(held) < SIZE:
+            if len(held) < FRAME:
                 continue
             yield held
             held = bytearray()
-        while len(view) >= SIZE:
-            yield _stable(view[:SIZE])
-            view = view[SIZE:]
+        while len(view) >= FRAME:
+            yield _stable(view[:FRAME])
+            view = view[FRAME:]
         held += view
     if held:
         yield held

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
 
+from agentmem.stores.chunkframes import FRAME
 from agentmem.types.data import copied, parsed
 from agentmem.types.errors import InvalidInputError
 from agentmem.values import arrays, tables
 from agentmem.values.codecs import Bytes
-from agentmem.values.cutting import SIZE
 
 KINDS = BYTES, TEXT, JSON, ARRAY, TABLE, STREAM, PICKLE = "bytes", "str", "json", "array", "table", "stream", "pickle"
-_STEP = 4 * SIZE
+_STEP = 4 * FRAME
 
 
 @dataclass

@@ -9,13 +9,14 @@ from operator import itemgetter
 from agentmem.engine.engine import Engine
 from agentmem.stores import chunks, chunkupkeep
 from agentmem.stores.chunkfiles import ChunkFiles, settle
+from agentmem.stores.chunkframes import frames, is_whole
 from agentmem.stores.chunks import Part, Repacked
 from agentmem.stores.rows import Stored
 from agentmem.stores.writes import Repository
 from agentmem.types.errors import StoreCorruptError
-from agentmem.values.codecs import Packer, unpack
+from agentmem.values.codecs import Bytes, Packer, unpack
 
-_GROUP = 64
+_GROUP = 8
 """Chunks that are packed anew in one transaction, some 32 MB at most."""
 
 
@@ -39,18 +40,18 @@ def _repack(engine: Engine, numbers: Sequence[int], packer: Packer) -> int:
     try:
         for n in numbers:
             part = chunks.numbered(engine.repository.db, n)
-            body = None if part is None else _content(files, part)
-            if part is None or body is None:
+            content = None if part is None else _content(files, part)
+            if part is None or content is None:
                 continue
-            codec, packed = packer.pack(body)
-            if codec == "none" or len(packed) >= part.stored:
+            packed = packer.packed(content)
+            if packed.codec == "none" or packed.stored >= part.stored:
                 continue
             file = None
-            if len(packed) > inline:
+            if packed.stored > inline:
                 staging = staging or files.stage()
-                file = staging.write(packed)
-            checksum = sha256(packed).digest()
-            made.append(Repacked(part, codec, len(packed), checksum, file, None if file else bytes(packed)))
+                file = staging.write(*packed.bodies)
+            body = None if file else b"".join(packed.bodies)
+            made.append(Repacked(part, packed.codec, packed.stored, packed.checksum, file, body))
         if staging is not None:
             staging.seal()
         if not made:
@@ -70,11 +71,13 @@ def _change(repository: Repository, made: Sequence[Repacked]) -> tuple[int, set[
     return saved, {each.file for each in changed if each.file is not None}
 
 
-def _content(files: ChunkFiles, part: Part) -> bytes | None:
+def _content(files: ChunkFiles, part: Part) -> list[tuple[bytes, Bytes]] | None:
     try:
         body = part.body if part.file is None else files.read(part.file)
-        if body is not None and sha256(body).digest() == part.checksum:
-            return unpack(part.codec, body, part.size)
+        if body is not None and is_whole(part.codec, part.size, part.checksum, body):
+            every = frames(part.codec, part.size, part.checksum)
+            unpacked = [unpack(frame.codec, frame.of(body), frame.size) for frame in every]
+            return [(sha256(frame).digest(), frame) for frame in unpacked]
     except (FileNotFoundError, StoreCorruptError, ValueError):
         pass  # ``verify`` tells of it
     return None

@@ -1,4 +1,4 @@
-"""Reading values: whole, or only what is asked for; every chunk is checked before anything of it is given out."""
+"""Reading values: whole, or only what is asked for; every frame is checked before anything of it is given out."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from typing_extensions import override
 from agentmem.engine.engine import Engine
 from agentmem.stores import archived, chunks, documents, keys
 from agentmem.stores.chunkfiles import ChunkFiles
+from agentmem.stores.chunkframes import FRAME, Frame, frames
 from agentmem.stores.chunks import Part
 from agentmem.stores.rows import Stored, kept, visible
 from agentmem.types.data import parsed
@@ -32,13 +33,12 @@ from agentmem.types.errors import (
 )
 from agentmem.types.inputs import Scope
 from agentmem.values.codecs import unpack
-from agentmem.values.cutting import SIZE
 from agentmem.values.kinds import KINDS, Whole
 
 UNREADABLE = (ArchiveCorruptError, ObjectNotFoundError, ArchiveKeyError)
 _ATTEMPTS = 5
 _ALONE, _READERS = 4, 3
-"""Chunks that a read takes itself, and threads that read those of longer ones."""
+"""Frames that a read takes itself, and threads that read those of longer ones."""
 
 
 class Found(NamedTuple):
@@ -137,6 +137,19 @@ def described(text: str | None, stored: Stored) -> dict[str, Any] | None:
     return found if kind in KINDS and type(size) is int and size >= 0 and "digest" in found else None
 
 
+class _Wanted(NamedTuple):
+    """A frame that is read, and the chunk that it is of."""
+
+    start: int
+    """Where it begins in the value."""
+    part: Part
+    frame: Frame
+
+    @property
+    def end(self) -> int:
+        return self.start + self.frame.size
+
+
 class _LeftError(Exception):
     """A chunk is not here any more: the value went to an archive while it was being read."""
 
@@ -157,16 +170,18 @@ class FromArchive:
         if name is not None:
             yield from (cls(away, stored.body) for away in copies_of(engine, stored, name))
 
-    def chunk_at(self, at: int) -> tuple[int, bytes]:
-        """The chunk that has a byte: where it begins, and what it is."""
+    def frame_at(self, at: int) -> tuple[int, bytes]:
+        """The frame that has a byte: where it begins, and what it is."""
         if self._refs is None:
             self._refs = [ref for ref in self._away.refs() if ref.version == self._version]
         place = bisect_right(self._refs, at, key=lambda ref: ref.start) - 1
         if place < 0 or at >= self._refs[place].start + self._refs[place].size:
             raise ArchiveCorruptError(f"an archive does not have the value's bytes from {at:,} on")
-        chunk = self._away.chunk(self._refs[place].chunk)
+        start, chunk = self._refs[place].start, self._away.chunk(self._refs[place].chunk)
         try:
-            return self._refs[place].start, unpack(chunk.codec, chunk.body, chunk.size)
+            every = frames(chunk.codec, chunk.size, chunk.checksum)
+            frame = every[bisect_right(every, at - start, key=lambda each: each.start) - 1]
+            return start + frame.start, unpack(frame.codec, frame.of(chunk.body), frame.size)
         except ValueError as exc:
             raise ArchiveCorruptError(f"a chunk in an archive cannot be unpacked: {exc}") from exc
 
@@ -191,7 +206,7 @@ class Content(Whole):
 
     @override
     def bytes(self, start: int, end: int) -> bytes:
-        if end - start <= _ALONE * SIZE:
+        if end - start <= _ALONE * FRAME:
             return b"".join(view for _, view in self.blocks(start, end))
         made, buffer = blank(end - start)
         self.fill(buffer, start)
@@ -201,45 +216,47 @@ class Content(Whole):
     @override
     def fill(self, buffer: memoryview, start: int) -> None:
         filled, end = start, start + len(buffer)
-        parts = self._parts(start, end) if len(buffer) > _ALONE * SIZE else list[Part]()
-        if parts and parts[0].start > start:  # it is lost, which ``blocks`` tells of
-            parts = []
-        if all(one.start + one.size == other.start for one, other in pairwise(parts)):
+        wanted = self._wanted(start, end) if len(buffer) > _ALONE * FRAME else list[_Wanted]()
+        if wanted and wanted[0].start > start:  # it is lost, which ``blocks`` tells of
+            wanted = []
+        if all(one.end == other.start for one, other in pairwise(wanted)):
             fill = partial(self._fill, buffer=buffer, start=start)
             with ThreadPoolExecutor(_READERS, "agentmem-values") as readers:
-                for ended in readers.map(fill, parts):
+                for ended in readers.map(fill, wanted):
                     if ended is None:
                         break
                     filled = ended
         for at, view in self.blocks(filled, end):
             buffer[at - start : at - start + len(view)] = view
 
-    def _fill(self, part: Part, buffer: memoryview, start: int) -> int | None:
-        """Write what a chunk has of a buffer that begins at ``start``; where it ends, None if it is not here any more.
+    def _fill(self, wanted: _Wanted, buffer: memoryview, start: int) -> int | None:
+        """Write what a frame has of a buffer that begins at ``start``; where it ends, None if it is not here any more.
 
         One that is not packed, and wanted whole, is read to where it is to be, without a copy in between.
         """
-        low, high = max(part.start, start), min(part.start + part.size, start + len(buffer))
+        _, part, frame = wanted
+        low, high = max(wanted.start, start), min(wanted.end, start + len(buffer))
         view = buffer[low - start : high - start]
-        if part.codec == "none" and part.file is not None and len(view) == part.size:
+        if frame.codec == "none" and part.file is not None and len(view) == frame.size:
+            at = None if frame.stored is None else frame.at
             with suppress(FileNotFoundError):
-                if self._files.read_into(part.file, view) and sha256(view).digest() == part.checksum:
+                if self._files.read_into(part.file, view, at) and sha256(view).digest() == frame.checksum:
                     return high
         try:
-            view[:] = _within(self._body(part), part.start, low, high)
+            view[:] = _within(self._body(wanted), wanted.start, low, high)
         except _LeftError:
             return None
         return high
 
     def blocks(self, start: int, end: int) -> Iterator[tuple[int, memoryview]]:
-        """The bytes of a range, a chunk at a time, each with where it begins."""
+        """The bytes of a range, a frame at a time, each with where it begins."""
         at = start
         try:
-            for part, body in self._bodies(self._parts(start, end)):
-                if part.start > at:
+            for wanted, body in self._bodies(self._wanted(start, end)):
+                if wanted.start > at:
                     break
-                yield at, _within(body, part.start, at, end)
-                at = min(end, part.start + part.size)
+                yield at, _within(body, wanted.start, at, end)
+                at = min(end, wanted.end)
         except _LeftError:
             pass
         if at < end and archived.places(self._engine.repository.db, [self._stored.row]):
@@ -254,7 +271,7 @@ class Content(Whole):
             )
 
     def _from_archive(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-        """Chunks of a value that lies in an archive, from the first on that has any of the range."""
+        """Frames of a value that lies in an archive, from the first on that has any of the range."""
         at, error = start, None
         while at < end:
             with self._turn:
@@ -263,7 +280,7 @@ class Content(Whole):
                 if not self._archived:
                     break
                 try:
-                    begin, body = self._archived[0].chunk_at(at)
+                    begin, body = self._archived[0].frame_at(at)
                 except UNREADABLE as exc:
                     error = error or exc
                     self._archived.pop(0)
@@ -273,16 +290,16 @@ class Content(Whole):
         if at < end and error is not None:
             raise error
 
-    def _bodies(self, parts: Sequence[Part]) -> Iterator[tuple[Part, bytes]]:
-        """The chunks with their bytes; of many, the next ones are read and checked meanwhile."""
-        if len(parts) <= _ALONE:
-            yield from ((part, self._body(part)) for part in parts)
+    def _bodies(self, several: Sequence[_Wanted]) -> Iterator[tuple[_Wanted, bytes]]:
+        """The frames with their bytes; of many, the next ones are read and checked meanwhile."""
+        if len(several) <= _ALONE:
+            yield from ((wanted, self._body(wanted)) for wanted in several)
             return
         with ThreadPoolExecutor(_READERS, "agentmem-values") as readers:
-            ahead = deque[tuple[Part, Future[bytes]]]()
+            ahead = deque[tuple[_Wanted, Future[bytes]]]()
             try:
-                for part in parts:
-                    ahead.append((part, readers.submit(self._body, part)))
+                for wanted in several:
+                    ahead.append((wanted, readers.submit(self._body, wanted)))
                     if len(ahead) > 2 * _READERS:
                         first, body = ahead.popleft()
                         yield first, body.result()
@@ -301,20 +318,36 @@ class Content(Whole):
             return [self._only]
         return chunks.parts(self._engine.repository.db, self._stored.row, self._stored.body, start, end)
 
+    def _wanted(self, start: int, end: int) -> list[_Wanted]:
+        """The frames that have any bytes of a range, in their order."""
+        made = list[_Wanted]()
+        for part in self._parts(start, end):
+            try:
+                every = frames(part.codec, part.size, part.checksum)
+            except ValueError as exc:
+                raise self._unreadable(part.start, f"cannot be read ({exc})") from exc
+            of_part = (_Wanted(part.start + frame.start, part, frame) for frame in every)
+            made += (wanted for wanted in of_part if wanted.start < end and wanted.end > start)
+        return made
+
     @cached_property
     def _files(self) -> ChunkFiles:
         return ChunkFiles(self._engine.held)
 
-    def _body(self, part: Part) -> bytes:
+    def _body(self, wanted: _Wanted) -> bytes:
         wrong = "is missing"
         for _ in range(_ATTEMPTS):
+            start, part, frame = wanted
             try:
-                body = part.body if part.file is None else self._files.read(part.file)
+                if part.file is not None:
+                    body = self._files.read(part.file, frame.at, frame.stored)
+                else:
+                    body = None if part.body is None else frame.of(part.body)
             except FileNotFoundError:
                 # Its file may have been replaced since the row was read, or gone with the value.
-                now = self._parts(part.start, part.start + 1)
-                if now and now[0].file != part.file:
-                    part = now[0]
+                now = self._wanted(start, start + 1)
+                if now and now[0].part.file != part.file:
+                    wanted = now[0]
                     continue
                 self._check_there()
                 if not now:
@@ -322,18 +355,21 @@ class Content(Whole):
                 break
             except (TypeError, ValueError):  # its row names no file
                 break
-            if body is not None and sha256(body).digest() == part.checksum:
+            if body is not None and sha256(body).digest() == frame.checksum:
                 try:
-                    whole = unpack(part.codec, body, part.size)
+                    whole = unpack(frame.codec, body, frame.size)
                 except ValueError as exc:
                     wrong = f"cannot be unpacked ({exc})"
                     break
-                if len(whole) == part.size:
+                if len(whole) == frame.size:
                     return whole
             wrong = "is not what was stored"
             break
-        raise StoreCorruptError(
-            f"the value of record {self._stored.id!r} cannot be read: its chunk at byte {part.start:,} {wrong}; put "
+        raise self._unreadable(wanted.part.start, wrong)
+
+    def _unreadable(self, start: int, wrong: str) -> StoreCorruptError:
+        return StoreCorruptError(
+            f"the value of record {self._stored.id!r} cannot be read: its chunk at byte {start:,} {wrong}; put "
             "the value again, which mends that, or restore it from a backup"
         )
 
@@ -388,8 +424,8 @@ class ValueStream(io.RawIOBase):
     @override
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer).cast("B")
-        # Not beyond the chunk, so that the next read begins with one.
-        count = min(len(view), max(0, self._size - self._at), SIZE - self._at % SIZE)
+        # Not beyond the frame, so that the next read begins with one.
+        count = min(len(view), max(0, self._size - self._at), FRAME - self._at % FRAME)
         self._content.fill(view[:count], self._at)
         self._at += count
         return count
@@ -404,4 +440,4 @@ class ValueStream(io.RawIOBase):
 
 def opened(content: Whole, size: int) -> io.BufferedReader:
     """The value as a file."""
-    return io.BufferedReader(ValueStream(content, size), SIZE)
+    return io.BufferedReader(ValueStream(content, size), FRAME)

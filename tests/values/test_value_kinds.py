@@ -295,8 +295,8 @@ def test_a_part_reads_what_it_must(values: ValuesClient, monkeypatch: pytest.Mon
     back(values, io.BytesIO(noise(20 * MB, 3)))
     read, sizes = ChunkFiles.read, list[int]()
 
-    def counted(self: ChunkFiles, name: str) -> bytes:
-        sizes.append(len(body := read(self, name)))
+    def counted(self: ChunkFiles, name: str, at: int = 0, count: int | None = None) -> bytes:
+        sizes.append(len(body := read(self, name, at, count)))
         return body
 
     monkeypatch.setattr(ChunkFiles, "read", counted)
