@@ -500,6 +500,13 @@ def test_what_is_still_loading_does_not_pass_for_what_was_there(visit: Callable[
     assert page.locator("h1").inner_text() == "Keys"
 
 
+def test_an_address_that_makes_no_sense_leads_somewhere(visit: Callable[..., Any]) -> None:
+    page = visit("boss")
+    for at in ("user?user=ana&tab=deleted&days=x", "sessions?user=ana&offset=-4", "memory?user=ana", "search?q=%00"):
+        go(page, at)
+        assert page.locator("h1").count() == 1, at
+
+
 def test_it_says_when_what_is_shown_is_live_no_more(visit: Callable[..., Any], site: Site) -> None:
     page = visit("boss", "keys")
     page.route("**/v1/events/stream?*", lambda route: route.abort())
@@ -544,6 +551,15 @@ def test_tables_fit_and_break_no_word(visit: Callable[..., Any]) -> None:
         lines = "all => all.map(one => one.getClientRects().length)"
         assert max(page.get_by_role("region", name=name).locator("td > time").evaluate_all(lines)) <= 4
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+
+
+def test_a_page_is_printed_dark_on_light_without_what_is_pressed(visit: Callable[..., Any]) -> None:
+    page = visit("boss", "user?user=ben", color_scheme="dark")
+    page.get_by_text("Ben was here").wait_for()
+    page.emulate_media(media="print")
+    assert page.locator("body").evaluate("one => getComputedStyle(one).color") == "rgb(0, 0, 0)"
+    assert page.locator("nav, header, form, button").evaluate_all("all => all.every(one => !one.checkVisibility())")
+    assert page.get_by_text("Ben was here").is_visible()
 
 
 def test_what_one_agent_wrote_is_shown(visit: Callable[..., Any], site: Site) -> None:
@@ -610,6 +626,20 @@ def test_it_works_by_the_keyboard_alone(visit: Callable[..., Any]) -> None:
     page.get_by_role("dialog").wait_for(state="detached")
     press("Unpin")
     page.get_by_text("The rules have it again.").wait_for()
+    press("Delete")
+    page.get_by_text("It is deleted, and can be restored.").wait_for()
+    press("Memories", "Shift+Tab")
+    page.get_by_role("heading", name="What is known of ana").wait_for()
+    press("Deleted")
+    page.get_by_label("Went").wait_for()
+    press("Restore Ana likes the window seat")
+    page.get_by_text("It is back.").wait_for()
+    page = visit("boss")
+    page.get_by_role("heading", name="What happened last").wait_for()
+    press("Operations", "Shift+Tab")
+    page.get_by_role("heading", name="Sweeps").wait_for()
+    press("What goes within 7 days?")
+    page.get_by_text("Unless they are used until then").wait_for()
 
 
 @pytest.mark.skipif("AXE_CORE" not in os.environ, reason="AXE_CORE names no file of axe-core")

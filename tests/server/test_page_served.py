@@ -262,6 +262,11 @@ def test_a_user_follows_their_own_memories_alone(served: Served) -> None:
     asked = {"after": after, "seconds": 0.05}
     told = followed(served.call("GET", "/v1/memories/events", "fay", params=asked).text)
     assert [(name, one["id"], one["event"]) for name, one in told] == [("change", mine, "ADD")]
+    begun = served.call("GET", "/v1/memories/events", "fay", params={"seconds": 0.05}).text
+    [at] = re.findall(r"^id: (\d+)$", begun, re.MULTILINE)  # so that who is cut off before the first event misses none
+    missed = served.add("missed", "fay")
+    told = followed(served.call("GET", "/v1/memories/events", "fay", params={"seconds": 0.05, "after": at}).text)
+    assert [one["id"] for _, one in told] == [missed]
     named = followed(served.call("GET", "/v1/memories/events", "boss", params={**asked, "user_id": "gus"}).text)
     assert [one["id"] for _, one in named] == [others]
     assert served.call("GET", "/v1/memories/events", "fay", params={**asked, "user_id": "gus"}).status_code == 403

@@ -7,6 +7,7 @@ import { act, changes, whom } from "./parts.js";
 
 const WHAT = { ADD: "Remember", SUPERSEDE: "Supersede", RETRACT: "Retire" };
 const PAGE = 20;
+const COUNTED = 10_000; // messages are counted so far
 
 export async function consolidation(page) {
   const admin = page.me.any_user && page.may("admin");
@@ -23,7 +24,7 @@ export async function consolidation(page) {
   return [
     h("h1", {}, "Consolidation for ", whom(page)),
     changes(page),
-    facts(["Messages to look at", number(state.waiting)], ["Proposals", number(state.proposals)], ["Runs", state.running ? "one is at it" : "none now"],
+    facts(["Messages to look at", `${number(state.waiting)}${state.waiting < COUNTED ? "" : " or more"}`], ["Proposals", number(state.proposals)], ["Runs", state.running ? "one is at it" : "none now"],
       state.closed_until && ["The model is left alone until", when(state.closed_until, { both: true })],
       ["Today", spent(state.today)], ["Today, all users", spent(state.store_today)]),
     card("Waiting for a decision",

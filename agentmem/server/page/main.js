@@ -87,10 +87,11 @@ async function go() {
   } catch (error) {
     if (signal.aborted) return;
     if (error instanceof Problem && error.status === 401) return refused(error);
-    if (!(error instanceof Problem)) throw error;
-    show(main, h("h1", {}, known.label), h("div", { class: "card bad", role: "alert" }, h("h2", {}, error.title), h("p", {}, error.message)),
+    const foreseen = error instanceof Problem;
+    show(main, h("h1", {}, known.label), h("div", { class: "card bad", role: "alert" }, h("h2", {}, foreseen ? error.title : "This page failed"), h("p", {}, error.message)),
       button("Try again", go));
     main.dataset.at = hash;
+    if (!foreseen) throw error;
   }
   const heading = main.querySelector("h1");
   if (heading && !main.contains(document.activeElement)) {

@@ -6,6 +6,7 @@ import { bar, bars } from "./draw.js";
 import { LAYERS, dataOf, since, source, whom } from "./parts.js";
 
 const PAGE = 10;
+const COUNTED = 10_000; // what lies in archives is counted so far
 const PARTS = [
   ["vector", "Meaning"], ["exact", "Its words"], ["similar", "Words like them"], ["context", "Turns beside it"],
   ["date", "Date asked for"], ["recency", "Recency"], ["importance", "Importance"], ["rating", "Rating"],
@@ -38,7 +39,7 @@ export async function search(page) {
   return [...head,
     h("p", { class: "trace" }, `${number(found.hits.length)} found among ${number(trace.candidates)} looked at${trace.engines.length ? `, by ${trace.engines.join(", ")}` : ""}${trace.cached ? ", from the cache" : ""}: `,
       Object.entries(trace.milliseconds).map(([stage, one]) => `${stage} ${milliseconds(one)}`).join(", "),
-      found.skipped_archived ? `; ${some(found.skipped_archived, "lies", "lie")} in archives` : ""),
+      found.skipped_archived ? `; ${found.skipped_archived < COUNTED ? some(found.skipped_archived, "lies", "lie") : `${number(COUNTED)} or more lie`} in archives` : ""),
     found.hits.length === 0 && h("p", { class: "nothing" }, "Nothing that answers this."),
     h("ol", { class: "hits" }, found.hits.map((one, index) => hit(page, one, offset + index, found.hits[index + 1]))),
     h("p", { class: "actions" }, offset > 0 && page.link("Better ones", "search", { q: asked, mode, layer, offset: Math.max(0, offset - PAGE) || "" }, { class: "button" }),
@@ -50,7 +51,7 @@ function above(one, next, place) {
   const apart = [...PARTS, TELLS].map(([part, label]) => [label.toLowerCase(), (one.details[part] ?? 0) - (next.details[part] ?? 0)]).filter(([, by]) => Math.abs(by) >= 0.005);
   const said = apart.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])).map(([label, by]) => `${label} ${by > 0 ? "+" : "\u2212"}${decimal(Math.abs(by))}`).join(", ");
   const by = one.score - next.score;
-  return h("p", { class: "nothing" }, by === 0 ? `Level with number ${place + 1}.` : `${decimal(by, 3)} above number ${place + 1}: ${said || "by what is too small to be shown"}.`);
+  return h("p", { class: "nothing" }, by === 0 ? `Level with number ${place + 1}.` : `${by < 0.0005 ? "Just" : decimal(by, 3)} above number ${place + 1}${said ? `: ${said}` : ""}.`);
 }
 
 function hit(page, one, index, next) {

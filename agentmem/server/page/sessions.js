@@ -9,7 +9,7 @@ const PAGE = 25;
 const none = (error) => { if (error instanceof Problem && error.status === 404) return null; throw error; };
 
 export async function sessions(page) {
-  const offset = Number(page.query.get("offset") || 0) || 0;
+  const offset = Math.max(0, Number(page.query.get("offset")) || 0);
   const found = await get("/v1/sessions", { ...page.whose, limit: PAGE + 1, offset }, page.signal);
   const here = (at) => page.to("sessions", { user: page.me.any_user ? page.user : null, offset: at || "" });
   const run = h("input", { required: true, spellcheck: "false" });

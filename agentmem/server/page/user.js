@@ -83,7 +83,7 @@ const SPANS = [["", "Any time"], ["1", "Since yesterday"], ["7", "In the last 7 
 const begin = (days) => { const at = new Date(); at.setHours(0, 0, 0, 0); at.setDate(at.getDate() - Number(days)); return at.toISOString(); };
 
 async function gone(page, here, tab) {
-  const days = page.query.get("days") || "";
+  const days = SPANS.some(([span]) => span === page.query.get("days")) ? page.query.get("days") : "";
   const cursor = page.query.get("cursor") || "";
   const why = tab === "expired" ? "expired" : "deleted";
   const asked = { ...page.whose, why, ...(days ? { since: begin(days) } : {}) };

@@ -104,7 +104,7 @@ async def _lines(
 ) -> AsyncIterator[bytes]:
     reader = asyncio.create_task(_gone(call))
     began, said, shown = time.monotonic(), time.monotonic(), float("-inf")
-    yield b"retry: 2000\n\n"
+    yield b"retry: 2000\nid: %d\n\n" % after
     try:
         while time.monotonic() - began < call.query.seconds:
             found = await call.store.events(after=after, limit=_AT_ONCE)
