@@ -20,7 +20,7 @@ from agentmem.lifecycle.pressure import EASED, HIGH, pressure
 from agentmem.lifecycle.promotion import Verdict, judge
 from agentmem.lifecycle.promotion_score import score
 from agentmem.lifecycle.rules import DAY, Rules
-from agentmem.lifecycle.sessions import Sessions
+from agentmem.lifecycle.sessions import Sessions, Standing
 from agentmem.stores import accounting, archived, erasure, meta, transitions
 from agentmem.stores.records import Records
 from agentmem.stores.rows import Place, Subject, Transition
@@ -96,6 +96,9 @@ class Sweep:
         self._frozen = dict[int, None]()
         self._moved = set[int]()
         """Rows that a dry run would have moved by now; a real one sees that by the records."""
+        self._rows: Sequence[int] = ()
+        self._standing: dict[int, Standing] | None = None
+        """Of the rows at hand those whose session is not over; None before anybody has asked."""
 
     def run(self) -> SweepReport:
         """Do it all; see the module."""
@@ -192,6 +195,7 @@ class Sweep:
         """What is to happen to the rows; which of them find no room, which have to wait for the next sweep, and which
         are looked at again when their session is over."""
         room = _Room(records, self._rules, self._vector)
+        self._rows, self._standing = rows, None
         chosen, blocked, later = list[Transition](), set[int](), set[int]()
         postponed, frozen = list[_Postponed](), list[Subject]()
         for subject in transitions.subjects(records.db, rows):
@@ -252,7 +256,7 @@ class Sweep:
         # Promoted in this very sweep, maybe by another process.
         if subject.updated_at >= self._now and transitions.promoted_since(records.db, subject.row, self._now):
             return _Wait.LATER
-        session = Sessions(records, self._now).of([subject.row]).get(subject.row)
+        session = self._session(records, subject.row)
         if session is not None:
             # It comes up again when the session is over as of now; one that never is is looked at once a day.
             again = self._now + max(DAY, self._rules.ttl[layer]) if session.end is None else session.end
@@ -260,6 +264,12 @@ class Sweep:
         if self._freeze is not None and layer in self._rules.archived and self._may_leave(records, subject.row):
             return _Wait.FROZEN
         return Transition(subject, EventType.EXPIRE, at.rule, self._because(subject, at.at))
+
+    def _session(self, records: Records, row: int) -> Standing | None:
+        """How the session stands that one of the rows at hand belongs to."""
+        if self._standing is None:
+            self._standing = Sessions(records, self._now).of(self._rows)
+        return self._standing.get(row)
 
     @staticmethod
     def _may_leave(records: Records, row: int) -> bool:
@@ -330,7 +340,7 @@ class Sweep:
     ) -> Decision:
         if subject.layer != layer or subject.pinned:
             return None
-        session = Sessions(records, self._now).of([subject.row]).get(subject.row)
+        session = self._session(records, subject.row)
         if session is not None and session.open:
             return None
         data = {
