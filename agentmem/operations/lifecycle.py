@@ -102,7 +102,7 @@ def _because(event: HistoryEvent) -> str:
     if event.event == EventType.ADD:
         return "added"
     if event.event in (EventType.PROMOTE, EventType.DEMOTE):
-        return f"{event.event.lower()}d from {data.get('from')} {_by(data)}, score {round(data.get('score', 0), 3)}"
+        return f"{event.event.lower()}d from {data.get('from')} {_by(data)}, score {data.get('score')}"
     if event.event in (EventType.EXPIRE, EventType.EVICT):
         word = "expired" if event.event == EventType.EXPIRE else "evicted"
         return f"{word} from {data.get('from')} {_by(data)}, threshold {data.get('threshold')}"
