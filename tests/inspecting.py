@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agentmem import Memory
+from agentmem.stores.folder import ARENAS
 
 
 def files_with(folder: Path, *words: str) -> dict[str, list[str]]:
@@ -47,3 +48,14 @@ def live(memory: Memory, user: str, run: str, facts: int = 60) -> list[str]:
     memory.search(f"{user} note", user_id=user)
     memory.lifecycle.explain(ids[0])
     return ids
+
+
+def kept_arenas(store: Path) -> list[Path]:
+    """The files of scopes that are kept for the next process."""
+    return sorted((store / ARENAS).glob("*.arena"))
+
+
+def wait_until_kept(store: Path, before: bytes | None = None) -> Path:
+    """The file of a scope, once there is one, and it says something else than before."""
+    wait_until(lambda: (files := kept_arenas(store)) and files[0].read_bytes() != before, 60)
+    return kept_arenas(store)[0]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, FakeClock
+from inspecting import kept_arenas, wait_until_kept
 
 from agentmem import Memory, Settings
 from agentmem.retrieval import residents, snapshots
@@ -48,18 +49,6 @@ def fill(memory: Memory, count: int = 150) -> None:
     for n in range(6):
         embed = [f"a zeppelin {n}", f"a windmill {n}"] if n % 2 else False
         memory.add(f"a story {n}", id=f"story-{n}", user_id="ana", run_id="monday", embed=embed)
-
-
-def kept(store: Path) -> list[Path]:
-    return sorted((store / ARENAS).glob("*.arena"))
-
-
-def wait_until_kept(store: Path, before: bytes | None = None) -> Path:
-    deadline = time.monotonic() + 60
-    while not (files := kept(store)) or files[0].read_bytes() == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return files[0]
 
 
 def answers(memory: Memory) -> list[tuple[str, float, str | None]]:
@@ -203,7 +192,7 @@ def test_what_was_erased_is_not_kept(open_memory: Open, store: Path) -> None:
     memory.search("lantern", user_id="ana")
     wait_until_kept(store)
     memory.erase(unheard)
-    assert not kept(store)
+    assert not kept_arenas(store)
     memory.search("lantern", user_id="ana")
     _, arrays = arrayfile.read(wait_until_kept(store))
     assert lasting("unheard") not in arrays["words terms"]
@@ -221,7 +210,7 @@ def test_what_was_erased_is_not_kept(open_memory: Open, store: Path) -> None:
         ],
         cwd=ROOT, check=True, timeout=120,
     )  # fmt: skip
-    assert not kept(store)
+    assert not kept_arenas(store)
     memory.add_many([f"a windmill {n}" for n in range(30)], user_id="ana", dedupe=False)
     memory.search("lantern", user_id="ana")
     _, arrays = arrayfile.read(wait_until_kept(store))
@@ -240,7 +229,7 @@ def test_closing_waits_until_it_is_written_and_nothing_half_written_stays(open_m
         os.utime(name, (now - age, now - age))
     with opened(open_memory) as memory:
         memory.search("harbour", user_id="ana")
-    assert len(kept(store)) == 1
+    assert len(kept_arenas(store)) == 1
     assert (left.exists(), other.exists()) == (False, True)
 
 
@@ -249,4 +238,4 @@ def test_nothing_is_written_where_nothing_may_be(open_memory: Open, store: Path)
         fill(memory)
     with opened(open_memory, read_only=True) as memory:
         assert memory.search("harbour", user_id="ana")
-    assert not kept(store)
+    assert not kept_arenas(store)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, FakeClock, HashEmbedder
 from contracts.feed_copy import IDLE, FeedCopyContract
+from inspecting import kept_arenas, wait_until_kept
 
 from agentmem import ALL, Memory, SearchResults, Settings
 from agentmem.engine.engine import Engine
@@ -386,19 +387,6 @@ def test_a_second_large_scope_makes_room_for_itself(open_memory: Open, monkeypat
 # -- kept for the next start -----------------------------------------------------------------------------------------
 
 
-def kept(store: Path) -> list[Path]:
-    return sorted((store / ARENAS).glob("*.arena"))
-
-
-def wait_until_kept(store: Path, before: bytes | None = None) -> Path:
-    """The file of a scope, once there is one, and it says something else than before."""
-    deadline = time.monotonic() + 60
-    while not (files := kept(store)) or files[0].read_bytes() == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return files[0]
-
-
 @pytest.fixture
 def built(open_memory: Open, store: Path, engine: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store whose large scope was kept; from now on a build from the records fails the test, unless it is allowed."""
@@ -596,7 +584,7 @@ def test_nothing_is_kept_of_what_was_erased(open_memory: Open, store: Path, engi
     memory.search("harbour", user_id="ana")
     before = wait_until_kept(store).read_bytes()
     memory.erase("ana-00005")
-    assert not kept(store) or kept(store)[0].read_bytes() != before
+    assert not kept_arenas(store) or kept_arenas(store)[0].read_bytes() != before
     assert "ana-00005" not in [hit.id for hit in memory.search("harbour", user_id="ana", limit=1_000)]
     residents = memory.handle.engine().retriever.residents
     resident = next(one for one in residents._every() if isinstance(one.arena, largearena.LargeArena))
@@ -631,7 +619,7 @@ with Memory(sys.argv[1], clock=FakeClock(), embedder=HashEmbedder()) as memory:
 """
     command = [sys.executable, "-c", script, str(store), str(ROOT / "tests"), unheard]
     subprocess.run(command, cwd=ROOT, check=True, timeout=120)
-    assert not kept(store)
+    assert not kept_arenas(store)
     memory.add_many([f"a harbour {n}" for n in range(20)], user_id="ana", dedupe=False)
     assert len(memory.search("zeppelin lantern", user_id="ana", limit=1_000)) == 170
     _, arrays = arrayfile.read(wait_until_kept(store))
@@ -652,7 +640,7 @@ def test_what_a_sweep_erased_is_not_kept(open_memory: Open, store: Path, clock: 
     assert memory.lifecycle.sweep().expired == 1
     clock.advance(31 * 86_400)
     assert memory.lifecycle.sweep().erased == 1
-    assert not kept(store)
+    assert not kept_arenas(store)
 
 
 def test_a_process_that_is_killed_while_it_keeps_leaves_nothing_wrong(open_memory: Open, store: Path) -> None:
@@ -680,7 +668,7 @@ import time; time.sleep(60)
         command = [sys.executable, "-c", script, str(store), str(ROOT / "tests"), str(at)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == -9, done.stderr
-    assert not kept(store)
+    assert not kept_arenas(store)
     with open_memory(settings=coded(large_engine="int8")) as memory:
         assert len(memory.search("lantern 7", user_id="ana", limit=1_000)) == 300
         assert memory.verify().ok
