@@ -106,7 +106,7 @@ POINTS: dict[str, Point] = {
     # scopes held as codes
     "codes: taken in part": Point(_RETRIEVAL + "building:Builder._add", most=6, needs="codes"),
     "codes: made, not taken up": Point("agentmem.indexes.delta:Delta._take", before=True, most=6, needs="codes"),
-    "codes: built, not kept": Point(_RETRIEVAL + "snapshots:Snapshots.prepare", most=4, needs="codes"),
+    "codes: built, not kept": Point(_RETRIEVAL + "snapshots:Snapshots.save", before=True, most=4, needs="codes"),
     "codes: written in part": Point("agentmem.stores.arrayfile:_bytes", most=60, needs="codes"),
     "codes: kept, erasures not looked for": Point("agentmem.stores.arrayfile:write", most=4, needs="codes"),
     "codes: read back, changes not": Point(_RETRIEVAL + "snapshots:Snapshots.load", most=3, needs="codes"),

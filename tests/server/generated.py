@@ -139,6 +139,7 @@ def administration() -> None:
     assert call("tiers_stats").additional_properties
     assert call("admin_flush", body={}).done
     assert call("lifecycle_sweep", body={"dry_run": True}).examined >= 0
+    assert call("lifecycle_coming", seconds=3_600.0, limit=5).report.examined >= 0
     assert call("admin_verify", body={}).ok
     assert call("admin_repair", body={}).ok
     assert call("admin_compact", body={}).done
