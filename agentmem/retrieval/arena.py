@@ -11,8 +11,9 @@ they have beside one vector lies apart (``several``), and costs nothing where th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
     from agentmem.types.ports import Bools, Vector
 
+T = TypeVar("T")
+_NONE = float("nan")
 _SLOT = np.dtype(
     [
         ("row", "i8"), ("user", "i8"), ("agent", "i8"), ("run", "i8"), ("created", "i8"), ("when", "i8"),
@@ -159,36 +162,35 @@ class Arena:
 
     def upsert(self, entries: Sequence[Entry]) -> None:
         """Add records, or replace them by their current state."""
-        entries = [entry for entry in entries if not self._renew(entry)]
+        if self._known([entry.row for entry in entries]):
+            entries = [entry for entry in entries if not self._renew(entry)]
+            for entry in entries:
+                self.remove(entry.row)
         if not entries:
             return
-        for entry in entries:
-            self.remove(entry.row)
         start, end = self._used, self._used + len(entries)
         self._reserve(end)
         self._put(entries, self._first_vectors(entries, start), start)
-        nan = float("nan")
-        values = {
-            "row": [e.row for e in entries],
-            "user": [e.user for e in entries],
-            "agent": [e.agent for e in entries],
-            "run": [e.run for e in entries],
-            "created": [e.created_at for e in entries],
-            "when": [e.created_at if e.occurred_at is None else e.occurred_at for e in entries],
-            "expires": [NEVER if e.expires_at is None else e.expires_at for e in entries],
-            "version": [e.version for e in entries],
-            "kind": [self._code(e.kind) for e in entries],
-            "layer": [self._code(e.layer) for e in entries],
-            "importance": [nan if e.importance is None else e.importance for e in entries],
-            "rating": [nan if e.rating is None else e.rating for e in entries],
-            "live": True,
+        # Column by column: a fifth of the time of going through the entries for each of them.
+        said = dict(zip(Entry._fields, zip(*entries, strict=True), strict=True))
+        values = {name: said[name] for name in ("row", "user", "agent", "run", "version")}
+        values |= {
+            "created": said["created_at"],
+            "when": _filled(said["occurred_at"], said["created_at"]),
+            "expires": _filled(said["expires_at"], repeat(NEVER)),
+            "importance": _filled(said["importance"], repeat(_NONE)),
+            "rating": _filled(said["rating"], repeat(_NONE)),
+            "kind": list(map(self._code, said["kind"])),
+            "layer": list(map(self._code, said["layer"])),
         }
         for name, column in values.items():
             self._columns[name][start:end] = column
+        self._columns["live"][start:end] = True
         self._take_texts([(entry.words, entry.content) for entry in entries], start)
-        for slot, entry in enumerate(entries, start):
-            if entry.run:
-                self._links.add(slot, (entry.user, entry.agent, entry.run), self._columns["row"])
+        if any(said["run"]):
+            for slot, entry in enumerate(entries, start):
+                if entry.run:
+                    self._links.add(slot, (entry.user, entry.agent, entry.run), self._columns["row"])
         self._used = end
 
     def search(self, query: Query, statistics: Statistics | None = None) -> list[Candidate]:
@@ -297,6 +299,10 @@ class Arena:
         if query.batch is None or self._used < TOGETHER:
             return self._vectors[: self._used] @ vector
         return query.batch.similarities(self._vectors, self._used)
+
+    def _known(self, rows: Sequence[int]) -> bool:
+        """Whether any of these records has a slot."""
+        return not self._slot_of.keys().isdisjoint(rows)
 
     def _pop(self, row: int) -> int | None:
         """The slot of a record, which is no longer its slot; None if it has none."""
@@ -485,6 +491,11 @@ class Arena:
             self._vectors = grown(self._vectors, size)
         self._columns = {name: grown(column, size) for name, column in self._columns.items()}
         self._links.reserve(size)
+
+
+def _filled(values: Sequence[T | None], instead: Iterable[T]) -> list[T]:
+    """What there is, and where there is nothing what comes at its place instead."""
+    return [other if value is None else value for value, other in zip(values, instead, strict=False)]
 
 
 def top(scores: Vector, limit: int) -> NDArray[np.intp]:

@@ -440,6 +440,11 @@ class LargeArena(Arena):
         )
 
     @override
+    def _known(self, rows: Sequence[int]) -> bool:
+        new = min(rows, default=0) > self._top and self._moved.keys().isdisjoint(rows)
+        return not new and any(self._slot(row) >= 0 for row in rows)
+
+    @override
     def _pop(self, row: int) -> int | None:
         slot = self._slot(row)
         if slot < 0:

@@ -12,6 +12,7 @@ left in the middle of a change is dropped, and a search on top of another one ha
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from threading import RLock
 from typing import TypeVar
@@ -30,6 +31,7 @@ from agentmem.retrieval.snapshots import Snapshots
 from agentmem.retrieval.tiermap import TierMap
 from agentmem.retrieval.walls import Wall, walls_of
 from agentmem.stores.records import Records
+from agentmem.stores.rows import Numbers
 from agentmem.types.errors import ModelMismatchError, NotFoundError
 from agentmem.types.events import Event
 from agentmem.types.ports import FeedCopy, FeedEvent
@@ -131,11 +133,15 @@ class Residents(FeedCopy):
     def apply(self, events: Sequence[FeedEvent], after: int) -> None:
         if self._seq != after:
             return
-        changed = set[Wall]()
+        # Most of what comes together is of few owners.
+        by_owner = defaultdict[Numbers, set[int]](set[int])
         for _, row, user, agent, run, space, _ in events:
-            if not row:
+            if row:
+                by_owner[user, agent, run, space].add(row)
+            else:
                 self._records.check_generation()
-                continue
+        changed = set[Wall]()
+        for (user, agent, run, space), rows in by_owner.items():
             try:
                 path = self._records.names.path(self._records.db, space) if space or self._several else None
             except NotFoundError:  # it was erased since, with all that lay in it
@@ -145,9 +151,9 @@ class Residents(FeedCopy):
                 changed.add(wall)
                 resident = self._held.by_wall.get(wall)
                 if resident is not None:
-                    resident.dirty.add(row)
+                    resident.dirty |= rows
                     if resident.missed is not None:
-                        resident.missed.add(row)
+                        resident.missed |= rows
         self.changed(frozenset(changed))
         # Last: other threads take this number as proof that everything up to it has been noted.
         self._seq = events[-1].seq
