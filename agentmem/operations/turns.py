@@ -18,7 +18,8 @@ from agentmem.engine.engine import Engine
 from agentmem.engine.metering import metered
 from agentmem.stores import documents, keys, renewal, transitions
 from agentmem.stores.commit import rows_of
-from agentmem.stores.records import UNEXPIRED, Records
+from agentmem.stores.connection import Row
+from agentmem.stores.records import COLUMNS, UNEXPIRED, Records
 from agentmem.stores.rows import Created, ScopeKey, Stored, Transition, expired, visible
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros, to_datetime
@@ -90,7 +91,8 @@ def _append(
     now: Micros,
 ) -> Appended:
     user, _, _, space = repository.numbers_of(session.scope)
-    stored = keys.find(repository, str(session.key), ScopeKey(user, None, None, space))
+    key, place = str(session.key), ScopeKey(user, None, None, space)
+    stored = keys.find(repository, key, place, terms=True)
     began = stored is None or expired(stored, now)
     if stored is not None and began:
         _let_go(repository, session.scope, now)
@@ -99,7 +101,7 @@ def _append(
         keys.put(repository, [draft], embeddings_of([draft], []), now)
     elif stored is not None:
         check_open(stored)
-        _put_off(repository, stored, now)
+        _put_off(repository, stored, key, place, now)
     made = embeddings_of(turns, [vectors[text] for text in texts_of(turns)])
     return Appended(began, repository.batch_create(turns, made, now) if turns else [])
 
@@ -134,14 +136,16 @@ def check_open(stored: Stored) -> None:
 
 def _check_open(repository: Repository, session: tuple[str, Scope], now: Micros) -> None:
     """The same for the key of that record, and where it is."""
-    record = keys.find(repository, session[0], repository.scope_key(session[1]))
+    record = keys.find(repository, session[0], repository.scope_key(session[1]), terms=True)
     if record is not None and visible(record, now):
         check_open(record)
 
 
-def _put_off(repository: Repository, stored: Stored, now: Micros) -> None:
-    span, end = stored.sliding, stored.expires_at
+def _put_off(repository: Repository, terms: Stored, key: str, place: ScopeKey, now: Micros) -> None:
+    span, end = terms.sliding, terms.expires_at
     if span is not None and end is not None and end - now < ttl_of(span):
+        stored = keys.find(repository, key, place)
+        assert stored is not None  # it is there, and this is one transaction
         renewal.set_ends(repository, [(stored, now + span, span)], now)
 
 
@@ -176,16 +180,27 @@ def newest(engine: Engine, scope: Scope, limit: int, *, before: int | None = Non
 
 def _rows(records: Records, key: ScopeKey, now: Micros, limit: int, before: int | None, after: int) -> list[Turn]:
     """Newest first."""
+    return list(starmap(Turn, _select(records, _COLUMNS, key, now, limit, before, after)))
+
+
+def _stored(records: Records, key: ScopeKey, now: Micros, limit: int, before: int | None = None) -> list[Stored]:
+    """The same with all that is stored of them."""
+    return list(map(Stored._make, _select(records, COLUMNS, key, now, limit, before, 0)))
+
+
+def _select(
+    records: Records, columns: str, key: ScopeKey, now: Micros, limit: int, before: int | None, after: int
+) -> list[Row]:
     where, params = key.where()
     sql = (
-        f"SELECT {_COLUMNS} FROM records r WHERE {where} AND r.role IS NOT NULL AND {UNEXPIRED} "
+        f"SELECT {columns} FROM records r WHERE {where} AND r.role IS NOT NULL AND {UNEXPIRED} "
         "AND r.row < ? AND r.row > ? ORDER BY r.row DESC LIMIT ?"
     )
-    found, at = list[Turn](), 2**62 if before is None else before
+    found, at = list[Row](), 2**62 if before is None else before
     while len(found) < limit:
         most = min(_CHUNK, limit - len(found))
         rows = records.db.execute(sql, (*params, now, at, after, most))
-        found += starmap(Turn, rows)
+        found += rows
         if len(rows) < most:
             break
         at = rows[-1][0]
@@ -199,28 +214,26 @@ def find(engine: Engine, scope: Scope, ids: Sequence[str]) -> list[Turn]:
     if key is None:
         return []
     found = [
-        Turn(
-            one.row,
-            one.id,
-            one.role,
-            one.content,
-            one.occurred_at or one.created_at,
-            one.expires_at,
-            one.agent,
-            None,
-            0,
-        )
+        _turn(one)
         for one in engine.repository.find_ids(ids)
         if one.role is not None and visible(one, now) and key.admits(*one.scope)
     ]
     return sorted(found)
 
 
+def _turn(one: Stored, data: str | None = None) -> Turn:
+    return Turn(
+        one.row, one.id, str(one.role), one.content,
+        one.created_at if one.occurred_at is None else one.occurred_at, one.expires_at, one.agent,
+        None, 0, data,
+    )  # fmt: skip
+
+
 def is_over(engine: Engine, session: tuple[str, Scope]) -> bool:
     """Whether the session of a key, in the scope of the namespace of its record, has lapsed. Then its turns are of the
     past, whether a sweep has found them or not."""
     engine.check()
-    stored = keys.find(engine.repository, session[0], engine.key(session[1]))
+    stored = keys.find(engine.repository, session[0], engine.key(session[1]), terms=True)
     return stored is not None and expired(stored, engine.now())
 
 
@@ -303,7 +316,7 @@ class Taken(NamedTuple):
 def take(engine: Engine, session: tuple[str, Scope], scope: Scope, taking: Taking) -> Future[Taken]:
     """Begin to delete the last turns in one transaction. Raises ``SessionClosedError``."""
     engine.check_writable()
-    engine.check()
+    engine.check_process()
     return engine.begin_write(partial(_take, engine, session, scope, taking), taking.n)
 
 
@@ -312,22 +325,19 @@ def _take(engine: Engine, session: tuple[str, Scope], scope: Scope, taking: Taki
     _check_open(repository, session, now)
     if key is None:
         return Taken([], {})
-    found = (
-        _exchanges(repository, key, now, taking.n)
-        if taking.exchange
-        else _rows(repository, key, now, taking.n, None, 0)
-    )
+    found = _exchanges(repository, key, now, taking.n) if taking.exchange else _stored(repository, key, now, taking.n)
+    found.reverse()
     texts = documents.read(repository.db, found)
-    stored = {one.row: one for one in repository.find_rows([turn.row for turn in found])}
-    repository.delete_rows([stored[turn.row] for turn in reversed(found)], now)
-    return Taken([turn._replace(data=texts.get(turn.row)) for turn in reversed(found)], agents(repository, found))
+    repository.delete_rows(found, now)
+    taken = [_turn(one, texts.get(one.row)) for one in found]
+    return Taken(taken, agents(repository, taken))
 
 
-def _exchanges(repository: Repository, key: ScopeKey, now: Micros, n: int) -> list[Turn]:
+def _exchanges(repository: Repository, key: ScopeKey, now: Micros, n: int) -> list[Stored]:
     """Newest first, the turns from the ``n``-th last one of the user on; all, if there are not that many."""
-    found, left, before = list[Turn](), n, None
+    found, left, before = list[Stored](), n, None
     while left:
-        rows = _rows(repository, key, now, 100, before, 0)
+        rows = _stored(repository, key, now, 100, before)
         for turn in rows:
             found.append(turn)
             left -= turn.role == "user"
@@ -358,8 +368,8 @@ def _clear(engine: Engine, session: tuple[str, Scope], scope: Scope, before: int
     _check_open(repository, session, now)
     if key is None:
         return 0
-    found = _rows(repository, key, now, _CHUNK, before, 0)
-    repository.delete_rows(list(repository.find_rows([turn.row for turn in found])), now)
+    found = _stored(repository, key, now, _CHUNK, before)
+    repository.delete_rows(found, now)
     return len(found)
 
 
