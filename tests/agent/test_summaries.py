@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from conftest import FakeClock
@@ -41,6 +42,14 @@ def test_what_it_says_is_what_was_said(session: Session) -> None:
     assert turns[3].id in summary.left_out
     assert session.summary() == summary
     assert session.count() == len(SAID)
+
+
+def test_its_lines_say_when_their_turns_were(memory: Memory) -> None:
+    session, epoch = memory.session("old", user_id="ana"), datetime(1970, 1, 1, tzinfo=UTC)
+    session.append([{"role": "user", "content": text, "occurred_at": epoch} for text in SAID])
+    summary = session.summarize(keep=0, max_tokens=60)
+    assert summary is not None
+    assert {line.at for line in summary.lines} == {epoch}
 
 
 def test_it_is_small_and_the_same_each_time(session: Session) -> None:
