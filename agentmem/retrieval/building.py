@@ -12,6 +12,7 @@ from typing import Literal
 from agentmem.indexes.codes import bytes_of, new_codes
 from agentmem.retrieval.fronting import Fronts
 from agentmem.retrieval.largearena import LargeArena
+from agentmem.retrieval.reading import READ, put, take_up
 from agentmem.retrieval.snapshots import Snapshots
 from agentmem.retrieval.walls import Wall
 from agentmem.stores.records import Records
@@ -21,8 +22,6 @@ from agentmem.types.patience import Pace
 from agentmem.types.ports import Entry
 from agentmem.types.promise import Promise, keep, promised
 
-READ = 500
-"""Rows per read: a few milliseconds, during which libSQL lets no other thread run."""
 SAMPLE = 10_000
 """Records that are coded together first: how all are coded depends on them."""
 _REST = 9.0
@@ -209,11 +208,7 @@ class Builder:
         for start in range(0, len(rows), READ):
             if building.stopped:
                 return None
-            part = rows[start : start + READ]
-            entries = {entry.row: entry for entry in self._records.entries_of(part)}
-            for row in set(part) - entries.keys():
-                arena.remove(row)
-            self._add(arena, sorted(entries.values()))
+            take_up(arena, self._records, rows[start : start + READ])
         if arena.wasteful:  # it would be restored again and again
             return None
         arena.settle()
@@ -229,21 +224,17 @@ class Builder:
             after = entries[-1].row
             sample += entries
             if arena.slots or len(sample) >= SAMPLE:
-                self._add(arena, sample)
+                put(arena, self._records, sample)
                 sample = []
                 arena.settle()
             if self._needed(len(arena), arena.size - len(arena)) > self.budget:
                 self._refuse(wall, len(arena), _LONG)
                 return None
             pace()
-        self._add(arena, sample)
+        put(arena, self._records, sample)
         arena.settle()
         self._snapshots.save(wall, arena, seq)
         return arena
-
-    def _add(self, arena: LargeArena, entries: list[Entry]) -> None:
-        for piece in self._records.whole(entries):
-            arena.upsert(piece)
 
     def _new(self, wall: Wall, expected: int = 0) -> LargeArena:
         codes = new_codes(self._coded, self._dim, self._pauses)

@@ -12,6 +12,7 @@ import numpy as np
 from agentmem.indexes import gpu
 from agentmem.indexes.fronts import Front, Fronted
 from agentmem.indexes.hnsw import Hnsw, bytes_of_graph
+from agentmem.retrieval.reading import READ
 from agentmem.stores.records import Records
 from agentmem.types.patience import Pace
 from agentmem.types.ports import VectorEngine
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from agentmem.settings import Settings
     from agentmem.types.ports import Ints
 
-READ = 500
-"""Vectors per read: some milliseconds at most, during which libSQL lets no other thread run."""
 _REST = 9.0
 """Beside writers it gets a tenth of the time."""
 GB, MB = 10**9, 1_048_576

@@ -21,7 +21,7 @@ from agentmem.indexes.nearest import nearest_records
 from agentmem.retrieval.arena import Arena
 from agentmem.retrieval.corpus import Corpus
 from agentmem.retrieval.query import Candidate, Found, Query, Search
-from agentmem.retrieval.residents import READ
+from agentmem.retrieval.reading import READ
 from agentmem.retrieval.walls import wall_of
 from agentmem.stores.connection import Value
 from agentmem.stores.records import UNEXPIRED, WINDOW, Records

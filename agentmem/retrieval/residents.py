@@ -26,6 +26,7 @@ from agentmem.retrieval.fronting import Fronts
 from agentmem.retrieval.largearena import LargeArena
 from agentmem.retrieval.near import Near
 from agentmem.retrieval.postings import lasting
+from agentmem.retrieval.reading import READ, take_up
 from agentmem.retrieval.resident import Held, Resident
 from agentmem.retrieval.snapshots import Snapshots
 from agentmem.retrieval.tiermap import TierMap
@@ -38,8 +39,6 @@ from agentmem.types.ports import FeedCopy, FeedEvent
 from agentmem.types.reentry import held_here
 
 T = TypeVar("T")
-READ = 500
-"""Rows per read: a few milliseconds, during which libSQL lets no other thread run."""
 BACKLOG = 20_000
 """Unseen events beyond which loading arenas afresh is cheaper than bringing them up to date."""
 KEPT_FROM = 5_000
@@ -321,7 +320,7 @@ class Residents(FeedCopy):
             if resident.near is None or resident.near.wasteful:
                 resident.near = Near(self._dim)
             missing = resident.near.want(tiers)
-            self._apply(resident.near, set(missing[:READ].tolist()))
+            take_up(resident.near, self._records, missing[:READ].tolist())
             resident.near.seen(missing[:READ])
             return len(missing) <= READ
 
@@ -389,10 +388,10 @@ class Residents(FeedCopy):
                 self._take_built(resident)
             seq, dirty = self._changes(resident)
             if resident.arena is not None:
-                self._apply(resident.arena, dirty)
+                take_up(resident.arena, self._records, dirty)
                 self._keep_in_shape(wall, resident, resident.arena, seq)
             elif resident.near is not None:
-                self._apply(resident.near, dirty & resident.near.tiers.keys())
+                take_up(resident.near, self._records, dirty & resident.near.tiers.keys())
         except BaseException:
             resident.arena = resident.near = None  # changes are missing, or half made
             raise
@@ -404,14 +403,6 @@ class Residents(FeedCopy):
         with self._feed:
             dirty, resident.dirty = resident.dirty, set[int]()
             return self.applied_seq(), dirty
-
-    def _apply(self, arena: Arena, dirty: set[int]) -> None:
-        if dirty:
-            entries = {entry.row: entry for entry in self._records.entries_of(dirty)}
-            for row in dirty - entries.keys():
-                arena.remove(row)
-            for piece in self._records.whole(sorted(entries.values())):
-                arena.upsert(piece)
 
     def _keep_in_shape(self, wall: Wall, resident: Resident, arena: Arena, seq: int) -> None:
         """See to it that the arena is one of the kind that the wall should have."""
@@ -498,7 +489,7 @@ class Residents(FeedCopy):
         for row in rows:
             arena.remove(row)  # it may be there in the same version, which is taken for the same
         for start in range(0, len(rows), READ):
-            self._apply(arena, set(rows[start : start + READ]))
+            take_up(arena, self._records, rows[start : start + READ])
         return None if arena.wasteful else arena  # else it would be restored for each search
 
     def _keep_within_budget(self, wall: Wall, resident: Resident) -> None:
