@@ -24,6 +24,9 @@ _MAX_PARAMS = 30_000
 _SHALLOW = 6
 DATA = "(SELECT b.body FROM bodies AS b WHERE b.row = r.row AND b.version = r.body AND b.part = 0)"
 """What filters see of a record's data, as JSON; NULL where there is none."""
+_HELD = "_d.body"
+_HOLDING = " FROM (SELECT 1) LEFT JOIN bodies AS _d ON _d.row = r.row AND _d.version = r.body AND _d.part = 0"
+"""The same, found once for all that a filter asks of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,17 @@ def compile_filter(filters: Mapping[str, object] | None, *, column: str = "metad
 def compile_tree(tree: Node, *, column: str = "metadata") -> CompiledFilter:
     """The same of a filter that is parsed already."""
     sql = _render(_compiled(tree, column))
+    if _asks_data(tree):
+        sql = join("(SELECT ", sql, _HOLDING, ")")
     if len(sql.params) > _MAX_PARAMS:
         raise FilterError("filters has too many conditions on long dotted paths; use fewer conditions or shorter paths")
     return CompiledFilter(sql.text, sql.params, tree)
+
+
+def _asks_data(node: Node) -> bool:
+    if isinstance(node, (RecordCondition, Condition)):
+        return isinstance(node, Condition) and node.data
+    return any(_asks_data(part) for part in node.parts)
 
 
 class _Compiled(NamedTuple):
@@ -70,7 +81,7 @@ def _compiled(node: Node, column: str) -> _Compiled:
     if isinstance(node, RecordCondition):
         return _leaf(field_passes(node.field, node.test), negated=node.negated)
     if isinstance(node, Condition):
-        return _of_document(node, DATA if node.data else column)
+        return _of_document(node, _HELD if node.data else column)
     return _joined("AND" if isinstance(node, AllOf) else "OR", [_compiled(part, column) for part in node.parts])
 
 

@@ -12,7 +12,7 @@ from filter_oracle import matches
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentmem import FilterError, FilterWarning, Memory
+from agentmem import ALL, FilterError, FilterWarning, Memory
 from agentmem.stores import documents
 from agentmem.stores.documents import SEEN, seen
 from agentmem.types.data import data_json
@@ -218,3 +218,15 @@ def test_keys_that_are_none(memory: Memory) -> None:
     assert memory.page(filters={"$and": [{"$data.a": 1}, {"a": {"$exists": False}}]}).records
     memory.add("tea with a dollar", metadata={"$data.a": 1})
     assert [record.content for record in memory.page(filters={"\\$data\\.a": 1}).records] == ["tea with a dollar"]
+
+
+def test_the_deepest_logic_fits_the_parser(memory: Memory) -> None:
+    memory.put_many([{"key": "in", "data": {"a": [{"b": {"c": 7}}]}}, {"key": "out", "data": {"a": {"b": {"c": "x"}}}}])
+    for depth in (1, 6, 7, 8, 16, 31):
+        filters: dict[str, Any] = {"$data.a.b.c": {"$nin": [None, "x", 2, [1, {"x": 2}]]}}
+        for level in range(depth):
+            other = {"$data.z": {"$gt": level}} if level % 2 else {"$data.z": {"$exists": False}}
+            filters = {"$or" if level % 2 else "$and": [other, filters]}
+        assert [record.key for record in memory.page(filters=filters).records] == ["in"]
+        assert memory.count(filters=filters) == 1
+        assert memory.delete_all(user_id=ALL, filters=filters, dry_run=True) == 1
