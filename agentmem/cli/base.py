@@ -157,17 +157,26 @@ def by_key(id: str | None, key: str | None, namespace: Names | None) -> None:
 
 @contextmanager
 def opened(
-    path: Path, *, create: bool = False, reading: bool = False, settings: Settings | None = None
+    path: Path,
+    *,
+    create: bool = False,
+    reading: bool = False,
+    embedding: bool = False,
+    settings: Settings | None = None,
 ) -> Generator[Memory]:
     """The store. Reading does not create one: a mistyped path would look like an empty memory.
 
-    One that cannot be written is opened read-only for a command that is only ``reading``.
+    One that cannot be written is opened read-only for a command that is only ``reading``. One whose model is not at
+    hand is refused for a command that goes on ``embedding``; to any other it is no error until something is embedded.
     """
     if not create and path.is_dir() and not is_store(path):
         raise StoreError(f"{path} holds no store; `agentmem add` makes one, --path names another")
     if not create and not path.exists():
         raise StoreError(f"there is no store at {path}; `agentmem add` makes one, --path names another")
     with Memory(path, settings=settings, read_only=reading and not is_writable(path)) as memory:
+        if embedding:
+            memory.handle.engine()
+        memory.handle.any_model = True
         yield memory
 
 

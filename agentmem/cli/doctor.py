@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from agentmem import AgentMemError, Memory, __version__
+from agentmem import AgentMemError, Memory, ModelMismatchError, __version__
 from agentmem.cli.base import STORE, AsTable, StorePath, app, reporting
 from agentmem.cli.output import Output
 from agentmem.cli.words import error_text
@@ -137,7 +137,7 @@ def _keys(seen: Examination, path: Path) -> None:
 def _store(seen: Examination, memory: Memory, path: Path, *, deep: bool) -> None:
     from agentmem.observe.alerts import Level, Thresholds, read
 
-    kpis = memory.kpis()
+    at_hand, kpis = _has_model(seen, memory), memory.kpis()
     seen.note("store", OK, f"it opens; {kpis.records:,} memories")
     states = {Level.OK: OK, Level.WARNING: WARNING, Level.CRITICAL: FAILED}
     health = memory.health()
@@ -146,11 +146,12 @@ def _store(seen: Examination, memory: Memory, path: Path, *, deep: bool) -> None
             seen.note(reading.name, states[reading.level], reading.message)
     if health.ok:
         seen.note("background", OK, "the background work succeeds")
-    with seen.looking("model"):
-        memory.warm_up()
-        seconds = _timed(lambda: memory.embed(["How long does one embedding take?"], query=True))
-        state = OK if seconds < _SLOW_S else WARNING
-        seen.note("model", state, f"{memory.stats().model}: one embedding takes {seconds * 1_000:.0f} ms")
+    if at_hand:
+        with seen.looking("model"):
+            memory.warm_up()
+            seconds = _timed(lambda: memory.embed(["How long does one embedding take?"], query=True))
+            state = OK if seconds < _SLOW_S else WARNING
+            seen.note("model", state, f"{memory.stats().model}: one embedding takes {seconds * 1_000:.0f} ms")
     if memory.handle.settings.backup.url is None:
         seen.note("backups", WARNING, "there are none; see docs/backup.md")
     else:
@@ -163,6 +164,17 @@ def _store(seen: Examination, memory: Memory, path: Path, *, deep: bool) -> None
             seen.note("verify", FAILED, f"{problem}; `agentmem repair` mends what can be mended")
         if report.ok:
             seen.note("verify", OK, "every part of the store agrees with every other")
+
+
+def _has_model(seen: Examination, memory: Memory) -> bool:
+    """Whether the store's model is at hand. It is no fault of a store that only its program can embed for it."""
+    try:
+        memory.handle.engine()
+    except ModelMismatchError as exc:
+        seen.note("model", WARNING, error_text(exc))
+        memory.handle.any_model = True
+        return False
+    return True
 
 
 def _timed(run: Callable[[], object]) -> float:

@@ -43,7 +43,7 @@ def serve_mcp(
                 raise
             raise MissingExtraError("mcp is not installed; pip install 'agentmem-db[mcp]'") from exc
         wanted = [name.strip() for name in tools.split(",") if name.strip()]
-        with opened(path, create=True) as memory:
+        with opened(path, create=True, embedding=True) as memory:
             if http:
                 if agent is not None or namespace or graph_file is not None:
                     raise InvalidInputError("--agent, --namespace and --import are not for --http; keys have a scope")

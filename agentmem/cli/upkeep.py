@@ -145,7 +145,8 @@ def reembed(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="MODEL", help="A name that fastembed knows, or a model's folder; left out, the bundled one."
+            metavar="MODEL",
+            help="A name that fastembed knows, a model's folder, or module:object; left out, the bundled one.",
         ),
     ] = None,
     path: StorePath = STORE,

@@ -388,10 +388,10 @@ def restore(
     ``dry_run`` all is done and compared, and no store made.
 
     It becomes a store in the last step, after everything in it was compared; open it with ``Memory(into)``. Texts that
-    were replaced between two backups are embedded again, by the model that the store names, or by ``embedder``, where
-    that was an object of its caller's. ``encryption`` and ``keyring`` are those that the backup was sealed with, see
-    ``[memory.backup]``; ``options`` are obstore's for the bucket, where the environment does not have them.
-    ``progress`` is called with the records so far and their number.
+    were replaced between two backups are embedded again, by the model that the store names, or by ``embedder`` (None:
+    that of the setting), where that was an object of its caller's. ``encryption`` and ``keyring`` are those that the
+    backup was sealed with, see ``[memory.backup]``; ``options`` are obstore's for the bucket, where the environment
+    does not have them. ``progress`` is called with the records so far and their number.
 
     Raises ``NotFoundError`` where there is no such backup, or none reaches that moment, ``ModelMismatchError`` where
     texts have to be embedded by a model that is not at hand, ``StoreError`` where ``into`` is a store already,
@@ -403,6 +403,8 @@ def restore(
     from agentmem.backup.filling import Wanted
     from agentmem.backup.moment import Places
     from agentmem.backup.restore import restore_moment
+    from agentmem.embedding.naming import imported
+    from agentmem.settings import Settings
     from agentmem.types.reports import RestoreReport
 
     folder = Path(os.path.abspath(into))
@@ -417,7 +419,7 @@ def restore(
         folder,
         place.keyring,
         wanted=Wanted(user_id if user_id is ALL or user_id is None else str(user_id), checked_ids(ids)),
-        embedder=embedder,
+        embedder=imported(Settings().embedder if embedder is None else embedder),
         dry_run=dry_run,
         **more,
     )

@@ -68,6 +68,8 @@ class Handle:
         self._settings_now = settings
         self._closed = False
         self._rescue: _Rescue | None = None
+        self.any_model = False
+        """Whether a store whose model is not at hand is opened all the same, for what embeds nothing."""
 
     def __reduce__(self) -> str:
         raise TypeError(
@@ -141,11 +143,16 @@ class Handle:
                 )
             rescue.ended.result()
         private = self._private
+        named = self.settings.embedder if self._embedder is None else self._embedder
+        if isinstance(named, str):
+            from agentmem.embedding.naming import imported
+
+            self._embedder = aside(lambda: imported(named))
         if not self._closed and private is not None:
             try:
                 lease = acquire(
                     self._folder or private.open(), self.settings, self._embedder, self._clock,
-                    any_model=any_model, read_only=self.read_only, keeping=private,
+                    any_model=any_model or self.any_model, read_only=self.read_only, keeping=private,
                 )  # fmt: skip
             except Exception:
                 # Another thread of this client was faster, and may have moved the store to another model by now.

@@ -135,10 +135,11 @@ class Memory:
     """A memory for agents and chatbots, on local disk.
 
     ``path`` is the store's folder (default ``.agentmem`` in the working directory), made on first use; ``~`` is the
-    home folder, and ``":memory:"`` a private store that is gone when it is closed. ``embedder`` is None for the bundled
-    model, the name of a model that fastembed knows, the folder of an ONNX model, an object with the ``Embedder`` or the
-    ``RemoteEmbedder`` protocol, or a function, also an async one, that embeds a list of texts. ``clock`` returns aware
-    datetimes and replaces the system's time, for tests. With ``read_only`` nothing is written, not even that something
+    home folder, and ``":memory:"`` a private store that is gone when it is closed. ``embedder`` is None for that of the
+    settings, else the bundled model; the name of a model that fastembed knows, the folder of an ONNX model, an object
+    with the ``Embedder`` or the ``RemoteEmbedder`` protocol, or a function, also an async one, that embeds a list of
+    texts; or where one of these is to be imported from, ``"module:object"``. ``clock`` returns aware datetimes and
+    replaces the system's time, for tests. With ``read_only`` nothing is written, not even that something
     was read, and changes raise ``ReadOnlyError``; others may write meanwhile.
 
     Opens on the first call; use it as a context manager, or ``close()`` it. Safe to share between threads; several
@@ -1434,7 +1435,10 @@ class Memory:
         Raises ``InvalidInputError`` if the store uses this model already, ``StoreLockedError`` if it is being
         reembedded by somebody else, ``EmbeddingError``.
         """
-        return operations.reembed.reembed(self.handle.engine(any_model=True), model, progress, check_given(given))
+        from agentmem.embedding.naming import imported
+
+        engine = self.handle.engine(any_model=True)
+        return operations.reembed.reembed(engine, imported(model), progress, check_given(given))
 
     def compact(self) -> None:
         """Merge files, remove what is left of what was erased, and give space back to the disk."""

@@ -1,4 +1,4 @@
-"""`AbsentModel`: what a store is opened with when it is to be moved away from a model that is not at hand."""
+"""`AbsentModel`: what a store is opened with when its model is not at hand, for all that needs none."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 class AbsentModel(Embedder):
     """Has the name and the dimension of a model, and embeds nothing."""
 
-    def __init__(self, name: str, dim: int) -> None:
+    def __init__(self, name: str, dim: int, why: str) -> None:
+        """``why`` is said to whoever has something embedded."""
         self._name = name
         self._dim = dim
+        self._why = why
 
     @property
     @override
@@ -40,6 +42,4 @@ class AbsentModel(Embedder):
         raise self._error()
 
     def _error(self) -> EmbeddingError:
-        return EmbeddingError(
-            f"the store's model {self.name!r} is not at hand, and the store has not been moved to another one yet"
-        )
+        return EmbeddingError(f"the store's model {self.name!r} is not at hand: {self._why}")

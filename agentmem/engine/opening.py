@@ -17,6 +17,7 @@ from agentmem.stores.schema import configure, every_migration, migrate, pending
 from agentmem.types.errors import ModelMismatchError
 from agentmem.types.ports import AnyEmbedder, Embedder
 
+_NAMED = ", by embedder= or, as module:object, the setting embedder (AGENTMEM_MEMORY__EMBEDDER)"
 Spec: TypeAlias = AnyEmbedder
 """An embedding model as callers name it; see ``open_embedder``."""
 
@@ -70,9 +71,11 @@ def find_model(
         held, wanted = meta.get(connection, meta.MODEL_FINGERPRINT), fingerprint_of(embedder)
         # By its name first: the dimension of another model need not be known, and is not asked for.
         if embedder.name != name or (embedder.dim, wanted) != (int(dim), held):
+            own = given is None and meta.get(connection, meta.MODEL_SPEC) is None
+            error = mismatch(path, name, int(dim), embedder, own=own)
             if not any_model:
-                raise mismatch(path, name, int(dim), embedder)
-            embedder = AbsentModel(name, int(dim))
+                raise error
+            embedder = AbsentModel(name, int(dim), str(error))
     return int(meta.get(connection, meta.GENERATION) or 1), embedder
 
 
@@ -117,13 +120,14 @@ def _note_first_model(connection: Connection, embedder: Embedder, given: Spec) -
     connection.execute("COMMIT")
 
 
-def mismatch(path: Path, name: str, dim: int, wanted: Embedder) -> ModelMismatchError:
-    """The error for a store that holds the vectors of another model."""
+def mismatch(path: Path, name: str, dim: int, wanted: Embedder, *, own: bool = False) -> ModelMismatchError:
+    """The error for a store that holds the vectors of another model; ``own``: of one that only its program knows."""
     other_dim = known_dim(wanted)
     other = repr(wanted.name) if other_dim is None else f"{wanted.name!r} ({other_dim})"
     if (name, dim) == (wanted.name, other_dim):
         other = f"the {wanted.name!r} that is installed here, whose files differ"
     return ModelMismatchError(
         f"{path} holds embeddings of {name!r} ({dim} dimensions) and cannot be used with {other}; "
-        "open it with the model it has, or move it over: agentmem reembed MODEL, or Memory.reembed(model)"
+        f"open it with the model it has{_NAMED if own else ''}, or move it over: agentmem reembed MODEL, or "
+        "Memory.reembed(model)"
     )

@@ -66,7 +66,7 @@ class Sessions:
         scope, latest = ScopeKey(user, None, None, at), None
         # That of the agent, and that of the whole run; the one that lives longer decides.
         for key in dict.fromkeys((session_key(who, which), session_key(None, which))):
-            stored = keys.find(records, key, scope)
+            stored = keys.find(records, key, scope, terms=True)
             if stored is None or expired(stored, self._now):
                 continue
             closed = bool(stored.metadata) and json.loads(stored.metadata).get(CLOSED) is not None

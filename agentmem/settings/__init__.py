@@ -440,6 +440,9 @@ class Settings(_Section):
     ``agentmem.toml`` in the working directory if there is one; see ``Settings.load`` to name a file.
     """
 
+    embedder: str | None = None
+    """The embedding model where none is given: a name, a folder, or one of your program's as ``module:object``, which
+    is imported from wherever Python finds modules. None: the one that the store has, of a new one the bundled one."""
     default_layer: Layer = Layer.ASSETS
     """Layer of plain facts that name none. Session kinds go to ``interact``."""
     message_layer: Layer = Layer.INTERACT
