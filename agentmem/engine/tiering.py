@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 import time
 from array import array
-from collections import ChainMap
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import RLock
-from typing import cast
 
 import numpy as np
 
@@ -27,7 +25,6 @@ from agentmem.stores import placements
 from agentmem.stores.placements import Used
 from agentmem.stores.records import Records
 from agentmem.types.clock import Micros
-from agentmem.types.enums import Tier
 from agentmem.types.errors import AgentMemError, ClosedError, ModelMismatchError, NotFoundError, StoreGoneError
 from agentmem.types.forms import count_of
 from agentmem.types.patience import Pace
@@ -104,8 +101,7 @@ class Tiering:
             if not walls:
                 return
             pace = Pace(self._activity, _REST)
-            before = cast("list[MutableMapping[int, Tier]]", [residents.tiers(wall) for wall in walls])
-            held = ChainMap(*before)
+            held = [residents.tiers(wall) for wall in walls]
             behind = {wall: array("q") for wall in walls} if len(walls) > 1 else {}
             found = self._found(records, walls, behind, pace)
             chosen = decide(found, self._now(), self._rules, self.residency, held)

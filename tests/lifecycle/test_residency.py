@@ -10,6 +10,7 @@ from agentmem import Settings
 from agentmem.lifecycle.promotion_score import recency
 from agentmem.lifecycle.residency import Residency, decide, tier_of
 from agentmem.lifecycle.rules import HOUR, Rules
+from agentmem.retrieval.tiermap import TierMap
 from agentmem.stores.placements import Used
 from agentmem.stores.rows import Subject
 from agentmem.types.clock import Micros
@@ -65,7 +66,7 @@ def test_what_is_hot_stays_so_a_little_longer() -> None:
 
 def decided(found: list[Used], hot: int, warm: int, held: dict[int, Tier] | None = None) -> dict[int, Tier]:
     residency = Residency(0.8, 24 * HOUR, 72 * HOUR, {"hot": hot * 10, "warm": warm * 10})
-    return decide([(one, 10) for one in found], NOW, RULES, residency, held or {})
+    return decide([(one, 10) for one in found], NOW, RULES, residency, [TierMap.of(held or {})])
 
 
 def test_what_has_no_room_goes_down() -> None:
@@ -112,7 +113,7 @@ def test_of_many_those_stay_that_would_stay_if_all_were_looked_at_together(seed:
     ]  # fmt: skip
     size = 5_000
     residency = Residency(0.8, 24 * HOUR, 72 * HOUR, {"hot": 100 * size, "warm": 300 * size})
-    chosen = decide([(one, size) for one in found], NOW, RULES, residency, {})
+    chosen = decide([(one, size) for one in found], NOW, RULES, residency, [])
 
     def worth(one: Used) -> tuple[bool, float]:
         subject = one.subject
