@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from itertools import starmap
 from typing import NamedTuple
 
 from agentmem.engine.engine import Engine
@@ -34,7 +33,8 @@ SLACK = 10
 """A session's end is put off once less than its ttl is left, by a tenth more: so one append in many writes it."""
 _CHUNK = 500
 _COLUMNS = (
-    "r.row, r.id, r.role, r.content, coalesce(r.occurred_at, r.created_at), r.expires_at, r.agent, r.body, r.body_size"
+    "r.row, r.id, r.role, r.content, coalesce(r.occurred_at, r.created_at), r.expires_at, r.agent, r.body, "
+    "r.body_size, NULL"
 )
 
 
@@ -180,7 +180,7 @@ def newest(engine: Engine, scope: Scope, limit: int, *, before: int | None = Non
 
 def _rows(records: Records, key: ScopeKey, now: Micros, limit: int, before: int | None, after: int) -> list[Turn]:
     """Newest first."""
-    return list(starmap(Turn, _select(records, _COLUMNS, key, now, limit, before, after)))
+    return list(map(Turn._make, _select(records, _COLUMNS, key, now, limit, before, after)))
 
 
 def _stored(records: Records, key: ScopeKey, now: Micros, limit: int, before: int | None = None) -> list[Stored]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agentmem.stores import bodies, documents, embeddings, meta, past
@@ -56,9 +55,7 @@ _TOGETHER = 500
 OWNER = "iif(r.space, r.space, r.user)"
 """What derived copies know a record by instead of its user, see ``ScopeKey.owners``."""
 _ENTRY = ", ".join(
-    {"vector": "coalesce(e.vector, x'')", "user": OWNER}.get(name, f"r.{name}")
-    for name in Entry._fields
-    if name != "said"
+    {"vector": "coalesce(e.vector, x'')", "user": OWNER, "said": "''"}.get(name, f"r.{name}") for name in Entry._fields
 )
 PIECE = 20_000
 """Embeddings that are read at once, about."""
@@ -396,7 +393,7 @@ class Records:
     def entries(self, where: str, params: Sequence[Value], after: int, limit: int) -> list[Entry]:
         """The next records that satisfy a condition, as indexes see them, by row number."""
         sql = f"{self._entry} WHERE {where} AND r.row > ? ORDER BY r.row LIMIT ?"
-        return list(starmap(Entry, self.db.execute(sql, (*params, after, limit))))
+        return list(map(Entry._make, self.db.execute(sql, (*params, after, limit))))
 
     def entries_of(self, rows: Iterable[int], where: str = LIVE_ONLY, params: Sequence[Value] = ()) -> list[Entry]:
         """Those of the rows that satisfy a condition."""
@@ -406,10 +403,10 @@ class Records:
             part = wanted[start : start + _TOGETHER]
             if part[-1] - part[0] < len(part):  # no gap: what was added at once, for one
                 sql = f"{self._entry} WHERE r.row >= ? AND r.row <= ? AND {where}"
-                found += starmap(Entry, self.db.execute(sql, (part[0], part[-1], *params)))
+                found += map(Entry._make, self.db.execute(sql, (part[0], part[-1], *params)))
             else:
                 sql = f"{self._entry} WHERE r.row IN ({{}}) AND {where}"
-                found += starmap(Entry, self.db.select_in(sql, part, params))
+                found += map(Entry._make, self.db.select_in(sql, part, params))
         return found
 
     def whole(self, entries: list[Entry]) -> Iterator[list[Entry]]:
