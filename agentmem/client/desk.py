@@ -23,7 +23,7 @@ from agentmem.client.memory import Memory, client_on
 from agentmem.client.messages import as_message, of_object
 from agentmem.client.options import AddOptions, SearchOptions
 from agentmem.client.tail import Tail
-from agentmem.retrieval.choosing import LOOKED_AT, by_worth
+from agentmem.retrieval.choosing import by_worth
 from agentmem.types.changes import Applied, Operation
 from agentmem.types.clock import to_datetime
 from agentmem.types.enums import Layer
@@ -175,12 +175,9 @@ class Desk(AgentStore):
         if self._namespace:
             where["namespace"] = self._namespace
         asked, weighed = SearchOptions(**{**where, **options}), self._handle.settings.retrieval.weigh_questions
-        most = asked.limit
-        if type(most) is int and 0 < most < LOOKED_AT:  # what is none, the search refuses
-            asked = replace(asked, limit=LOOKED_AT)
 
         def chosen(hits: Sequence[SearchHit], _: object) -> list[int]:
-            order = by_worth(query, hits, mode=asked.mode, rank=asked.rank, weigh_questions=weighed)[:most]
+            order = by_worth(query, hits, mode=asked.mode, rank=asked.rank, weigh_questions=weighed)
             return [order[at] for at in choose([hits[at] for at in order])]
 
         Border(self._handle, self._wall).search(query, asked, choose=chosen)

@@ -14,8 +14,8 @@ from agentmem.stores.rows import Stored
 from agentmem.types.clock import Micros
 from agentmem.types.records import SearchResults
 
-_FIRST, _GROWTH = 64, 4
-"""Hits that are looked at, at first, and how many times more if the budget has room for them."""
+_FIRST, _GROWTH = 128, 4
+"""Hits that are looked at, at first: mostly enough; and how many times more if the budget has room for them."""
 
 
 def context(

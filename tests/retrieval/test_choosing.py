@@ -127,7 +127,7 @@ def test_contexts_and_prompts_choose_by_it(memory: Memory) -> None:
     memory.add_many(["Ben: Mia, an oboe", "Mia: Ben, an oboe"], user_id="ana")
     assert memory.search("Mia's oboe", user_id="ana")[0].content == "Ben: Mia, an oboe"
     assert memory.context("Mia's oboe", max_tokens=12, user_id="ana") == '2025-03-01:\n- "Mia: Ben, an oboe"'
-    prompt = memory.session("later", user_id="ana").prompt("Mia's oboe", max_tokens=500, recall=1)
+    prompt = memory.session("later", user_id="ana").prompt("Mia's oboe", max_tokens=72, recall_share=1)
     assert "Mia: Ben, an oboe" in prompt.text()
     assert "Ben: Mia, an oboe" not in prompt.text()
 
