@@ -14,7 +14,7 @@ from agentmem.stores.rows import Stored
 from agentmem.types.clock import Micros
 from agentmem.types.records import SearchResults
 
-_FIRST, _GROWTH = 128, 4
+_FIRST, _GROWTH = 128, 2
 """Hits that are looked at, at first: mostly enough; and how many times more if the budget has room for them."""
 
 
