@@ -159,6 +159,6 @@ class AgentStore(Protocol):
     def recall(
         self, query: str, choose: Callable[[Sequence[SearchHit]], list[int]], limit: int, options: Mapping[str, Any]
     ) -> None:
-        """Hand the best memories of the user for a query, best first, to ``choose``, which returns the positions of
-        those that it uses: they count as used. ``options`` are those of ``Memory.search``."""
+        """Hand the best memories of the user for a query to ``choose``, those that are worth most in a prompt first. It
+        returns the positions of those that it uses: they count as used. ``options`` are those of ``Memory.search``."""
         ...

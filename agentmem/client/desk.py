@@ -23,6 +23,7 @@ from agentmem.client.memory import Memory, client_on
 from agentmem.client.messages import as_message, of_object
 from agentmem.client.options import AddOptions, SearchOptions
 from agentmem.client.tail import Tail
+from agentmem.retrieval.choosing import by_worth
 from agentmem.types.changes import Applied, Operation
 from agentmem.types.clock import to_datetime
 from agentmem.types.enums import Layer
@@ -173,8 +174,13 @@ class Desk(AgentStore):
         where: dict[str, Any] = {"user_id": self._user, "limit": limit, "data": False}
         if self._namespace:
             where["namespace"] = self._namespace
-        asked = SearchOptions(**{**where, **options})
-        Border(self._handle, self._wall).search(query, asked, choose=lambda hits, _: choose(hits))
+        asked, weighed = SearchOptions(**{**where, **options}), self._handle.settings.retrieval.weigh_questions
+
+        def chosen(hits: Sequence[SearchHit], _: object) -> list[int]:
+            order = by_worth(query, hits, mode=asked.mode, rank=asked.rank, weigh_questions=weighed)
+            return [order[at] for at in choose([hits[at] for at in order])]
+
+        Border(self._handle, self._wall).search(query, asked, choose=chosen)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

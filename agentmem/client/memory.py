@@ -640,7 +640,8 @@ class Memory:
         The text has at most ``max_tokens`` tokens as ``count_tokens`` counts them; left out, a token is taken to be
         three bytes of UTF-8, which overestimates. As many memories as fit are shown, best first: one that is too long
         for what is left is passed over, until 50 in a row were (1,000 while less than half of the budget is used).
-        Empty if nothing was found or nothing fits.
+        The best are those that ``search`` finds, in an order in which runs that are near to the query, speakers whom it
+        names, and what is no question come sooner (docs/retrieval.md). Empty if nothing was found or nothing fits.
         """
         options = SearchOptions(
             user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import tzinfo
 
 from agentmem.engine.engine import Engine
 from agentmem.operations.search import search
+from agentmem.retrieval.choosing import by_worth
 from agentmem.retrieval.context import Budget, below_days, entry, estimate_tokens
 from agentmem.retrieval.query import Search
 from agentmem.stores.rows import Stored
 from agentmem.types.clock import Micros
 from agentmem.types.records import SearchResults
 
-_FIRST, _GROWTH = 64, 4
-"""Hits that are looked at, at first, and how many times more if the budget has room for them."""
+_FIRST, _GROWTH = 128, 2
+"""Hits that are looked at, at first: mostly enough; and how many times more if the budget has room for them."""
 
 
 def context(
@@ -26,39 +26,42 @@ def context(
     *,
     touch: bool = True,
 ) -> str:
-    """The best memories for a query within a budget, oldest first, repeated texts once; see ``Memory.context``.
+    """The memories worth most for a query within a budget, oldest first, repeated texts once; see ``Memory.context``.
 
     ``count_tokens`` is None for an estimate. Only what is shown counts as used.
     """
     budget = Budget(max_tokens, count_tokens or estimate_tokens)
     limit = _FIRST
     while True:
-        shown = _Shown(budget, limit, request.zone)
-        search(engine, replace(request, limit=limit), explain=False, touch=touch, choose=shown.choose, data=False)
+        shown = _Shown(budget, replace(request, limit=limit), engine.settings.retrieval.weigh_questions)
+        search(engine, shown.request, explain=False, touch=touch, choose=shown.choose, data=False)
         if not shown.has_room:
             return shown.text
         limit *= _GROWTH
 
 
 class _Shown:
-    """Chooses among the first ``limit`` hits, and says with ``has_room`` that further ones might fit."""
+    """Chooses among the hits of a request, and says with ``has_room`` that further ones might fit."""
 
-    def __init__(self, budget: Budget, limit: int, zone: tzinfo) -> None:
+    def __init__(self, budget: Budget, request: Search, weigh_questions: bool) -> None:
         self.text = ""
         self.has_room = False
+        self.request = request
         self._budget = budget
-        self._limit = limit
-        self._zone = zone
+        self._weigh_questions = weigh_questions
 
     def choose(self, hits: SearchResults, stored: Sequence[Stored]) -> list[int] | None:
-        different = dict[str, int]()
-        for position, hit in enumerate(hits):
-            if words := hit.content.split():  # none: it is data alone, and has nothing to be read
+        request, different = self.request, dict[str, int]()
+        order = by_worth(
+            request.query, hits, mode=request.mode, rank=request.rank, weigh_questions=self._weigh_questions
+        )
+        for position in order:
+            if words := hits[position].content.split():  # none: it is data alone, and has nothing to be read
                 different.setdefault(" ".join(words).casefold(), position)
         positions = list(different.values())
-        entries = [entry(hits[position].record, self._zone) for position in positions]
+        entries = [entry(hits[position].record, request.zone) for position in positions]
         selection = self._budget.choose(entries)
-        if not selection.complete and len(hits) == self._limit:
+        if not selection.complete and len(hits) == request.limit:
             self.has_room = True
             return None
         chosen = selection.chosen
