@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from agentmem.engine.engine import Engine
 from agentmem.engine.metering import metered
-from agentmem.stores import documents, keys, renewal, transitions
+from agentmem.stores import archived, documents, keys, renewal, transitions
 from agentmem.stores.commit import rows_of
 from agentmem.stores.records import UNEXPIRED, Records
 from agentmem.stores.rows import Created, ScopeKey, Stored, Transition, expired, visible
@@ -340,7 +340,8 @@ def _exchanges(repository: Repository, key: ScopeKey, now: Micros, n: int) -> li
 
 
 def clear(engine: Engine, session: tuple[str, Scope], scope: Scope) -> int:
-    """Delete the turns that there are, in transactions of 500; those that come meanwhile stay. Returns how many.
+    """Delete the turns that there are, in transactions of 500, those in archives too, as every deletion does: else they
+    would come back into a session of the same id. Those that come meanwhile stay. Returns how many.
 
     Raises ``SessionClosedError``.
     """
@@ -358,9 +359,20 @@ def _clear(engine: Engine, session: tuple[str, Scope], scope: Scope, before: int
     _check_open(repository, session, now)
     if key is None:
         return 0
-    found = _rows(repository, key, now, _CHUNK, before, 0)
-    repository.delete_rows(list(repository.find_rows([turn.row for turn in found])), now)
+    found = [turn.row for turn in _rows(repository, key, now, _CHUNK, before, 0)]
+    found += _archived(repository, key, _CHUNK - len(found), before)
+    repository.delete_rows(list(repository.find_rows(found)), now)
     return len(found)
+
+
+def _archived(records: Records, key: ScopeKey, limit: int, before: int) -> list[int]:
+    """The rows of turns that lie in archives, which every other call passes over."""
+    where, params = archived.condition(key)
+    sql = (
+        f"SELECT r.row FROM records r INDEXED BY records_archived WHERE {where} AND r.role IS NOT NULL "
+        "AND r.row < ? ORDER BY r.row LIMIT ?"
+    )
+    return [row for (row,) in records.db.execute(sql, (*params, before, limit))]
 
 
 def agents(records: Records, turns: Sequence[Turn]) -> dict[int, str | None]:
