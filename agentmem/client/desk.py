@@ -33,13 +33,14 @@ from agentmem.types.sessionkeys import SESSIONS
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
+    from agentmem.engine.engine import Engine
     from agentmem.operations.turns import Turn as Row
 
 _UNFIT = re.compile(r"[\x00\ud800-\udfff]")
 _LONGEST = 65_536
 """Characters of a message that are searched, where it is too long for a content."""
 _KEPT = 16 * 1_048_576
-"""Bytes of turns that a client keeps in memory, those of the sessions that were read last."""
+"""Bytes of turns of a store that are kept in memory, those of the sessions that were read last."""
 
 
 class Desk(AgentStore):
@@ -131,7 +132,7 @@ class Desk(AgentStore):
         if before is not None:
             row = operations.turns.row_of(engine, scope, before)
             return [] if row is None else self._public(operations.turns.newest(engine, scope, limit, before=row))
-        return self._tails().of(scope).read(engine, scope, limit, self._public)
+        return _TAILS.setdefault(engine, Tails()).of(scope).read(engine, scope, limit, self._public)
 
     @override
     def find(self, session: SessionPlace, ids: Sequence[str]) -> list[Turn]:
@@ -250,9 +251,6 @@ class Desk(AgentStore):
     def _public(self, rows: Sequence[Row]) -> list[Turn]:
         return _named(rows, operations.turns.agents(self._handle.engine().repository, rows))
 
-    def _tails(self) -> Tails:
-        return _TAILS.setdefault(self._handle, Tails())
-
 
 def _named(rows: Sequence[Row], agents: Mapping[int, str | None]) -> list[Turn]:
     return [
@@ -261,7 +259,7 @@ def _named(rows: Sequence[Row], agents: Mapping[int, str | None]) -> list[Turn]:
 
 
 class Tails:
-    """The turns that a client has in memory, by session, least recently used out first."""
+    """The turns that are at hand, by session, least recently used out first."""
 
     def __init__(self) -> None:
         self._lock = RLock()
@@ -278,4 +276,5 @@ class Tails:
             return tail
 
 
-_TAILS = WeakKeyDictionary[Any, Tails]()
+_TAILS = WeakKeyDictionary["Engine", Tails]()
+"""Those of each engine, which has one feed: a store that was restored in its place, or salvaged, begins another."""
