@@ -17,13 +17,14 @@ from typing_extensions import override
 from agentmem import operations
 from agentmem.agent.ports import AgentStore, Pending, SessionPlace, Writer
 from agentmem.agent.turns import Turn
+from agentmem.client.applying import steps
 from agentmem.client.border import Border
 from agentmem.client.drafts import draft
 from agentmem.client.memory import Memory, client_on
 from agentmem.client.messages import as_message, of_object
 from agentmem.client.options import AddOptions, SearchOptions
 from agentmem.client.tail import Tail
-from agentmem.types.changes import Applied, Operation
+from agentmem.types.changes import Applied, Delete, Operation
 from agentmem.types.clock import to_datetime
 from agentmem.types.enums import Layer
 from agentmem.types.errors import InvalidInputError
@@ -157,9 +158,10 @@ class Desk(AgentStore):
         return Pending(operations.turns.take(self._handle.engine(), record, self._scope(session), taking), self._taken)
 
     @override
-    def clear(self, session: SessionPlace) -> int:
-        record = (session.key, self._room())
-        return operations.turns.clear(self._handle.engine(), record, self._scope(session))
+    def clear(self, session: SessionPlace, ending: Sequence[Delete] | None = None) -> int:
+        engine, record = self._handle.engine(), (session.key, self._room())
+        made = None if ending is None else steps(Border(self._handle, Scope(self._user), ours=True), engine, ending)
+        return operations.turns.clear(engine, record, self._scope(session), made)
 
     @override
     def writer(self, model: object) -> Writer:

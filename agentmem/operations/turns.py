@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from agentmem.engine.engine import Engine
 from agentmem.engine.metering import metered
+from agentmem.operations.apply import Step, run
 from agentmem.stores import archived, documents, keys, renewal, transitions
 from agentmem.stores.commit import rows_of
 from agentmem.stores.records import UNEXPIRED, Records
@@ -32,6 +33,7 @@ from agentmem.types.toembed import draft_at, embeddings_of, texts_of
 SLACK = 10
 """A session's end is put off once less than its ttl is left, by a tenth more: so one append in many writes it."""
 _CHUNK = 500
+_LAST = 2**62
 _COLUMNS = (
     "r.row, r.id, r.role, r.content, coalesce(r.occurred_at, r.created_at), r.expires_at, r.agent, r.body, r.body_size"
 )
@@ -181,7 +183,7 @@ def _rows(records: Records, key: ScopeKey, now: Micros, limit: int, before: int 
         f"SELECT {_COLUMNS} FROM records r WHERE {where} AND r.role IS NOT NULL AND {UNEXPIRED} "
         "AND r.row < ? AND r.row > ? ORDER BY r.row DESC LIMIT ?"
     )
-    found, at = list[Turn](), 2**62 if before is None else before
+    found, at = list[Turn](), _LAST if before is None else before
     while len(found) < limit:
         most = min(_CHUNK, limit - len(found))
         rows = records.db.execute(sql, (*params, now, at, after, most))
@@ -339,29 +341,43 @@ def _exchanges(repository: Repository, key: ScopeKey, now: Micros, n: int) -> li
     return found
 
 
-def clear(engine: Engine, session: tuple[str, Scope], scope: Scope) -> int:
+def clear(engine: Engine, session: tuple[str, Scope], scope: Scope, ending: Sequence[Step] | None = None) -> int:
     """Delete the turns that there are, in transactions of 500, those in archives too, as every deletion does: else they
     would come back into a session of the same id. Those that come meanwhile stay. Returns how many.
+
+    With ``ending`` the session goes, a closed one too: these changes are made in one transaction with the last of the
+    deletions, which leaves no turn. Broken off before that, there is still a session, with fewer turns.
 
     Raises ``SessionClosedError``.
     """
     engine.check_writable()
     engine.check()
-    last = engine.repository.last_row() + 1
-    total = 0
-    while (count := engine.write(partial(_clear, engine, session, scope, last), _CHUNK)) > 0:
+    before = _LAST if ending is not None else engine.repository.last_row() + 1
+    total, count = 0, _CHUNK
+    while count == _CHUNK:
+        count = engine.write(partial(_clear, engine, session, scope, before, ending), _CHUNK)
         total += count
     return total
 
 
-def _clear(engine: Engine, session: tuple[str, Scope], scope: Scope, before: int, repository: Repository) -> int:
+def _clear(
+    engine: Engine,
+    session: tuple[str, Scope],
+    scope: Scope,
+    before: int,
+    ending: Sequence[Step] | None,
+    repository: Repository,
+) -> int:
     now, key = engine.now(), repository.scope_key(scope)
-    _check_open(repository, session, now)
-    if key is None:
-        return 0
-    found = [turn.row for turn in _rows(repository, key, now, _CHUNK, before, 0)]
-    found += _archived(repository, key, _CHUNK - len(found), before)
-    repository.delete_rows(list(repository.find_rows(found)), now)
+    if ending is None:
+        _check_open(repository, session, now)
+    found = list[int]()
+    if key is not None:
+        found += [turn.row for turn in _rows(repository, key, now, _CHUNK, before, 0)]
+        found += _archived(repository, key, _CHUNK - len(found), before)
+        repository.delete_rows(list(repository.find_rows(found)), now)
+    if len(found) < _CHUNK:
+        run(ending or (), repository, {}, now)
     return len(found)
 
 
