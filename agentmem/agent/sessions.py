@@ -148,9 +148,8 @@ class Session:
         return self._store.take(self._place, check_count(n, "n", 1), exchange=False).result()
 
     def undo(self, n: int = 1) -> list[Turn]:
-        """Take back the last ``n`` exchanges: what the user said last and everything since, answers and tool calls.
-
-        Otherwise as ``pop``.
+        """Take back the last ``n`` exchanges: what the user said last and everything since, answers and tool calls; all
+        turns, where the user has not said so much. Otherwise as ``pop``.
         """
         return self._store.take(self._place, check_count(n, "n", 1), exchange=True).result()
 
