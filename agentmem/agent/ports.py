@@ -9,7 +9,7 @@ from datetime import datetime, tzinfo
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from agentmem.agent.turns import Turn
-from agentmem.types.changes import Applied, Operation
+from agentmem.types.changes import Applied, Delete, Operation
 from agentmem.types.inputs import Item
 from agentmem.types.records import HistoryEvent, MemoryRecord, SearchHit
 
@@ -145,8 +145,11 @@ class AgentStore(Protocol):
         one transaction, oldest first. Raises ``SessionClosedError``."""
         ...
 
-    def clear(self, session: SessionPlace) -> int:
-        """Delete the turns that there are; returns how many. Raises ``SessionClosedError``."""
+    def clear(self, session: SessionPlace, ending: Sequence[Delete] | None = None) -> int:
+        """Delete the turns that there are; returns how many. Raises ``SessionClosedError``.
+
+        With ``ending`` a closed one's, too, and these deletions are in one transaction with that of the last turns.
+        """
         ...
 
     def writer(self, model: object) -> Writer:

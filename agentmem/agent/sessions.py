@@ -148,9 +148,8 @@ class Session:
         return self._store.take(self._place, check_count(n, "n", 1), exchange=False).result()
 
     def undo(self, n: int = 1) -> list[Turn]:
-        """Take back the last ``n`` exchanges: what the user said last and everything since, answers and tool calls.
-
-        Otherwise as ``pop``.
+        """Take back the last ``n`` exchanges: what the user said last and everything since, answers and tool calls; all
+        turns, where the user has not said so much. Otherwise as ``pop``.
         """
         return self._store.take(self._place, check_count(n, "n", 1), exchange=True).result()
 
@@ -289,12 +288,15 @@ class Session:
         return self._change(lambda said: {**said, CLOSED: None})
 
     def delete(self) -> bool:
-        """Delete the session: its record and working memory, then its turns. False if it was not there."""
+        """Delete the session: its turns, its record and its working memory. False if it was not there.
+
+        That is one transaction; of more than 500 turns the last go with the rest, and those before them are deleted
+        first: broken off, the session is still there.
+        """
         record = self._store.get(SESSIONS, self._place.key)
         changes = [Delete(key=self._place.key, **self._store.place(room)) for room in (SESSIONS, WORKING, SUMMARIES)]
         changes += [Delete(id) for id in summaries.written(self._store, self._place)]
-        self._store.apply(changes)
-        return bool(self._store.clear(self._place)) or record is not None
+        return bool(self._store.clear(self._place, changes)) or record is not None
 
     def _change(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> SessionInfo:
         """Read what the record says, and write what is to be said, until nobody comes in between."""

@@ -7,11 +7,12 @@ and back: one after the other, a hundred increments take most of a minute.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 
 from agentmem.archive.objects import Content, Objects
 from agentmem.types.errors import ArchiveError
+from agentmem.types.pool import Pool
 
 _AT_ONCE = 8
 """Archives that are fetched at once, and are in memory."""
@@ -27,7 +28,7 @@ class Ahead:
 
     def __init__(self, objects: Objects, archives: Sequence[str]) -> None:
         self._objects, self._left = objects, list(reversed(archives))
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "agentmem-ahead")
+        self._threads = Pool(_AT_ONCE, "agentmem-ahead")
         self._coming = dict[str, Future[dict[str, bytes]]]()
         self._go_on()
 

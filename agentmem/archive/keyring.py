@@ -18,7 +18,6 @@ import base64
 import hashlib
 import hmac
 import secrets
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from agentmem.archive.envelope import packed, unpacked, unwrapped, wrapped
@@ -32,6 +31,7 @@ from agentmem.types.errors import (
     ObjectExistsError,
     ObjectNotFoundError,
 )
+from agentmem.types.pool import Pool
 
 _RING = "ring"
 _AT_ONCE = 16
@@ -189,7 +189,7 @@ class KeyRing:
     def _keys(self, folder: str) -> list[UserKey]:
         # What is being deleted is looked up last: a key that is found after all is one to be deleted, not to be used.
         paths = sorted(info.key for info in self._objects.list(folder))
-        with ThreadPoolExecutor(_AT_ONCE, "agentmem-keys") as pool:
+        with Pool(_AT_ONCE, "agentmem-keys") as pool:
             keys = [key for key in pool.map(self._read_key, paths) if key is not None]
         gone = {info.key.partition("/")[2] for info in self._objects.list("pending")} if keys else set[str]()
         return sorted((key for key in keys if key.tag not in gone), key=lambda key: key.tag)

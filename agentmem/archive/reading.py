@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
 from agentmem.archive.blocks import Block, decoded, read_catalogue
@@ -14,6 +14,7 @@ from agentmem.archive.manifest import TableContent, read_manifest
 from agentmem.archive.objects import Readable
 from agentmem.archive.places import place, plain_tag
 from agentmem.types.errors import ArchiveCorruptError, ArchiveError, ArchiveKeyError, ObjectNotFoundError
+from agentmem.types.pool import Pool
 
 _READ_BYTES = 8 * 2**20
 _READS_AT_ONCE = 2
@@ -152,7 +153,7 @@ class ArchiveReader:
         """Each block with its bytes, or why there are none; neighbours come in one request, the next is under way."""
         reading = deque[tuple[list[Block], Future[bytes]]]()
         groups = _neighbours(blocks)
-        with ThreadPoolExecutor(_READS_AT_ONCE, "agentmem-archive") as threads:
+        with Pool(_READS_AT_ONCE, "agentmem-archive") as threads:
             try:
                 while True:
                     while len(reading) < _READS_AT_ONCE and (group := next(groups, None)):

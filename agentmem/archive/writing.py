@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,6 +20,7 @@ from agentmem.archive.places import place, plain_tag
 from agentmem.archive.tables import Row, Table
 from agentmem.types.clock import now_micros
 from agentmem.types.errors import AgentMemError, InvalidInputError
+from agentmem.types.pool import Pool
 
 ROWS = 1_000
 """In a block, at most."""
@@ -103,7 +104,7 @@ class ArchiveWriter:
         self._tags = dict[str, str | None]()
         self._pack, self._pack_key = bytearray(), self._new_pack()
         self._uploads = deque[Future[str]]()
-        self._threads = ThreadPoolExecutor(_PACKS_AT_ONCE, "agentmem-archive")
+        self._threads = Pool(_PACKS_AT_ONCE, "agentmem-archive")
         self._written = list[str]()
         self._done = False
 

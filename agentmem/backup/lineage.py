@@ -18,7 +18,6 @@ import json
 import re
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import repeat
 from typing import Any
@@ -29,6 +28,7 @@ from agentmem.stores import meta
 from agentmem.stores.connection import Connection
 from agentmem.types.clock import Micros
 from agentmem.types.errors import ArchiveCorruptError, ConflictError, ObjectExistsError, ObjectNotFoundError
+from agentmem.types.pool import Pool
 
 _AT_ONCE = 16
 _ENTRY = re.compile(r"([0-9a-f]{32})/chain/(\d{10})")
@@ -185,7 +185,7 @@ def every(objects: Objects) -> Iterator[tuple[str, int, tuple[Entry, str] | Arch
     """The same, each after its lineage and number; what is damaged is its error."""
     found = (_ENTRY.fullmatch(info.key) for info in objects.list())
     places = sorted((match[1], int(match[2])) for match in found if match)
-    with ThreadPoolExecutor(_AT_ONCE, "agentmem-backups") as threads:
+    with Pool(_AT_ONCE, "agentmem-backups") as threads:
         numbers, names = [number for _, number in places], [name for name, _ in places]
         for name, number, entry in zip(
             names, numbers, threads.map(_if_there, repeat(objects), names, numbers), strict=True

@@ -17,6 +17,7 @@ from typing_extensions import override
 from agentmem import operations
 from agentmem.agent.ports import AgentStore, Pending, SessionPlace, Writer
 from agentmem.agent.turns import Turn
+from agentmem.client.applying import steps
 from agentmem.client.border import Border
 from agentmem.client.drafts import draft
 from agentmem.client.memory import Memory, client_on
@@ -24,7 +25,7 @@ from agentmem.client.messages import as_message, of_object
 from agentmem.client.options import AddOptions, SearchOptions
 from agentmem.client.tail import Tail
 from agentmem.retrieval.choosing import by_worth
-from agentmem.types.changes import Applied, Operation
+from agentmem.types.changes import Applied, Delete, Operation
 from agentmem.types.clock import to_datetime
 from agentmem.types.enums import Layer
 from agentmem.types.errors import InvalidInputError
@@ -34,13 +35,14 @@ from agentmem.types.sessionkeys import SESSIONS
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
+    from agentmem.engine.engine import Engine
     from agentmem.operations.turns import Turn as Row
 
 _UNFIT = re.compile(r"[\x00\ud800-\udfff]")
 _LONGEST = 65_536
 """Characters of a message that are searched, where it is too long for a content."""
 _KEPT = 16 * 1_048_576
-"""Bytes of turns that a client keeps in memory, those of the sessions that were read last."""
+"""Bytes of turns of a store that are kept in memory, those of the sessions that were read last."""
 
 
 class Desk(AgentStore):
@@ -132,7 +134,7 @@ class Desk(AgentStore):
         if before is not None:
             row = operations.turns.row_of(engine, scope, before)
             return [] if row is None else self._public(operations.turns.newest(engine, scope, limit, before=row))
-        return self._tails().of(scope).read(engine, scope, limit, self._public)
+        return _TAILS.setdefault(engine, Tails()).of(scope).read(engine, scope, limit, self._public)
 
     @override
     def find(self, session: SessionPlace, ids: Sequence[str]) -> list[Turn]:
@@ -157,9 +159,10 @@ class Desk(AgentStore):
         return Pending(operations.turns.take(self._handle.engine(), record, self._scope(session), taking), self._taken)
 
     @override
-    def clear(self, session: SessionPlace) -> int:
-        record = (session.key, self._room())
-        return operations.turns.clear(self._handle.engine(), record, self._scope(session))
+    def clear(self, session: SessionPlace, ending: Sequence[Delete] | None = None) -> int:
+        engine, record = self._handle.engine(), (session.key, self._room())
+        made = None if ending is None else steps(Border(self._handle, Scope(self._user), ours=True), engine, ending)
+        return operations.turns.clear(engine, record, self._scope(session), made)
 
     @override
     def writer(self, model: object) -> Writer:
@@ -256,9 +259,6 @@ class Desk(AgentStore):
     def _public(self, rows: Sequence[Row]) -> list[Turn]:
         return _named(rows, operations.turns.agents(self._handle.engine().repository, rows))
 
-    def _tails(self) -> Tails:
-        return _TAILS.setdefault(self._handle, Tails())
-
 
 def _named(rows: Sequence[Row], agents: Mapping[int, str | None]) -> list[Turn]:
     return [
@@ -267,7 +267,7 @@ def _named(rows: Sequence[Row], agents: Mapping[int, str | None]) -> list[Turn]:
 
 
 class Tails:
-    """The turns that a client has in memory, by session, least recently used out first."""
+    """The turns that are at hand, by session, least recently used out first."""
 
     def __init__(self) -> None:
         self._lock = RLock()
@@ -284,4 +284,5 @@ class Tails:
             return tail
 
 
-_TAILS = WeakKeyDictionary[Any, Tails]()
+_TAILS = WeakKeyDictionary["Engine", Tails]()
+"""Those of each engine, which has one feed: a store that was restored in its place, or salvaged, begins another."""

@@ -478,11 +478,11 @@ class Memory:
     def apply(self, changes: Sequence[Operation]) -> list[Applied]:
         """Make up to 1,000 changes in one transaction: all of them or, if one cannot be made, none.
 
-        ``changes`` are ``Add``, ``Put``, ``Update``, ``Delete`` and ``Touch`` values, whose fields are the arguments of
-        the calls of these names; records go by their ids or by their keys. They are made in this order, so that one
-        sees what those before it did, also to the same record; texts are embedded before. Returns for each what became
-        of it: an ``AddResult``, of an ``Update`` the record as it was after it, of a ``Delete`` or ``Touch`` whether
-        there was a record.
+        ``changes`` are ``Put``, ``Update``, ``Delete`` and ``Touch`` values, whose fields are the arguments of the
+        calls of these names, and ``Add`` values, whose item says all there is to say; records go by their ids or by
+        their keys. They are made in this order, so that one sees what those before it did, also to the same record;
+        texts are embedded before. Returns for each what became of it: an ``AddResult``, of an ``Update`` the record as
+        it was after it, of a ``Delete`` or ``Touch`` whether there was a record.
 
         ``if_version`` makes a change, and with it all of them, conditional. Errors (``ConflictError``,
         ``NotFoundError``, ``InvalidInputError``, ``ScopeError``) have the position of the change as ``.index``; nothing

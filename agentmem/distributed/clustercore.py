@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import BoundedSemaphore, Lock
@@ -31,6 +30,7 @@ from agentmem.types.errors import (
     StoreError,
     StoreVersionError,
 )
+from agentmem.types.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -68,7 +68,7 @@ class Core:
         self._actors = dict[str, Any]()
         self._answered = dict[str, bool]()
         self._lock = Lock()
-        self._threads = ThreadPoolExecutor(_THREADS, "agentmem-cluster")
+        self._threads = Pool(_THREADS, "agentmem-cluster")
         self._closed = False
         self.retried = 0
         """Calls that were made again, so far."""

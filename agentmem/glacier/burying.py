@@ -23,16 +23,16 @@ from agentmem.types.errors import (
     ArchiveCorruptError,
     ArchiveError,
     ArchiveKeyError,
-    DiskFullError,
     InvalidInputError,
     ObjectNotFoundError,
-    StoreLockedError,
+    StoreError,
 )
 from agentmem.types.spelling import spellings
 
 _DAY = 86_400_000_000
-_NOT_NOW = (ArchiveError, DiskFullError, StoreLockedError, InvalidInputError)
-"""The last: settings that name no place any more."""
+_NOT_NOW = (ArchiveError, StoreError, InvalidInputError)
+"""What keeps an erase from the archives: that is tried again, and the erase goes on with what else there is to do.
+Input is invalid where the settings name no place any more."""
 
 
 def bury_now(engine: Engine) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from itertools import groupby
 
@@ -33,6 +33,7 @@ from agentmem.types.errors import (
     ObjectNotFoundError,
     StoreError,
 )
+from agentmem.types.pool import Pool
 from agentmem.types.reports import ArchiveReport
 
 AT_ONCE = 3
@@ -81,7 +82,7 @@ class _Run:
 
     def __init__(self, engine: Engine, objects: Objects, keyring: KeyRing | None) -> None:
         self._engine, self._objects, self._keyring = engine, objects, keyring
-        self._threads = ThreadPoolExecutor(AT_ONCE, "agentmem-glacier")
+        self._threads = Pool(AT_ONCE, "agentmem-glacier")
         self._under_way = deque[tuple[Batch, Future[Uploaded]]]()
         self.looked = self.moved = self.archives = self.bytes = 0
 

@@ -101,7 +101,7 @@ class Plan:
 
 
 def plan(engine: Engine, steps: Sequence[Step]) -> Plan:
-    """What is to be embedded, as far as the records tell by now which changes need it; the rest is left to ``_run``."""
+    """What is to be embedded, as far as the records tell by now which changes need it; the rest is left to ``run``."""
     engine.check_writable()
     engine.check()
     _thaw(engine, steps)
@@ -144,7 +144,7 @@ def submit(engine: Engine, plan: Plan, *, here: bool = False) -> Future[list[Don
     """Begin to make changes; texts are embedded before. Errors have the position of the change as ``index``."""
     engine.check_process()
     rows = sum(1 + rows_of(_data_of(step)) for step in plan.steps)
-    return engine.adding.submit_all(plan.texts, rows, partial(_run, plan.steps), here=here)
+    return engine.adding.submit_all(plan.texts, rows, partial(run, plan.steps), here=here)
 
 
 def results(engine: Engine, done: Sequence[Done]) -> list[Applied]:
@@ -156,7 +156,8 @@ def results(engine: Engine, done: Sequence[Done]) -> list[Applied]:
     ]
 
 
-def _run(steps: Sequence[Step], repository: Repository, vectors: Mapping[str, bytes], now: Micros) -> list[Done]:
+def run(steps: Sequence[Step], repository: Repository, vectors: Mapping[str, bytes], now: Micros) -> list[Done]:
+    """Make changes within a transaction; ``vectors`` are those of their texts."""
     done = list[Done]()
     for start, group in _groups(steps):
         with _placed(start, len(group)):

@@ -131,9 +131,10 @@ def _wipe(engine: Engine) -> list[str]:
 
     Also where this call erased nothing: the one that did may have been killed before it came to this.
     """
-    engine.retriever.residents.remove_files()
-    pending = [] if _bury(engine) else ["archives"]
-    remove_copies(engine.path)
+    gone = [engine.retriever.residents.remove_files(), remove_copies(engine.path)]
+    pending = [] if all(gone) else ["files"]
+    if not _bury(engine):
+        pending.append("archives")
     engine.keywords.drop_outdated()
     if engine.keywords.applied_seq():
         engine.follower.index_keywords()

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from agentmem.engine.engine import Engine
 from agentmem.engine.metering import metered
-from agentmem.stores import documents, keys, renewal, transitions
+from agentmem.operations.apply import Step, run
+from agentmem.stores import archived, documents, keys, renewal, transitions
 from agentmem.stores.commit import rows_of
 from agentmem.stores.connection import Row
 from agentmem.stores.records import COLUMNS, UNEXPIRED, Records
@@ -32,6 +33,7 @@ from agentmem.types.toembed import draft_at, embeddings_of, texts_of
 SLACK = 10
 """A session's end is put off once less than its ttl is left, by a tenth more: so one append in many writes it."""
 _CHUNK = 500
+_LAST = 2**62
 _COLUMNS = (
     "r.row, r.id, r.role, r.content, coalesce(r.occurred_at, r.created_at), r.expires_at, r.agent, r.body, "
     "r.body_size, NULL"
@@ -196,7 +198,7 @@ def _select(
         f"SELECT {columns} FROM records r WHERE {where} AND r.role IS NOT NULL AND {UNEXPIRED} "
         "AND r.row < ? AND r.row > ? ORDER BY r.row DESC LIMIT ?"
     )
-    found, at = list[Row](), 2**62 if before is None else before
+    found, at = list[Row](), _LAST if before is None else before
     while len(found) < limit:
         most = min(_CHUNK, limit - len(found))
         rows = records.db.execute(sql, (*params, now, at, after, most))
@@ -349,28 +351,54 @@ def _exchanges(repository: Repository, key: ScopeKey, now: Micros, n: int) -> li
     return found
 
 
-def clear(engine: Engine, session: tuple[str, Scope], scope: Scope) -> int:
-    """Delete the turns that there are, in transactions of 500; those that come meanwhile stay. Returns how many.
+def clear(engine: Engine, session: tuple[str, Scope], scope: Scope, ending: Sequence[Step] | None = None) -> int:
+    """Delete the turns that there are, in transactions of 500, those in archives too, as every deletion does: else they
+    would come back into a session of the same id. Those that come meanwhile stay. Returns how many.
+
+    With ``ending`` the session goes, a closed one too: these changes are made in one transaction with the last of the
+    deletions, which leaves no turn. Broken off before that, there is still a session, with fewer turns.
 
     Raises ``SessionClosedError``.
     """
     engine.check_writable()
     engine.check()
-    last = engine.repository.last_row() + 1
-    total = 0
-    while (count := engine.write(partial(_clear, engine, session, scope, last), _CHUNK)) > 0:
+    before = _LAST if ending is not None else engine.repository.last_row() + 1
+    total, count = 0, _CHUNK
+    while count == _CHUNK:
+        count = engine.write(partial(_clear, engine, session, scope, before, ending), _CHUNK)
         total += count
     return total
 
 
-def _clear(engine: Engine, session: tuple[str, Scope], scope: Scope, before: int, repository: Repository) -> int:
+def _clear(
+    engine: Engine,
+    session: tuple[str, Scope],
+    scope: Scope,
+    before: int,
+    ending: Sequence[Step] | None,
+    repository: Repository,
+) -> int:
     now, key = engine.now(), repository.scope_key(scope)
-    _check_open(repository, session, now)
-    if key is None:
-        return 0
-    found = _stored(repository, key, now, _CHUNK, before)
-    repository.delete_rows(found, now)
+    if ending is None:
+        _check_open(repository, session, now)
+    found = list[Stored]()
+    if key is not None:
+        found += _stored(repository, key, now, _CHUNK, before)
+        found += repository.find_rows(_archived(repository, key, _CHUNK - len(found), before))
+        repository.delete_rows(found, now)
+    if len(found) < _CHUNK:
+        run(ending or (), repository, {}, now)
     return len(found)
+
+
+def _archived(records: Records, key: ScopeKey, limit: int, before: int) -> list[int]:
+    """The rows of turns that lie in archives, which every other call passes over."""
+    where, params = archived.condition(key)
+    sql = (
+        f"SELECT r.row FROM records r INDEXED BY records_archived WHERE {where} AND r.role IS NOT NULL "
+        "AND r.row < ? ORDER BY r.row LIMIT ?"
+    )
+    return [row for (row,) in records.db.execute(sql, (*params, before, limit))]
 
 
 def agents(records: Records, turns: Sequence[Turn]) -> dict[int, str | None]:

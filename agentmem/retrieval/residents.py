@@ -206,12 +206,12 @@ class Residents(FeedCopy):
                 else:
                     resident.arena = None
 
-    def remove_files(self) -> None:
-        """Remove what was kept for the next start, since it is from before something was erased."""
-        if self._snapshots is not None:
-            self._snapshots.remove()
+    def remove_files(self) -> bool:
+        """Remove what was kept for the next start, since something was erased since; False if some of it stays."""
+        gone = self._snapshots is None or self._snapshots.remove()
         for resident in self._every():
             resident.unclean = True
+        return gone
 
     def close(self) -> None:
         """Begin nothing more in the background, and stop what was begun."""

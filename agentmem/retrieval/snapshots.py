@@ -141,14 +141,24 @@ class Snapshots:
         except (OSError, StoreError) as exc:
             log.warning("a scope could not be kept for the next start: %s", exc)
 
-    def remove(self) -> None:
-        """Remove every file, other processes' and those that were left half written included."""
+    def remove(self) -> bool:
+        """Remove every file, other processes' and those that were left half written included; False if some stay."""
         self._kept.clear()
-        with suppress(FileNotFoundError, ClosedError):
-            store = self._store()
-            for entry in os.scandir(path_of(store) / ARENAS):
-                with suppress(FileNotFoundError):
-                    os.unlink(entry.path)
+        gone = True
+        try:
+            with os.scandir(path_of(self._store()) / ARENAS) as entries:
+                for entry in entries:
+                    try:
+                        os.unlink(entry.path)
+                    except FileNotFoundError:
+                        continue
+                    except OSError:
+                        gone = False
+        except (FileNotFoundError, ClosedError):
+            pass
+        except OSError:
+            gone = False
+        return gone
 
     @staticmethod
     def _remove_abandoned(folder: Path) -> None:

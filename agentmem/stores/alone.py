@@ -11,7 +11,7 @@ from pathlib import Path
 from agentmem.stores.connection import locked_out
 from agentmem.stores.folder import DATABASE, OPEN_LOCK, PROOF, PROOF_LOCK, RESTORING, WRITE_LOCK
 from agentmem.stores.locks import FileLock
-from agentmem.types.errors import StoreLockedError
+from agentmem.types.errors import StoreError, StoreLockedError
 
 
 @contextmanager
@@ -29,12 +29,16 @@ def alone_with(path: Path, timeout: float, what: str) -> Generator[None]:
         yield
 
 
-def remove_copies(path: Path) -> None:
-    """Remove what proofs and restores that were killed have left in a store. For those who have the store open, so that
-    no restore is under way in its place; a proof that is, stays."""
-    for left in path.glob(f"{RESTORING}*"):
-        left.unlink(missing_ok=True)
-    if (path / PROOF).exists():
-        with closing(FileLock(path / PROOF_LOCK)) as lock:
-            if lock.try_acquire():
-                shutil.rmtree(path / PROOF, ignore_errors=True)
+def remove_copies(path: Path) -> bool:
+    """Remove what proofs and restores that were killed have left in a store; False if some of it cannot be. For those
+    who have the store open, so that no restore is under way in its place; a proof that is, stays."""
+    try:
+        for left in path.glob(f"{RESTORING}*"):
+            left.unlink(missing_ok=True)
+        if (path / PROOF).exists():
+            with closing(FileLock(path / PROOF_LOCK)) as lock:
+                if lock.try_acquire():
+                    shutil.rmtree(path / PROOF)
+    except (OSError, StoreError):
+        return False
+    return True

@@ -152,8 +152,14 @@ def path_of(folder: Folder) -> Path:
 
 
 def is_set_aside(path: Path) -> bool:
-    """Whether a store's folder has files that were replaced: by a salvage, or with a log that did not fit."""
-    return any(True for what in (DAMAGED, REPLACED) for _ in path.glob(f"{what}-*"))
+    """Whether a store's folder has files that were replaced: by a salvage, or with a log that did not fit.
+
+    It may, where nobody can look.
+    """
+    try:
+        return any(True for what in (DAMAGED, REPLACED) for _ in path.glob(f"{what}-*"))
+    except OSError:
+        return True
 
 
 def new_folder(path: Path, what: str) -> Path:

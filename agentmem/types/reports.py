@@ -76,8 +76,10 @@ class EraseReport(Plain):
     left of the records and of their user. All of it goes in the background, or with ``compact()``. ``backups``: they
     still have it, those in ``backups`` or, where sealing keys could not be deleted now, until the next backup.
     ``archives``: those of ``tiers.archive`` could not be reached or are in use; a sweep, ``repair()`` or the next erase
-    goes on with it. ``values``: files of values could not be removed; the same. ``set aside``: the store has folders
-    ``damaged-…`` or ``replaced-…``, with files that were replaced and may have it; nobody but you removes those."""
+    goes on with it. ``values``: files of values could not be removed; the same. ``files``: those in ``arenas``, or what
+    a killed proof or restore has left, could not be removed; the next erase tries again. ``set aside``: the store has
+    folders ``damaged-…`` or ``replaced-…``, with files that were replaced and may have it; nobody but you removes
+    those."""
     backups: tuple[HoldingBackup, ...] = ()
     """Of ``erase_all``: the backups that are not sealed and still hold records of the user, oldest first."""
 

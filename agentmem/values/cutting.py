@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from hashlib import sha256
 from itertools import islice
 from typing import NamedTuple, TypeAlias
@@ -15,6 +15,7 @@ from agentmem.stores.chunkframes import FRAME, is_whole, name
 from agentmem.stores.chunks import Piece
 from agentmem.stores.connection import Connection
 from agentmem.types.errors import StoreCorruptError
+from agentmem.types.pool import Pool
 from agentmem.values.codecs import Bytes, Packer
 
 _FRAMES = 8
@@ -53,7 +54,7 @@ class Cutter:
         self._held = 0
         self._made = dict[bytes, "Piece | Future[Piece]"]()
         self._pending = deque[Future[Piece]]()
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: Pool | None = None
         self.staging: Staging | None = None
 
     def cut(self, blocks: Iterable[Bytes]) -> Cut:
@@ -92,9 +93,9 @@ class Cutter:
             made = self._made[hash] = made.result()
         return made
 
-    def _workers(self) -> ThreadPoolExecutor:
+    def _workers(self) -> Pool:
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(_WORKERS, "agentmem-values")
+            self._threads = Pool(_WORKERS, "agentmem-values")
         return self._threads
 
     def _end(self) -> None:

@@ -7,7 +7,7 @@ import io
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import cached_property, partial
 from hashlib import sha256
@@ -32,6 +32,7 @@ from agentmem.types.errors import (
     StoreCorruptError,
 )
 from agentmem.types.inputs import Scope
+from agentmem.types.pool import Pool
 from agentmem.values.codecs import unpack
 from agentmem.values.kinds import KINDS, Whole
 
@@ -221,7 +222,7 @@ class Content(Whole):
             wanted = []
         if all(one.end == other.start for one, other in pairwise(wanted)):
             fill = partial(self._fill, buffer=buffer, start=start)
-            with ThreadPoolExecutor(_READERS, "agentmem-values") as readers:
+            with Pool(_READERS, "agentmem-values") as readers:
                 for ended in readers.map(fill, wanted):
                     if ended is None:
                         break
@@ -295,7 +296,7 @@ class Content(Whole):
         if len(several) <= _ALONE:
             yield from ((wanted, self._body(wanted)) for wanted in several)
             return
-        with ThreadPoolExecutor(_READERS, "agentmem-values") as readers:
+        with Pool(_READERS, "agentmem-values") as readers:
             ahead = deque[tuple[_Wanted, Future[bytes]]]()
             try:
                 for wanted in several:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
 from conftest import START, FakeClock
 
-from agentmem import Memory, Settings
+from agentmem import DiskFullError, Memory, Settings
+from agentmem.stores.rows import Stored
+from agentmem.stores.writes import Repository
 
 Open = Callable[..., Memory]
 DAY = 86_400
@@ -151,3 +153,36 @@ def test_dry_runs_tell_nothing_of_what_a_session_keeps(memory: Memory, clock: Fa
     report = memory.lifecycle.sweep(START + timedelta(days=10), dry_run=True)
     assert report.expired == 0
     assert memory.lifecycle.sweep(START + timedelta(days=100), dry_run=True).expired > 0
+
+
+@pytest.mark.parametrize("count", [3, 1_200])
+def test_a_deletion_that_fails_leaves_the_session(memory: Memory, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    session = memory.session("r", user_id="ana", embed=False)
+    session.append([user(f"turn {number}") for number in range(count)])
+    session.rename("a title")
+    session.working.set({"a": 1})
+    session.summarize(keep=1)
+    session.close()
+    delete, left = Repository.delete_rows, 0
+
+    def fails(repository: Repository, found: Sequence[Stored], now: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise DiskFullError("the disk is full")
+        delete(repository, found, now)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "delete_rows", fails)
+        for allowed in range(4):
+            left = allowed
+            with pytest.raises(DiskFullError):
+                session.delete()
+            info = session.info()
+            assert info is not None
+            assert (info.title, session.working.get(), session.count() > 0) == ("a title", {"a": 1}, True)
+            assert count > 500 or session.count() == count
+    assert session.delete()
+    assert (session.info(), session.working.get(), session.summary(), session.turns()) == (None, {}, None, [])
+    assert memory.count(user_id="ana", under=()) == 0
+    assert not session.delete()

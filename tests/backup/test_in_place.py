@@ -68,6 +68,35 @@ def test_back_and_forth(open_memory: Callable[..., Memory], clock: FakeClock, ch
     assert not [path.name for path in memory.handle.path.iterdir() if "restoring" in path.name]
 
 
+def test_conversations_that_are_at_hand_are_those_of_the_moment(
+    open_memory: Callable[..., Memory], chosen: Settings
+) -> None:
+    memory = open_memory(settings=chosen)
+    session = memory.session("r", user_id="ana")
+
+    def say(text: str) -> None:
+        session.append({"role": "user", "content": text})
+
+    def said() -> list[str]:
+        found = [turn.content for turn in session.turns()]
+        assert len(found) == session.count()
+        return found
+
+    say("one")
+    say("two")
+    memory.backup.create()
+    session.pop()
+    say("three")
+    assert said() == ["one", "three"]
+    report = memory.backup.restore()
+    assert said() == ["one", "two"]
+    assert "three" not in session.prompt("what now?", max_tokens=1_000).text()
+    say("four")
+    assert said() == ["one", "two", "four"]
+    memory.backup.restore(report.restore_point)
+    assert said() == ["one", "three"]
+
+
 def test_to_a_moment(open_memory: Callable[..., Memory], clock: FakeClock, chosen: Settings) -> None:
     memory = open_memory(settings=chosen)
     id = memory.add("red", user_id="ana").id

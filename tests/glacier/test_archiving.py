@@ -337,6 +337,33 @@ def test_cold_ones_go_there_instead_of_expiring(
     assert memory.verify().problems == []
 
 
+@pytest.mark.parametrize("end", ["clear", "delete"])
+def test_a_session_that_goes_takes_its_archived_turns_along(
+    open_memory: Callable[..., Memory], tmp_path: Path, end: str
+) -> None:
+    memory = open_memory(settings=settings_of(tmp_path))
+    session = memory.session("r", user_id="ana")
+    turns = [turn.id for turn in session.append([{"role": "user", "content": f"{SECRET} {n}"} for n in range(1_200)])]
+    others = [
+        memory.session("r2", user_id="ana").append({"role": "user", "content": SECRET})[0].id,
+        memory.session("r", user_id="ben").append({"role": "user", "content": SECRET})[0].id,
+        memory.add(SECRET, user_id="ana", run_id="r").id,
+    ]
+    memory.tiers.archive(turns[:1_100] + others)
+    if end == "clear":
+        assert session.clear() == 1_200
+    else:
+        assert session.delete()
+    assert [memory.get(id) for id in turns[::100]] == [None] * 12
+    assert len(memory.page(user_id="ana", archived=True).records) == 2
+    assert all(memory.get(id) for id in others)
+    memory.session("r", user_id="ana").append({"role": "user", "content": "anew"})
+    assert [turn.content for turn in session.turns()] == ["anew"]
+    memory.restore(turns[0])  # fetches it
+    assert [turn.content for turn in session.turns()] == [f"{SECRET} 0", "anew"]
+    assert memory.verify().problems == []
+
+
 def test_async(tmp_path: Path) -> None:
     async def main() -> None:
         settings = settings_of(tmp_path)

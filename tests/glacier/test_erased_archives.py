@@ -18,6 +18,7 @@ from agentmem.archive.reading import ArchiveReader
 from agentmem.errors import ArchiveKeyError, DiskFullError
 from agentmem.glacier import burying
 from agentmem.glacier.bodies import TABLE
+from agentmem.stores.folder import ARCHIVE_LOCK
 
 
 @pytest.fixture
@@ -44,6 +45,24 @@ def everything(folder: Path, sealing: dict[str, str]) -> Iterator[tuple[Path, by
 
 def holding(folder: Path, text: str, sealing: dict[str, str]) -> list[Path]:
     return [path for path, data in everything(folder, sealing) if text.encode() in data]
+
+
+def test_where_archives_cannot_be_locked_the_rest_goes_at_once(
+    open_memory: Callable[..., Memory], tmp_path: Path
+) -> None:
+    memory = open_memory(settings=settings_of(tmp_path))
+    id, other = (memory.add(f"{SECRET} {n}", user_id="ana").id for n in range(2))
+    memory.tiers.archive([id, other])
+    lock = memory.handle.path / ARCHIVE_LOCK
+    lock.unlink()
+    lock.mkdir()
+    report = memory.erase(id)
+    assert (report.erased, "archives" in report.pending, "write-ahead log" in report.pending) == (1, True, False)
+    assert holding(tmp_path, f"{SECRET} 0", {})
+    lock.rmdir()
+    assert "archives" not in memory.erase(other).pending
+    memory.flush()
+    assert holding(tmp_path, SECRET, {}) == []
 
 
 @pytest.mark.parametrize(("sealed", "back"), [(False, True), (True, False)])

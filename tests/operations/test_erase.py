@@ -15,7 +15,7 @@ from inspecting import files_with, live, sql, wait_until
 
 from agentmem import ALL, ConflictError, Memory, NotFoundError, Settings
 from agentmem.stores import erasure, meta
-from agentmem.stores.folder import DAMAGED, DATABASE, FOLLOWER_LOCK, REPLACED, new_folder
+from agentmem.stores.folder import DAMAGED, DATABASE, FOLLOWER_LOCK, REPLACED, RESTORING, new_folder
 from agentmem.stores.locks import FileLock
 from agentmem.stores.writes import Repository
 from agentmem.text.similar import similar_terms
@@ -29,6 +29,19 @@ Open = Callable[..., Memory]
 
 
 # -- a person --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["arenas/old.arena", RESTORING])
+def test_files_that_cannot_be_removed_hold_nothing_up(open_memory: Open, store: Path, name: str) -> None:
+    memory = open_memory(settings=SMALL)
+    first, second = (memory.add(text, user_id="ana").id for text in ("the boat is in the harbour", "the cat is away"))
+    stuck = store / name  # nobody can unlink a folder
+    stuck.mkdir(parents=True)
+    assert "files" in memory.erase(first).pending
+    memory.flush()
+    assert not files_with(store, "harbour")
+    stuck.rmdir()
+    assert "files" not in memory.erase(second).pending
 
 
 @pytest.mark.parametrize("what", [DAMAGED, REPLACED])
