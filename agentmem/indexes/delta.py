@@ -100,7 +100,8 @@ class Delta(VectorEngine):
     @property
     @override
     def nbytes(self) -> int:
-        return self._codes.nbytes + 4 * self._dim * (self._end - self._late.first)
+        vectors, first = self._late
+        return self._codes.nbytes + 4 * self._dim * min(len(vectors), self._end - first)
 
     @property
     def waiting(self) -> int:
