@@ -314,7 +314,7 @@ def test_a_scope_that_grows_goes_on_being_exact_until_its_codes_are_there(
     assert (usage["arenas"], usage["building"]) == (1, 0)
     assert usage["bytes"] <= usage["budget"] == Settings().performance.large_budget_mb * 1_048_576
     assert usage["records"] == 180 + len(seen)
-    for record in memory.page(user_id="ana", limit=1_000).records[:-20]:
+    for record in list(memory.iterate(user_id="ana"))[:-20]:
         memory.delete(record.id)
     hits = memory.search("harbour", user_id="ana", limit=1_000, explain=True)
     assert (engines(hits), len(hits)) == (("arena",), 20)
