@@ -104,7 +104,7 @@ POINTS: dict[str, Point] = {
     "keywords: in, watermark not": Point(_EXECUTE, sql=_MERGE + "200)", needs="keywords"),
     "keywords: merging in compact": Point(_EXECUTE, sql=_MERGE + "?)", most=4, needs="compact"),
     # scopes held as codes
-    "codes: taken in part": Point(_RETRIEVAL + "building:Builder._add", most=6, needs="codes"),
+    "codes: taken in part": Point(_RETRIEVAL + "building:put", most=6, needs="codes"),
     "codes: made, not taken up": Point("agentmem.indexes.delta:Delta._take", before=True, most=6, needs="codes"),
     "codes: built, not kept": Point(_RETRIEVAL + "snapshots:Snapshots.save", before=True, most=4, needs="codes"),
     "codes: written in part": Point("agentmem.stores.arrayfile:_bytes", most=60, needs="codes"),
