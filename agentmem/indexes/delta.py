@@ -30,8 +30,6 @@ MOST_BYTES = 32 * 1_048_576
 PIECE = 500
 """Vectors that are coded between two rests: some 10 to 30 ms."""
 DELTA = "delta"
-_ROOM = 2
-"""Times the vectors that there are, there is room for, in memory that is nobody's until something is written there."""
 
 log = logging.getLogger("agentmem")
 
@@ -100,8 +98,7 @@ class Delta(VectorEngine):
     @property
     @override
     def nbytes(self) -> int:
-        vectors, first = self._late
-        return self._codes.nbytes + 4 * self._dim * min(len(vectors), self._end - first)
+        return self._codes.nbytes + self._late.vectors.nbytes
 
     @property
     def waiting(self) -> int:
@@ -207,7 +204,7 @@ class Delta(VectorEngine):
         if end - first > len(held):
             # What is coded by now is left behind; the thread that codes may still be reading the old ones.
             coded = len(self._codes)
-            bigger = np.empty((max(16, _ROOM * (end - coded)), self._dim), np.float32)
+            bigger = np.empty((max(16, (end - coded) * 5 // 4), self._dim), np.float32)
             bigger[: self._end - coded] = held[coded - first : self._end - first]
             held, first = bigger, coded
         held[self._end - first : end - first] = vectors
