@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agentmem.stores import bodies, documents, embeddings, meta, past
-from agentmem.stores.connection import Connection, Row, Value
+from agentmem.stores.connection import CHUNK, Connection, Row, Value
 from agentmem.stores.names import Names
 from agentmem.stores.rows import COLUMN_NAMES, AwayError, ScopeKey, Stored, not_found, visible
 from agentmem.stores.schema import ARCHIVED, DELETED, ERASED, EXPIRED, LIVE
@@ -50,8 +50,6 @@ _LAST_ROW = 2**62
 _EPOCH = f"(SELECT value FROM meta WHERE key = '{meta.NAMES_EPOCH}')"
 STANDING = f"SELECT (SELECT value FROM meta WHERE key = '{meta.GENERATION}'), {_EPOCH}"
 _EVENTS = 500
-_TOGETHER = 500
-"""Entries that are read by one statement, where their rows have no gap: three quarters of the time of naming each."""
 OWNER = "iif(r.space, r.space, r.user)"
 """What derived copies know a record by instead of its user, see ``ScopeKey.owners``."""
 _ENTRY = ", ".join(
@@ -399,14 +397,14 @@ class Records:
         """Those of the rows that satisfy a condition."""
         wanted = sorted(set(rows))
         found = list[Entry]()
-        for start in range(0, len(wanted), _TOGETHER):
-            part = wanted[start : start + _TOGETHER]
-            if part[-1] - part[0] < len(part):  # no gap: what was added at once, for one
-                sql = f"{self._entry} WHERE r.row >= ? AND r.row <= ? AND {where}"
-                found += map(Entry._make, self.db.execute(sql, (part[0], part[-1], *params)))
+        for start in range(0, len(wanted), CHUNK):
+            part = wanted[start : start + CHUNK]
+            if part[-1] - part[0] < len(part):  # no gap, as in what was added at once: a quarter less time
+                sql = f"{self._entry} WHERE r.row BETWEEN ? AND ? AND {where}"
+                read: Iterable[Row] = self.db.execute(sql, (part[0], part[-1], *params))
             else:
-                sql = f"{self._entry} WHERE r.row IN ({{}}) AND {where}"
-                found += map(Entry._make, self.db.select_in(sql, part, params))
+                read = self.db.select_in(f"{self._entry} WHERE r.row IN ({{}}) AND {where}", part, params)
+            found += map(Entry._make, read)
         return found
 
     def whole(self, entries: list[Entry]) -> Iterator[list[Entry]]:
