@@ -22,10 +22,10 @@ from agentmem.types.values import Scalar
 # SQLite allows 32,766 variables in a statement; the rest is for the statement around the filter.
 _MAX_PARAMS = 30_000
 _SHALLOW = 6
-DATA = "(SELECT b.body FROM bodies AS b WHERE b.row = r.row AND b.version = r.body AND b.part = 0)"
+_HELD, _SEEN = "_d.body", "_d.row = r.row AND _d.version = r.body AND _d.part = 0"
+DATA = f"(SELECT {_HELD} FROM bodies AS _d WHERE {_SEEN})"
 """What filters see of a record's data, as JSON; NULL where there is none."""
-_HELD = "_d.body"
-_HOLDING = " FROM (SELECT 1) LEFT JOIN bodies AS _d ON _d.row = r.row AND _d.version = r.body AND _d.part = 0"
+_HOLDING = f" FROM (SELECT 1) LEFT JOIN bodies AS _d ON {_SEEN}"
 """The same, found once for all that a filter asks of it."""
 
 
@@ -63,9 +63,9 @@ def compile_tree(tree: Node, *, column: str = "metadata") -> CompiledFilter:
 
 
 def _asks_data(node: Node) -> bool:
-    if isinstance(node, (RecordCondition, Condition)):
-        return isinstance(node, Condition) and node.data
-    return any(_asks_data(part) for part in node.parts)
+    if isinstance(node, Condition):
+        return node.data
+    return not isinstance(node, RecordCondition) and any(_asks_data(part) for part in node.parts)
 
 
 class _Compiled(NamedTuple):
