@@ -45,6 +45,7 @@ POINTS: dict[str, Point] = {
     "collect: files gone, still noted": Point(_FILES + "ChunkFiles.remove", most=3),
     "pack: anew, not committed": Point(_CHUNKS + "repack", most=3),
     "move: noted, nothing written": Point(_GLACIER + "uploading:begin", most=3),
+    "move: object aside, not in place": Point("agentmem.archive.folder:_sync", before=True, most=8),
     "move: archive in part": Point("agentmem.archive.folder:FolderObjects.create", most=8),
     "move: written, not let go of": Point(_GLACIER + "uploading:write", most=3),
     "move: let go of, not committed": Point("agentmem.stores.archived:shelve", most=3),
@@ -137,7 +138,7 @@ class Known:
         there = {
             path.name
             for path in ice(engine.path).glob("*")
-            if path.is_dir() and any(one.is_file() for one in path.rglob("*"))
+            if path.is_dir() and any(_is_object(one) for one in path.rglob("*"))
         }
         self.problems += [f"the archive {name} is an orphan after repair" for name in sorted(there - known)]
 
@@ -152,6 +153,11 @@ class Known:
                 self.problems.append(f"{key} at version {version} is not the value of {n}")
             memory.values.put(key, now, user_id="ana")
             self.kept.pop(key, None)
+
+
+def _is_object(path: Path) -> bool:
+    """Whether a file of an archive is more than what its writer had not finished: that is removed a day later."""
+    return path.is_file() and not path.name.startswith(".")
 
 
 def ice(path: Path) -> Path:
