@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from agentmem.types.promise import aside
 
 _made: dict[str, tuple[int, Callable[..., object]]] = {}
 """The folders that are there: who made each, and what removes it."""
+_removed = deque[tuple[str, int, Callable[..., object]]](maxlen=100)
+"""The last that were removed: a thread of LanceDB's that was about to write may make such a folder anew."""
+_TRIES, _PAUSE = 10, 0.05
 
 
 class PrivateFolder:
@@ -58,12 +63,19 @@ def _make() -> Path:
 def _remove(path: str | Path) -> None:
     pid, remove = _made.pop(str(path), (0, None))
     if remove is not None and pid == os.getpid():
+        _removed.append((str(path), pid, remove))
         remove(path, ignore_errors=True)
 
 
 def _at_exit() -> None:
     for path in list(_made):
         _remove(path)
+    for path, pid, remove in list(_removed):
+        for _ in range(_TRIES if pid == os.getpid() else 0):
+            if not os.path.exists(path):
+                break
+            remove(path, ignore_errors=True)
+            time.sleep(_PAUSE)
 
 
 # Before whatever closes stores registers: what comes first is called last.

@@ -304,6 +304,36 @@ print(len(os.listdir(os.environ["TMPDIR"])))
     assert os.listdir(tmp_path) == ["temporary"]
 
 
+def test_what_is_written_while_a_private_folder_is_removed_goes_at_exit(tmp_path: Path) -> None:
+    code = """
+import threading
+from agentmem.stores.private import PrivateFolder
+folder = PrivateFolder()
+path, over, writing = folder.open(), threading.Event(), threading.Event()
+def write():
+    number = 0
+    while not over.is_set():
+        try:
+            os.makedirs(path / "part", exist_ok=True)
+            (path / "part" / str(number)).touch()
+            number += 1
+        except OSError:
+            pass
+        writing.set()
+threads = [threading.Thread(target=write) for _ in range(4)]
+for thread in threads:
+    thread.start()
+writing.wait()
+del folder
+over.set()
+for thread in threads:
+    thread.join()
+os.makedirs(path / "part", exist_ok=True)
+"""
+    python(code, cwd=tmp_path, TMPDIR=str(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_forked_child_leaves_it_alone(tmp_path: Path) -> None:
     (tmp_path / "temporary").mkdir()
