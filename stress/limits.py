@@ -15,6 +15,7 @@ import numpy as np
 
 from agentmem.embedding import open_embedder
 from agentmem.embedding.folder import BUNDLED
+from agentmem.stores.connection import driver
 
 GROUP = 1_000
 """Rows per LanceDB commit, and texts per call where the library itself would join requests."""
@@ -78,9 +79,7 @@ def _threaded(batches: Iterator[list[str]], seconds: float, work: Callable[[list
 
 def _libsql(path: Path, batches: Iterator[list[str]], seconds: float, vectors: Any) -> float:
     """Text and vector in one table, a transaction per batch, synced."""
-    import libsql_experimental
-
-    db = libsql_experimental.connect(str(path), isolation_level=None)
+    db = driver().connect(str(path), isolation_level=None)
     db.execute("PRAGMA journal_mode=WAL").fetchall()
     db.execute("PRAGMA synchronous=FULL").fetchall()
     db.execute("CREATE TABLE alone (id INTEGER PRIMARY KEY, content TEXT NOT NULL, vector BLOB NOT NULL)").fetchall()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
@@ -228,7 +229,8 @@ def erase(
             from agentmem.server.keys import KeyStore
 
             report = memory.erase_all(user_id=str(user))
-            KeyStore(path).forget_user(str(user))
+            with closing(KeyStore(path)) as keys:
+                keys.forget_user(str(user))
             output.figures(report.to_dict())
             return
         view = within(memory, user, agent, run)

@@ -6,7 +6,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -125,7 +125,8 @@ def _keys(seen: Examination, path: Path) -> None:
 
     if not (path / FILE).exists():
         return
-    keys, now = KeyStore(path).list(), datetime.now(UTC)
+    with closing(KeyStore(path)) as store:
+        keys, now = store.list(), datetime.now(UTC)
     good = [key for key in keys if not any(end is not None and end <= now for end in (key.expires_at, key.revoked_at))]
     soon = [key.id for key in good if key.expires_at is not None and key.expires_at - now < timedelta(days=7)]
     if soon:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -117,11 +119,12 @@ def key_create(
     with reporting():
         from agentmem.server.keys import KeyStore
 
-        made = KeyStore(path).create(
-            scopes=[scope.strip() for scope in scopes.split(",") if scope.strip()],
-            user_id=user, any_user=any_user, agent_id=agent, namespace=namespace, expires=until, name=name,
-            per_minute=per_minute,
-        )  # fmt: skip
+        with closing(KeyStore(path)) as keys:
+            made = keys.create(
+                scopes=[scope.strip() for scope in scopes.split(",") if scope.strip()],
+                user_id=user, any_user=any_user, agent_id=agent, namespace=namespace, expires=until, name=name,
+                per_minute=per_minute,
+            )  # fmt: skip
         output.figures(made.to_dict())
         note("the token is shown this once; whoever has it has what the key allows")
 
@@ -129,8 +132,8 @@ def key_create(
 @key.command("list", help="Show all keys, and when each was last used.")
 def key_list(path: StorePath = STORE, table: AsTable = None) -> None:
     output = Output(table)
-    with reporting():
-        found = _keys(path).list()
+    with reporting(), _keys(path) as keys:
+        found = keys.list()
         if output.table:
             output.rows([_line(one) for one in found], "id", "whose", "scopes", "name", "until", "used_at")
         else:
@@ -153,16 +156,16 @@ def key_rotate(
         both = timedelta(0) if overlap.strip() == "0" else span(overlap)
     except ValueError as exc:
         raise typer.BadParameter(f"--overlap={overlap!r} is {exc}") from exc
-    with reporting():
-        output.figures(_keys(path).rotate(id, overlap=both, expires=until).to_dict())
+    with reporting(), _keys(path) as keys:
+        output.figures(keys.rotate(id, overlap=both, expires=until).to_dict())
         note("the token is shown this once; whoever has it has what the key allows")
 
 
 @key.command("revoke", help="End a key, now and in every process that serves the store.")
 def key_revoke(id: KeyId, path: StorePath = STORE, table: AsTable = None) -> None:
     output = Output(table)
-    with reporting():
-        output.figures(_keys(path).revoke(id).to_dict())
+    with reporting(), _keys(path) as keys:
+        output.figures(keys.revoke(id).to_dict())
 
 
 @key.command("audit", help="Show what administrators did, oldest first.")
@@ -174,8 +177,8 @@ def key_audit(
     table: AsTable = None,
 ) -> None:
     output = Output(table)
-    with reporting():
-        found = [act.to_dict() for act in _keys(path).audit(after=after, limit=limit)]
+    with reporting(), _keys(path) as keys:
+        found = [act.to_dict() for act in keys.audit(after=after, limit=limit)]
         if output.table:
             found = [{**act, "at": act["at"][:16].replace("T", " ")} for act in found]
         output.rows(found, "seq", "at", "act", "actor", "target", "user_id")
@@ -200,12 +203,14 @@ def _day(time: datetime | None) -> str:
     return "" if time is None else f"{time:%Y-%m-%d}"
 
 
-def _keys(path: Path) -> KeyStore:
+@contextmanager
+def _keys(path: Path) -> Generator[KeyStore]:
     from agentmem.server.keys import KeyStore
 
     if not path.is_dir():
         raise StoreError(f"there is no store at {path}; --path names another")
-    return KeyStore(path)
+    with closing(KeyStore(path)) as keys:
+        yield keys
 
 
 def _expiry(text: str | None) -> Any:

@@ -231,16 +231,16 @@ class Engine:
             if self.companion is None and not self._leaving:
                 self.companion = make()
 
-    def close(self, patience: float | None, durable: Promise[None]) -> None:
+    def close(self, patience: float | None, beside: float | None, durable: Promise[None]) -> None:
         """Finish what is queued and stop; ``durable`` is kept as soon as everything is.
 
         With ``patience``, wait no longer than so many seconds for each of the threads that may have to wait for the
-        thread that wants it closed.
+        thread that wants it closed; with ``beside``, for what works beside the engine.
         """
         with self._accompanying:
             self._leaving = True
         if self.companion is not None:
-            self.companion.close(patience)
+            self.companion.close(beside)
         self._patience, self._durable = patience, durable
         self._stack.close()
         if self.values is not None:

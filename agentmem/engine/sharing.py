@@ -40,6 +40,8 @@ PATIENCE = 1.0
 """Seconds that closing waits for those who may be waiting for the call that it interrupted."""
 EXIT_PATIENCE = 5.0
 """Seconds that the end of the process waits for stores that nobody has closed."""
+BACKUP_PATIENCE = 30.0
+"""And for what works beside them: the last backup, to a bucket perhaps."""
 
 log = logging.getLogger("agentmem")
 _lock = threading.RLock()
@@ -231,23 +233,34 @@ class _Shared:
         if not needed:
             (durable if interrupting else ended).result()
 
-    def begin_to_close(self, patience: float | None) -> tuple[Promise[None], Promise[None]]:
-        """Have it closed, once; promises that everything queued is durable, and that it is closed."""
+    @property
+    def is_accompanied(self) -> bool:
+        """Whether something works beside the engine, which has its own to do before that is closed."""
+        opened = self._opened
+        return opened.done() and opened.exception() is None and opened.result().companion is not None
+
+    def begin_to_close(
+        self, patience: float | None, beside: float | None = None
+    ) -> tuple[Promise[None], Promise[None]]:
+        """Have it closed, once; promises that everything queued is durable, and that it is closed.
+
+        ``beside``: seconds for what works beside it, where that are others.
+        """
         durable = Promise[None]()
         if not self._closing.acquire(blocking=False):
             durable.set_result(None)
             return durable, durable
-        ended = _elsewhere(lambda: self._close(patience, durable))
+        ended = _elsewhere(lambda: self._close(patience, patience if beside is None else beside, durable))
         _endings.add(ended)
         ended.add_done_callback(lambda _: _endings.discard(ended))
         return durable, ended
 
-    def _close(self, patience: float | None, durable: Promise[None]) -> None:
+    def _close(self, patience: float | None, beside: float | None, durable: Promise[None]) -> None:
         try:
             if self._taken.acquire(blocking=False):
                 self._opened.set_exception(ClosedError("the client was closed before it was open; open a new one"))
             if self._opened.exception() is None:
-                self._opened.result().close(patience, durable)
+                self._opened.result().close(patience, beside, durable)
         finally:
             self._keeping = None
             if not durable.done():
@@ -282,8 +295,11 @@ def _stand_by() -> None:
 
 def _at_exit() -> None:
     """Close what is still open: threads that come back from a model's own code to no interpreter abort the process."""
-    ending = [shared.begin_to_close(PATIENCE)[1] for shared in [*_shared.values(), *_displaced]]
+    left = [*_shared.values(), *_displaced]
     deadline = time.monotonic() + EXIT_PATIENCE
+    if any(shared.is_accompanied for shared in left):
+        deadline += BACKUP_PATIENCE
+    ending = [shared.begin_to_close(PATIENCE, BACKUP_PATIENCE)[1] for shared in left]
     for ended in [*ending, *_endings]:
         with suppress(Exception):
             ended.result(max(0.0, deadline - time.monotonic()))

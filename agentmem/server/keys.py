@@ -363,12 +363,15 @@ class KeyStore:
         return self._reader
 
     def _connect(self) -> sqlite3.Connection:
+        db = None
         try:
             db = sqlite3.connect(self._path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA secure_delete = ON")
             db.execute("SELECT 1 FROM keys").fetchone()
         except sqlite3.Error as exc:
+            if db is not None:
+                db.close()
             hint = "" if os.access(self._path.parent, os.W_OK) else "; its folder must be writable, for reading too"
             raise StoreError(f"{self._path} cannot be used: {exc}{hint}") from exc
         return db

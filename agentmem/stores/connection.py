@@ -252,7 +252,7 @@ def _gave_way() -> AgentMemError:
 def connect(target: str, path: Path) -> Any:
     """A connection of the driver's to ``target``, a path or a URI, in autocommit mode; errors name ``path``."""
     try:
-        raw = _driver().connect(target, isolation_level=None)
+        raw = driver().connect(target, isolation_level=None)
         raw.execute("PRAGMA busy_timeout=0").fetchall()
         raw.execute("PRAGMA foreign_keys=OFF").fetchall()
     except Exception as exc:
@@ -273,7 +273,8 @@ def disconnect(raw: Any) -> None:
     del statement
 
 
-def _driver() -> Any:
+def driver() -> Any:
+    """The module of libSQL for this version of Python."""
     if sys.version_info >= (3, 14):
         import libsql  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
 

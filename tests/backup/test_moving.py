@@ -151,7 +151,7 @@ def test_an_import_that_was_broken_off_goes_on(
 
     def broken(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) > 1:  # also where a transaction that others take part in is replayed
             raise KeyboardInterrupt
         return take(*arguments, **options)
 

@@ -643,7 +643,7 @@ class Round(NamedTuple):
 def foreign_seconds() -> float:
     """Processor time that all other programs have used so far."""
     machine, ours = psutil.cpu_times(), psutil.Process().cpu_times()
-    return machine.user + machine.system - ours.user - ours.system
+    return machine.user + machine.nice + machine.system - ours.user - ours.system
 
 
 WORDS = """tea coffee piano violin garden river mountain winter summer breakfast ticket train harbour museum painting

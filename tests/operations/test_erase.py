@@ -74,9 +74,8 @@ def test_nothing_on_disk_tells_of_an_erased_user(open_memory: Open, store: Path,
     assert files_with(store, who, run, *ids) == {}
     assert memory.verify().problems == []
     for table in ("accesses", "due", "history", "keyword_lengths", memory.handle.engine().repository.embeddings):
-        assert sql(memory, f"SELECT count(*) FROM {table} WHERE row != 0 AND row NOT IN (SELECT row FROM records)") == [
-            (0,)
-        ]
+        left = sql(memory, f"SELECT count(*) FROM {table} WHERE row != 0 AND row NOT IN (SELECT row FROM records)")
+        assert left == [(0,)], table
     assert sql(memory, "SELECT count(*) FROM keyword_totals WHERE user = ?", first) == [(0,)]
     assert sql(memory, "SELECT count(*) FROM records WHERE user = ?", first) == [(0,)]
     # Others have kept everything: also what they share with the user.

@@ -57,6 +57,21 @@ settings = Settings(backup={{"url": folder + "/backups", sys.argv[2]: float(sys.
 memory = Memory(folder + "/store", settings=settings, embedder=HashEmbedder())
 memory.add("text", user_id="ana")
 """
+SLOWLY = f"""
+import time
+from agentmem.backup import continuous
+
+create = continuous.create
+
+
+def slowly(*arguments, **options):
+    time.sleep(2)
+    return create(*arguments, **options)
+
+
+continuous.create = slowly
+{LEFT_OPEN}
+"""
 
 
 def run(code: str, *arguments: object) -> str:
@@ -74,9 +89,11 @@ def test_threads_go_on_when_the_main_one_has_ended(tmp_path: Path) -> None:
     assert run(GOES_ON, tmp_path) == "done\n"
 
 
-@pytest.mark.parametrize(("name", "value"), [("on_close", 1), ("interval_s", 3_600)])
-def test_what_was_left_open_is_backed_up_at_the_end(tmp_path: Path, name: str, value: int) -> None:
-    assert run(LEFT_OPEN, tmp_path, name, value) == ""
+@pytest.mark.parametrize(
+    ("code", "name", "value"), [(LEFT_OPEN, "on_close", 1), (LEFT_OPEN, "interval_s", 3_600), (SLOWLY, "on_close", 1)]
+)
+def test_what_was_left_open_is_backed_up_at_the_end(tmp_path: Path, code: str, name: str, value: int) -> None:
+    assert run(code, tmp_path, name, value) == ""
     settings = Settings(backup={"url": str(tmp_path / "backups")})
     with Memory(tmp_path / "store", settings=settings, embedder=HashEmbedder()) as memory:
         assert [info.kind for info in memory.backup.list()] == ["full"]
