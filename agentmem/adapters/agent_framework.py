@@ -180,7 +180,7 @@ class AgentMemContextProvider(ContextProvider):
         await arun(self._client.memory, self._remembered(context.session_id, said))
 
     def _remembered(self, session_id: str | None, messages: Sequence[Message]) -> Steps[None]:
-        run = {} if session_id is None else {"run_id": label_of(session_id)}
+        run = {} if session_id is None else {"run_id": id_label(session_id)}
         # What is said twice is remembered once, in one call as in two.
         texts = dict.fromkeys((each.role, fitting(each.text)) for each in messages if each.role in _SPEAKERS)
         items = [{"role": role, "content": text, "layer": self._layer, **run} for role, text in texts if text]
