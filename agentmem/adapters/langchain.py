@@ -281,11 +281,11 @@ def _added(
 
 
 def _item(key: str, text: str, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    data: dict[str, Any] = {"metadata": dict(metadata or {})}
+    item: dict[str, Any] = {"key": key, "layer": "assets", "data": {"metadata": dict(metadata or {})}}
     if is_content(text):
-        return {"key": key, "content": text, "data": data}
+        return {**item, "content": text}
     fit = embeddable(text)
-    return {"key": key, "data": {**data, "page_content": text}, "embed": [fit] if fit else False}
+    return {**item, "data": {**item["data"], "page_content": text}, "embed": [fit] if fit else False}
 
 
 def _document(record: Any) -> Document:

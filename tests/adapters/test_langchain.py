@@ -22,7 +22,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-from agentmem import AsyncMemory, InvalidInputError, Memory
+from agentmem import AsyncMemory, InvalidInputError, Memory, Settings
 from agentmem.adapters.langchain import AgentMemRetriever, AgentMemVectorStore
 
 TEA = ["Green tea is picked in spring.", "Black tea oxidises.", "Coffee grows on hills.", "Tea, too, has caffeine."]
@@ -230,3 +230,10 @@ def test_metadata_may_be_none_and_a_filter_is_no_function(memory: Memory) -> Non
     assert [each.metadata for each in store.get_by_ids(["t", "c"])] == [{}, {"a": 1}]
     with pytest.raises(InvalidInputError, match=r"filter must be a mapping, such as \{'year': 2026\}, not function"):
         store.similarity_search("tea", filter=lambda document: True)
+
+
+def test_documents_stay_whatever_layer_is_the_default() -> None:
+    with Memory(":memory:", settings=Settings(default_layer="interact")) as memory:
+        AgentMemVectorStore(memory).add_texts(["tea", ""])
+        for document in memory.iterate(under=("langchain",)):
+            assert (document.layer, memory.lifecycle.explain(document.id).due_at) == ("assets", None)
