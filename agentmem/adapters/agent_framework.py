@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from agentmem import Settings
 from agentmem.adapters.clients import AnyMemory, Client
-from agentmem.adapters.labels import label_of
+from agentmem.adapters.labels import id_label, label_of
 from agentmem.adapters.steps import Steps, arun
 from agentmem.adapters.texts import embeddable, fitting
 from agentmem.adapters.versions import require
@@ -112,7 +112,7 @@ class AgentMemHistoryProvider(HistoryProvider):
         await arun(self._client.memory, _one("delete_all", self._of(session_id)))
 
     def _of(self, session_id: str | None) -> dict[str, Any]:
-        session = _NO_SESSION if session_id is None else label_of(session_id)
+        session = _NO_SESSION if session_id is None else id_label(session_id)
         return {"user_id": self._user, "namespace": ("agent_framework", label_of(self.source_id), session)}
 
 
@@ -167,7 +167,7 @@ class AgentMemContextProvider(ContextProvider):
             return
         asked = {"query": query, **self._scope, **self._asked}
         if not self.own_session and context.session_id is not None:
-            others = {"$run_id": {"$ne": label_of(context.session_id)}}
+            others = {"$run_id": {"$ne": id_label(context.session_id)}}
             asked["filters"] = {"$and": [others, asked["filters"]]} if asked.get("filters") else others
         if found := await arun(self._client.memory, _one("context", asked)):
             context.extend_messages(self, [Message("user", [f"{self.prompt}\n{found}"])])
@@ -180,7 +180,7 @@ class AgentMemContextProvider(ContextProvider):
         await arun(self._client.memory, self._remembered(context.session_id, said))
 
     def _remembered(self, session_id: str | None, messages: Sequence[Message]) -> Steps[None]:
-        run = {} if session_id is None else {"run_id": label_of(session_id)}
+        run = {} if session_id is None else {"run_id": id_label(session_id)}
         # What is said twice is remembered once, in one call as in two.
         texts = dict.fromkeys((each.role, fitting(each.text)) for each in messages if each.role in _SPEAKERS)
         items = [{"role": role, "content": text, "layer": self._layer, **run} for role, text in texts if text]

@@ -21,6 +21,7 @@ import anyio.to_thread
 
 from agentmem import ConflictError, Delete, InvalidInputError, MemoryRecord, Put, Settings
 from agentmem.adapters.clients import AnyMemory, Client
+from agentmem.adapters.labels import names_of
 from agentmem.adapters.versions import require
 
 require("anthropic", at_least="0.86", below="3", extra="anthropic")
@@ -68,7 +69,7 @@ class _OnClient:
     ) -> None:
         super().__init__(cache_control=cache_control)  # pyright: ignore[reportCallIssue]
         self._client = Client(memory, settings)
-        self._files = _Files(self._client, user_id, tuple(namespace))
+        self._files = _Files(self._client, user_id, names_of(namespace))
 
     def close(self) -> None:
         """Close a store that was opened here; a client that was handed in stays open."""

@@ -23,6 +23,7 @@ import anyio.to_thread
 from agentmem import Delete, InvalidInputError, Settings, Touch
 from agentmem import MemoryRecord as Stored
 from agentmem.adapters.clients import AnyMemory, Client
+from agentmem.adapters.labels import label_of, names_of
 from agentmem.adapters.texts import fitting
 from agentmem.adapters.versions import require
 
@@ -63,7 +64,7 @@ class AgentMemStorage(StorageBackend):
         settings: Settings | None = None,
     ) -> None:
         self._client = Client(memory, settings)
-        self._place: dict[str, Any] = {"user_id": user_id, "namespace": tuple(namespace)}
+        self._place: dict[str, Any] = {"user_id": user_id, "namespace": names_of(namespace)}
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """The vectors of texts by the store's model: the ``embedder`` for ``crewai.Memory``; ``[]`` of a blank one."""
@@ -236,10 +237,10 @@ def storage_factory(
     What CrewAI takes for its storage's name or path (``storage="lancedb"`` if nothing is said) becomes the last part of
     the namespace, so that different ones are apart as before.
     """
-    client = Client(memory, settings)
+    client, root = Client(memory, settings), names_of(namespace)
 
     def storage(spec: str) -> AgentMemStorage:
-        return AgentMemStorage(client.memory, user_id=user_id, namespace=(*namespace, spec))
+        return AgentMemStorage(client.memory, user_id=user_id, namespace=(*root, label_of(spec)))
 
     return storage
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
 from unicodedata import normalize
 from urllib.parse import quote, unquote
+from uuid import UUID
 
+from agentmem import InvalidInputError, ScopeError
 from agentmem.adapters.texts import BLANK_LETTERS
 
 LONGEST = 256
@@ -27,11 +30,30 @@ def unescaped(name: str) -> str:
 
 
 def label_of(text: str) -> str:
-    """A name of at most 256 characters for any text, another one for each; the text itself wherever it may be one."""
+    """A name of at most 256 characters for any text, another one for each; the text itself wherever it may be one.
+
+    What is no text is refused: frameworks that check their own types would store it, and then not read it again.
+    """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInputError(f"an id must be text, not {text!r}; write str(...)")
     name = escaped(text) or EMPTY
     if len(name) <= LONGEST:
         return name
     return _HASHED + sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def id_label(id: object) -> str:
+    """The same for an id, which may be an int or a UUID, as in all of agentmem."""
+    if isinstance(id, bool) or not isinstance(id, (str, int, UUID)):
+        raise InvalidInputError(f"an id must be text, an int or a UUID, not {id!r}")
+    return label_of(str(id))
+
+
+def names_of(namespace: Iterable[str]) -> tuple[str, ...]:
+    """A namespace that was given as a sequence of names; a text would be one of its letters."""
+    if isinstance(namespace, str):
+        raise ScopeError(f"namespace must be a sequence of names, write ({namespace!r},), not {namespace!r}")
+    return tuple(namespace)
 
 
 def text_of(label: str) -> str | None:

@@ -245,7 +245,10 @@ class AgentMemRetriever(BaseRetriever):
         return self.memory
 
     def _found(self, query: str, k: int | None) -> Steps[list[Document]]:
-        arguments = {"query": query, "user_id": self.user_id, "limit": self.k if k is None else k, **self.search_kwargs}
+        asked = embeddable(query) if isinstance(query, str) else query  # what is no text is refused by the search
+        if asked == "":
+            return []
+        arguments = {"query": asked, "user_id": self.user_id, "limit": self.k if k is None else k, **self.search_kwargs}
         hits = yield "search", arguments
         return [_of_memory(hit) for hit in hits]
 
@@ -277,12 +280,12 @@ def _added(
     return keys
 
 
-def _item(key: str, text: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    data: dict[str, Any] = {"metadata": dict(metadata)}
+def _item(key: str, text: str, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    item: dict[str, Any] = {"key": key, "layer": "assets", "data": {"metadata": dict(metadata or {})}}
     if is_content(text):
-        return {"key": key, "content": text, "data": data}
+        return {**item, "content": text}
     fit = embeddable(text)
-    return {"key": key, "data": {**data, "page_content": text}, "embed": [fit] if fit else False}
+    return {**item, "data": {**item["data"], "page_content": text}, "embed": [fit] if fit else False}
 
 
 def _document(record: Any) -> Document:
@@ -349,6 +352,10 @@ def _diverse(
 
 def _filters(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """A filter on metadata as one on the data that it lies in."""
+    if not isinstance(wanted, Mapping):
+        raise InvalidInputError(
+            f"filter must be a mapping, such as {{'year': 2026}}, not {type(wanted).__name__}", field="filter"
+        )
     made: dict[str, Any] = {}
     for key, operand in wanted.items():
         if key in ("$and", "$or"):

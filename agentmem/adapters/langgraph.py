@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from agentmem import AsyncMemory, Delete, InvalidInputError, Memory, Put, Settings
 from agentmem.adapters.embeddings import embedder_of
-from agentmem.adapters.labels import escaped, unescaped
+from agentmem.adapters.labels import escaped, names_of, unescaped
 from agentmem.adapters.steps import Steps, arun, run
 from agentmem.adapters.texts import embeddable
 from agentmem.adapters.versions import require
@@ -77,6 +77,9 @@ class AgentMemStore(BaseStore):
         ttl: TTLConfig | None = None,
         settings: Settings | None = None,
     ) -> None:
+        self._root = names_of(namespace)
+        if not self._root:
+            raise InvalidInputError("namespace needs a name; items would lie among the memories", field="namespace")
         self.ttl_config = ttl
         self.index_config: Any = None if index is None else {**index}
         embed = None if index is None else index.get("embed")
@@ -96,8 +99,7 @@ class AgentMemStore(BaseStore):
         else:
             model = None if self.embeddings is None else embedder_of(self.embeddings, (index or {}).get("dims"))
             client = self._own = Memory(memory, embedder=model, settings=settings)
-        self._memory = client.scoped(user_id=user_id, under=namespace)
-        self._root = tuple(namespace)
+        self._memory = client.scoped(user_id=user_id, under=self._root)
 
     def close(self) -> None:
         """Close the store that was opened here; a client that was given stays open."""
@@ -168,7 +170,8 @@ class AgentMemStore(BaseStore):
         ttl = None if op.ttl is None else 60 * op.ttl
         sliding = None if ttl is None else True
         value = dict(op.value)
-        return Put(key, namespace=place, data=value, embed=self._texts(value, op.index), ttl=ttl, sliding=sliding)
+        texts = self._texts(value, op.index)
+        return Put(key, namespace=place, data=value, embed=texts, layer="assets", ttl=ttl, sliding=sliding)
 
     def _texts(self, value: dict[str, Any], index: Literal[False] | list[str] | None) -> list[str] | Literal[False]:
         """What the item is to be found by."""

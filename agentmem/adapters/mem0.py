@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from agentmem import ALL, ConflictError, InvalidInputError, MemoryRecord, NotFoundError, ScopeError, Settings
 from agentmem.adapters.clients import AnyMemory, Client
+from agentmem.adapters.labels import names_of
 from agentmem.adapters.mem0_facts import SAID, draw, follow_back
 from agentmem.adapters.mem0_values import (
     IDS,
@@ -31,7 +32,7 @@ from agentmem.adapters.mem0_values import (
     shown,
     where,
 )
-from agentmem.adapters.texts import fitting
+from agentmem.adapters.texts import embeddable, fitting
 
 __all__ = ["AsyncMemory", "Memory"]
 
@@ -65,7 +66,7 @@ class Memory:
         if rank not in ("similarity", "score"):
             raise InvalidInputError(f"rank={rank!r} is not one of similarity, score", field="rank")
         self._client = Client(memory, settings)
-        self._namespace = tuple(namespace)
+        self._namespace = names_of(namespace)
         self._rank: Any = rank
         self._model = model
         self._warned = False
@@ -183,12 +184,12 @@ class Memory:
         check(kwargs, "search", top_k, threshold)
         if not isinstance(query, str) or not query.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidInputError("Invalid query: cannot be empty or whitespace-only.", field="query")
-        place = where(filters, show_expired)
-        if not top_k:
+        place, asked = where(filters, show_expired), embeddable(query)
+        if not top_k or not asked:
             return {"results": []}
         least = 0.1 if threshold is None else threshold
         hits = self._anywhere(
-            partial(self._client.memory.search, query.strip()),
+            partial(self._client.memory.search, asked),
             place,
             rank=self._rank,
             min_similarity=least,

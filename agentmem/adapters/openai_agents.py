@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from agentmem import Settings
 from agentmem.adapters.clients import AnyMemory, Client
-from agentmem.adapters.labels import label_of
+from agentmem.adapters.labels import id_label, names_of
 from agentmem.adapters.texts import embeddable, is_content
 from agentmem.adapters.versions import require
 
@@ -43,11 +44,11 @@ _SAID = frozenset({"input_text", "output_text", "text", None})
 class AgentMemSession:
     """A ``session=`` for ``Runner.run`` and its kin, kept in an agentmem store.
 
-    ``session_id`` is any text, an empty one, too. ``memory`` is an open client or a view of one, which stays yours to
-    close, or the path of a store. ``user_id`` says whose conversation it is, and ``namespace`` where it is kept:
-    sessions that differ in either share nothing. It lives for ``ttl`` (seconds or a timedelta) after each time that
-    items are added, and for good unless that is given. With ``embed`` the texts of items are found by meaning, too, in
-    searches of the namespace.
+    ``session_id`` is any text, an empty one, too, an int or a UUID. ``memory`` is an open client or a view of one,
+    which stays yours to close, or the path of a store. ``user_id`` says whose conversation it is, and ``namespace``
+    where it is kept: sessions that differ in either share nothing. It lives for ``ttl`` (seconds or a timedelta) after
+    each time that items are added, and for good unless that is given. With ``embed`` the texts of items are found by
+    meaning, too, in searches of the namespace.
 
     Works from any event loop, and from several at once; other processes may use the same session.
     """
@@ -56,7 +57,7 @@ class AgentMemSession:
 
     def __init__(
         self,
-        session_id: str,
+        session_id: str | int | UUID,
         memory: AnyMemory = None,
         *,
         user_id: str | None = None,
@@ -66,11 +67,11 @@ class AgentMemSession:
         session_settings: SessionSettings | Mapping[str, Any] | None = None,
         settings: Settings | None = None,
     ) -> None:
-        self.session_id = session_id
+        self.session_id = str(session_id)
         self.session_settings = _settings(session_settings)
         self._client = Client(memory, settings)
         self._place: dict[str, Any] = {
-            "run_id": label_of(session_id), "user_id": user_id, "namespace": tuple(namespace), "ttl": ttl,
+            "run_id": id_label(session_id), "user_id": user_id, "namespace": names_of(namespace), "ttl": ttl,
             "embed": embed,
         }  # fmt: skip
         self._held: tuple[Memory, AsyncSession] | None = None

@@ -18,7 +18,7 @@ import anyio
 
 from agentmem import AsyncMemory, ConflictError, Delete, InvalidInputError, MemoryRecord, Put, Settings
 from agentmem.adapters.clients import AnyMemory, Client
-from agentmem.adapters.labels import label_of
+from agentmem.adapters.labels import label_of, names_of
 from agentmem.adapters.texts import embeddable
 from agentmem.adapters.versions import require
 
@@ -75,9 +75,9 @@ class AgentMemConversationStore(ConversationStore):
         namespace: Sequence[str] = NAMESPACE,
         settings: Settings | None = None,
     ) -> None:
-        self._client = Client(memory, settings)
-        self._records: dict[str, Any] = {"user_id": user_id, "namespace": (*namespace, "conversations")}
-        self._entries: dict[str, Any] = {"user_id": user_id, "namespace": (*namespace, "entries")}
+        self._client, root = Client(memory, settings), names_of(namespace)
+        self._records: dict[str, Any] = {"user_id": user_id, "namespace": (*root, "conversations")}
+        self._entries: dict[str, Any] = {"user_id": user_id, "namespace": (*root, "entries")}
 
     def close(self) -> None:
         """Close a store that was opened here, until it is used again; a client that was handed in stays open."""
@@ -266,9 +266,10 @@ class AgentMemToolset(FunctionToolset[Any]):
         Args:
             query: The question, or what to look for.
         """
-        if not embeddable(query):
+        asked = embeddable(query)
+        if not asked:
             return []
-        hits = await _told(self._memory(ctx).search(query, limit=self._limit, data=False, **self._where))
+        hits = await _told(self._memory(ctx).search(asked, limit=self._limit, data=False, **self._where))
         return [
             {"id": hit.id, "date": f"{hit.occurred_at or hit.created_at:%Y-%m-%d}", "text": hit.content} for hit in hits
         ]

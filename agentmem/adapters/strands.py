@@ -25,7 +25,7 @@ from agentmem import (
     Update,
 )
 from agentmem.adapters.clients import AnyMemory, Client
-from agentmem.adapters.labels import label_of
+from agentmem.adapters.labels import label_of, names_of
 from agentmem.adapters.texts import embeddable
 from agentmem.adapters.versions import require
 
@@ -64,7 +64,7 @@ class AgentMemSessionRepository(SessionRepository):
     ) -> None:
         self._client = Client(memory, settings)
         self._user = user_id
-        self._root = tuple(namespace)
+        self._root = names_of(namespace)
 
     def close(self) -> None:
         """Close a store that was opened here, until it is used again; a client that was handed in stays open."""
@@ -242,9 +242,10 @@ class AgentMemStore(MemoryStore):
         """The best memories for a query, best first; their metadata has the ``id`` and the score (``_score``), too."""
         limit = (options or {}).get("max_search_results", self.max_search_results)
         limit = _FOUND if limit is None else limit
-        if limit < 1 or not embeddable(query):
+        asked = embeddable(query)
+        if limit < 1 or not asked:
             return []
-        hits = await self._client.memory.aio.search(query, limit=limit, data=False, **self._place, **self._search)
+        hits = await self._client.memory.aio.search(asked, limit=limit, data=False, **self._place, **self._search)
         return [
             MemoryEntry(content=hit.content, metadata={**hit.metadata, "id": hit.id, "_score": hit.score})
             for hit in hits

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from agentmem.agent.pairs import groups
 from agentmem.agent.quoting import escaped, name, quoted
 from agentmem.agent.turns import Turn
 from agentmem.types.plain import Plain
@@ -63,7 +64,8 @@ class Prompt:
 
     def messages(self) -> list[dict[str, Any]]:
         """For chat APIs: instructions and blocks as a system message, then the summary, the turns as they were
-        appended, and last what is remembered, as a message of ``recalled_role``; new dicts each time."""
+        appended, and last what is remembered, as a message of ``recalled_role``; new dicts each time. A call whose
+        result is yet to come is the end: what is remembered stands before it."""
         return messages_of(self.sections, self.turns, self.recalled_role)
 
     def text(self) -> str:
@@ -82,8 +84,11 @@ def messages_of(sections: tuple[Section, ...], turns: tuple[Turn, ...], recalled
 
     say("system", "instructions", "blocks")
     say("user", "summary")
-    made += (turn.message for turn in turns)
+    last = groups(turns)[-1] if turns else None
+    end = last.positions[0] if last and last.open else len(turns)  # no API takes anything between a call and its result
+    made += (turn.message for turn in turns[:end])
     say(recalled_role, "working", "recalled")
+    made += (turn.message for turn in turns[end:])
     return made
 
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -286,3 +287,11 @@ def test_any_client_will_do() -> None:
     asyncio.run(use())
     with pytest.raises(InvalidInputError, match="a Memory, an AsyncMemory or a path"):
         AgentMemContextProvider(5)  # type: ignore[arg-type]
+
+
+def test_ids_of_a_database_are_ids_of_sessions(memory: Memory) -> None:
+    history = AgentMemHistoryProvider(memory, user_id="ana")
+    agent = Agent(client=Stub(), context_providers=[AgentMemContextProvider(memory, user_id="ana"), history])
+    for id in (42, UUID(int=42)):
+        asyncio.run(agent.run("I like tea.", session=AgentSession(session_id=id)))  # type: ignore[arg-type]
+        assert asyncio.run(history.get_messages(str(id)))[0].text == "I like tea."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 import pytest
 
-from agentmem import ConflictError, Memory
-from agentmem.adapters.labels import label_of, text_of
+from agentmem import ConflictError, InvalidInputError, Memory, ScopeError
+from agentmem.adapters.labels import id_label, label_of, names_of, text_of
 from agentmem.adapters.steps import Steps, arun, run
 
 PLAIN = ["", " ", "a", "a ", " a", "%", "%25", "%20", "a/b", "a%2Fb", "$a"]
@@ -67,3 +68,19 @@ def test_an_error_of_a_call_is_raised_where_it_was_yielded() -> None:
             run(memory, steps())
         memory.delete(key="k")
         assert run(memory, caught()) == asyncio.run(arun(memory, caught())) == ["caught"]
+
+
+def test_an_id_may_be_a_number_and_what_is_none_is_refused() -> None:
+    id = UUID("6f6e1c7e-5ad3-4f0c-9a35-0d2d9a2ad1b4")
+    assert (id_label("a"), id_label(7), id_label(id)) == ("a", "7", str(id))
+    for odd in (None, True, 7.5, b"a", ("a",)):
+        with pytest.raises(InvalidInputError, match="must be text, an int or a UUID, not"):
+            id_label(odd)
+        with pytest.raises(InvalidInputError, match="must be text, not"):
+            label_of(odd)  # type: ignore[arg-type]
+
+
+def test_a_text_is_no_namespace() -> None:
+    assert names_of(["a", "b"]) == ("a", "b")
+    with pytest.raises(ScopeError, match=r"write \('chats',\)"):
+        names_of("chats")

@@ -22,7 +22,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-from agentmem import AsyncMemory, InvalidInputError, Memory
+from agentmem import AsyncMemory, InvalidInputError, Memory, Settings
 from agentmem.adapters.langchain import AgentMemRetriever, AgentMemVectorStore
 
 TEA = ["Green tea is picked in spring.", "Black tea oxidises.", "Coffee grows on hills.", "Tea, too, has caffeine."]
@@ -210,3 +210,30 @@ def test_from_texts_takes_a_model_and_a_place(tmp_path: Path) -> None:
         assert texts(store.as_retriever(search_kwargs={"k": 2}).invoke(TEA[2]))[0] == TEA[2]
     with AgentMemVectorStore(tmp_path, embedding=model) as again:
         assert texts(again.get_by_ids(["b"])) == [TEA[1]]
+
+
+def test_what_a_user_pastes_is_searched_by_its_beginning(memory: Memory) -> None:
+    memory.add("Ana drinks green tea.", user_id="ana")
+    retriever = AgentMemRetriever(memory=memory, user_id="ana")
+    for query in ("Which tea does she drink? " + "x" * 200_000, "tea \ud800", "tea\x00"):
+        assert (
+            texts(retriever.invoke(query)) == texts(asyncio.run(retriever.ainvoke(query))) == ["Ana drinks green tea."]
+        )
+    assert retriever.invoke("") == retriever.invoke(" \n") == []
+    with pytest.raises(InvalidInputError, match="query must be a str"):
+        retriever.invoke(5)  # type: ignore[arg-type]
+
+
+def test_metadata_may_be_none_and_a_filter_is_no_function(memory: Memory) -> None:
+    store = AgentMemVectorStore(memory)
+    store.add_texts(["tea", "coffee"], [None, {"a": 1}], ids=["t", "c"])  # type: ignore[list-item]
+    assert [each.metadata for each in store.get_by_ids(["t", "c"])] == [{}, {"a": 1}]
+    with pytest.raises(InvalidInputError, match=r"filter must be a mapping, such as \{'year': 2026\}, not function"):
+        store.similarity_search("tea", filter=lambda document: True)
+
+
+def test_documents_stay_whatever_layer_is_the_default() -> None:
+    with Memory(":memory:", settings=Settings(default_layer="interact")) as memory:
+        AgentMemVectorStore(memory).add_texts(["tea", ""])
+        for document in memory.iterate(under=("langchain",)):
+            assert (document.layer, memory.lifecycle.explain(document.id).due_at) == ("assets", None)

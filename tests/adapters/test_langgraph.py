@@ -22,7 +22,7 @@ pytest.importorskip("langgraph.store.base", reason="LangGraph is not installed; 
 
 from langgraph.store.base import GetOp, PutOp, SearchOp
 
-from agentmem import ALL, AsyncMemory, InvalidInputError, Memory
+from agentmem import ALL, AsyncMemory, InvalidInputError, Memory, Settings
 from agentmem.adapters.langgraph import AgentMemStore
 
 DOCS = ("docs",)
@@ -338,3 +338,15 @@ def test_a_search_op_takes_any_of_our_operators(memory: Memory) -> None:
     assert [item.key for item in found] == ["a"]  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="unknown operator"):
         store.search(DOCS, filter={"n": {"$near": 1}})
+
+
+def test_items_stay_whatever_layer_is_the_default() -> None:
+    with Memory(":memory:", settings=Settings(default_layer="interact")) as memory:
+        AgentMemStore(memory, user_id="ana").put(("notes",), "walk", {"text": "to the sea"})
+        [item] = memory.iterate(user_id="ana", under=("langgraph",))
+        assert (item.layer, memory.lifecycle.explain(item.id).due_at) == ("assets", None)
+
+
+def test_items_do_not_lie_among_the_memories() -> None:
+    with Memory(":memory:") as memory, pytest.raises(InvalidInputError, match="among the memories"):
+        AgentMemStore(memory, namespace=())

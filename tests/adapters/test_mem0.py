@@ -387,3 +387,11 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         held = texts(Memory(client).get_all(filters={"user_id": "ana"}, top_k=10_000))
     assert set(held) >= {f"memory {number}" for number in range(acknowledged)}
     assert len(held) <= acknowledged + 1
+
+
+def test_what_a_user_pastes_is_searched_by_its_beginning(open_memory: Open) -> None:
+    memory = Memory(open_memory())
+    added(memory, "tea", user_id="ana")
+    for query in ("tea " * 50_000, "tea \ud800", "tea\x00"):
+        assert texts(memory.search(query, filters={"user_id": "ana"}, threshold=0)) == ["tea"]
+    assert memory.search("\x00", filters={"user_id": "ana"}, threshold=0) == {"results": []}

@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from agentmem import InvalidInputError, Memory, SessionClosedError
+from agentmem import InvalidInputError, Memory, ScopeError, SessionClosedError
 
 pytest.importorskip("agents", reason="openai-agents is not installed")
 
@@ -274,3 +275,14 @@ def test_what_was_added_is_there_after_a_kill(tmp_path: Path) -> None:
         held = [item["content"].split() for item in in_loop(AgentMemSession("s", memory).get_items())]
     assert len(held) in (2 * last + 2, 2 * last + 4)  # the one that was on its way is there as a whole, or is not
     assert [int(number) for _, number, part in held if part == "b"] == list(range(len(held) // 2))
+
+
+def test_ids_of_a_database_are_ids_of_sessions(memory: Memory) -> None:
+    for id in (42, UUID(int=42)):
+        in_loop(AgentMemSession(id, memory, user_id="ana").add_items(ITEMS[:1]))
+        assert in_loop(AgentMemSession(str(id), memory, user_id="ana").get_items()) == ITEMS[:1]
+        assert len(memory.session(id, user_id="ana", namespace=NAMESPACE).turns()) == 1
+    with pytest.raises(InvalidInputError, match="not None"):
+        AgentMemSession(None, memory)  # type: ignore[arg-type]
+    with pytest.raises(ScopeError, match=r"write \('chats',\)"):
+        AgentMemSession("a", memory, namespace="chats")

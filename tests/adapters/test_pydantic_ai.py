@@ -87,6 +87,7 @@ def test_an_agent_remembers_by_the_tools(memory: Memory) -> None:
     assert ask("remember: Ana stays in Faro.") == "That was known already."
     assert "Faro" in ask("recall: Where does Ana stay?")
     assert ask("recall: Where does Ana stay?", "rui") == ask("recall:  ") == "[]"
+    assert "Faro" in ask("recall: Where does Ana stay? " + "x" * 200_000)
     [record] = memory.page(user_id="ana").records
     assert ask(f"forget: {record.id}", "rui") == "There is nothing with that id."
     assert memory.count(user_id="ana") == 1

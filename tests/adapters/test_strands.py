@@ -268,3 +268,10 @@ def test_what_was_created_is_there_after_a_kill(tmp_path: Path) -> None:
         held = AgentMemSessionRepository(memory).list_messages("s", "a")
     assert len(held) in (acknowledged + 1, acknowledged + 2)
     assert [each.message for each in held] == [said(str(number)) for number in range(len(held))]
+
+
+def test_what_a_user_pastes_is_searched_by_its_beginning(memory: Memory) -> None:
+    memory.add("Ana drinks green tea.", user_id="ana")
+    store = AgentMemStore(memory, user_id="ana")
+    for query in ("Which tea does she drink? " + "x" * 200_000, "tea \ud800", "tea\x00"):
+        assert [each.content for each in asyncio.run(store.search(query))] == ["Ana drinks green tea."]

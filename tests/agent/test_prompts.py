@@ -74,8 +74,7 @@ def check_pairs(messages: list[dict[str, Any]]) -> None:
             assert message["tool_call_id"] in open_calls
             open_calls.discard(message["tool_call_id"])
             continue
-        if message["content"] is None or not str(message["content"]).startswith("<"):
-            assert not open_calls
+        assert not open_calls
         open_calls = {call["id"] for call in message.get("tool_calls", ())} or open_calls
 
 
@@ -258,6 +257,23 @@ def test_calls_that_were_never_answered(session: Session) -> None:
     assert [each.reason for each in prompt.manifest.trimmed] == ["a call without its result"]
     session.append({"role": "tool", "tool_call_id": "nothing", "content": "y"})
     assert session.prompt(max_tokens=500, recall=0).manifest.trimmed[-1].reason == "a result without its call"
+
+
+def test_a_call_that_waits_is_the_end_whatever_is_recalled(memory: Memory, session: Session) -> None:
+    memory.add("The ferry to Faro leaves at nine.", user_id="ana")
+    session.working.set({"step": 1})
+    session.append({"role": "user", "content": "When does the ferry leave?"})
+    waits = {"role": "assistant", "content": None, "tool_calls": [{"id": "c1"}, {"id": "c2"}]}
+    session.append(waits)
+    first = session.prompt(max_tokens=2_000).messages()
+    assert [each["role"] for each in first] == ["user", "user", "assistant"]
+    assert "leaves at nine" in first[1]["content"]
+    assert first[-1] == waits
+    half = {"role": "tool", "tool_call_id": "c1", "content": "rain"}
+    session.append(half)
+    assert session.prompt(max_tokens=2_000).messages()[-2:] == [waits, half]
+    session.append({"role": "tool", "tool_call_id": "c2", "content": "sun"})
+    assert "leaves at nine" in session.prompt(max_tokens=2_000).messages()[-1]["content"]
 
 
 def test_what_stands_there_as_a_turn_is_not_recalled(memory: Memory, session: Session) -> None:
