@@ -282,6 +282,7 @@ class Program:
         for thread in threads:
             thread.join()
         gc.set_threshold(700, 10, 10)
+        gc.collect()  # what is left would come in the middle of the check
 
     def ending(self) -> None:
         """Writes until it is told to end, and does that in one of the usual ways."""
