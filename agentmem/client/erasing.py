@@ -61,6 +61,8 @@ def erase_user(handle: Handle, scope: Scope, *, rewrite: bool) -> EraseReport:
             raise ArchiveUnavailableError(f"the backups in {place.objects.url} are not there")
         held = holding.holders(places, create.lineage_of(engine, place.objects), events, erased)
         backups = tuple(holding.described(places, held, retention(handle)))
+        # Of backups that belong to no list: their users' keys are gone, where they are sealed.
+        left = bool(events) and not chosen.encryption and not create.remove_leftovers(engine, place.objects)
     except (ArchiveError, DiskFullError, StoreLockedError):
         return replace(report, pending=(*report.pending, "backups"))
-    return replace(report, pending=(*report.pending, *["backups"] * bool(backups)), backups=backups)
+    return replace(report, pending=(*report.pending, *["backups"] * bool(backups or left)), backups=backups)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from archive.killed import unfinished
 from archive.servers import cloud, environment
 from conftest import FakeClock, HashEmbedder
 
@@ -263,6 +264,46 @@ def test_erase_says_which_backups_still_hold_it(
     assert {empty.id, without.id}.isdisjoint({one.id for one in report.backups})
     assert memory.erase_all(user_id="ana").backups == ()
     assert not (tmp_path / "none").exists()
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("rewrite", [False, True])
+def test_what_killed_backups_have_left_is_told_of_and_goes(
+    open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rewrite: bool
+) -> None:
+    memory, secret = open_memory(settings=with_backup(tmp_path)), "a quite secret token"
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    def broken_off(user: str) -> None:
+        memory.add(f"what {user} says", user_id=user, run_id=secret)
+        with monkeypatch.context() as patch:
+            patch.setattr("agentmem.backup.lineage.add", killed)
+            with pytest.raises(Killed):
+                memory.backup.create()
+        [manifest] = (tmp_path / "backups").rglob("manifest")
+        unfinished(FolderObjects(manifest.parent), "packs/a", secret.encode())
+
+    def holding() -> list[Path]:
+        paths = [path for path in (tmp_path / "backups").rglob("*") if path.is_file()]
+        return [path for path in paths if secret.encode() in path.read_bytes()]
+
+    memory.add("of ben", user_id="ben")
+    broken_off("ana")
+    assert holding()
+    report = memory.erase_all(user_id="ana", rewrite_backups=rewrite)
+    assert (report.backups, "backups" in report.pending) == ((), not rewrite)
+    if not rewrite:
+        memory.backup.create()  # another store may have been at the broken one until now
+        memory.add("new", user_id="carl")
+        assert "backups" not in memory.erase_all(user_id="carl").pending
+    assert holding() == []
+    assert len(list((tmp_path / "backups").rglob("manifest"))) == 1
+    assert memory.backup.verify().ok
 
 
 @pytest.mark.parametrize("kind", ["full", "incremental"])
