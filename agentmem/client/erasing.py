@@ -45,7 +45,7 @@ def erase_user(handle: Handle, scope: Scope, *, rewrite: bool) -> EraseReport:
     from agentmem.backup.moment import Places
 
     engine.check_writable()
-    events = holding.events_of(engine, operations.page.matching(engine, scope, deleted_too=True))
+    events = holding.events_of(engine, operations.page.matching(engine, scope, deleted_too=True), scope)
     if chosen.encryption:
         forgetting.note(engine, user)
     report = operations.erase.erase_all(engine, scope)

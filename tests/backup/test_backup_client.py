@@ -262,8 +262,27 @@ def test_erase_says_which_backups_still_hold_it(
     ends = [None if one.until is None else (one.until - clock()).total_seconds() / 3_600 for one in report.backups]
     assert ends == [1, 1, None]
     assert {empty.id, without.id}.isdisjoint({one.id for one in report.backups})
+    memory.compact()  # with what stayed of the user, what told of backups has gone
     assert memory.erase_all(user_id="ana").backups == ()
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("rewrite", [False, True])
+def test_backups_hold_what_was_erased_before_its_user(
+    open_memory: Callable[..., Memory], tmp_path: Path, rewrite: bool
+) -> None:
+    memory = open_memory(settings=with_backup(tmp_path))
+    memory.add("of ben", user_id="ben")
+    without = memory.backup.create()
+    ids = [memory.add("of ana", user_id="ana", run_id="private").id, memory.values.put("v", b"x", user_id="ana").id]
+    made = memory.backup.create("incremental")
+    memory.erase(ids[0])
+    memory.values.erase("v", user_id="ana")
+    report = memory.erase_all(user_id="ana", rewrite_backups=rewrite)
+    assert ("backups" in report.pending) is not rewrite
+    assert [one.id for one in report.backups] == ([] if rewrite else [made.id])
+    left = memory.backup.list()
+    assert [one.id for one in left] == [without.id, left[-1].id if rewrite else made.id]
 
 
 class Killed(BaseException):
