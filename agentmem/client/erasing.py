@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentmem.client.backupchecks import open_place_of, retention
-from agentmem.types.errors import ArchiveError, ArchiveUnavailableError, DiskFullError, StoreLockedError
+from agentmem.types.errors import ArchiveError, ArchiveUnavailableError, DiskFullError, StoreError, StoreLockedError
 from agentmem.types.inputs import Scope
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
+    from agentmem.engine.engine import Engine
     from agentmem.types.reports import EraseReport
 
 
@@ -54,7 +55,7 @@ def erase_user(handle: Handle, scope: Scope, *, rewrite: bool) -> EraseReport:
         place = open_place_of(handle, read_only=False)
         if place.keyring is not None:
             create.complete_forgetting(engine, place.keyring)
-        if rewrite:
+        if rewrite and _has_no_remains(engine):
             create.rewrite(engine, place.objects, place.keyring, events, erased)
         places = Places(place.objects)
         if events and events[0] <= create.newest_event(engine, place.objects) and not places.all():
@@ -66,3 +67,14 @@ def erase_user(handle: Handle, scope: Scope, *, rewrite: bool) -> EraseReport:
     except (ArchiveError, DiskFullError, StoreLockedError):
         return replace(report, pending=(*report.pending, "backups"))
     return replace(report, pending=(*report.pending, *["backups"] * bool(backups or left)), backups=backups)
+
+
+def _has_no_remains(engine: Engine) -> bool:
+    """Remove what is left of a user, so that a backup that is made now has not even the ids; whether that worked."""
+    from agentmem import operations
+
+    try:
+        operations.compact.remove_remains(engine)
+    except StoreError:  # LanceDB lags behind, and ``health`` tells why
+        return False
+    return True
