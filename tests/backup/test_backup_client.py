@@ -350,7 +350,8 @@ def test_backups_are_rewritten_on_request(open_memory: Callable[..., Memory], tm
     objects = FolderObjects(tmp_path / "backups")
     for key in [info.key for info in objects.list() if info.key.endswith("/manifest")]:
         reader = ArchiveReader(objects, key.removesuffix("/manifest"))
-        rows = [row for table in reader.manifest.tables for block in reader.read(table.table.name) for row in block.rows]
+        blocks = [block for table in reader.manifest.tables for block in reader.read(table.table.name)]
+        rows = [row for block in blocks for row in block.rows]
         assert "ben" in repr(rows)
         assert not [row for row in rows if "ana" in repr(row) or "private" in repr(row)]
 
