@@ -138,7 +138,7 @@ class Known:
         there = {
             path.name
             for path in ice(engine.path).glob("*")
-            if path.is_dir() and any(_is_object(one) for one in path.rglob("*"))
+            if path.is_dir() and any(one.is_file() for one in path.rglob("*"))
         }
         self.problems += [f"the archive {name} is an orphan after repair" for name in sorted(there - known)]
 
@@ -153,11 +153,6 @@ class Known:
                 self.problems.append(f"{key} at version {version} is not the value of {n}")
             memory.values.put(key, now, user_id="ana")
             self.kept.pop(key, None)
-
-
-def _is_object(path: Path) -> bool:
-    """Whether a file of an archive is more than what its writer had not finished: that is removed a day later."""
-    return path.is_file() and not path.name.startswith(".")
 
 
 def ice(path: Path) -> Path:

@@ -207,6 +207,10 @@ class BucketObjects(Objects):
         self._retries.call(attempt)
 
     @override
+    def sweep(self, folder: str = "") -> None:
+        check_folder(folder)  # parts of an upload that was broken off are the server's, to remove by a rule for them
+
+    @override
     def keeps_versions(self) -> bool:
         key = f"probe/{secrets.token_hex(16)}"
         self._probe()

@@ -26,9 +26,12 @@ from agentmem.types.errors import (
     ObjectExistsError,
     ObjectNotFoundError,
 )
+from agentmem.types.mounts import network_filesystem
 
 # No key begins with a point.
 _TEMPORARY = ".new-"
+# Of a file that its writer has locked, from before it has a byte until the writer is done with it, or dead.
+_HELD = f"{_TEMPORARY}held-"
 _LOCK = ".swap.lock"
 _ABANDONED_S = 86_400
 
@@ -45,12 +48,14 @@ class FolderObjects(Objects):
     """A folder, made by the first write. Each object is a file, written aside, synced, and put in place in one step.
 
     Create-only is a hard link, which fails where a name is taken; on file systems without links, and for swaps,
-    writers take turns by a lock file. What a killed writer left aside is removed a day later, and never listed.
+    writers take turns by a lock file. What a killed writer left aside is never listed, and goes with the next
+    ``sweep``; on file systems where locks cannot be trusted, a day later.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._root = Path(os.path.abspath(path))
         self._swept = False
+        self._trusts_locks: bool | None = None
 
     @property
     @override
@@ -127,6 +132,17 @@ class FolderObjects(Objects):
                     _sync_folder(path.parent)
 
     @override
+    def sweep(self, folder: str = "") -> None:
+        top = self._root / check_folder(folder)
+        with self._errors("remove what is left in", folder):
+            for parent, _, names in os.walk(top, onerror=_unless_missing):
+                for name in names:
+                    path = Path(parent, name)
+                    if name.startswith(_TEMPORARY) and _is_abandoned(path):
+                        path.unlink(missing_ok=True)
+                        _sync_folder(path.parent)
+
+    @override
     def keeps_versions(self) -> bool:
         return False
 
@@ -160,10 +176,11 @@ class FolderObjects(Objects):
     def _aside(self, path: Path, chunks: Iterable[bytes]) -> Generator[Path]:
         """A synced file with this content beside ``path``; gone at the end, unless it was moved."""
         _make_folder(path.parent)
-        self._sweep()
+        self._sweep_once()
         new = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
             with open(new, "xb", opener=_for_its_owner) as file:
+                new = self._held(file.fileno(), new)
                 for chunk in chunks:
                     file.write(chunk)
                 file.flush()
@@ -171,10 +188,22 @@ class FolderObjects(Objects):
                 now = time.time_ns()
                 os.utime(file.fileno(), ns=(now, now))
                 _sync(file.fileno())
-            yield new
+                yield new
         finally:
             with suppress(FileNotFoundError):
                 new.unlink()
+
+    def _held(self, file: int, path: Path) -> Path:
+        """Lock a file that is still empty, and give it a name that says so; as it was where locks cannot be trusted."""
+        if self._trusts_locks is None:
+            self._trusts_locks = network_filesystem(self._root) is None
+        if self._trusts_locks:
+            held = path.with_name(path.name.replace(_TEMPORARY, _HELD))
+            with suppress(OSError):  # not every file system has them
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.rename(path, held)
+                return held
+        return path
 
     @contextmanager
     def _turn(self) -> Generator[None]:
@@ -186,15 +215,11 @@ class FolderObjects(Objects):
         finally:
             os.close(lock)
 
-    def _sweep(self) -> None:
-        """Remove, once, what writers that were killed long ago have left."""
-        if self._swept:
-            return
-        self._swept = True
-        for path in self._root.rglob(f"{_TEMPORARY}*"):
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > _ABANDONED_S:
-                    path.unlink()
+    def _sweep_once(self) -> None:
+        if not self._swept:
+            self._swept = True
+            with suppress(AgentMemError):  # nobody has asked for it
+                self.sweep()
 
     @contextmanager
     def _errors(self, doing: str, key: str, *, missing: bool = False) -> Generator[None]:
@@ -207,6 +232,21 @@ class FolderObjects(Objects):
                     f"there is no {key} in {self.url}; was it deleted, or is the disk not mounted?"
                 ) from exc
             raise _mapped(exc, f"cannot {doing} {self.url}/{key}") from exc
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether the writer of a file aside is dead: nobody holds its lock, or nothing was written for a day."""
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime > _ABANDONED_S:
+            return True
+        if path.name.startswith(_HELD):
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who sweep at once both see it
+                return True
+            finally:
+                os.close(file)
+    return False
 
 
 def _mapped(exc: OSError, what: str) -> AgentMemError:

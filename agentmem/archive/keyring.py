@@ -205,6 +205,7 @@ class KeyRing:
 
     def _complete(self, name: str, tag: str) -> None:
         self._objects.delete(f"keys/{name}/{tag}")
+        self._objects.sweep(f"keys/{name}")
         try:
             self._objects.create(f"deleted/{tag}", wrapped("deleted", b""))
         except ObjectExistsError:

@@ -118,6 +118,14 @@ class Objects(Readable, Protocol):
         """Remove an object; none there is no error. Durable as a write is."""
         ...
 
+    def sweep(self, folder: str = "") -> None:
+        """Remove, durably, what writers of objects below a folder (``""``: all) have left when they were killed.
+
+        Nothing of a writer that lives. Where it cannot be told that a writer is dead, what it left is removed a day
+        after its last write, or by the server's own rules.
+        """
+        ...
+
     def keeps_versions(self) -> bool:
         """Whether what was deleted or replaced can still be read, by its version. Found out by trying, which writes."""
         ...

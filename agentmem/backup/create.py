@@ -157,6 +157,15 @@ def rewrite(
     return found
 
 
+def remove_leftovers(engine: Engine, objects: Objects) -> bool:
+    """Remove what backups have left that were broken off; whether nothing of any is left, and none is being made."""
+    try:
+        with _alone(engine):
+            return not pruning.remove_leftovers(objects, lineage_of(engine, objects))
+    except StoreLockedError:
+        return False
+
+
 def lineage_of(engine: Engine, objects: Objects) -> str:
     """The lineage that the store's backups in a place are of."""
     return lineage.head(engine.repository.db, objects.url).lineage

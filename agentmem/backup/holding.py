@@ -8,28 +8,32 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from agentmem.backup.lineage import Entry
 from agentmem.backup.moment import Places
 from agentmem.backup.pruning import Retention
 from agentmem.engine.engine import Engine
+from agentmem.stores import erasure
 from agentmem.stores.connection import CHUNK
 from agentmem.stores.rows import Stored
 from agentmem.types.clock import Micros, to_datetime
+from agentmem.types.inputs import Scope
 from agentmem.types.reports import HoldingBackup
 
 _HOUR: Micros = 3_600_000_000
 _DAY, _WEEK = 24 * _HOUR, 7 * 24 * _HOUR
 
 
-def events_of(engine: Engine, groups: Iterable[Sequence[Stored]]) -> list[int]:
-    """The numbers of all events of these records, ascending; before they are erased."""
-    found, sql = list[int](), "SELECT seq FROM history WHERE row IN ({})"
-    for group in groups:
-        for start in range(0, len(group), CHUNK):
-            rows = [stored.row for stored in group[start : start + CHUNK]]
-            found += (seq for (seq,) in engine.repository.db.select_in(sql, rows))
-    return sorted(found)
+def events_of(engine: Engine, groups: Iterable[Sequence[Stored]], scope: Scope) -> list[int]:
+    """The numbers of all events of these records, ascending, before they are erased; and of those of the scope that
+    were erased before, as long as anything stays of them."""
+    found, sql, key = list[int](), "SELECT seq FROM history WHERE row IN ({})", engine.key(scope, anywhere=True)
+    erased = [] if key is None else erasure.tombstones(engine.repository, key)
+    for rows in chain(([stored.row for stored in group] for group in groups), [erased]):
+        for start in range(0, len(rows), CHUNK):
+            found += (seq for (seq,) in engine.repository.db.select_in(sql, rows[start : start + CHUNK]))
+    return sorted(set(found))
 
 
 def holders(places: Places, lineage: str, events: Sequence[int], erased: int) -> list[Entry]:

@@ -68,21 +68,25 @@ def remove(objects: Objects, entries: Sequence[Entry]) -> None:
             objects.delete(lineage.dropped_key(entry))
 
 
-def remove_leftovers(objects: Objects, name: str) -> int:
-    """Remove what writers and removals that were killed have left in a lineage; how many archives that was.
+def remove_leftovers(objects: Objects, name: str) -> list[str]:
+    """Remove what writers and removals that were killed have left in a lineage; the archives that are of no backup and
+    stay, since another store of this lineage may be writing them: until the next backup is there.
 
     Only while no backup of that lineage is being made.
     """
     number = max(lineage.numbers(objects, name), default=0)
     named = {entry.archive for entry in Places(objects).all()}
     found = {"/".join(info.key.split("/")[:3]) for info in objects.list(f"{name}/backups")}
-    left = [archive for archive in found - named if int(archive.rpartition("/")[2].partition("-")[0]) <= number]
-    for archive in left:
+    left = sorted(found - named)
+    gone = [archive for archive in left if int(archive.rpartition("/")[2].partition("-")[0]) <= number]
+    for archive in gone:
         _remove_archive(objects, archive)
-    return len(left)
+    objects.sweep(name)
+    return [archive for archive in left if archive not in gone]
 
 
 def _remove_archive(objects: Objects, archive: str) -> None:
     keys = [info.key for info in objects.list(archive)]
     for key in sorted(keys, key=lambda key: not key.endswith("/manifest")):
         objects.delete(key)
+    objects.sweep(archive)

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentmem.client.backupchecks import open_place_of, retention
-from agentmem.types.errors import ArchiveError, ArchiveUnavailableError, DiskFullError, StoreLockedError
+from agentmem.types.errors import ArchiveError, ArchiveUnavailableError, DiskFullError, StoreError, StoreLockedError
 from agentmem.types.inputs import Scope
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
+    from agentmem.engine.engine import Engine
     from agentmem.types.reports import EraseReport
 
 
@@ -45,7 +46,7 @@ def erase_user(handle: Handle, scope: Scope, *, rewrite: bool) -> EraseReport:
     from agentmem.backup.moment import Places
 
     engine.check_writable()
-    events = holding.events_of(engine, operations.page.matching(engine, scope, deleted_too=True))
+    events = holding.events_of(engine, operations.page.matching(engine, scope, deleted_too=True), scope)
     if chosen.encryption:
         forgetting.note(engine, user)
     report = operations.erase.erase_all(engine, scope)
@@ -54,13 +55,26 @@ def erase_user(handle: Handle, scope: Scope, *, rewrite: bool) -> EraseReport:
         place = open_place_of(handle, read_only=False)
         if place.keyring is not None:
             create.complete_forgetting(engine, place.keyring)
-        if rewrite:
+        if rewrite and _has_no_remains(engine):
             create.rewrite(engine, place.objects, place.keyring, events, erased)
         places = Places(place.objects)
         if events and events[0] <= create.newest_event(engine, place.objects) and not places.all():
             raise ArchiveUnavailableError(f"the backups in {place.objects.url} are not there")
         held = holding.holders(places, create.lineage_of(engine, place.objects), events, erased)
         backups = tuple(holding.described(places, held, retention(handle)))
+        # Of backups that belong to no list: their users' keys are gone, where they are sealed.
+        left = bool(events) and not chosen.encryption and not create.remove_leftovers(engine, place.objects)
     except (ArchiveError, DiskFullError, StoreLockedError):
         return replace(report, pending=(*report.pending, "backups"))
-    return replace(report, pending=(*report.pending, *["backups"] * bool(backups)), backups=backups)
+    return replace(report, pending=(*report.pending, *["backups"] * bool(backups or left)), backups=backups)
+
+
+def _has_no_remains(engine: Engine) -> bool:
+    """Remove what is left of a user, so that a backup that is made now has not even the ids; whether that worked."""
+    from agentmem import operations
+
+    try:
+        operations.compact.remove_remains(engine)
+    except StoreError:  # LanceDB lags behind, and ``health`` tells why
+        return False
+    return True

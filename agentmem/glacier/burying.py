@@ -37,11 +37,14 @@ Input is invalid where the settings name no place any more."""
 
 def bury_now(engine: Engine) -> bool:
     """Have what was erased leave the archives, if anything is to; False if that cannot be done now."""
-    if not archived.burials(engine.repository.db):
+    db = engine.repository.db
+    if not archived.is_due(db):
         return True
     try:
-        with alone(engine):
+        # Where nothing but what others write may have a copy, they see to it themselves, and are not waited for.
+        with alone(engine) if archived.burials(db) else alone(engine, 0):
             archives_of(engine).check_there()
+            tidy(engine)
             bury(engine)
     except _NOT_NOW:
         return False
@@ -126,6 +129,7 @@ def _rewrite(engine: Engine, name: str, rows: set[int]) -> None:
             number = 0
     archives.forget(name)
     _remove(objects, (key for other, keys in written.items() if other != number for key in keys))
+    objects.sweep(name)
     engine.write(lambda repository: _done(repository, name, rows, there=bool(number)))
 
 
@@ -168,6 +172,7 @@ def tidy(engine: Engine) -> int:
 def discard(engine: Engine, objects: Objects, name: str) -> None:
     """Remove an archive of which no record is away."""
     _remove(objects, [info.key for info in objects.list(name)])
+    objects.sweep(name)
     archives_of(engine).forget(name)
     engine.write(lambda repository: archived.forget(repository.db, name))
 

@@ -87,6 +87,7 @@ def mend(engine: Engine) -> None:
     with alone(engine):
         archives_of(engine).check_there()
         burying.tidy(engine)
+        archives_of(engine).open(read_only=False)[0].sweep()
     keys = _Keys(engine)
     for name, rows in _held(engine).items():
         if any(_problems_of(engine, name, rows, keys)):

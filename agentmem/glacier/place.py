@@ -83,6 +83,10 @@ class Counted(Objects):
         self._objects.delete(key)
 
     @override
+    def sweep(self, folder: str = "") -> None:
+        self._objects.sweep(folder)
+
+    @override
     def keeps_versions(self) -> bool:
         self.requests += 1
         return self._objects.keeps_versions()
@@ -239,14 +243,14 @@ def archives_of(engine: Engine) -> Archives:
 
 
 @contextmanager
-def alone(engine: Engine) -> Generator[None]:
+def alone(engine: Engine, patience: float = _PATIENCE) -> Generator[None]:
     """While this lasts, nobody else moves records of the store to archives, or changes those.
 
-    Raises ``StoreLockedError`` if somebody does for ten seconds.
+    Raises ``StoreLockedError`` if somebody does for so many seconds.
     """
     lock = FileLock(engine.path / ARCHIVE_LOCK)
     with closing(lock):
-        for _ in attempts(_PATIENCE):
+        for _ in attempts(patience):
             if lock.try_acquire():
                 break
         else:

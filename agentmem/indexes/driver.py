@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from threading import current_thread, get_ident, main_thread
+from threading import RLock, current_thread, get_ident, main_thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agentmem.types.errors import DiskFullError, StoreCorruptError, StoreError
@@ -148,8 +148,13 @@ def _noting_what_it_does_at_exit() -> Generator[None]:
         atexit.register = register
 
 
+# A fork waits for LanceDB to be loaded, a second or so. Else the locks of the modules that a thread was importing are
+# held for ever in the child, and whoever loads it there waits as long.
+_loading = RLock()
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=calls.forget)
+    os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
 
 
 def loaded() -> bool:
@@ -238,7 +243,10 @@ def _lancedb() -> Any:
     def load() -> Any:
         for name, value in _READING.items():
             os.environ.setdefault(name, value)
-        with _noting_what_it_does_at_exit():
+        # Before a fork may wait: it has pairs of functions for before and after one, and the first would be missing.
+        import concurrent.futures.thread  # noqa: F401
+
+        with _loading, _noting_what_it_does_at_exit():
             import lancedb
 
         return lancedb

@@ -15,6 +15,14 @@ def compact(engine: Engine) -> None:
     """Merge LanceDB's fragments and versions and the keyword index, remove what is left of what was erased, shrink the
     database, empty its log."""
     engine.check_writable()
+    remove_remains(engine)
+    tidy(engine.commits, engine.repository.db, engine.held, whole=True)
+    give_space_back(engine.commits)
+    empty_wal(engine.commits)
+
+
+def remove_remains(engine: Engine) -> None:
+    """Remove what is left of what was erased, ids included, once LanceDB and the keyword index have seen it."""
     engine.write(partial(_begin, engine))
     engine.follower.poke()
     engine.follower.flush()
@@ -23,9 +31,6 @@ def compact(engine: Engine) -> None:
         engine.follower.index_keywords()
         engine.keywords.purge()
     purge(engine.commits, engine.now)
-    tidy(engine.commits, engine.repository.db, engine.held, whole=True)
-    give_space_back(engine.commits)
-    empty_wal(engine.commits)
 
 
 def _begin(engine: Engine, repository: Repository) -> None:

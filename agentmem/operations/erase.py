@@ -100,7 +100,7 @@ def _hasten_and_note(
 
 def _bury(engine: Engine) -> bool:
     """Have what was erased leave the archives that it was in; False if that cannot be done now."""
-    if not archived.burials(engine.repository.db):
+    if not archived.is_due(engine.repository.db):
         return True
     from agentmem.glacier import burying
 

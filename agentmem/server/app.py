@@ -213,8 +213,14 @@ class App:
                 started = True
                 tidying = asyncio.create_task(self._tidy())
                 await send({"type": "lifespan.startup.complete"})
-                await receive()
-                tidying.cancel()
+                try:
+                    await receive()
+                except asyncio.CancelledError:
+                    # Told to end a second time, a server cancels all that lives, and prints what that raises. What is
+                    # open is closed when the process ends.
+                    return
+                finally:
+                    tidying.cancel()
             await self._close()
         except Exception as exc:
             await self._close()

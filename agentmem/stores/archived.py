@@ -433,6 +433,12 @@ def forget(db: Connection, name: str) -> None:
     db.execute("DELETE FROM burials WHERE archive = ?", (name,))
 
 
+def is_due(db: Connection) -> bool:
+    """Whether archives may have what was erased: that is noted, or they are being written, maybe by somebody dead."""
+    sql = "SELECT EXISTS (SELECT 1 FROM burials) OR EXISTS (SELECT 1 FROM archives WHERE state = ?)"
+    return bool(db.execute(sql, (WRITING,))[0][0])
+
+
 def burials(db: Connection) -> dict[str, set[int]]:
     """What is yet to leave which archive: rows, by the archive's name."""
     found = dict[str, set[int]]()

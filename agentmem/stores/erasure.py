@@ -162,6 +162,14 @@ def hasten(repository: Repository, scope: ScopeKey, now: Micros) -> int:
     return len(rows)
 
 
+def tombstones(records: Records, scope: ScopeKey) -> list[int]:
+    """The rows of a scope's tombstones."""
+    tests = scope.tests()
+    where = " AND ".join([*(test for _, test, _ in tests), _HIDDEN, f"state = {ERASED}"])
+    params = [value for _, _, bound in tests for value in bound]
+    return [row for (row,) in records.db.execute(f"SELECT row FROM records r WHERE {where}", params)]
+
+
 def erasures(records: Records, user_id: str) -> list[Erasure]:
     """What stays of a person: when his records were erased, and how many, oldest first."""
     sql = "SELECT at, records FROM erasures WHERE who = ? ORDER BY n"

@@ -1,4 +1,4 @@
-"""Locks between processes, and the file systems on which they can be trusted."""
+"""Locks between processes, and where a store may lie, so that they can be trusted."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from pathlib import Path
 from types import TracebackType
 
 from agentmem.types.errors import StoreError
+from agentmem.types.mounts import network_filesystem
 from agentmem.types.patience import attempts
 
-_NETWORK = frozenset(
-    "nfs nfs4 cifs smb smb3 smbfs afs ncpfs 9p ceph lustre glusterfs beegfs gpfs fuse.sshfs fuse.glusterfs "
-    "fuse.s3fs fuse.gcsfuse fuse.rclone".split()
-)
 _NOTE = 1_024
 
 
@@ -125,25 +122,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def refuse_network_filesystem(path: Path, mounts: str | None = None) -> None:
-    """Raise ``StoreError`` where file locks and memory maps do not hold between machines.
-
-    ``mounts`` is the text of ``/proc/mounts``; elsewhere than on Linux nothing is known and nothing refused.
-    """
-    if mounts is None:
-        try:
-            mounts = Path("/proc/mounts").read_text()
-        except OSError:
-            return
-    best, kind = "", ""
-    target = os.path.realpath(path)
-    for line in mounts.splitlines():
-        parts = line.split(" ")
-        if len(parts) < 3:
-            continue
-        point = parts[1].replace("\\040", " ")
-        if (target == point or target.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
-            best, kind = point, parts[2]
-    if kind in _NETWORK:
+    """Raise ``StoreError`` where file locks and memory maps do not hold between machines (``network_filesystem``)."""
+    found = network_filesystem(path, mounts)
+    if found is not None:
+        kind, best = found
         raise StoreError(
             f"{path} is on a network file system ({kind} at {best}), where locks between processes cannot be trusted; "
             "put the store on a local disk"

@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 from archive.faulty import Faulty, between
 from archive.google import FakeGoogle
+from archive.killed import unfinished
 from archive.servers import AZURE_ACCOUNT, AZURE_KEY, azure_container, azurite, moto, s3_bucket
 from contracts.objects import BucketContract, ObjectsContract
 
@@ -132,6 +133,78 @@ class TestFolder(ObjectsContract):
             os.utime(left, (1, 1))
         FolderObjects(root).create("last", b"")
         assert not list(root.rglob(".new*"))
+
+    def test_what_a_killed_writer_had_not_finished_goes_at_once_and_nothing_of_a_living_one(
+        self, objects: Objects, other: Objects
+    ) -> None:
+        root = Path(objects.url)
+        objects.create("a/there", b"1")
+        left = unfinished(objects, "a/b/dead", b"secret")
+        (linked := root / "a" / "b" / left.name.replace("held-", "held-0")).write_bytes(b"in place, and aside as well")
+        os.link(linked, root / "a" / "b" / "linked")
+
+        def chunks() -> Iterator[bytes]:
+            yield b"living, "
+            other.sweep()
+            yield b"and done"
+
+        objects.upload("a/b/living", chunks())
+        assert not list(root.rglob(".new*"))
+        assert self.keys(objects) == ["a/b/linked", "a/b/living", "a/there"]
+        assert objects.get("a/b/living").data == b"living, and done"
+        assert other.get("a/b/linked").data == b"in place, and aside as well"
+
+    def test_a_folder_is_swept_alone(self, objects: Objects) -> None:
+        left = unfinished(objects, "a/b/c", b"secret")
+        lefts = [left.parents[n] / folder / left.name for n, folder in ((1, "."), (2, "ab"), (0, "."))]
+        for path in lefts[:2]:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(left.read_bytes())
+        objects.sweep("a")
+        assert [left.exists() for left in lefts] == [False, True, False]
+        objects.sweep("nothing/here")
+        FolderObjects(Path(objects.url) / "nor" / "here").sweep()
+
+    @pytest.mark.parametrize("without", ["locks", "trust"])
+    def test_without_locks_a_writer_counts_as_alive_for_a_day(
+        self, objects: Objects, monkeypatch: pytest.MonkeyPatch, without: str
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise OSError(37, "No locks available")
+
+        if without == "locks":
+            monkeypatch.setattr("fcntl.flock", refuse)
+        else:
+            monkeypatch.setattr("agentmem.archive.folder.network_filesystem", lambda _: ("nfs4", "/"))
+        root = Path(objects.url)
+
+        def chunks() -> Iterator[bytes]:
+            yield b"1"
+            objects.sweep()
+            assert len(list(root.rglob(".new*"))) == 1
+            yield b"2"
+
+        objects.upload("a", chunks())
+        assert (objects.get("a").data, list(root.rglob(".new*"))) == (b"12", [])
+        (left := root / ".new-0123").write_bytes(b"secret")
+        objects.sweep()
+        assert left.exists()
+        os.utime(left, (1, 1))
+        objects.sweep()
+        assert not left.exists()
+
+    def test_what_cannot_be_removed_is_told(self, objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+        left = unfinished(objects, "a", b"secret")
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(13, "Permission denied")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", refuse)
+            with pytest.raises(ArchiveAccessError, match="cannot remove what is left"):
+                objects.sweep()
+        objects.sweep()
+        assert not left.exists()
 
     def test_they_are_for_their_owner_alone(self, tmp_path: Path) -> None:
         tmp_path.chmod(0o755)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from archive.killed import unfinished
 from archive.servers import cloud, environment
 from conftest import FakeClock, HashEmbedder
 
 import agentmem
 from agentmem import AsyncMemory, InvalidInputError, Memory, NotFoundError, ScopeError, Settings, StoreError
 from agentmem.archive.folder import FolderObjects
+from agentmem.archive.reading import ArchiveReader
 from agentmem.errors import ArchiveKeyError, DiskFullError, ObjectNotFoundError
 
 
@@ -261,8 +263,67 @@ def test_erase_says_which_backups_still_hold_it(
     ends = [None if one.until is None else (one.until - clock()).total_seconds() / 3_600 for one in report.backups]
     assert ends == [1, 1, None]
     assert {empty.id, without.id}.isdisjoint({one.id for one in report.backups})
+    memory.compact()  # with what stayed of the user, what told of backups has gone
     assert memory.erase_all(user_id="ana").backups == ()
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("rewrite", [False, True])
+def test_backups_hold_what_was_erased_before_its_user(
+    open_memory: Callable[..., Memory], tmp_path: Path, rewrite: bool
+) -> None:
+    memory = open_memory(settings=with_backup(tmp_path))
+    memory.add("of ben", user_id="ben")
+    without = memory.backup.create()
+    ids = [memory.add("of ana", user_id="ana", run_id="private").id, memory.values.put("v", b"x", user_id="ana").id]
+    made = memory.backup.create("incremental")
+    memory.erase(ids[0])
+    memory.values.erase("v", user_id="ana")
+    report = memory.erase_all(user_id="ana", rewrite_backups=rewrite)
+    assert ("backups" in report.pending) is not rewrite
+    assert [one.id for one in report.backups] == ([] if rewrite else [made.id])
+    left = memory.backup.list()
+    assert [one.id for one in left] == [without.id, left[-1].id if rewrite else made.id]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("rewrite", [False, True])
+def test_what_killed_backups_have_left_is_told_of_and_goes(
+    open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rewrite: bool
+) -> None:
+    memory, secret = open_memory(settings=with_backup(tmp_path)), "a quite secret token"
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    def broken_off(user: str) -> None:
+        memory.add(f"what {user} says", user_id=user, run_id=secret)
+        with monkeypatch.context() as patch:
+            patch.setattr("agentmem.backup.lineage.add", killed)
+            with pytest.raises(Killed):
+                memory.backup.create()
+        [manifest] = (tmp_path / "backups").rglob("manifest")
+        unfinished(FolderObjects(manifest.parent), "packs/a", secret.encode())
+
+    def holding() -> list[Path]:
+        paths = [path for path in (tmp_path / "backups").rglob("*") if path.is_file()]
+        return [path for path in paths if secret.encode() in path.read_bytes()]
+
+    memory.add("of ben", user_id="ben")
+    broken_off("ana")
+    assert holding()
+    report = memory.erase_all(user_id="ana", rewrite_backups=rewrite)
+    assert (report.backups, "backups" in report.pending) == ((), not rewrite)
+    if not rewrite:
+        memory.backup.create()  # another store may have been at the broken one until now
+        memory.add("new", user_id="carl")
+        assert "backups" not in memory.erase_all(user_id="carl").pending
+    assert holding() == []
+    assert len(list((tmp_path / "backups").rglob("manifest"))) == 1
+    assert memory.backup.verify().ok
 
 
 @pytest.mark.parametrize("kind", ["full", "incremental"])
@@ -286,9 +347,13 @@ def test_backups_are_rewritten_on_request(open_memory: Callable[..., Memory], tm
         again = open_memory(tmp_path / f"again {number}")
         assert again.count(user_id="ana") == 0
         assert again.count(user_id="ben") == (2 if not moment else 1)
-    memory.close()
-    for path in (tmp_path / "backups").rglob("*"):
-        assert not path.is_file() or b"private" not in path.read_bytes()
+    objects = FolderObjects(tmp_path / "backups")
+    for key in [info.key for info in objects.list() if info.key.endswith("/manifest")]:
+        reader = ArchiveReader(objects, key.removesuffix("/manifest"))
+        blocks = [block for table in reader.manifest.tables for block in reader.read(table.table.name)]
+        rows = [row for block in blocks for row in block.rows]
+        assert "ben" in repr(rows)
+        assert not [row for row in rows if "ana" in repr(row) or "private" in repr(row)]
 
 
 def test_an_erased_user_of_a_restored_store_is_in_what_it_came_from(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from archive.killed import unfinished
 from conftest import FakeClock
 from glacier.test_archiving import SECRET, settings_of
 
@@ -16,7 +17,7 @@ from agentmem.archive.folder import FolderObjects
 from agentmem.archive.home import open_place
 from agentmem.archive.reading import ArchiveReader
 from agentmem.errors import ArchiveKeyError, DiskFullError
-from agentmem.glacier import burying
+from agentmem.glacier import burying, writing
 from agentmem.glacier.bodies import TABLE
 from agentmem.stores.folder import ARCHIVE_LOCK
 
@@ -40,7 +41,7 @@ def everything(folder: Path, sealing: dict[str, str]) -> Iterator[tuple[Path, by
         if info.key.endswith("/manifest"):
             reader = ArchiveReader(place.objects, info.key.removesuffix("/manifest"), keyring=place.keyring)
             for block in reader.read(TABLE.name):
-                yield folder / info.key, repr(block.rows).encode()
+                yield folder / "ice" / info.key, repr(block.rows).encode()
 
 
 def holding(folder: Path, text: str, sealing: dict[str, str]) -> list[Path]:
@@ -172,6 +173,84 @@ def test_broken_off_anywhere_it_is_completed(
     assert holding(tmp_path, SECRET, {}) == []
     assert memory.verify().problems == []
     assert len({path.parent for path in (tmp_path / "ice").rglob("manifest")}) == 1
+
+
+def kill_archiving(memory: Memory, monkeypatch: pytest.MonkeyPatch, id: str) -> None:
+    """An archive is written, and its writer killed before the store lets go of what is in it."""
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "commit", killed)
+        patch.setattr(writing.burying, "discard", killed)
+        with pytest.raises(Killed):
+            memory.tiers.archive(id)
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_what_killed_writers_have_left_goes_with_what_is_erased(
+    open_memory: Callable[..., Memory],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sealing: dict[str, str],
+    sealed: bool,
+) -> None:
+    keys = sealing if sealed else {}
+    memory = open_memory(settings=settings_of(tmp_path, **keys))
+    id, other = memory.add(SECRET, user_id="ana").id, memory.add("other", user_id="ana").id
+    kill_archiving(memory, monkeypatch, id)
+    assert any("ice" in str(path) for path in holding(tmp_path, SECRET, keys))
+    memory.erase(other)
+    assert not list((tmp_path / "ice").rglob("manifest"))
+    kill_archiving(memory, monkeypatch, id)
+    report = memory.erase(id)
+    assert "archives" not in report.pending
+    memory.compact()
+    assert holding(tmp_path, SECRET, keys) == []
+    assert not list((tmp_path / "ice").rglob("manifest"))
+
+
+def test_while_another_one_writes_archives_an_erase_does_not_wait_for_that(
+    open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = open_memory(settings=settings_of(tmp_path))
+    id, other = memory.add(SECRET, user_id="ana").id, memory.add("other", user_id="ana").id
+    real, pending = writing.commit, list[str]()
+
+    def meanwhile(*args: Any) -> Any:
+        pending.extend(memory.erase(id).pending)
+        return real(*args)
+
+    monkeypatch.setattr(writing, "commit", meanwhile)
+    monkeypatch.setattr("agentmem.glacier.place._PATIENCE", 600)
+    memory.tiers.archive([id, other])
+    assert "archives" in pending
+    memory.compact()
+    assert holding(tmp_path, SECRET, {}) == []
+    record = memory.get(other)
+    assert record is not None
+    assert record.content == "other"
+
+
+def test_what_a_writer_had_not_finished_goes_with_what_is_erased(
+    open_memory: Callable[..., Memory], tmp_path: Path, sealing: dict[str, str]
+) -> None:
+    memory, ice = open_memory(settings=settings_of(tmp_path, **sealing)), FolderObjects(tmp_path / "ice")
+    ids = [memory.add(f"text {n}", user_id=user).id for n, user in enumerate(("ana", "ben", "ana"))]
+    memory.tiers.archive(ids)
+    names = [path.name for path in (tmp_path / "ice").iterdir() if path.is_dir()]
+    for name in names:
+        unfinished(ice, f"{name}/000002/packs/a", SECRET.encode())
+        unfinished(ice, f"{name}/000003/packs/a", SECRET.encode())
+    assert holding(tmp_path, SECRET, sealing)
+    assert "archives" not in memory.erase(ids[0]).pending
+    assert holding(tmp_path, SECRET, sealing) == []
+    for folder in (tmp_path / "keys" / "keys").iterdir():
+        unfinished(FolderObjects(tmp_path / "keys"), f"keys/{folder.name}/a", SECRET.encode())
+    for user in ("ana", "ben"):
+        memory.erase_all(user_id=user)
+    assert holding(tmp_path, SECRET, sealing) == []
 
 
 def test_grace_over(open_memory: Callable[..., Memory], clock: FakeClock, tmp_path: Path) -> None:

@@ -277,6 +277,25 @@ print(os.waitstatus_to_exitcode(ended[1]) if ended[0] else "it hangs")
 
 
 @pytest.mark.slow
+def test_a_process_that_is_forked_while_lancedb_is_being_loaded_can_load_it(tmp_path: Path) -> None:
+    code = """
+import os, signal, threading, time
+from agentmem.indexes import driver
+threading.Thread(target=driver._lancedb).start()
+while "lancedb" not in sys.modules:
+    time.sleep(0.001)
+pid = os.fork()
+if not pid:
+    signal.alarm(30)  # the lock of a module that a thread was importing is held for ever in the child
+    import lancedb
+    print(driver._lancedb().__name__, flush=True)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    assert in_process(code, tmp_path / "new", warnings="ignore").split() == ["lancedb", "0"]
+
+
+@pytest.mark.slow
 def test_what_lancedb_reads_ahead_is_bounded_unless_somebody_says_otherwise(tmp_path: Path) -> None:
     code = """
 import os

@@ -37,6 +37,31 @@ def lines(answer: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.text.split("\n") if line]
 
 
+def test_a_second_ctrl_c_ends_a_server_without_a_traceback(alone: Served) -> None:
+    """With the second one uvicorn cancels what has been told of no end, and prints what that raises."""
+    told = list[str]()
+
+    async def main() -> None:
+        started = asyncio.Event()
+
+        async def receive() -> dict[str, str]:
+            if told:
+                await asyncio.Event().wait()
+            return {"type": "lifespan.startup"}
+
+        async def send(message: Any) -> None:
+            told.append(message["type"])
+            started.set()
+
+        living = asyncio.create_task(alone.app({"type": "lifespan"}, receive, send))
+        await started.wait()
+        living.cancel()
+        await living
+
+    asyncio.run(main())
+    assert told == ["lifespan.startup.complete"]
+
+
 @pytest.mark.parametrize("how", ["revoked", "expired", "erased"])
 def test_a_stream_ends_with_its_key(served: Served, how: str) -> None:
     user = f"sue-{how}"
