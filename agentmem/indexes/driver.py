@@ -51,6 +51,9 @@ _AT_ONCE = timedelta(milliseconds=1)
 # Seconds without a call before the interpreter may end, and the longest that it waits for that.
 _QUIET, _EXIT_WAIT = 0.1, 10.0
 
+# How long a fork waits at most for LanceDB to be loaded.
+_LOADING_S = 10.0
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DAMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
 _OS_ERROR = re.compile(r"(?:os error |Os \{ code: )(\d+)")
@@ -150,11 +153,22 @@ def _noting_what_it_does_at_exit() -> Generator[None]:
 
 # A fork waits for LanceDB to be loaded, a second or so. Else the locks of the modules that a thread was importing are
 # held for ever in the child, and whoever loads it there waits as long.
-_loading = RLock()
+_loading, _waited = RLock(), dict[int, bool]()
+
+
+def _wait_for_loading() -> None:
+    # Not for ever: whoever forks may be in the middle of an import itself, which the loading waits for.
+    _waited[get_ident()] = _loading.acquire(timeout=_LOADING_S)
+
+
+def _go_on_loading() -> None:
+    if _waited.pop(get_ident()):
+        _loading.release()
+
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=calls.forget)
-    os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
+    os.register_at_fork(before=_wait_for_loading, after_in_parent=_go_on_loading, after_in_child=_go_on_loading)
 
 
 def loaded() -> bool:
