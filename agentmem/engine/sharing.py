@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from agentmem.indexes.driver import on_loop
 from agentmem.types.errors import ClosedError, StoreError
 from agentmem.types.promise import Promise, keep, on_service, promised
-from agentmem.types.reentry import on_top
+from agentmem.types.reentry import on_top, within_threading
 
 if TYPE_CHECKING:
     from agentmem.engine.engine import Engine
@@ -157,6 +157,11 @@ class _Shared:
 
     def engine(self) -> Engine:
         """The engine, opened now on a thread of its own if nobody has begun that."""
+        if not self._opened.done() and within_threading():
+            raise StoreError(
+                f"{self._path} cannot be opened by a finalizer that the garbage collector called in the middle of a "
+                "thread's end, where no thread can begin; nothing was done. Open it before"
+            )
         if not self._taken.locked():
             # Whoever was to start the thread may have been interrupted before that. The first of several does it.
             try:

@@ -351,11 +351,15 @@ class GroupCommit:
         undone = self._db.give_way()
         if undone:
             self._names.forget()
+            # Nothing of it is left: others may write, and open the store, before it begins anew.
+            self._inside = False
+            self._gate.release()
         try:
             while not promise.done():
                 self._work()
         finally:
             if undone:
+                self._inside = True
                 self._db.refuse()
             self._bell.put(None)  # in place of those that were heard here
 

@@ -22,6 +22,13 @@ def held_here(lock: Lock) -> bool:
     return lock._is_owned()  # pyright: ignore[reportPrivateUsage, reportUnknownVariableType, reportUnknownMemberType, reportAttributeAccessIssue]
 
 
+def within_threading() -> bool:
+    """Whether this was called in the middle of a thread's beginning or end, by the garbage collector: until it returns
+    no other thread can begin."""
+    lock: Any = getattr(threading, "_active_limbo_lock", None)
+    return hasattr(lock, "_is_owned") and lock._is_owned()
+
+
 def on_top() -> bool:
     """Whether the public call that is in progress runs on top of another one on the same thread.
 

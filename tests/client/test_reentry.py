@@ -506,6 +506,36 @@ def test_what_is_refused_to_a_finalizer_is_not_stored_later(open_memory: Open) -
     assert sorted(one.content for one in memory.iterate(user_id="ana")) == ["item 0", "item 1", "item 2"]
 
 
+def test_a_finalizer_at_a_threads_end_does_not_wait_for_other_threads(open_memory: Open) -> None:
+    # The garbage collector may call one in there, from Python 3.12 on.
+    limbo = getattr(threading, "_active_limbo_lock")  # noqa: B009
+    memory = open_memory()
+    with limbo, pytest.raises(StoreError, match="middle of a thread's end"):
+        memory.add("session ended", user_id="ben")
+    memory.add("item", user_id="ben")
+    with limbo:
+        memory.add("session ended", user_id="ben")
+    assert memory.count(user_id="ben") == 2
+
+
+def test_a_finalizer_in_a_transaction_opens_the_store_anew(open_memory: Open) -> None:
+    added, inside = list[str](), list[bool]()
+
+    def clock() -> datetime:
+        if threading.current_thread().name == "agentmem-commit" and not inside:
+            inside.append(True)  # as if a finalizer ran there, in the middle of a transaction
+            memory.close()
+            with open_memory() as another:
+                added.append(another.add("session ended", user_id="ben").id)
+        return START
+
+    memory = open_memory(clock=clock)
+    memory.add("item", user_id="ana")
+    with open_memory() as again:
+        assert [one.id for one in again.iterate(user_id="ben")] == added
+        assert [one.content for one in again.iterate(user_id="ana")] == ["item"]
+
+
 @pytest.mark.slow
 def test_a_finalizer_may_close_what_another_thread_uses(open_memory: Open, store: Path) -> None:
     for _ in range(20):
