@@ -184,15 +184,17 @@ class AgentMemConversationStore(ConversationStore):
             stored = await self._at(conversation_id, expected_revision)
             if stored is None:
                 raise ConversationConflict(conversation_id)
-            parents = {
-                str(each.key): each.metadata.get("parent")
-                async for each in self._memory.iterate(data=False, touch=False, **self._entries)
-            }
+            parents, own = dict[str, str | None](), list[str]()
+            async for each in self._memory.iterate(data=False, touch=False, **self._entries):
+                parents[str(each.key)] = each.metadata.get("parent")
+                if each.run_id == label_of(conversation_id):
+                    own.append(str(each.key))
             kept = set[str]()
             async for other in self._memory.iterate(kinds=["conversation"], touch=False, **self._records):
                 if other.key != stored.key:
                     deque(_reached(other, parents, kept), 0)
             gone[:] = _reached(stored, parents, kept)
+            gone.extend(key for key in own if key not in kept)  # what lies before an entry that was erased by itself
             delete = Delete(key=stored.key, if_version=stored.version, **self._records)
             await self._memory.apply([sharing, delete, *(Delete(key=id, **self._entries) for id in gone[:_ATOMIC])])
 

@@ -177,6 +177,25 @@ def test_a_conversation_is_deleted_and_made_again(memory: Memory) -> None:
     assert memory.count(namespace=(*NAMESPACE, "entries")) == 1
 
 
+def test_of_a_history_that_was_cut_nothing_stays_when_it_is_deleted(memory: Memory) -> None:
+    store, entries = AgentMemConversationStore(memory), (*NAMESPACE, "entries")
+
+    async def run() -> None:
+        await store.save(conversation("c", "a", "b", "c"))
+        await store.fork("c", new_conversation_id="d")
+        await store.save(conversation("e", "a", "b", "c"))
+        for run in ("c", "e"):
+            said = list(memory.iterate(run_id=run, namespace=entries))
+            assert memory.erase(said[1].id).erased == 1  # beside the adapter
+        await store.delete("e")
+        assert memory.count(run_id="e", namespace=entries) == 0
+        await store.delete("c")
+        await store.delete("d")
+
+    asyncio.run(run())
+    assert memory.count(namespace=entries) == 0
+
+
 def test_a_history_of_two_thousand_messages(memory: Memory) -> None:
     store = AgentMemConversationStore(memory)
 
