@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from threading import RLock, current_thread, get_ident, main_thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -258,7 +259,7 @@ def _lancedb() -> Any:
         for name, value in _READING.items():
             os.environ.setdefault(name, value)
         # Before a fork may wait: it has pairs of functions for before and after one, and the first would be missing.
-        import concurrent.futures.thread  # noqa: F401
+        import_module("concurrent.futures.thread")
 
         with _loading, _noting_what_it_does_at_exit():
             import lancedb
