@@ -51,23 +51,22 @@ def bury_now(engine: Engine) -> bool:
     return True
 
 
-def forget_user(engine: Engine, user_id: str, number: int) -> bool:
-    """A user was erased: where archives are sealed, delete the key, so that no copy of them can be read any more.
+def forget_user(engine: Engine, user_id: str, number: int | None) -> bool:
+    """A user was erased, and archives are sealed: delete the key, so that no copy of them can be read any more.
 
     False if that cannot be done now: then the archives are written anew, as for a single record; as are those that were
-    written before archives were sealed.
+    written before archives were sealed. ``number``: the user's, if it is still known.
     """
     archives = archives_of(engine)
     held = archived.burials(engine.repository.db)
-    if not archives.settings.encryption or not held:
-        return True
     try:
         _, keyring = archives.open(read_only=False)
         if keyring is not None:
             for name in spellings(user_id):
                 keyring.delete(name)
             sealed = [name for name in held if _is_sealed(archives, name, keyring)]
-            engine.write(lambda repository: archived.unreadable(repository.db, number, sealed))
+            if number is not None and sealed:
+                engine.write(lambda repository: archived.unreadable(repository.db, number, sealed))
     except _NOT_NOW:
         return False
     return True

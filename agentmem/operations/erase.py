@@ -55,13 +55,16 @@ def erase_all(engine: Engine, scope: Scope) -> EraseReport:
         hastened, line = engine.write(partial(_hasten_and_note, scope, user_id, engine.now, line))
         if hastened < erasure.MARKED:
             break
-    if line is None:
-        return EraseReport(0, tuple(_wipe(engine)))
-    engine.write(lambda repository: erasure.mark(repository, engine.now()))
-    _forget(engine)
-    if number is not None:
-        _forget_user(engine, user_id, number)
-    return EraseReport(count, (*_wipe(engine), "ids"))
+    ids = []
+    if line is not None:
+        engine.write(lambda repository: erasure.mark(repository, engine.now()))
+        _forget(engine)
+        ids = ["ids"]
+    shut = _forget_user(engine, user_id, number)
+    pending = _wipe(engine)
+    if not shut and "archives" not in pending:
+        pending.append("archives")
+    return EraseReport(count, (*pending, *ids))
 
 
 def erasures(engine: Engine, user_id: str) -> list[Erasure]:
@@ -107,12 +110,18 @@ def _bury(engine: Engine) -> bool:
     return burying.bury_now(engine)
 
 
-def _forget_user(engine: Engine, user_id: str, number: int) -> None:
-    """Where archives are sealed, the key of a user who was erased is deleted, so that no copy of them can be read."""
-    if archived.burials(engine.repository.db):
-        from agentmem.glacier import burying
+def _forget_user(engine: Engine, user_id: str, number: int | None) -> bool:
+    """Where archives are sealed, delete the key of a user who was erased, so that no copy of them can be read, older
+    ones of a bucket either; False if that cannot be done now.
 
-        burying.forget_user(engine, user_id, number)
+    Also where nothing of the user lay in them any more, or this call erased nothing: one before may have failed in it.
+    """
+    db = engine.repository.db
+    if not engine.settings.glacier.encryption or not (archived.burials(db) or archived.archives(db)):
+        return True
+    from agentmem.glacier import burying
+
+    return burying.forget_user(engine, user_id, number)
 
 
 def _forget(engine: Engine) -> None:

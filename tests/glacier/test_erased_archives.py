@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from agentmem import Memory
 from agentmem.archive.folder import FolderObjects
 from agentmem.archive.home import open_place
 from agentmem.archive.reading import ArchiveReader
-from agentmem.errors import ArchiveKeyError, DiskFullError
+from agentmem.errors import ArchiveKeyError, ArchiveUnavailableError, DiskFullError
 from agentmem.glacier import burying, writing
 from agentmem.glacier.bodies import TABLE
 from agentmem.stores.folder import ARCHIVE_LOCK
@@ -89,6 +90,33 @@ def test_one_record(
         record = memory.get(other)
         assert record is not None
         assert record.content == f"text {n}"
+    assert memory.verify().problems == []
+
+
+def test_older_copies_of_sealed_archives_are_shut_where_records_were_erased_one_by_one(
+    open_memory: Callable[..., Memory], tmp_path: Path, sealing: dict[str, str]
+) -> None:
+    memory = open_memory(settings=settings_of(tmp_path, **sealing))
+    id = memory.add(SECRET, user_id="ana").id
+    memory.tiers.archive([id, memory.add("ben's", user_id="ben").id])
+    shutil.copytree(tmp_path / "ice", tmp_path / "older")
+    memory.erase(id)
+    shutil.copytree(tmp_path / "older", tmp_path / "ice", dirs_exist_ok=True)
+    assert holding(tmp_path, SECRET, sealing)
+    list_of = FolderObjects.list
+
+    def unreachable(objects: FolderObjects, folder: str = "") -> Any:
+        if objects.url == str(tmp_path / "keys"):
+            raise ArchiveUnavailableError("the disk with the keys does not answer")
+        return list_of(objects, folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FolderObjects, "list", unreachable)
+        assert "archives" in memory.erase_all(user_id="ana").pending
+    assert "archives" not in memory.erase_all(user_id="ana").pending
+    memory.flush()
+    memory.compact()
+    assert holding(tmp_path, SECRET, sealing) == []
     assert memory.verify().problems == []
 
 
