@@ -184,10 +184,10 @@ class AgentMemConversationStore(ConversationStore):
             stored = await self._at(conversation_id, expected_revision)
             if stored is None:
                 raise ConversationConflict(conversation_id)
-            parents, own = dict[str, str | None](), list[str]()
+            run, parents, own = label_of(conversation_id), dict[str, str | None](), list[str]()
             async for each in self._memory.iterate(data=False, touch=False, **self._entries):
                 parents[str(each.key)] = each.metadata.get("parent")
-                if each.run_id == label_of(conversation_id):
+                if each.run_id == run:
                     own.append(str(each.key))
             kept = set[str]()
             async for other in self._memory.iterate(kinds=["conversation"], touch=False, **self._records):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from agentmem.stores import accounting, archived, attachments, bodies, chunks, embeddings, keyed, meta
-from agentmem.stores.connection import Connection
+from agentmem.stores.connection import Connection, Value
 from agentmem.stores.records import COLUMNS, Records
 from agentmem.stores.rows import Place, ScopeKey, Stored
 from agentmem.stores.schema import ERASED, LIVE
@@ -154,20 +154,21 @@ def note_person(repository: Repository, user_id: str, count: int, now: Micros, l
 
 def hasten(repository: Repository, scope: ScopeKey, now: Micros) -> int:
     """Have a scope's next tombstones go at once; returns how many there were."""
-    tests = scope.tests()
-    where = " AND ".join([*(test for _, test, _ in tests), _HIDDEN, f"state = {ERASED}", "expires_at > ?"])
-    params = [*(value for _, _, bound in tests for value in bound), now, MARKED]
-    rows = repository.db.execute(f"SELECT row FROM records r WHERE {where} LIMIT ?", params)
+    sql, params = _tombstones_of(scope)
+    rows = repository.db.execute(f"{sql} AND expires_at > ? LIMIT ?", (*params, now, MARKED))
     repository.db.executemany("UPDATE records SET expires_at = ? WHERE row = ?", [(AT_ONCE, row) for (row,) in rows])
     return len(rows)
 
 
 def tombstones(records: Records, scope: ScopeKey) -> list[int]:
     """The rows of a scope's tombstones."""
+    return [row for (row,) in records.db.execute(*_tombstones_of(scope))]
+
+
+def _tombstones_of(scope: ScopeKey) -> tuple[str, tuple[Value, ...]]:
     tests = scope.tests()
     where = " AND ".join([*(test for _, test, _ in tests), _HIDDEN, f"state = {ERASED}"])
-    params = [value for _, _, bound in tests for value in bound]
-    return [row for (row,) in records.db.execute(f"SELECT row FROM records r WHERE {where}", params)]
+    return f"SELECT row FROM records r WHERE {where}", tuple(value for _, _, bound in tests for value in bound)
 
 
 def erasures(records: Records, user_id: str) -> list[Erasure]:
