@@ -282,6 +282,7 @@ class Engine:
             budget_mb=performance.arena_budget_mb,
             builder=builder,
             snapshots=snapshots,
+            fresh=self.commits.fresh,
         )
         residents.changed.subscribe(self.cache.drop)
         large = LargeScopes(records, vectors, self.keywords, embedder.dim)

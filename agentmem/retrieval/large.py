@@ -184,9 +184,10 @@ class LargeScopes:
 
     def _changed_after(self, seq: int, scope: ScopeKey) -> Iterator[int]:
         while events := self._records.events_after(seq, READ):
-            for _, row, *numbers, touched in events:
-                if row and not touched and scope.admits(*numbers):
-                    yield row
+            for event in events:
+                numbers = event.user, event.agent, event.run, event.space
+                if event.row and not event.touch and scope.admits(*numbers):
+                    yield event.row
             seq = events[-1].seq
 
     def _scan(self, query: Query, where: str, params: tuple[Value, ...], statistics: Statistics | None) -> Found:

@@ -22,13 +22,19 @@ class Holder(Protocol):
         """Add records, or replace them by their current state."""
 
 
-def take_up(holder: Holder, records: Records, rows: Collection[int]) -> None:
-    """Have records that changed be what they are now, and those that are gone be gone."""
+def take_up(holder: Holder, records: Records, rows: Collection[int], at_hand: list[Entry] | None = None) -> None:
+    """Have records that changed be what they are now, and those that are gone be gone.
+
+    ``at_hand``: those of them that need not be read.
+    """
     if not rows:
         return
-    found = sorted(records.entries_of(rows))
-    for row in set(rows) - {entry.row for entry in found}:
-        holder.remove(row)
+    found = at_hand or []
+    left = set(rows).difference([entry.row for entry in found])
+    if left:
+        found = sorted([*found, *records.entries_of(left)])
+        for row in left.difference([entry.row for entry in found]):
+            holder.remove(row)
     put(holder, records, found)
 
 

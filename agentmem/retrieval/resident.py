@@ -15,7 +15,8 @@ from agentmem.types.reentry import Lock
 
 @dataclass(slots=True)
 class Resident:
-    """A wall's arena with its lock, and the rows that changed since it was last brought up to date.
+    """A wall's arena with its lock, and the rows that changed since it was last brought up to date: ``dirty``, of which
+    ``altered`` are not merely new.
 
     ``too_large``: no exact arena can hold the wall. ``building`` is that of an arena of codes, ``missed`` the rows that
     changed since it began, None where none is being built. ``unclean``: something that is in the arena was erased.
@@ -25,6 +26,7 @@ class Resident:
     lock: Lock = field(default_factory=RLock)
     arena: Arena | None = None
     dirty: set[int] = field(default_factory=set[int])
+    altered: set[int] = field(default_factory=set[int])
     nbytes: int = 0
     large: bool = False
     too_large: bool = False

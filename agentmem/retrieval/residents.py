@@ -31,6 +31,7 @@ from agentmem.retrieval.resident import Held, Resident
 from agentmem.retrieval.snapshots import Snapshots
 from agentmem.retrieval.tiermap import TierMap
 from agentmem.retrieval.walls import Wall, walls_of
+from agentmem.stores.fresh import Fresh
 from agentmem.stores.records import Records
 from agentmem.stores.rows import Numbers
 from agentmem.types.errors import ModelMismatchError, NotFoundError
@@ -64,10 +65,11 @@ class Residents(FeedCopy):
         budget_mb: int,
         builder: Builder | None = None,
         snapshots: Snapshots | None = None,
+        fresh: Fresh | None = None,
     ) -> None:
         """``limit``: records behind a wall up to which it is held exactly; ``budget_mb``: memory for such arenas
         together. Larger walls are held as codes by a ``builder``, else not at all. ``snapshots`` keep them on the
-        disk."""
+        disk. ``fresh`` is what this process added last."""
         self.changed = Event[[frozenset[Wall] | None]]()
         """Records behind these walls have changed; None: anybody's. Told before a search can see it."""
         self.enlarged = Event[[]]()
@@ -79,6 +81,7 @@ class Residents(FeedCopy):
         self._budget_mb = budget_mb
         self._builder = builder
         self._snapshots = snapshots
+        self._fresh = Fresh() if fresh is None else fresh
         self._feed = RLock()
         self._held = Held()
         self._seq: int | None = None
@@ -133,10 +136,12 @@ class Residents(FeedCopy):
         if self._seq != after:
             return
         # Most of what comes together is of few owners.
-        by_owner = defaultdict[Numbers, set[int]](set[int])
-        for _, row, user, agent, run, space, _ in events:
+        by_owner, altered = defaultdict[Numbers, set[int]](set[int]), set[int]()
+        for _, row, user, agent, run, space, event in events:
             if row:
                 by_owner[user, agent, run, space].add(row)
+                if event != "ADD":
+                    altered.add(row)
             else:
                 self._records.check_generation()
         changed = set[Wall]()
@@ -151,6 +156,7 @@ class Residents(FeedCopy):
                 resident = self._held.by_wall.get(wall)
                 if resident is not None:
                     resident.dirty |= rows
+                    resident.altered |= rows & altered
                     if resident.missed is not None:
                         resident.missed |= rows
         self.changed(frozenset(changed))
@@ -194,6 +200,7 @@ class Residents(FeedCopy):
             return
         with self._feed:
             held = list(self._held.by_wall.items())
+            self._fresh.forget()
             self.changed(None)
         for wall, resident in held:
             resident.unclean = True
@@ -241,6 +248,7 @@ class Residents(FeedCopy):
     def _drop_all(self) -> None:
         # New ones, so that whoever is in the middle of the old ones goes on with those.
         old, self._held = self._held, Held()
+        self._fresh.forget()
         for resident in old.by_wall.values():
             if resident.building is not None:
                 resident.building.stop()
@@ -370,6 +378,7 @@ class Residents(FeedCopy):
             resident = by_wall.get(wall)
             if resident is None:
                 resident = by_wall[wall] = Resident()
+                self._fresh.wanted = True
             by_wall.move_to_end(wall)
             return resident
 
@@ -386,9 +395,10 @@ class Residents(FeedCopy):
             if resident.too_large and resident.arena is None:
                 self._build(wall, resident)
                 self._take_built(resident)
-            seq, dirty = self._changes(resident)
+            seq, dirty, altered = self._changes(resident)
             if resident.arena is not None:
-                take_up(resident.arena, self._records, dirty)
+                at_hand = self._fresh.take(sorted(dirty - altered), self._records.generation)
+                take_up(resident.arena, self._records, dirty, at_hand)
                 self._keep_in_shape(wall, resident, resident.arena, seq)
             elif resident.near is not None:
                 take_up(resident.near, self._records, dirty & resident.near.tiers.keys())
@@ -398,11 +408,12 @@ class Residents(FeedCopy):
         self._keep_within_budget(wall, resident)
         return resident.arena
 
-    def _changes(self, resident: Resident) -> tuple[int, set[int]]:
-        """The rows that are known to have changed by now, and the event up to which that is so."""
+    def _changes(self, resident: Resident) -> tuple[int, set[int], set[int]]:
+        """The event up to which all is known, the rows that have changed by then, and which of them are not new."""
         with self._feed:
             dirty, resident.dirty = resident.dirty, set[int]()
-            return self.applied_seq(), dirty
+            altered, resident.altered = resident.altered, set[int]()
+            return self.applied_seq(), dirty, altered
 
     def _keep_in_shape(self, wall: Wall, resident: Resident, arena: Arena, seq: int) -> None:
         """See to it that the arena is one of the kind that the wall should have."""
@@ -450,6 +461,7 @@ class Residents(FeedCopy):
             missed, resident.missed = resident.missed, None
             if arena is not None:
                 resident.dirty |= missed or set()
+                resident.altered |= missed or set()
         if arena is not None:
             resident.arena, resident.too_large, resident.near = arena, True, None
             self.enlarged()

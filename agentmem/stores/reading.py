@@ -21,6 +21,7 @@ from agentmem.stores.commit import Add, Apply, GroupCommit, Task, Write
 from agentmem.stores.connection import Connection, Row, Value, connect, disconnect
 from agentmem.stores.files import check_database
 from agentmem.stores.folder import DATABASE, SHARED_MEMORY, WRITE_AHEAD_LOG
+from agentmem.stores.fresh import Fresh
 from agentmem.stores.private import PrivateFolder
 from agentmem.stores.rows import Stored
 from agentmem.stores.schema import configure, migrate
@@ -212,6 +213,7 @@ class NoCommits(GroupCommit):
         self._source = source
         self.grown = Event[[Repository, str, int, int]]()
         self.repeated = Event[[Repository, Sequence[Stored], Micros]]()
+        self.fresh = Fresh()
         self.requests = 0
         self.last_error = None
         self.taken = deque[tuple[float, float]]()

@@ -553,7 +553,7 @@ class Records:
     def events_after(self, seq: int, limit: int) -> list[FeedEvent]:
         """The next events of the feed. Row 0 is the store: a new model; it belongs to nobody (its numbers are NULL)."""
         rows = self.db.execute(
-            "SELECT h.seq, h.row, r.user, r.agent, r.run, r.space, h.event = 'TOUCH' FROM history h "
+            "SELECT h.seq, h.row, r.user, r.agent, r.run, r.space, h.event FROM history h "
             "LEFT JOIN records r ON r.row = h.row WHERE h.seq > ? ORDER BY h.seq LIMIT ?",
             (seq, limit),
         )

@@ -25,6 +25,7 @@ from agentmem.stores import (
 )  # fmt: skip
 from agentmem.stores.connection import Connection, Value
 from agentmem.stores.facts import checksum, fact_key, key_of
+from agentmem.stores.fresh import Fresh
 from agentmem.stores.known import known_facts
 from agentmem.stores.names import Names
 from agentmem.stores.records import COLUMNS, STANDING, Records
@@ -80,10 +81,12 @@ class Repository(Records):
         generation: int = 1,
         grown: Grown | None = None,
         repeated: Repeated | None = None,
+        fresh: Fresh | None = None,
     ) -> None:
         super().__init__(db, names, generation)
         self._grown = grown
         self._repeated = repeated
+        self.fresh = fresh or Fresh()
         self._first_keys: bool | None = None
         self._last_row = 0
 
@@ -92,6 +95,7 @@ class Repository(Records):
         """Asked first in each transaction; so it is then that the newest row is read, too, by the same statement."""
         [(generation, epoch, row)] = self.db.execute(_STANDING)
         self._last_row = row or 0
+        self.fresh.begin()
         return self.stands(generation, epoch)
 
     @override
@@ -101,6 +105,7 @@ class Repository(Records):
     def back_to(self, last_row: int) -> None:
         """What was inserted after that row was undone, inside the transaction."""
         self._last_row = last_row
+        self.fresh.back_to(last_row)
 
     def set_meta(self, key: str, value: Value) -> None:
         """Set a value of the store's own bookkeeping; the keys are in ``stores.meta``."""
@@ -359,6 +364,7 @@ class Repository(Records):
             self.db.insert(f"INSERT INTO {self.embeddings} VALUES {{}}", held)
         if not with_past:
             self.db.insert(_INSERT_EVENTS, [(stored.row, "ADD", now, stored.version, None) for stored, _ in new])
+            self.fresh.note(new)
         self._last_row = new[-1][0].row
         growth: dict[str, tuple[int, int]] = {}
         for stored, _ in new:

@@ -149,8 +149,8 @@ class Feed(Protocol):
 class FeedEvent(NamedTuple):
     """An event of the feed: its number, the row that changed (0: the store itself), and whose that is.
 
-    ``user``, ``agent`` and ``run`` are the numbers of scope ids, ``space`` that of a namespace, 0 for none. ``touch``:
-    all that changed is when the record is over.
+    ``user``, ``agent`` and ``run`` are the numbers of scope ids, ``space`` that of a namespace, 0 for none; ``event``
+    is a value of ``EventType``.
     """
 
     seq: int
@@ -159,7 +159,12 @@ class FeedEvent(NamedTuple):
     agent: int
     run: int
     space: int = 0
-    touch: bool = False
+    event: str = ""
+
+    @property
+    def touch(self) -> bool:
+        """Whether all that changed is when the record is over."""
+        return self.event == "TOUCH"
 
     @property
     def owner(self) -> int:
