@@ -141,6 +141,7 @@ class Follower:
                 "a callback; call it where nothing else is going on"
             )
         target, errors = self._records.last_seq(), self.errors
+        self._need_keywords()  # the thread may have yet to see that the store has become so large
         deadline = None if timeout is None else time.monotonic() + timeout
         self._wanted = max(self._wanted, target)
         self._inspection_wanted = self._hurry = True
@@ -334,15 +335,18 @@ class Follower:
                 vectors.reset()
                 raise
 
-    def _index_keywords_if_needed(self) -> None:
+    def _need_keywords(self) -> bool:
         """Small stores are spared the index: their every scope fits into an arena."""
         limit = self._settings.arena_limit
+        if not self._keywords_needed and self._records.last_seq() > limit:
+            self._keywords_needed = self._keywords.needed(limit)
+        return self._keywords_needed
+
+    def _index_keywords_if_needed(self) -> None:
         if self._keywords_awaited:
             self._keywords.drop_outdated()
             if not self._keywords.applied_seq() or self.index_keywords(_TURN):
                 self._keywords_awaited = False
-        if self._keywords_needed or self._records.last_seq() > limit:
-            self._keywords_needed = self._keywords_needed or self._keywords.needed(limit)
-            self._keywords_left = self._keywords_needed and not self.index_keywords(
-                _TURN, 0 if self._wanted_now() else _REST
-            )
+        self._keywords_left = self._need_keywords() and not self.index_keywords(
+            _TURN, 0 if self._wanted_now() else _REST
+        )

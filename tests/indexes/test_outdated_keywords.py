@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,24 @@ def test_an_old_index_is_made_anew_in_the_background(open_memory: Callable[..., 
     assert applied(memory)[1] == VERSION
     assert memory.verify().problems == []
     check(memory)
+
+
+def test_flush_waits_for_an_index_that_nobody_has_seen_to_be_needed(
+    open_memory: Callable[..., Memory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that makes it is slow to see that the store has become too large to go without."""
+    real = keywords.KeywordIndex.needed
+
+    def late(self: keywords.KeywordIndex, limit: int) -> bool:
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(0.3)
+        return real(self, limit)
+
+    monkeypatch.setattr(keywords.KeywordIndex, "needed", late)
+    memory = open_memory(settings=IDLE, embedder=None, clock=None)
+    memory.add("Ben mag Crêpes.", user_id="ben")
+    memory.flush()
+    assert applied(memory)[1] == VERSION
 
 
 @pytest.mark.slow
