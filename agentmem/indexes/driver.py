@@ -12,9 +12,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
-from importlib import import_module
 from pathlib import Path
-from threading import RLock, current_thread, get_ident, main_thread
+from threading import current_thread, get_ident, main_thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agentmem.types.errors import DiskFullError, StoreCorruptError, StoreError
@@ -51,9 +50,6 @@ _AT_ONCE = timedelta(milliseconds=1)
 
 # Seconds without a call before the interpreter may end, and the longest that it waits for that.
 _QUIET, _EXIT_WAIT = 0.1, 10.0
-
-# How long a fork waits at most for LanceDB to be loaded.
-_LOADING_S = 10.0
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DAMAGE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST})
@@ -152,24 +148,8 @@ def _noting_what_it_does_at_exit() -> Generator[None]:
         atexit.register = register
 
 
-# A fork waits for LanceDB to be loaded, a second or so. Else the locks of the modules that a thread was importing are
-# held for ever in the child, and whoever loads it there waits as long.
-_loading, _waited = RLock(), dict[int, bool]()
-
-
-def _wait_for_loading() -> None:
-    # Not for ever: whoever forks may be in the middle of an import itself, which the loading waits for.
-    _waited[get_ident()] = _loading.acquire(timeout=_LOADING_S)
-
-
-def _go_on_loading() -> None:
-    if _waited.pop(get_ident()):
-        _loading.release()
-
-
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=calls.forget)
-    os.register_at_fork(before=_wait_for_loading, after_in_parent=_go_on_loading, after_in_child=_go_on_loading)
 
 
 def loaded() -> bool:
@@ -258,10 +238,7 @@ def _lancedb() -> Any:
     def load() -> Any:
         for name, value in _READING.items():
             os.environ.setdefault(name, value)
-        # Before a fork may wait: it has pairs of functions for before and after one, and the first would be missing.
-        import_module("concurrent.futures.thread")
-
-        with _loading, _noting_what_it_does_at_exit():
+        with _noting_what_it_does_at_exit():
             import lancedb
 
         return lancedb

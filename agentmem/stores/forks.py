@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from operator import methodcaller
 
-from agentmem.types.reentry import Lock
+from agentmem.types.reentry import AcrossForks, Lock
 
 _PATIENCE = 5.0
 _transactions = weakref.WeakSet[Lock]()
 _statements = weakref.WeakSet[Lock]()
-_held = list[Lock]()
+_held = AcrossForks()
 
 
 def transaction_lock() -> Lock:
@@ -34,20 +33,14 @@ def statement_lock() -> Lock:
 
 
 def _before() -> None:
-    # In one step, as the interpreter sees it: whatever a signal handler raises, what was taken is in the list.
-    _held.extend(filter(methodcaller("acquire", timeout=_PATIENCE), [*_transactions, *_statements]))
-
-
-def _in_parent() -> None:
-    while _held:
-        _held.pop().release()
+    _held.take([*_transactions, *_statements], _PATIENCE)
 
 
 def _in_child() -> None:
-    _in_parent()
+    _held.give_back()
     _transactions.clear()
     _statements.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+    os.register_at_fork(before=_before, after_in_parent=_held.give_back, after_in_child=_in_child)

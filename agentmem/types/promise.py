@@ -9,18 +9,24 @@ held by waiters included. Here every step is one that the interpreter does not i
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
 from _imp import lock_held
 from _thread import allocate_lock, start_new_thread
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
+from importlib import import_module
 from typing import Any, TypeVar
 
 from agentmem.types.errors import StoreError
+from agentmem.types.reentry import AcrossForks
 
 T = TypeVar("T")
 _BEGUN, _CANCELLED = "begun", "cancelled"
+_PATIENCE = 10.0
+"""Seconds that a fork waits for what is being loaded."""
 
 log = logging.getLogger("agentmem")
 
@@ -188,7 +194,39 @@ def keep(promise: Promise[T], call: Callable[[], T]) -> None:
 
 def _load(promise: Promise[T], call: Callable[[], T]) -> None:
     _local.serve = _refuse
-    keep(promise, call)
+    with _forking:
+        _loads.add(promise)
+    try:
+        keep(promise, call)
+    finally:
+        _loads.discard(promise)
+
+
+# Forks wait for what is being loaded, a second or so, and nothing more is begun until they are done. Else the locks of
+# the modules that a thread was importing are held for ever in the child, and whoever loads them there waits as long.
+# One of these modules has functions for before and after a fork, and may not be loaded while one waits.
+import_module("concurrent.futures.thread")
+_forking, _loads, _held = threading.RLock(), set[Promise[Any]](), AcrossForks()
+
+
+def _before_fork() -> None:
+    # Not for ever: whoever forks may be in the middle of an import itself, which the loading waits for.
+    until = time.monotonic() + _PATIENCE
+    while True:
+        _held.take([_forking])
+        if not _loads or _local.serve is _refuse or time.monotonic() > until:
+            return
+        _held.give_back()
+        time.sleep(0.001)
+
+
+def _in_child() -> None:
+    _loads.clear()
+    _held.give_back()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_held.give_back, after_in_child=_in_child)
 
 
 def _refuse(promise: Promise[Any]) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from operator import methodcaller
 from types import CodeType, FrameType
 from typing import Any, TypeAlias
 
@@ -20,6 +21,25 @@ Lock: TypeAlias = "threading.RLock"  # a function by name, a class to type check
 def held_here(lock: Lock) -> bool:
     """Whether this thread holds the lock, and so is on top of what it was doing under it."""
     return lock._is_owned()  # pyright: ignore[reportPrivateUsage, reportUnknownVariableType, reportUnknownMemberType, reportAttributeAccessIssue]
+
+
+class AcrossForks:
+    """Locks that a thread takes before it forks, and gives back after that. Several threads may be about to fork."""
+
+    def __init__(self) -> None:
+        self._held = dict[int, list[Lock]]()
+
+    def take(self, locks: Iterable[Lock], timeout: float = -1) -> None:
+        """Take what is free within so many seconds each."""
+        held = self._held.setdefault(threading.get_ident(), [])
+        # In one step, as the interpreter sees it: whatever a signal handler raises, what was taken is in the list.
+        held.extend(filter(methodcaller("acquire", timeout=timeout), locks))
+
+    def give_back(self) -> None:
+        """Give back what this thread has taken."""
+        held = self._held.pop(threading.get_ident(), [])
+        while held:
+            held.pop().release()
 
 
 def within_threading() -> bool:

@@ -471,6 +471,44 @@ def test_forks_in_the_middle_of_writing(store: Path) -> None:
     assert python(BUSY_FORK, str(store)) == "fine\n"
 
 
+SEVERAL_FORKS = """
+import os, sys, threading, time, warnings
+from agentmem import Memory, Settings
+from conftest import HashEmbedder
+warnings.simplefilter("ignore")
+memory = Memory(sys.argv[1], settings=Settings(lock_timeout_s=5, follower_delay_s=3_600), embedder=HashEmbedder())
+memory.add("first", user_id="ana")
+until = time.monotonic() + 2
+
+def fork():
+    while time.monotonic() < until:
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        os.waitpid(child, 0)
+
+def write():
+    n = 0
+    while time.monotonic() < until:
+        n += 1
+        memory.add(f"one more {n}", user_id="ana")
+        memory.search("one more", user_id="ana", limit=1)
+
+threads = [threading.Thread(target=call, daemon=True) for call in (fork, fork, fork, fork, write, write)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(20)
+print("stuck" if any(thread.is_alive() for thread in threads) else memory.add("last", user_id="ana").status, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_several_threads_may_fork_at_once(store: Path) -> None:
+    assert python(SEVERAL_FORKS, str(store)) == "added\n"
+
+
 ORPHAN = """
 import os, signal, sys, time
 from agentmem import Memory

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from agentmem.types.once import once
-from agentmem.types.reentry import from_handler, held_here, on_top
+from agentmem.types.reentry import AcrossForks, from_handler, held_here, on_top
 
 
 class Late(Exception):
@@ -129,3 +129,37 @@ def test_once_computes_once_and_keeps_it_with_the_object() -> None:
     assert first.value == [1]
     assert second.value == [2]
     assert Costly.value.__doc__ == "What costs."
+
+
+def test_a_thread_that_has_forked_gives_back_its_own_locks() -> None:
+    """Another one may be about to fork, and holds some, too."""
+    mine, its, across, done = threading.RLock(), threading.RLock(), AcrossForks(), threading.Event()
+    taken = threading.Event()
+
+    def fork() -> None:
+        across.take([its])
+        taken.set()
+        done.wait(10)
+        across.give_back()
+
+    other = threading.Thread(target=fork)
+    across.take([mine])
+    other.start()
+    assert taken.wait(10)
+    across.give_back()
+    assert not held_here(mine)
+    assert not its.acquire(blocking=False)
+    done.set()
+    other.join()
+    assert its.acquire(blocking=False)
+
+
+def test_what_is_not_free_in_time_is_gone_without() -> None:
+    busy, free, across = threading.RLock(), threading.RLock(), AcrossForks()
+    holder = threading.Thread(target=busy.acquire)
+    holder.start()
+    holder.join()
+    across.take([busy, free], 0.01)
+    assert held_here(free)
+    across.give_back()
+    assert not held_here(free)

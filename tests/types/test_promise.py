@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
+import subprocess
 import sys
 import threading
 import time
 import weakref
 from concurrent.futures import CancelledError, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -257,3 +260,44 @@ def test_a_service_that_fails_has_ended_all_the_same() -> None:
     service.start()
     service.ended.result(PATIENCE)
     service.join()
+
+
+FORKED = """
+import os, signal, sys, threading, time
+sys.path.insert(0, sys.argv[1])
+from agentmem.types.promise import aside
+
+def load():
+    import slow
+    return slow.DONE
+
+threading.Thread(target=aside, args=(load,)).start()
+while "slow" not in sys.modules:
+    time.sleep(0.001)
+pid = os.fork()
+if not pid:
+    signal.alarm(20)  # the lock of a module that a thread was importing is held for ever in the child
+    print(load(), aside(load), flush=True)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), aside(load))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_waits_for_what_is_being_loaded(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.5)\nDONE = 7\n")
+    command = [sys.executable, "-W", "ignore", "-c", FORKED, str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.split() == ["7", "7", "0", "7"]
+    assert found.stderr == ""
+
+
+def test_what_is_being_loaded_may_fork(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import os\nif not os.fork():\n    os._exit(0)\nos.wait()\nDONE = 7\n")
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from agentmem.types.promise import aside\n"
+    code += "from importlib import import_module; print(aside(lambda: import_module('slow')).DONE)"
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
+    begun = time.monotonic()
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.split() == ["7"]
+    assert time.monotonic() - begun < 9
