@@ -173,20 +173,21 @@ class Arena:
         self._put(entries, self._first_vectors(entries, start), start)
         # Column by column: half the time of going through the entries for each of them.
         said = dict(zip(Entry._fields, zip(*entries, strict=True), strict=True))
-        values = {name: said[name] for name in ("row", "user", "agent", "run", "version")}
+        values: dict[str, Any] = {name: _single(said[name]) for name in ("row", "user", "agent", "run", "version")}
         values |= {
-            "created": said["created_at"],
+            "created": _single(said["created_at"]),
             "when": _filled(said["occurred_at"], said["created_at"]),
             "expires": _filled(said["expires_at"], repeat(NEVER)),
             "importance": _filled(said["importance"], repeat(_NONE)),
             "rating": _filled(said["rating"], repeat(_NONE)),
-            "kind": list(map(self._code, said["kind"])),
-            "layer": list(map(self._code, said["layer"])),
+            "kind": self._codes(said["kind"]),
+            "layer": self._codes(said["layer"]),
         }
         for name, column in values.items():
             self._columns[name][start:end] = column
         self._columns["live"][start:end] = True
-        self._take_texts([(entry.words, entry.content) for entry in entries], start)
+        words = [entry.words for entry in entries] if any(said["said"]) else said["content"]
+        self._take_texts(list(zip(words, said["content"], strict=True)), start)
         if any(said["run"]):
             for slot, entry in enumerate(entries, start):
                 if entry.run:
@@ -322,7 +323,7 @@ class Arena:
         """The first vector of each entry; what is more, or less, is noted for the slots from ``start`` on."""
         size = 4 * self._dim
         if all(len(entry.vector) == size for entry in entries):
-            vectors = np.frombuffer(b"".join(entry.vector for entry in entries), np.float32)
+            vectors = np.frombuffer(b"".join([entry.vector for entry in entries]), np.float32)
             return vectors.reshape(len(entries), self._dim)
         if self._several is None:
             self._several = Several(self._dim)
@@ -482,6 +483,10 @@ class Arena:
     def _code(self, label: str) -> int:
         return self._labels.setdefault(label, len(self._labels))
 
+    def _codes(self, labels: Sequence[str]) -> int | list[int]:
+        found = _single(labels)
+        return self._code(found) if isinstance(found, str) else list(map(self._code, found))
+
     def _reserve(self, slots: int) -> None:
         held = len(self._columns["row"])
         if slots <= held:
@@ -493,9 +498,16 @@ class Arena:
         self._links.reserve(size)
 
 
-def _filled(values: Sequence[T | None], instead: Iterable[T]) -> list[T]:
-    """What there is, and where there is nothing what comes at its place instead."""
-    return [other if value is None else value for value, other in zip(values, instead, strict=False)]
+def _single(values: Sequence[T]) -> T | Sequence[T]:
+    """The values, or the one that they all are, as is usual: numpy fills a column with it in no time."""
+    return values[0] if values.count(values[0]) == len(values) else values
+
+
+def _filled(values: Sequence[T | None], instead: Iterable[T]) -> T | Sequence[T]:
+    """What there is, and where there is nothing what comes at its place instead; as ``_single`` does."""
+    if values.count(None) < len(values):
+        return _single([other if value is None else value for value, other in zip(values, instead, strict=False)])
+    return next(iter(instead)) if isinstance(instead, repeat) else _single(list(instead))
 
 
 def top(scores: Vector, limit: int) -> NDArray[np.intp]:

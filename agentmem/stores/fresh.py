@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from agentmem.stores.rows import Stored
 from agentmem.stores.schema import LIVE
@@ -82,9 +83,10 @@ class Fresh:
         self._kept = _Kept()
 
 
+_alike = itemgetter(*map(Stored._fields.index, Entry._fields[3 : Entry._fields.index("vector")]))
+"""What both have between the owner and the vector; one by one that takes twice as long."""
+
+
 def _entry(stored: Stored, vector: bytes) -> Entry:
-    return Entry(
-        stored.row, stored.id, stored.space or stored.user, stored.agent, stored.run, stored.kind, stored.layer,
-        stored.created_at, stored.occurred_at, stored.expires_at, stored.importance, stored.rating, stored.version,
-        stored.content, vector, OF_CONTENT, stored.body,
-    )  # fmt: skip
+    owner = stored.space or stored.user
+    return Entry._make((stored.row, stored.id, owner, *_alike(stored), vector, OF_CONTENT, stored.body, ""))
