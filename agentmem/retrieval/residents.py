@@ -142,6 +142,8 @@ class Residents(FeedCopy):
                 by_owner[user, agent, run, space].add(row)
                 if event != "ADD":
                     altered.add(row)
+                if event == "ERASE":  # by another process, or the sweep
+                    self._fresh.forget()
             else:
                 self._records.check_generation()
         changed = set[Wall]()

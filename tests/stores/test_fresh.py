@@ -155,6 +155,15 @@ def test_what_was_erased_is_not_kept(open_memory: Callable[..., Memory]) -> None
     assert kept(memory) == []
 
 
+def test_nor_is_what_another_process_erased(store: Path, open_memory: Callable[..., Memory]) -> None:
+    memory = held(open_memory())
+    id = memory.add("Ida has a secret.", user_id="ida").id
+    command = [sys.executable, "-m", "agentmem", "erase", "--path", store, "--yes", id]
+    subprocess.run(command, check=True, timeout=60, cwd=ROOT)
+    texts(memory, "anything")
+    assert kept(memory) == []
+
+
 def test_nothing_is_kept_for_nobody(open_memory: Callable[..., Memory]) -> None:
     memory = open_memory()
     memory.add("Ida has a boat.", user_id="ida")
