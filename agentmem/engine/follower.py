@@ -18,7 +18,7 @@ from threading import get_ident
 
 from tenacity import RetryCallState, Retrying, retry_if_not_exception_type, wait_chain, wait_fixed, wait_random
 
-from agentmem.indexes.driver import TableCorruptError, loaded
+from agentmem.indexes.driver import TableCorruptError, TableForkedError, loaded, usable
 from agentmem.indexes.feed import follow
 from agentmem.indexes.keywords import KeywordIndex
 from agentmem.indexes.vectors import LanceCopy
@@ -50,6 +50,8 @@ _LAST_WAIT = 0.8
 """Seconds that closing waits for the group at hand."""
 _PATIENCE = 3
 """Failures after which ``flush`` no longer waits for the next attempt."""
+_OTHERS_S = 5.0
+"""Seconds that ``flush`` waits for other processes, where this one may not use LanceDB."""
 
 log = logging.getLogger("agentmem")
 
@@ -133,7 +135,7 @@ class Follower:
         """Wait until all derived stores have what is committed now; False if that took longer than ``timeout``.
 
         Raises the error if that fails again and again, and ``StoreError`` where it would never end: on top of a search
-        of the same thread, or of the store's own work.
+        of the same thread, or of the store's own work; or where this process may not use LanceDB and no other does.
         """
         if self._busy() or get_ident() == self._thread.ident or self._commits.on_thread():
             raise StoreError(
@@ -142,12 +144,13 @@ class Follower:
             )
         target, errors = self._records.last_seq(), self.errors
         self._need_keywords()  # the thread may have yet to see that the store has become so large
-        deadline = None if timeout is None else time.monotonic() + timeout
+        begun = time.monotonic()
+        deadline = None if timeout is None else begun + timeout
         self._wanted = max(self._wanted, target)
         self._inspection_wanted = self._hurry = True
         self._bell.put(None)
         # The one that drains may be another process, so what counts is the watermark, not this thread's work.
-        while self._unfinished(target) or self._vectors.uninspected:
+        while self._unfinished(target) or (usable() and self._vectors.uninspected):
             self._commits.check_files()
             self._check_model()
             if self._closing or (deadline is not None and time.monotonic() >= deadline):
@@ -156,6 +159,8 @@ class Follower:
                 if isinstance(self._failing, StoreCorruptError) and not isinstance(self._failing, TableCorruptError):
                     raise self._failing
                 raise StoreError(f"LanceDB cannot be brought up to date: {self._failing}") from self._failing
+            if not usable() and self._lance_unfinished(target) and time.monotonic() - begun > _OTHERS_S:
+                raise TableForkedError
             time.sleep(0.02)
         # Whoever did it, nothing is failing any more; this thread's own round may not have come to its end.
         self._failing, self.last_error = None, None
@@ -238,7 +243,8 @@ class Follower:
         behind, seconds = newest - self._vectors.applied_seq(), started - self._current_at
         late = self._inspection_wanted or seconds >= self._settings.follower_delay_s
         inspect = self._vectors.uninspected and late
-        if self._vectors.damaged or inspect or self._purge_wanted() or (behind and self._due(behind, seconds)):
+        wanted = self._vectors.damaged or inspect or self._purge_wanted() or (behind and self._due(behind, seconds))
+        if wanted and usable():
             self._drain()
         if self._vectors.applied_seq() >= newest and not self._vectors.uninspected:
             self._current_at = started
@@ -265,7 +271,7 @@ class Follower:
         """Wait for the next round."""
         if self._closing or self._hurry or self._keywords_left:
             return
-        if self._wanted_now() or (self._inspection_wanted and self._vectors.uninspected):
+        if self._wanted_now() or (self._inspection_wanted and usable() and self._vectors.uninspected):
             self._wait(0.005)  # whoever holds the lock may be doing the work
         elif self._held_back:
             self._wait(_PAUSE)
@@ -280,19 +286,17 @@ class Follower:
                 self._bell.get_nowait()
 
     def _wanted_now(self) -> bool:
-        return self._unfinished(self._wanted)
+        return usable() and self._unfinished(self._wanted)
 
     def _purge_wanted(self) -> int | None:
         """Set by an erase: LanceDB's old versions must leave the disk."""
         return self._records.meta(meta.LANCE_PURGE)
 
     def _unfinished(self, target: int) -> bool:
-        return (
-            self._vectors.damaged
-            or self._vectors.applied_seq() < target
-            or bool(self._purge_wanted())
-            or (self._keywords_needed and self._keywords.applied_seq() < target)
-        )
+        return self._lance_unfinished(target) or (self._keywords_needed and self._keywords.applied_seq() < target)
+
+    def _lance_unfinished(self, target: int) -> bool:
+        return self._vectors.damaged or self._vectors.applied_seq() < target or bool(self._purge_wanted())
 
     def _due(self, behind: int, seconds: float) -> bool:
         if self._wanted_now():

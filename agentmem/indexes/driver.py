@@ -79,6 +79,17 @@ class TableBusyError(StoreError):
     """LanceDB cannot be asked from here: it is waiting for this very thread. Never leaves the package."""
 
 
+class TableForkedError(StoreError):
+    """LanceDB was loaded before this process was forked: what it does here destroys memory, or waits for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "LanceDB was loaded before this process was forked, and its threads did not come along. Everything is "
+            "stored, and searches find it; LanceDB is brought up to date by any other process that has the store open. "
+            'Fork before anything uses a store, or start processes by "spawn" or "forkserver"'
+        )
+
+
 class Calls:
     """Knows the calls into lancedb, so that the interpreter does not end under one, and none waits for itself.
 
@@ -93,9 +104,13 @@ class Calls:
         self._running = set[int]()
         self._put_off = list[Callable[[], object]]()
         self._quiet_since = 0.0
+        self.forked = False
+        """Whether this process was forked from one that had loaded LanceDB."""
 
     def run(self, call: Callable[[], T]) -> T:
-        """What ``call`` returns. Raises ``TableBusyError`` instead of waiting for itself."""
+        """What ``call`` returns. Raises ``TableBusyError`` instead of waiting for itself, and ``TableForkedError``."""
+        if self.forked:
+            raise TableForkedError
         thread = get_ident()
         if thread in self._running or on_loop():
             raise TableBusyError("LanceDB is at work for a call that this one interrupted")
@@ -119,6 +134,7 @@ class Calls:
     def forget(self) -> None:
         """In a forked process no thread is in the middle of a call. What lancedb does at the end of a process waits for
         threads that this one has once something was called here, and for ever before."""
+        self.forked = self.forked or loaded()
         self._running.clear()
         self._put_off = list(_at_exit)
         for func in _at_exit:
@@ -155,6 +171,11 @@ if hasattr(os, "register_at_fork"):
 def loaded() -> bool:
     """Whether this process has loaded LanceDB, or is about to."""
     return "lancedb" in sys.modules
+
+
+def usable() -> bool:
+    """Whether this process may use LanceDB: one that was forked from another that had loaded it may not."""
+    return not calls.forked
 
 
 def open_table(folder: Path, name: str, dim: int, *, exists: bool) -> Table:

@@ -279,7 +279,7 @@ class LanceIndex:
                 try:
                     table = driver.calls.run(partial(there, partial(self._open, create=create)))
                     return absent if table is None else driver.calls.run(partial(there, partial(work, table)))
-                except (ClosedError, InvalidInputError, driver.TableBusyError):
+                except (ClosedError, InvalidInputError, driver.TableBusyError, driver.TableForkedError):
                     raise
                 except BaseException as exc:
                     if from_handler(exc) or not driver.is_error(exc):

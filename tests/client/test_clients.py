@@ -509,6 +509,59 @@ def test_several_threads_may_fork_at_once(store: Path) -> None:
     assert python(SEVERAL_FORKS, str(store)) == "added\n"
 
 
+AFTER_LANCEDB = """
+import os, signal, sys, warnings
+from agentmem import Memory, Settings, StoreError
+from conftest import HashEmbedder
+warnings.simplefilter("ignore")
+settings = Settings(follower_delay_s=0.02, arena_limit=3, large_engine="lancedb")
+
+def opened(path):
+    return Memory(path, settings=settings, embedder=HashEmbedder())
+
+def use(memory, name):
+    ids = [memory.add(f"{name} likes {what}", user_id="ada").id for what in ("tea", "boats", "the sea", "bees", "rain")]
+    memory.update(ids[0], content=f"{name} likes coffee")
+    memory.erase(ids[1])
+    for mode in ("hybrid", "vector"):
+        hits = memory.search(f"{name} likes coffee", user_id="ada", mode=mode, limit=1)
+        assert [hit.id for hit in hits] == ids[:1], hits
+    memory.stats(), memory.health()
+
+parent = opened(sys.argv[1])
+use(parent, "she")
+parent.flush()
+for n in range(6):
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        with opened(sys.argv[1]) as memory:
+            use(memory, f"child {n}")
+            memory.flush()  # the parent sees to it
+        with opened(sys.argv[1] + " of its own") as memory:
+            use(memory, f"child {n}")
+            if n == 0:
+                try:
+                    memory.flush()
+                except StoreError as exc:
+                    print("fork" in str(exc), "fork" in memory.verify().problems[0], flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, n
+assert parent.verify().problems == []
+with opened(sys.argv[1] + " of its own") as memory:
+    assert memory.verify().problems == []
+    assert len(list(memory.iterate(user_id="ada"))) == 6 * 4
+print("fine")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_children_of_a_process_that_has_used_lancedb_do_without(store: Path) -> None:
+    """They died of signals, or waited for ever, one of four: LanceDB does not stand a fork."""
+    assert python(AFTER_LANCEDB, str(store)).split() == ["True", "True", "fine"]
+
+
 ORPHAN = """
 import os, signal, sys, time
 from agentmem import Memory
