@@ -127,7 +127,7 @@ def _keys(seen: Examination, path: Path) -> None:
         return
     with closing(KeyStore(path)) as store:
         keys, now = store.list(), datetime.now(UTC)
-    good = [key for key in keys if not any(end is not None and end <= now for end in (key.expires_at, key.revoked_at))]
+    good = [key for key in keys if key.holds(now)]
     soon = [key.id for key in good if key.expires_at is not None and key.expires_at - now < timedelta(days=7)]
     if soon:
         seen.note("keys", WARNING, f"{', '.join(soon[:10])} will have expired in a week; agentmem key rotate")
