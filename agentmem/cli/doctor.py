@@ -157,7 +157,8 @@ def _store(seen: Examination, memory: Memory, path: Path, *, deep: bool) -> None
         seen.note("backups", WARNING, "there are none; see docs/backup.md")
     else:
         with seen.looking("backups"):
-            last = max((one.at for one in memory.backup.list()), default=None)
+            made = memory.backup.list()
+            last = made[-1].at if made else None
             seen.note("backups", *((OK, f"the last is of {last:%Y-%m-%d %H:%M}") if last else (WARNING, "none yet")))
     if deep:
         report = memory.verify()
