@@ -187,12 +187,14 @@ class KeyRing:
         return f"agentmem key {self.id} {name} {tag}".encode()
 
     def _keys(self, folder: str) -> list[UserKey]:
-        # What is being deleted is looked up last: a key that is found after all is one to be deleted, not to be used.
+        # What is being deleted is looked up after that, and what is there once more at last, since a deletion may have
+        # come to its end by then: a key that was read all the same is one to be deleted, not to be used.
         paths = sorted(info.key for info in self._objects.list(folder))
         with Pool(_AT_ONCE, "agentmem-keys") as pool:
             keys = [key for key in pool.map(self._read_key, paths) if key is not None]
         gone = {info.key.partition("/")[2] for info in self._objects.list("pending")} if keys else set[str]()
-        return sorted((key for key in keys if key.tag not in gone), key=lambda key: key.tag)
+        left = {info.key.rpartition("/")[2] for info in self._objects.list(folder)} - gone if keys else set[str]()
+        return sorted((key for key in keys if key.tag in left), key=lambda key: key.tag)
 
     def _read_key(self, path: str) -> UserKey | None:
         _, name, tag = path.split("/")

@@ -142,7 +142,7 @@ class Continuous:
                 chosen.url, chosen.encryption, chosen.keyring, read_only=False, retries=Retries(_ATTEMPTS)
             )
         now, full = self._engine.now(), head.full_at
-        is_due = full is None or now - full >= self._chosen.full_every_hours * 3_600_000_000
+        is_due = _is_over(full, now, self._chosen.full_every_hours * 3_600_000_000)
         # Whoever closes the store is not to wait for all of it.
         kind = "full" if is_due and not self._closing else "incremental"
         entry = create(self._engine, self._place.objects, self._place.keyring, kind=kind)
@@ -195,7 +195,8 @@ class Prover:
         last = proof.last(self._engine, self._url)
         if not lineage.head(self._engine.repository.db, self._url).number:
             return False
-        return last is None or last.problem is not None or self._engine.now() - last.at >= self._every
+        problem = last is not None and last.problem is not None
+        return problem or _is_over(None if last is None else last.at, self._engine.now(), self._every)
 
     def _try(self) -> None:
         self._not_before = time.monotonic() + _AGAIN_S
@@ -220,6 +221,11 @@ class Prover:
     def _go_on(self, *_: int) -> None:
         if self._bell.is_set():
             raise _EndingError
+
+
+def _is_over(begun: Micros | None, now: Micros, span: float) -> bool:
+    """Whether it is as long ago that something was done; so it is where the clock was ahead then by more than that."""
+    return begun is None or abs(now - begun) >= span
 
 
 def attend(engine: Engine) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from agentmem.archive.objects import Objects
 from agentmem.backup import lineage
 from agentmem.backup.lineage import Entry
-from agentmem.types.clock import Micros, to_datetime
+from agentmem.types.clock import END, Micros, to_datetime
 from agentmem.types.errors import ArchiveCorruptError, InvalidInputError, NotFoundError, shown
 
 
@@ -48,9 +48,17 @@ class Places:
             raise error
 
     def all(self) -> list[Entry]:
-        """Every backup that can be read, oldest first."""
-        found = [entry for numbers in self._entries.values() for entry in numbers.values()]
-        return sorted(found, key=lambda entry: (entry.at, entry.number))
+        """Every backup that can be read, oldest first: those of a lineage by their numbers, whatever the clock said.
+
+        Beside other lineages, one that was made while the clock was ahead counts as no later than those after it.
+        """
+        dated = list[tuple[Micros, int, Entry]]()
+        for numbers in self._entries.values():
+            at = END
+            for number, entry in sorted(numbers.items(), reverse=True):
+                at = min(at, entry.at)
+                dated.append((at, number, entry))
+        return [entry for *_, entry in sorted(dated, key=lambda one: one[:2])]
 
     def find(self, id: str | None) -> Entry:
         """A backup by its id; None: the newest. Raises ``NotFoundError``."""

@@ -8,6 +8,7 @@ can be taken back to a moment, fewer of them mean that more is taken back, not t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from agentmem.archive.objects import Objects
@@ -33,7 +34,7 @@ def outdated(
 ) -> list[Entry]:
     """The backups of a lineage that are kept no longer, oldest first; ``dropped`` are numbers of snapshots that are
     like any full backup by now."""
-    entries = [entry for entry in places.all() if entry.lineage == lineage]
+    entries = _dated([entry for entry in places.all() if entry.lineage == lineage], now)
     if not entries:
         return []
     newest = max(entries, key=lambda entry: entry.number)
@@ -47,6 +48,15 @@ def outdated(
         if entry.number in kept and entry.after is not None:
             kept.add(entry.number - 1)
     return sorted((entry for entry in entries if entry.number not in kept), key=lambda entry: entry.number)
+
+
+def _dated(entries: Iterable[Entry], now: Micros) -> list[Entry]:
+    """The same, none of them later than now: where the clock was ahead, as old as what was made next."""
+    found, latest = list[Entry](), now
+    for entry in sorted(entries, key=lambda entry: -entry.number):
+        latest = min(latest, entry.at) if entry.at > now else entry.at
+        found.append(replace(entry, at=latest))
+    return found
 
 
 def _last_of_each(entries: Iterable[Entry], span: Micros, since: Micros) -> set[int]:

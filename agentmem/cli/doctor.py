@@ -127,7 +127,7 @@ def _keys(seen: Examination, path: Path) -> None:
         return
     with closing(KeyStore(path)) as store:
         keys, now = store.list(), datetime.now(UTC)
-    good = [key for key in keys if not any(end is not None and end <= now for end in (key.expires_at, key.revoked_at))]
+    good = [key for key in keys if key.holds(now)]
     soon = [key.id for key in good if key.expires_at is not None and key.expires_at - now < timedelta(days=7)]
     if soon:
         seen.note("keys", WARNING, f"{', '.join(soon[:10])} will have expired in a week; agentmem key rotate")
@@ -157,7 +157,8 @@ def _store(seen: Examination, memory: Memory, path: Path, *, deep: bool) -> None
         seen.note("backups", WARNING, "there are none; see docs/backup.md")
     else:
         with seen.looking("backups"):
-            last = max((one.at for one in memory.backup.list()), default=None)
+            made = memory.backup.list()
+            last = made[-1].at if made else None
             seen.note("backups", *((OK, f"the last is of {last:%Y-%m-%d %H:%M}") if last else (WARNING, "none yet")))
     if deep:
         report = memory.verify()

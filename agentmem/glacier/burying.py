@@ -55,13 +55,19 @@ def forget_user(engine: Engine, user_id: str, number: int | None) -> bool:
     """A user was erased, and archives are sealed: delete the key, so that no copy of them can be read any more.
 
     False if that cannot be done now: then the archives are written anew, as for a single record; as are those that were
-    written before archives were sealed. ``number``: the user's, if it is still known.
+    written before archives were sealed, and where the user has come back meanwhile, and lies in archives again under
+    this key. ``number``: the user's, if it is still known.
     """
-    archives = archives_of(engine)
-    held = archived.burials(engine.repository.db)
+    archives, db = archives_of(engine), engine.repository.db
+    held = archived.burials(db)
     try:
-        _, keyring = archives.open(read_only=False)
-        if keyring is not None:
+        with alone(engine):
+            _, keyring = archives.open(read_only=False)
+            if keyring is None:
+                return True
+            back = engine.repository.names.find(db, user_id)
+            if back is not None and archived.any_of(db, back):
+                return False
             for name in spellings(user_id):
                 keyring.delete(name)
             sealed = [name for name in held if _is_sealed(archives, name, keyring)]

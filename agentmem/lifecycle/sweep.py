@@ -19,7 +19,7 @@ from agentmem.lifecycle.expiry import promise, review, worth
 from agentmem.lifecycle.pressure import EASED, HIGH, pressure
 from agentmem.lifecycle.promotion import Verdict, judge
 from agentmem.lifecycle.promotion_score import score
-from agentmem.lifecycle.rules import DAY, Rules
+from agentmem.lifecycle.rules import DAY, HOUR, Rules
 from agentmem.lifecycle.sessions import Sessions, Standing
 from agentmem.stores import accounting, archived, erasure, meta, transitions
 from agentmem.stores.records import Records
@@ -229,7 +229,7 @@ class Sweep:
         verdict = judge(subject, self._now, self._rules)
         if not verdict.eligible or verdict.target is None:
             return None
-        if subject.updated_at >= self._now and transitions.promoted_since(records.db, subject.row, self._now):
+        if self._has_moved(records, subject):
             return _Wait.LATER
         data = {
             "from": subject.layer,
@@ -253,8 +253,7 @@ class Sweep:
         decision = self._promote(records, subject)
         if decision is not None:
             return decision
-        # Promoted in this very sweep, maybe by another process.
-        if subject.updated_at >= self._now and transitions.promoted_since(records.db, subject.row, self._now):
+        if self._has_moved(records, subject):
             return _Wait.LATER
         session = self._session(records, subject.row)
         if session is not None:
@@ -264,6 +263,14 @@ class Sweep:
         if self._freeze is not None and layer in self._rules.archived and self._may_leave(records, subject.row):
             return _Wait.FROZEN
         return Transition(subject, EventType.EXPIRE, at.rule, self._because(subject, at.at))
+
+    def _has_moved(self, records: Records, subject: Subject) -> bool:
+        """Whether it was promoted in this very sweep, maybe by another process.
+
+        What is dated long after now was written while the clock was ahead, and is not waited for.
+        """
+        ahead = subject.updated_at - self._now
+        return 0 <= ahead < HOUR and transitions.promoted_since(records.db, subject.row, self._now)
 
     def _session(self, records: Records, row: int) -> Standing | None:
         """How the session stands that one of the rows at hand belongs to."""

@@ -165,7 +165,7 @@ class HealthMonitor:
             and state.told is not Level.OK
             and state.next is state.told
             and state.told_at is not None
-            and (now - state.told_at).total_seconds() >= self._repeat
+            and abs((now - state.told_at).total_seconds()) >= self._repeat  # told in the future: the clock was ahead
         ):
             return None
         state.told_at = now

@@ -165,7 +165,7 @@ class Snapshots:
         """Remove what killed processes have left half written."""
         for path in folder.glob("*.new"):
             with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                if abs(time.time() - path.stat().st_mtime) > _ABANDONED_S:  # a clock may have been ahead
                     path.unlink()
 
     def _unlink(self, path: Path) -> None:

@@ -57,7 +57,7 @@ class Once:
                 raise ConflictError("this Idempotency-Key was used for another request; use a new one for each")
             if "status" in said:
                 return await self._again(said)
-            if time.time() - said["begun"] < self.seconds:
+            if abs(time.time() - said["begun"]) < self.seconds:  # begun later than now: the clock was set back since
                 break
             if await self._write({"hash": self.hash, "begun": time.time()}, held.version):
                 return None

@@ -15,9 +15,13 @@ from agentmem.errors import AccessDeniedError
 Client = TypeVar("Client", Memory, AsyncMemory)
 
 COLUMNS = (
-    "id, scopes, user_id, any_user, agent_id, namespace, name, per_minute, created_at, expires_at, revoked_at, used_at"
+    "id, scopes, user_id, any_user, agent_id, namespace, name, per_minute, created_at, expires_at, revoked_at, "
+    "used_at, length(hash) > 32"
 )
-"""Of a key's row in the file, in the order of ``key_of``."""
+"""Of a key's row in the file, in the order of ``key_of``. The hash of a key that was ended is longer by ``ENDED``."""
+ENDED = b"\0"
+"""Stands before the hash of a key that was revoked, or replaced at once: it opens no more, also where the clock that
+said when was ahead of its time, or is set back."""
 
 SCOPES = ("read", "write", "erase", "admin")
 """What a key may allow. None includes another: ``read`` is searching and listing, ``write`` adding, changing and
@@ -47,6 +51,13 @@ class Key:
     revoked_at: datetime | None
     used_at: datetime | None
     """To within a minute; None: never."""
+    ended: bool = False
+    """Whether it was revoked, or replaced without an overlap: that holds whatever the clock says."""
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it opens anything at that time."""
+        ends = (self.revoked_at, self.expires_at)
+        return not self.ended and all(end is None or now < end for end in ends)
 
     def require(self, scope: str) -> None:
         """Raises ``AccessDeniedError`` unless the key has this scope."""
@@ -142,7 +153,7 @@ def _iso(time: datetime | None) -> str | None:
 
 def key_of(row: tuple[Any, ...]) -> Key:
     """A key from its row, of ``COLUMNS``."""
-    id, scopes, user_id, any_user, agent_id, namespace, name, per_minute, created, expires, revoked, used = row
+    id, scopes, user_id, any_user, agent_id, namespace, name, per_minute, created, expires, revoked, used, ended = row
     return Key(
         id=id,
         scopes=frozenset(json.loads(scopes)),
@@ -156,6 +167,7 @@ def key_of(row: tuple[Any, ...]) -> Key:
         expires_at=None if expires is None else from_micros(expires),
         revoked_at=None if revoked is None else from_micros(revoked),
         used_at=None if used is None else from_micros(used),
+        ended=bool(ended),
     )
 
 

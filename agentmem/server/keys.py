@@ -26,6 +26,7 @@ from agentmem import ConflictError, DiskFullError, InvalidInputError, Memory, No
 from agentmem.errors import InvalidKeyError
 from agentmem.server.key import (
     COLUMNS,
+    ENDED,
     Act,
     Key,
     NewKey,
@@ -117,7 +118,7 @@ class KeyStore:
         parts = token.split("_", 2) if len(token) <= _LONGEST and token.isascii() else []
         id, secret = (parts[1], parts[2]) if len(parts) == 3 and parts[0] == PREFIX else ("", "")
         found = self._find(id) if id else None
-        expected = _NOBODY if found is None else found[0]
+        expected = _NOBODY if found is None else found[0][-len(_NOBODY) :]
         if not hmac.compare_digest(sha256(secret.encode()).digest(), expected) or found is None:
             raise InvalidKeyError(_REFUSED)
         return self._good(found[1])
@@ -131,7 +132,7 @@ class KeyStore:
 
     def _good(self, key: Key) -> Key:
         now = self._now()
-        if key.revoked_at is not None and now >= micros(key.revoked_at):
+        if key.revoked_at is not None and (key.ended or now >= micros(key.revoked_at)):
             raise InvalidKeyError(f"the key {key.id} was revoked on {key.revoked_at:%Y-%m-%d %H:%M} UTC")
         if key.expires_at is not None and now >= micros(key.expires_at):
             raise InvalidKeyError(f"the key {key.id} has expired on {key.expires_at:%Y-%m-%d %H:%M} UTC")
@@ -230,8 +231,8 @@ class KeyStore:
             if user_id is not None:
                 of = "WHERE user_id = :user"
             if limit is not None:
-                over = "(ifnull(min(ifnull(revoked_at, expires_at), ifnull(expires_at, revoked_at)), :now + 1) <= :now)"
-                order = f"{over}, any_user DESC, created_at DESC, id LIMIT :limit"
+                over = "min(ifnull(revoked_at, :now + 1), ifnull(expires_at, :now + 1)) <= :now OR length(hash) > 32"
+                order = f"({over}), any_user DESC, created_at DESC, id LIMIT :limit"
             sql = f"SELECT {COLUMNS} FROM keys {of} ORDER BY {order}"
             rows = [] if db is None else db.execute(sql, asked).fetchall()
         return [key_of(row) for row in rows]
@@ -242,6 +243,7 @@ class KeyStore:
             key = self._key(db, id)
             now = self._now()
             db.execute("UPDATE keys SET revoked_at = min(ifnull(revoked_at, ?1), ?1) WHERE id = ?2", (now, id))
+            self._end(db, id)
             self._note(db, "key.revoke", actor, id, key.user_id)
             key = self._key(db, id)
         self._await_others()
@@ -274,7 +276,9 @@ class KeyStore:
                 None if old.namespace is None else json.dumps(old.namespace), old.name, old.per_minute, now, until,
             )  # fmt: skip
             self._insert(db, values)
-            db.execute("UPDATE keys SET revoked_at = ? WHERE id = ?", (now + microseconds(overlap), id))
+            db.execute("UPDATE keys SET revoked_at = ? WHERE id = ?", (_later(now, overlap, "overlap"), id))
+            if not overlap:
+                self._end(db, id)
             self._note(db, "key.rotate", actor, id, old.user_id)
             made = NewKey(self._key(db, fresh), f"{PREFIX}_{fresh}_{secret}")
         self._await_others()
@@ -425,6 +429,12 @@ class KeyStore:
             values,
         )
 
+    @staticmethod
+    def _end(db: sqlite3.Connection, id: str) -> None:
+        """Have a key open nothing any more, whatever any clock says."""
+        [hash] = db.execute("SELECT hash FROM keys WHERE id = ?", (id,)).fetchone()
+        db.execute("UPDATE keys SET hash = ? WHERE id = ?", (ENDED + hash[-len(_NOBODY) :], id))
+
     def _note(
         self, db: sqlite3.Connection, act: str, actor: str | None, target: str | None, user_id: str | None
     ) -> None:
@@ -447,13 +457,21 @@ class KeyStore:
         if expires is None:
             return None
         try:
-            until = now + microseconds(expires) if isinstance(expires, timedelta) else micros(expires)
-            from_micros(until)
+            until = _later(now, expires, "expires") if isinstance(expires, timedelta) else micros(expires)
         except (OverflowError, TypeError) as exc:
             raise InvalidInputError(f"expires={expires!r} is no span and no time with a zone", field="expires") from exc
         if until <= now:
             raise InvalidInputError(f"expires={expires} lies in the past", field="expires")
         return until
+
+
+def _later(now: int, span: timedelta, field: str) -> int:
+    until = now + microseconds(span)
+    try:
+        from_micros(until)
+    except OverflowError as exc:
+        raise InvalidInputError(f"{field}={span} is longer than the calendar", field=field) from exc
+    return until
 
 
 def _failed(what: str, exc: OSError | sqlite3.Error) -> StoreError:

@@ -26,7 +26,7 @@ from agentmem.stores.connection import CHUNK, Connection, Value
 from agentmem.stores.facts import checksum, key_of
 from agentmem.stores.records import Records
 from agentmem.stores.rows import ScopeKey, Stored
-from agentmem.stores.schema import ARCHIVED, LIVE
+from agentmem.stores.schema import ARCHIVED, ERASED, LIVE
 from agentmem.stores.spaces import OWN, path_of
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
@@ -450,6 +450,12 @@ def burials(db: Connection) -> dict[str, set[int]]:
 def buried(db: Connection, name: str, rows: Iterable[int]) -> None:
     """Note that these rows have left an archive."""
     db.executemany("DELETE FROM burials WHERE archive = ? AND row = ?", [(name, row) for row in rows])
+
+
+def any_of(db: Connection, user: int) -> bool:
+    """Whether anything of a user's lies in archives that was not erased."""
+    sql = f"SELECT 1 FROM records r WHERE r.user = ? AND r.state != {LIVE} AND r.state != {ERASED} "
+    return bool(db.execute(sql + "AND EXISTS (SELECT 1 FROM archived a WHERE a.row = r.row) LIMIT 1", (user,)))
 
 
 def unreadable(db: Connection, user: int, names: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from agentmem.stores import accounting, meta
 from agentmem.stores.connection import CHUNK, Connection, Row, Value
+from agentmem.stores.rows import exact
 from agentmem.stores.schema import ERASED, LIVE
 from agentmem.types.clock import now_micros
 
@@ -203,7 +204,10 @@ class Target:
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
         """Add rows, in the place of what has their numbers, or their names."""
         table = f"{table}_1" if table in _OF_MODEL else table
-        self.db.insert(f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES {{}}", rows)
+        self.db.insert(
+            f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES {{}}",
+            [tuple(map(exact, row)) for row in rows],
+        )
 
     def make_room(self, events: Iterable[tuple[int, str]]) -> None:
         """Remove what records have that is replaced by what comes next, as their events ``(row, event)`` tell."""

@@ -17,7 +17,7 @@ from agentmem.stores.connection import CHUNK, Row, Value
 from agentmem.stores.facts import checksum
 from agentmem.stores.records import STANDING, USED, Records
 from agentmem.stores.repetition import id_in_use
-from agentmem.stores.rows import AwayError, Created, Numbers, ScopeKey, Stored, expired
+from agentmem.stores.rows import AwayError, Created, Numbers, ScopeKey, Stored, exact, expired
 from agentmem.stores.schema import ARCHIVED, EXPIRED, LIVE
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros, to_datetime
@@ -421,7 +421,7 @@ def _replace(repository: Repository, changed: Sequence[tuple[Stored, Stored, byt
         f"UPDATE records SET {sets}, checksum = ? WHERE row = ?",
         [
             (
-                *(getattr(new, column) if column != "occurred_at" else _exact(new.occurred_at) for column in put),
+                *(exact(getattr(new, column)) for column in put),
                 new.updated_at, new.version, new.aged_from, new.fingerprint, checksum(new), new.row,
             )
             for _, new, _ in changed
@@ -470,8 +470,3 @@ def _before(old: Stored, new: Stored, given: bytes) -> str | None:
     columns = _PUT if old.vectors == new.vectors and old.body == new.body else (*_PUT, *_FORM)
     replaced = {column: getattr(old, column) for column in columns if getattr(old, column) != getattr(new, column)}
     return past.with_past(replaced, past.replaced(old, new, given))
-
-
-def _exact(when: Micros | None) -> Value:
-    """The driver turns large ints into floats; as text they stay exact."""
-    return when if when is None or -(2**53) < when < 2**53 else str(when)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from agentmem.stores import past
 from agentmem.stores.facts import checksum
-from agentmem.stores.rows import Stored
+from agentmem.stores.rows import Stored, exact
 from agentmem.stores.schema import LIVE
 from agentmem.stores.writes import Repository
 from agentmem.types.clock import Micros
@@ -62,7 +62,7 @@ def set_ends(
     changed = [(old, new) for old, new in pairs if new != old]
     repository.db.executemany(
         "UPDATE records SET expires_at = ?, sliding = ?, checksum = ? WHERE row = ?",
-        [(new.expires_at, new.sliding, checksum(new), new.row) for _, new in changed],
+        [(exact(new.expires_at), new.sliding, checksum(new), new.row) for _, new in changed],
     )
     note(repository, [Touched(new.row, new.version, now, old.expires_at, old.sliding) for old, new in changed])
 

@@ -28,8 +28,11 @@ def to_micros(value: datetime) -> Micros:
 
 
 def to_datetime(value: Micros) -> datetime:
-    """The aware UTC datetime of microseconds since 1970."""
-    return _EPOCH + value * _MICROSECOND  # less than half of the time that timedelta(microseconds=value) takes
+    """The aware UTC datetime of microseconds since 1970; what lies beyond an end of the calendar is that end."""
+    try:
+        return _EPOCH + value * _MICROSECOND  # less than half of the time that timedelta(microseconds=value) takes
+    except OverflowError:  # an end that a clock has set which was near it itself
+        return datetime.max.replace(tzinfo=UTC) if value > 0 else datetime.min.replace(tzinfo=UTC)
 
 
 def local_date(value: datetime, zone: tzinfo) -> date:

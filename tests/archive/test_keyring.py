@@ -285,3 +285,22 @@ def test_no_master_key(source: str, says: str, tmp_path: Path, monkeypatch: pyte
     with pytest.raises((ArchiveKeyError, InvalidInputError), match=says) as caught:
         load_master_key(source)
     assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_a_key_that_is_deleted_while_it_is_read_is_not_used(objects: FolderObjects, tmp_path: Path) -> None:
+    other = KeyRing.open(objects, MASTER)
+
+    class Slow(FolderObjects):
+        """Others delete the user's key, from beginning to end, as soon as it was read."""
+
+        def get(self, key: str) -> Any:
+            found = super().get(key)
+            if key.startswith("keys/"):
+                other.delete("ana")
+            return found
+
+    first = other.key_for("ana").tag
+    ring = KeyRing.open(Slow(tmp_path / "keys"), MASTER)
+    assert ring.keys_of("ana") == []
+    assert other.key_for("ana").tag != first
+    assert ring.keys() == {}

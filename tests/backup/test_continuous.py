@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from conftest import HashEmbedder
+from conftest import FakeClock, HashEmbedder
 
 import agentmem
 from agentmem import InvalidInputError, Memory, Settings
@@ -130,7 +131,7 @@ def test_closing_alone(open_memory: Callable[..., Memory], tmp_path: Path) -> No
 CODE = """
 import sys, time
 sys.path.insert(0, {tests!r})
-from conftest import HashEmbedder
+from conftest import FakeClock, HashEmbedder
 from agentmem import Memory, Settings
 memory = Memory({store!r}, settings=Settings(backup={{"url": {url!r}, "interval_s": 0.2}}), embedder=HashEmbedder())
 while True:
@@ -166,3 +167,34 @@ def test_killed_and_the_disk_lost(tmp_path: Path) -> None:
 def test_somewhere_to_go() -> None:
     with pytest.raises(InvalidInputError, match=r"backup\.url is not"):
         Settings(backup={"interval_s": 10})
+
+
+@pytest.mark.parametrize("days", [365, 36_500], ids=["year", "century"])
+def test_a_clock_that_was_ahead_puts_off_neither_full_backups_nor_proofs(
+    open_memory: Callable[..., Memory], clock: FakeClock, tmp_path: Path, days: int
+) -> None:
+    right, clock.now = clock(), clock() + timedelta(days=days)
+    backup = {"url": str(tmp_path / "backups"), "interval_s": 0.05, "full_every_hours": 1}
+    memory = open_memory(settings=Settings(backup=backup, lifecycle={"sweep_interval_s": 0}))
+    memory.add("one", user_id="ana")
+    until(lambda: memory.health().backup.proved_at == clock())  # pyright: ignore[reportOptionalMemberAccess]
+    memory.close()
+    clock.now = right
+    memory = open_memory(settings=Settings(backup=backup, lifecycle={"sweep_interval_s": 0}))
+    for hours in (0, 0.5, 1):
+        clock.now = right + timedelta(hours=hours)
+        memory.add(f"after {hours}", user_id="ana")
+        until(lambda: memory.health().backup.behind == 0)  # pyright: ignore[reportOptionalMemberAccess]
+    assert [one.kind for one in memory.backup.list()] == ["full", "full", "incremental", "full"]
+    until(lambda: memory.health().backup.proved_at < right + timedelta(days=1))  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_a_clock_that_is_set_back_a_little_asks_for_no_full_backup(
+    open_memory: Callable[..., Memory], clock: FakeClock, tmp_path: Path
+) -> None:
+    memory = open_memory(settings=with_interval(tmp_path))
+    for n in range(3):
+        memory.add(f"number {n}", user_id="ana")
+        until(lambda: memory.health().backup.behind == 0)  # pyright: ignore[reportOptionalMemberAccess]
+        clock.advance(-3_600)
+    assert [one.kind for one in memory.backup.list()] == ["full", "incremental", "incremental"]

@@ -92,3 +92,17 @@ def test_killed_at_each_step(memory: Memory, clock: FakeClock, tmp_path: Path, m
     assert {found.key.split("/")[2] for found in objects.list(f"{entry.lineage}/backups")} == {
         entry.archive.rpartition("/")[2]
     }
+
+
+def test_what_was_made_while_the_clock_was_ahead_does_not_stay_until_then(memory: Memory, clock: FakeClock) -> None:
+    fill(memory, clock, 1)
+    right = clock()
+    clock.advance(365 * 24 * HOUR)
+    fill(memory, clock, 1)
+    clock.now = right
+    fill(memory, clock, 1)
+    assert len(memory.backup.list()) - len(memory.backup.prune()) > 4  # the last day, and the first of what was before
+    clock.advance(30 * 24 * HOUR)
+    last = memory.backup.create()
+    memory.backup.prune()
+    assert memory.backup.list() == [last]

@@ -380,3 +380,31 @@ def test_a_full_disk_holds_up_what_is_to_leave_archives_and_nothing_else(
     memory.compact()
     assert holding(tmp_path, SECRET, {}) == []
     assert [record.content for record in memory.page(user_id="ana", archived=True).records] == ["other"]
+
+
+def test_what_a_user_who_came_back_has_archived_meanwhile_is_not_shut(
+    open_memory: Callable[..., Memory],
+    tmp_path: Path,
+    sealing: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the transaction that erases a user and the end of his key, another process archives what he says next."""
+    memory, other = (open_memory(settings=settings_of(tmp_path, **sealing)) for _ in range(2))
+    memory.tiers.archive(memory.add(SECRET, user_id="ana").id)
+    came, forget = list[str](), burying.forget_user
+
+    def late(*arguments: Any) -> bool:
+        came.append(other.add("what is said anew", user_id="ana").id)
+        other.tiers.archive(came[0])
+        return forget(*arguments)
+
+    monkeypatch.setattr(burying, "forget_user", late)
+    memory.erase_all(user_id="ana")
+    monkeypatch.undo()
+    assert other.tiers.rehydrate(came) == 1
+    found = other.get(came[0])
+    assert found is not None
+    assert found.content == "what is said anew"
+    assert other.verify().ok
+    memory.flush()
+    assert holding(tmp_path, SECRET, sealing) == []

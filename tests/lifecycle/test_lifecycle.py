@@ -89,6 +89,21 @@ def test_eligible_at_its_review_is_promoted_not_expired(memory: Memory, clock: F
     assert layer(memory, used) == "insights"
 
 
+def test_what_was_promoted_while_the_clock_was_ahead_falls_due_as_it_would_have(
+    memory: Memory, clock: FakeClock
+) -> None:
+    used, right = say(memory, "green tea"), clock.now
+    clock.advance(365 * DAY)
+    ask(memory, clock, "green tea", 5, 4 * HOUR)
+    memory.lifecycle.sweep()
+    assert layer(memory, used) == "insights"
+    clock.now = right + timedelta(days=89)
+    assert memory.lifecycle.sweep().expired == 0
+    clock.advance(2 * DAY)
+    assert memory.lifecycle.explain(used).due_at == right + timedelta(days=90)
+    assert memory.lifecycle.sweep().expired == 1
+
+
 def test_a_move_says_why(memory: Memory, clock: FakeClock) -> None:
     used, idle = say(memory, "green tea"), say(memory, "it rains")
     ask(memory, clock, "green tea", 5, 4 * HOUR)

@@ -322,6 +322,10 @@ def test_it_is_told_once_and_not_for_every_twitch(open_memory: Open, clock: Fake
     assert look(50, 50, 50) == ["ok"]
     assert look(90, 90) == ["critical"]
     assert look(*[90] * 25) == ["critical"]  # a reminder after ten minutes
+    clock.advance(365 * 86_400)
+    assert look(90) == ["critical"]
+    clock.advance(-365 * 86_400)
+    assert look(90, 90) == ["critical"]  # reminders go on when the clock is right again
     assert look(70, 70, 70) == ["warning"]
     assert look(10, 10, 10, 10) == ["ok"]
 

@@ -224,13 +224,14 @@ def test_closing_waits_until_it_is_written_and_nothing_half_written_stays(open_m
         fill(memory)
     left, now = store / ARENAS / "left.arena.x.new", time.time()
     left.parent.mkdir()
-    for name, age in ((left, 4_000), (other := left.with_name("other.arena.y.new"), 10)):
+    future = left.with_name("future.arena.z.new")
+    for name, age in ((left, 4_000), (future, -365 * 86_400), (other := left.with_name("other.arena.y.new"), 10)):
         name.write_bytes(b"half")
         os.utime(name, (now - age, now - age))
     with opened(open_memory) as memory:
         memory.search("harbour", user_id="ana")
     assert len(kept_arenas(store)) == 1
-    assert (left.exists(), other.exists()) == (False, True)
+    assert (left.exists(), future.exists(), other.exists()) == (False, False, True)
 
 
 def test_nothing_is_written_where_nothing_may_be(open_memory: Open, store: Path) -> None:

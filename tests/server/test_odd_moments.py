@@ -18,9 +18,10 @@ import pytest
 from conftest import HashEmbedder
 from served import Served
 
-from agentmem import DiskFullError, ReadOnlyError, StoreError, StoreGoneError, StoreLockedError
-from agentmem.server.answers import problem
+from agentmem import AsyncMemory, DiskFullError, ReadOnlyError, StoreError, StoreGoneError, StoreLockedError
+from agentmem.server.answers import HttpError, problem
 from agentmem.server.app import App
+from agentmem.server.idempotency import Once, once
 from agentmem.server.keys import FILE, KeyStore
 from agentmem.server.running import mounted
 
@@ -320,3 +321,33 @@ def test_mounted_apps_keep_to_the_pace_and_to_who_was_erased(tmp_path: Path) -> 
         assert len(called) == 4
     finally:
         served.close()
+
+
+@pytest.mark.parametrize("off", [3_600, 365 * 86_400])
+def test_a_request_that_died_while_the_clock_was_ahead_can_be_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, off: float
+) -> None:
+    real, keys = time.time, KeyStore(tmp_path)
+    key = keys.create(user_id="ana", scopes=["write"]).key
+
+    async def main() -> None:
+        async with AsyncMemory(tmp_path, embedder=HashEmbedder()) as memory:
+            view = key.view(memory)
+
+            def asked() -> Once:
+                return once(b"k-1", view, key, None, 60, None, b"POST", b"/v1/memories")
+
+            monkeypatch.setattr(time, "time", lambda: real() + off)
+            assert await asked().before() is None  # and the server is killed
+            with pytest.raises(HttpError, match="still under way"):
+                await asked().before()
+            monkeypatch.setattr(time, "time", lambda: real() + off - 5)
+            with pytest.raises(HttpError, match="still under way"):
+                await asked().before()  # corrected by a few seconds
+            monkeypatch.setattr(time, "time", real)
+            assert await asked().before() is None
+            with pytest.raises(HttpError, match="still under way"):
+                await asked().before()
+
+    asyncio.run(main())
+    keys.close()

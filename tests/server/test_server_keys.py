@@ -342,3 +342,50 @@ def test_of_many_keys_those_that_matter_come_first(keys: KeyStore, clock: FakeCl
     assert [key.id for key in keys.list(user_id="Zo\u00eb")] == [short, held]
     assert keys.list(user_id="nobody", limit=5) == []
     assert [act.target for act in keys.audit(limit=1, newest=True)] == [newest]
+
+
+@pytest.mark.parametrize("off", [timedelta(hours=1), timedelta(days=365)], ids=["hour", "year"])
+@pytest.mark.parametrize("ended", ["revoked", "rotated"])
+@pytest.mark.parametrize("ahead", [True, False], ids=["ahead", "behind"])
+def test_no_clock_brings_back_a_key_that_was_ended(
+    keys: KeyStore, clock: FakeClock, off: timedelta, ended: str, ahead: bool
+) -> None:
+    old = keys.create(user_id="ana", scopes=["read"])
+    right = clock.now
+    if ahead:
+        clock.now = right + off
+    if ended == "revoked":
+        keys.revoke(old.key.id)
+    else:
+        new = keys.rotate(old.key.id)
+    clock.now = right if ahead else right - off
+    with pytest.raises(InvalidKeyError, match="was revoked"):
+        keys.check(old.token)
+    with pytest.raises(InvalidKeyError, match="was revoked"):
+        keys.still(old.key.id)
+    if ended == "rotated":
+        assert keys.check(new.token).id == new.key.id
+    else:
+        assert keys.list(limit=5)[-1].id == old.key.id
+        keys.create(user_id="ana", scopes=["read"])
+        assert keys.list(limit=5)[-1].id == old.key.id
+
+
+def test_a_key_that_is_being_replaced_can_be_ended_while_the_clock_is_wrong(keys: KeyStore, clock: FakeClock) -> None:
+    old = keys.create(user_id="ana", scopes=["read"])
+    keys.rotate(old.key.id, overlap=timedelta(hours=1))
+    keys.check(old.token)
+    clock.now += timedelta(days=1)
+    keys.revoke(old.key.id)
+    clock.now -= timedelta(days=1)
+    with pytest.raises(InvalidKeyError, match="was revoked"):
+        keys.check(old.token)
+
+
+@pytest.mark.parametrize("overlap", [timedelta.max, timedelta(days=365 * 9_000)], ids=["max", "long"])
+def test_an_overlap_beyond_the_calendar_is_refused(keys: KeyStore, overlap: timedelta) -> None:
+    old = keys.create(user_id="ana", scopes=["read"])
+    with pytest.raises(InvalidInputError, match="overlap"):
+        keys.rotate(old.key.id, overlap=overlap)
+    assert [key.revoked_at for key in keys.list()] == [None]
+    keys.check(old.token)
