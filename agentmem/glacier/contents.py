@@ -28,6 +28,7 @@ from agentmem.types.errors import (
     ArchiveError,
     ArchiveKeyError,
     ObjectNotFoundError,
+    StoreError,
 )
 
 REFS = Table(
@@ -77,7 +78,7 @@ class Chunk(NamedTuple):
 class FromStore:
     """What the values among some records consist of, each part with the name of its user. Iterated once.
 
-    Those of which a chunk is damaged, or gone since they were looked at, are ``failed`` after that.
+    Those of which a chunk is damaged, cannot be opened, or is gone by then are ``failed`` after that.
     """
 
     def __init__(self, engine: Engine, found: Iterable[tuple[Stored, str | None]]) -> None:
@@ -98,7 +99,10 @@ class FromStore:
 
     def _chunk(self, row: int, n: int) -> Chunk | None:
         found = chunks.numbered(self._db, n)
-        looked = None if found is None else look(self._db, self._files, found)
+        try:
+            looked = None if found is None else look(self._db, self._files, found)
+        except StoreError:  # it stays in the store, and holds no other up
+            return None
         if looked is None or looked.body is None:
             return None
         part = looked.part

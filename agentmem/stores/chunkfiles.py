@@ -31,6 +31,10 @@ _NEW = "new"
 _ATTEMPTS = 100
 _OPEN = 64
 """Files of a put that are written and may be on the disk, or not yet."""
+_TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
+_RIGHTS = frozenset({errno.EACCES, errno.EPERM})
+_NOT_NOW = _TOO_MANY | _RIGHTS | {errno.ENOMEM, errno.EAGAIN, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT}
+"""Errors that are no damage: the file may be whole, and be read once their cause is gone."""
 
 
 class ChunkFiles:
@@ -42,7 +46,8 @@ class ChunkFiles:
     def read(self, name: str, at: int = 0, count: int | None = None) -> bytes:
         """What a file has, or ``count`` bytes from ``at`` on, less where it ends.
 
-        Raises ``FileNotFoundError``, and ``StoreCorruptError`` where it cannot be read.
+        Raises ``FileNotFoundError``, ``StoreCorruptError`` where the disk cannot read it, and ``StoreError`` where the
+        system does not let it be opened now, which says nothing about what it has.
         """
         error: OSError | None = None
         for path in self._paths(name):
@@ -54,7 +59,7 @@ class ChunkFiles:
             except FileNotFoundError as exc:
                 error = exc
             except OSError as exc:
-                raise StoreCorruptError(f"{os.path.realpath(path)} cannot be read: {exc.strerror or exc}") from exc
+                raise _unread(path, exc) from exc
         raise FileNotFoundError(errno.ENOENT, "no file of this chunk", name) from error
 
     def read_into(self, name: str, buffer: memoryview, at: int | None = None) -> bool:
@@ -333,6 +338,15 @@ def _folders(path: Path) -> Iterator[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return
     yield from (Path(each.path) for each in found if each.is_dir(follow_symlinks=False))
+
+
+def _unread(path: Path, exc: OSError) -> StoreError:
+    what = f"{os.path.realpath(path)} cannot be read: {exc.strerror or exc}"
+    if exc.errno not in _NOT_NOW:
+        return StoreCorruptError(what)
+    if exc.errno in _TOO_MANY:
+        return StoreError(f"{what}; close files, or allow more of them (ulimit -n)")
+    return StoreError(f"{what}; " + ("check its permissions" if exc.errno in _RIGHTS else "try again"))
 
 
 def _failed(path: Path, exc: OSError) -> StoreError:

@@ -55,7 +55,10 @@ def problems(db: Connection, path: Folder, pause: Callable[[], object] = lambda:
     """What is wrong with values, in words: every chunk is what was stored, and every value has all of its own."""
     files = ChunkFiles(path)
     for part in chunks.every(db):
-        looked = look(db, files, part)
+        try:
+            looked = look(db, files, part)
+        except StoreError as exc:  # it may be whole
+            looked = Look(part, None, f"cannot be looked at: {exc}")
         if looked is not None and looked.wrong:
             for id, start in chunks.users_of(db, part.n):
                 yield f"value of record {id!r}: its chunk at byte {start:,} {looked.wrong}"
@@ -96,7 +99,10 @@ def loose_ends(db: Connection) -> Iterator[str]:
 
 
 def look(db: Connection, files: ChunkFiles, part: Part) -> Look | None:
-    """A chunk as it is, if it is there: one that was packed anew since it was found, or mended, is looked at again."""
+    """A chunk as it is, if it is there: one that was packed anew since it was found, or mended, is looked at again.
+
+    Raises ``StoreError`` where its file cannot be opened now: it is not damaged, and must not be taken for that.
+    """
     while True:
         try:
             body, wrong = part.body if part.file is None else files.read(part.file), ""

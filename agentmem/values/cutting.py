@@ -14,7 +14,7 @@ from agentmem.stores.chunkfiles import ChunkFiles, Staging
 from agentmem.stores.chunkframes import FRAME, is_whole, name
 from agentmem.stores.chunks import Piece
 from agentmem.stores.connection import Connection
-from agentmem.types.errors import StoreCorruptError
+from agentmem.types.errors import StoreError
 from agentmem.types.pool import Pool
 from agentmem.values.codecs import Bytes, Packer
 
@@ -145,7 +145,7 @@ class Cutter:
     def _is_whole(self, there: chunks.Part) -> bool:
         try:
             return is_whole(there.codec, there.size, there.checksum, self._files.read(str(there.file)))
-        except (FileNotFoundError, StoreCorruptError):
+        except (FileNotFoundError, StoreError):
             return False
 
     def _staged(self) -> Staging:

@@ -13,7 +13,7 @@ from agentmem.stores.chunkframes import frames, is_whole
 from agentmem.stores.chunks import Part, Repacked
 from agentmem.stores.rows import Stored
 from agentmem.stores.writes import Repository
-from agentmem.types.errors import StoreCorruptError
+from agentmem.types.errors import StoreError
 from agentmem.values.codecs import Bytes, Packer, unpack
 
 _GROUP = 8
@@ -78,6 +78,6 @@ def _content(files: ChunkFiles, part: Part) -> list[tuple[bytes, Bytes]] | None:
             every = frames(part.codec, part.size, part.checksum)
             unpacked = [unpack(frame.codec, frame.of(body), frame.size) for frame in every]
             return [(sha256(frame).digest(), frame) for frame in unpacked]
-    except (FileNotFoundError, StoreCorruptError, ValueError):
+    except (FileNotFoundError, StoreError, ValueError):
         pass  # ``verify`` tells of it
     return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from conftest import FakeClock, HashEmbedder
 from inspecting import files_with
 
 import agentmem
-from agentmem import Memory, Settings, StoreCorruptError
+from agentmem import Memory, Settings, StoreCorruptError, StoreError
+from agentmem.stores import chunkfiles
 from agentmem.stores.chunkfiles import ChunkFiles
 
 MB = 1_048_576
@@ -221,6 +224,59 @@ def test_a_damaged_value_holds_no_backup_up(
     assert mended.values.get("bad") == noise(MB)
     assert mended.values.get("good") == noise(MB, 1)
     assert mended.verify().ok
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The system opens no files of values."""
+
+    def opened(path: Path, *args: Any, **more: Any) -> Any:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(chunkfiles, "open", opened, raising=False)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EACCES, errno.ENOMEM])
+def test_what_cannot_be_opened_now_is_not_left_out(
+    memory: Memory,
+    place: Path,
+    tmp_path: Path,
+    open_memory: Callable[..., Memory],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+) -> None:
+    info = memory.values.put("k", noise(MB))
+    with monkeypatch.context() as refusing:
+        refuse(refusing, number)
+        for call in (memory.backup.create, memory.create_snapshot, lambda: memory.export(tmp_path / "bag")):
+            with pytest.raises(StoreError, match=os.strerror(number)) as caught:
+                call()
+            assert not isinstance(caught.value, StoreCorruptError)
+        with pytest.raises(StoreError, match=os.strerror(number)) as caught:
+            memory.values.get("k")
+        assert not isinstance(caught.value, StoreCorruptError)
+        [problem] = memory.verify().problems
+        assert info.id in problem
+        assert os.strerror(number) in problem
+    assert memory.backup.list() == []
+    memory.backup.create()
+    assert restored(place, tmp_path / "there", open_memory).values.get("k") == noise(MB)
+    memory.values.put("later", noise(MB, 1))
+    with monkeypatch.context() as refusing:
+        refuse(refusing, number)
+        with pytest.raises(StoreError, match=os.strerror(number)):
+            memory.backup.create("incremental")
+    memory.backup.create("incremental")
+    assert restored(place, tmp_path / "again", open_memory).values.get("later") == noise(MB, 1)
+    assert memory.verify().ok
+
+
+def test_what_the_disk_cannot_read_is_damaged(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.values.put("k", noise(MB))
+    with monkeypatch.context() as refusing:
+        refuse(refusing, errno.EIO)
+        memory.backup.create()
+        with pytest.raises(StoreCorruptError):
+            memory.values.get("k")
 
 
 def test_a_sealed_backup(open_memory: Callable[..., Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
