@@ -13,8 +13,10 @@ Clock: TypeAlias = Callable[[], datetime]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+BEGINNING: Micros = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+"""The first instant that a datetime can be."""
 END: Micros = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
-"""The last instant that a datetime can be."""
+"""The last one."""
 
 
 def now_micros() -> Micros:

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any, NoReturn, TypeAlias, cast
 from uuid import UUID
 
-from agentmem.types.clock import to_datetime, to_micros
+from agentmem.types.clock import BEGINNING, END, to_datetime, to_micros
 from agentmem.types.enums import ALL
 from agentmem.types.errors import shown
 
@@ -219,10 +219,10 @@ def _time(value: datetime | date) -> Time:
         return date.fromordinal(value.toordinal())
     if value.utcoffset() is None:
         raise MeaninglessError(f"is {value.isoformat()}, which {_NAIVE}")
-    try:
-        return to_datetime(to_micros(value))
-    except OverflowError as exc:
-        raise MeaninglessError(f"is {value.isoformat()}, which is outside of the years 1 to 9999 in UTC") from exc
+    micros = to_micros(value)
+    if not BEGINNING <= micros <= END:
+        raise MeaninglessError(f"is {value.isoformat()}, which is outside of the years 1 to 9999 in UTC")
+    return to_datetime(micros)
 
 
 def _time_of_day(value: time) -> str:
