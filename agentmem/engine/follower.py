@@ -150,7 +150,7 @@ class Follower:
         self._inspection_wanted = self._hurry = True
         self._bell.put(None)
         # The one that drains may be another process, so what counts is the watermark, not this thread's work.
-        while self._unfinished(target) or (usable() and self._vectors.uninspected):
+        while self._unfinished(target) or self._vectors.uninspected:
             self._commits.check_files()
             self._check_model()
             if self._closing or (deadline is not None and time.monotonic() >= deadline):
@@ -271,7 +271,7 @@ class Follower:
         """Wait for the next round."""
         if self._closing or self._hurry or self._keywords_left:
             return
-        if self._wanted_now() or (self._inspection_wanted and usable() and self._vectors.uninspected):
+        if self._wanted_now() or (self._inspection_wanted and self._vectors.uninspected):
             self._wait(0.005)  # whoever holds the lock may be doing the work
         elif self._held_back:
             self._wait(_PAUSE)

@@ -134,7 +134,7 @@ class Calls:
     def forget(self) -> None:
         """In a forked process no thread is in the middle of a call. What lancedb does at the end of a process waits for
         threads that this one has once something was called here, and for ever before."""
-        self.forked = self.forked or loaded()
+        self.forked = loaded()
         self._running.clear()
         self._put_off = list(_at_exit)
         for func in _at_exit:

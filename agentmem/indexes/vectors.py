@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from typing_extensions import override
 
-from agentmem.indexes.driver import TableCorruptError
+from agentmem.indexes.driver import TableCorruptError, usable
 from agentmem.indexes.lance import PART_BITS, ROW, LanceIndex, went_back
 from agentmem.stores import meta
 from agentmem.stores.commit import GroupCommit, Write
@@ -77,8 +77,8 @@ class LanceCopy(VectorIndex):
 
     @property
     def uninspected(self) -> bool:
-        """Whether there are vectors that this process has not compared with what was noted of them."""
-        return not self._inspected and self.applied_seq() > 0
+        """Whether there are vectors that this process is yet to compare with what was noted of them."""
+        return usable() and not self._inspected and self.applied_seq() > 0
 
     # -- following ---------------------------------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ class Residents(FeedCopy):
         self._budget_mb = budget_mb
         self._builder = builder
         self._snapshots = snapshots
-        self._fresh = Fresh() if fresh is None else fresh
+        self._fresh = fresh or Fresh()
         self._feed = RLock()
         self._held = Held()
         self._seq: int | None = None

@@ -16,7 +16,7 @@ Client = TypeVar("Client", Memory, AsyncMemory)
 
 COLUMNS = (
     "id, scopes, user_id, any_user, agent_id, namespace, name, per_minute, created_at, expires_at, revoked_at, "
-    "used_at, length(hash) > 32"
+    "used_at, length(hash) > 32 AS ended"
 )
 """Of a key's row in the file, in the order of ``key_of``. The hash of a key that was ended is longer by ``ENDED``."""
 ENDED = b"\0"

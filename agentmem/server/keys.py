@@ -231,7 +231,7 @@ class KeyStore:
             if user_id is not None:
                 of = "WHERE user_id = :user"
             if limit is not None:
-                over = "min(ifnull(revoked_at, :now + 1), ifnull(expires_at, :now + 1)) <= :now OR length(hash) > 32"
+                over = "min(ifnull(revoked_at, :now + 1), ifnull(expires_at, :now + 1)) <= :now OR ended"
                 order = f"({over}), any_user DESC, created_at DESC, id LIMIT :limit"
             sql = f"SELECT {COLUMNS} FROM keys {of} ORDER BY {order}"
             rows = [] if db is None else db.execute(sql, asked).fetchall()

@@ -26,7 +26,6 @@ from agentmem.stores.connection import BusyError, Connection, GaveWayError, lock
 from agentmem.stores.custody import Custody
 from agentmem.stores.files import LogGoneError, OpenFiles
 from agentmem.stores.forks import transaction_lock
-from agentmem.stores.fresh import Fresh
 from agentmem.stores.locks import FileLock
 from agentmem.stores.log import UnsyncedError, WriteAheadLog, truncate_wal
 from agentmem.stores.names import Names
@@ -236,8 +235,8 @@ class GroupCommit:
         """Records were added again, which brought nothing new. Called inside the transaction."""
         self.begun = Event[[Repository]]()
         """A transaction has begun. Called inside it."""
-        self.fresh = Fresh()
-        self._repository = Repository(self._db, names, generation, self.grown, self.repeated, self.fresh)
+        self._repository = Repository(self._db, names, generation, self.grown, self.repeated)
+        self.fresh = self._repository.fresh
         self._queue: deque[Work] = deque()
         self._bell: SimpleQueue[None] = SimpleQueue()
         """Rung for all that is queued."""

@@ -81,12 +81,11 @@ class Repository(Records):
         generation: int = 1,
         grown: Grown | None = None,
         repeated: Repeated | None = None,
-        fresh: Fresh | None = None,
     ) -> None:
         super().__init__(db, names, generation)
         self._grown = grown
         self._repeated = repeated
-        self.fresh = fresh or Fresh()
+        self.fresh = Fresh()
         self._first_keys: bool | None = None
         self._last_row = 0
 
