@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from typing_extensions import override
 
-from agentmem.indexes.exact import best
+from agentmem.indexes.exact import best, cosines
 from agentmem.types.ports import VectorEngine
 from agentmem.types.promise import promised
 
@@ -158,7 +158,7 @@ class Delta(VectorEngine):
         rows, numbers = every[late] if few else every, late + coded
         answers = list[tuple[Any, Any]]()
         for vector, (near, about) in zip(vectors, found, strict=True):
-            exact: Vector = rows @ vector
+            exact = cosines(rows, vector)
             added, similar = best(numbers, exact if few else exact[late], k)
             answers.append(best(np.concatenate([near, added]), np.concatenate([about, similar]), k))
         return answers

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
+from agentmem.indexes.exact import cosines
 from agentmem.indexes.fronts import Fronted
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
@@ -404,8 +405,7 @@ class LargeArena(Arena):
             at = np.argsort(rows)
             held = np.fromiter(found, np.int64, len(found))
             vectors = np.frombuffer(b"".join(found.values()), np.float32).reshape(len(found), self._dim)
-            # Not a product of matrices, whose rounding depends on what else is in it.
-            exact[at[np.searchsorted(rows, held, sorter=at)]] = np.einsum("ij,j->i", vectors, vector)
+            exact[at[np.searchsorted(rows, held, sorter=at)]] = cosines(vectors, vector)
         return exact
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -487,7 +487,7 @@ class LargeArena(Arena):
         self._columns["length"][start:end] = self._columns["asks"][start:end] = 0
         self._unread.add(texts, start)
         if self._unread.nbytes > MOST_UNREAD:
-            self._read(MOST_UNREAD // 2)
+            self._read(MOST_UNREAD)
 
     def _read(self, most: int = 0) -> None:
         """Take the words of texts that were left for later, until so many bytes of those are left."""
