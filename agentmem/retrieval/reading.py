@@ -8,7 +8,7 @@ from typing import Protocol
 from agentmem.stores.records import Records
 from agentmem.types.ports import Entry
 
-READ = 500
+READ = 200
 """Rows per read: a few milliseconds, during which libSQL lets no other thread run."""
 
 
