@@ -9,10 +9,10 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median, stdev
 from typing import Annotated, Any
 
 import typer
@@ -46,7 +46,7 @@ def tiers(
     budgets: Annotated[
         str, typer.Option(help="Megabytes for warm records, with codes and without; 0 is what the rest is compared to.")
     ] = "0,32,128,4096",
-    pairs: Annotated[int, typer.Option(min=0, max=100, help="Runs of a writer with and without an index.")] = 3,
+    pairs: Annotated[int, typer.Option(min=0, max=100, help="Runs of a writer with and without an index.")] = 10,
     seed: Seed = 7,
     path: Annotated[
         Path | None, typer.Option(help="Folder for the store; one that is there is used, and kept.")
@@ -111,28 +111,28 @@ def _run(
 
 _BEFORE = 20_000
 """Records that are there before writers are measured."""
+_PHASE = 2
+"""Seconds of each run of a writer."""
 
 
 def _writers(folder: Path, pairs: int, engines: list[str]) -> dict[str, Any]:
-    """What writers reach beside an index that follows them, as a part of what they reach without: medians of pairs.
+    """What writers reach beside an index that follows them, as a part of what they reach without.
 
     They add to the scope that is searched, or for a thousand other users.
     """
     found = dict[str, Any]()
     for engine in engines:
-        if engine in _MISSING and find_spec(_MISSING[engine]) is None:
+        if not pairs or (engine in _MISSING and find_spec(_MISSING[engine]) is None):
             continue
         for others in (0, 1_000):
-            ratios = list[float]()
-            for number in range(pairs):
-                speeds = dict[bool, float]()
-                for following in (True, False) if number % 2 else (False, True):
-                    one = step("tiers", "write", folder, engine=engine, following=following, others=others)
-                    speeds[following] = one["per_second"]
-                ratios.append(speeds[True] / speeds[False])
-            if ratios:
-                what = f"{engine}, {'other users' if others else 'the same scope'}"
-                found[what] = {"median": round(median(ratios), 3), "all": [round(one, 3) for one in ratios]}
+            speeds = step("tiers", "write", folder, engine=engine, pairs=pairs, others=others)["speeds"]
+            ratios = [beside / alone for beside, alone in speeds]
+            found[f"{engine}, {'other users' if others else 'the same scope'}"] = {
+                "mean": round(fmean(ratios), 3),
+                "median": round(median(ratios), 3),
+                "error of the mean": round(stdev(ratios) / len(ratios) ** 0.5, 3) if len(ratios) > 1 else None,
+                "all": [round(one, 3) for one in ratios],
+            }
     return found
 
 
@@ -222,44 +222,65 @@ def within(folder: Path, engine: str, megabytes: int, records: int, queries: int
         }
 
 
-def write(folder: Path, engine: str, following: bool, others: int, seconds: float = 6) -> dict[str, Any]:
-    """Add batches of 100 while a large scope is searched twice a second, or never, so that nothing of it is held."""
-    with tempfile.TemporaryDirectory(dir=folder) as name:
+def write(folder: Path, engine: str, pairs: int, others: int) -> dict[str, Any]:
+    """Add batches of 100 while a large scope is searched twice a second, and while it is not.
+
+    In turns to two stores of this process that have grown alike: what the machine does meanwhile differs by more than
+    what is asked for. Nobody ever searches the second one, so that nothing follows it.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as name, ExitStack() as stack:
         settings = _settings(engine, _BEFORE, 32)
-        with Memory(Path(name) / "store", settings=settings, embedder=Bundles()) as memory:
-            numbers = iter(range(10**9))
+        searched, alone = (
+            stack.enter_context(Memory(Path(name) / which, settings=settings, embedder=Bundles()))
+            for which in ("searched", "alone")
+        )
+        numbers = {memory: iter(range(10**9)) for memory in (searched, alone)}
+        asked = iter(range(ASKED, ASKED + 10**6))
 
-            def batch(users: int) -> list[dict[str, Any]]:
-                some = [next(numbers) for _ in range(100)]
-                return [
-                    {"content": text_of(n), "user_id": f"user-{n % users}" if users else USER} for n in some
-                ]  # fmt: skip
+        def batch(memory: Memory, users: int) -> list[dict[str, Any]]:
+            some = [next(numbers[memory]) for _ in range(100)]
+            return [{"content": text_of(n), "user_id": f"user-{n % users}" if users else USER} for n in some]
 
-            for _ in range(_BEFORE // 100):
-                memory.add_many(batch(0))
-            memory.flush()
-            if following:
-                memory.search(text_of(ASKED), user_id=USER, mode="vector")
-                memory.tiers.place({"user_id": USER}, "warm")
-            batches = [batch(others) for _ in range(int(300 * seconds))]
-            over, asked, added = threading.Event(), iter(range(ASKED, ASKED + 10**6)), 0
+        def ask() -> None:
+            searched.search(text_of(next(asked)), user_id=USER, mode="vector", touch=False)
 
-            def ask() -> None:
+        def added_per_second(memory: Memory) -> float:
+            batches = iter([batch(memory, others) for _ in range(300 * _PHASE)])
+            searched.flush()
+            alone.flush()
+            over, added = threading.Event(), 0
+
+            def keep_asking() -> None:
                 while not over.wait(0.5):
-                    memory.search(text_of(next(asked)), user_id=USER, mode="vector", touch=False)
+                    ask()
 
-            searcher = threading.Thread(target=ask)
-            if following:
+            searcher = threading.Thread(target=keep_asking)
+            if memory is searched:
                 searcher.start()
             begun = time.perf_counter()
-            while time.perf_counter() - begun < seconds and added < len(batches):
-                memory.add_many(batches[added])
-                added += 1
+            while time.perf_counter() - begun < _PHASE:
+                added += len(memory.add_many(next(batches)))
             took = time.perf_counter() - begun
             over.set()
-            if following:
+            if memory is searched:
                 searcher.join()
-    return {"per_second": 100 * added / took}
+            return added / took
+
+        for memory in numbers:
+            for _ in range(_BEFORE // 100):
+                memory.add_many(batch(memory, 0))
+            memory.flush()
+        ask()
+        searched.tiers.place({"user_id": USER}, "warm")
+        for _ in range(4):  # until what was placed is held
+            time.sleep(0.5)
+            ask()
+        speeds = list[tuple[float, float]]()
+        for number in range(pairs):
+            order = (searched, alone) if number % 2 else (alone, searched)
+            reached = {memory: added_per_second(memory) for memory in order}
+            speeds.append((reached[searched], reached[alone]))
+    return {"speeds": speeds}
 
 
 def _week(folder: Path, records: int, seed: int) -> dict[str, Any]:

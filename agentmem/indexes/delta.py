@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from typing_extensions import override
 
-from agentmem.indexes.exact import best
+from agentmem.indexes.exact import best, cosines
 from agentmem.types.ports import VectorEngine
 from agentmem.types.promise import promised
 
@@ -29,6 +29,9 @@ MOST_BYTES = 32 * 1_048_576
 """Bytes of them from which on coding rests no more; at twice as many, whoever appends waits for it."""
 PIECE = 500
 """Vectors that are coded between two rests: some 10 to 30 ms."""
+BLOCK_BYTES = 1_048_576
+"""Vectors lie in blocks of about so many bytes: growing moves none, and what is coded goes a block at a time, whose
+memory the next one takes; memory that is new to the process takes ten times as long to fill."""
 DELTA = "delta"
 
 log = logging.getLogger("agentmem")
@@ -52,10 +55,21 @@ class Codes(VectorEngine, Protocol):
 
 
 class _Late(NamedTuple):
-    """Vectors, with room behind them, and the number of the first."""
+    """Blocks of vectors, all of one size, with room at the end of the last, and the number of the first vector."""
 
-    vectors: Vector
+    blocks: tuple[Vector, ...]
     first: int
+
+    def parts(self, start: int, end: int) -> list[Vector]:
+        """The vectors of these numbers, one block after the other; not copies."""
+        found: list[Vector] = []
+        at = start - self.first
+        while at < end - self.first:
+            size = len(self.blocks[0])
+            block, inside = self.blocks[at // size], at % size
+            found.append(block[inside : inside + end - self.first - at])
+            at += len(found[-1])
+        return found
 
 
 class _Coding:
@@ -80,7 +94,8 @@ class Delta(VectorEngine):
         self._codes = codes
         self._dim = dim
         self._pauses = pauses
-        self._late = _Late(np.empty((0, dim), np.float32), 0)
+        self._late = _Late((), 0)
+        self._size = max(1, BLOCK_BYTES // (4 * dim))
         self._end = 0
         self._made: deque[tuple[int, NDArray[np.uint8]]] = deque()
         """Codes that were made: the number of the first vector, and theirs."""
@@ -98,7 +113,8 @@ class Delta(VectorEngine):
     @property
     @override
     def nbytes(self) -> int:
-        return self._codes.nbytes + self._late.vectors.nbytes
+        # What no vector was written to yet takes no memory.
+        return self._codes.nbytes + (4 * self._dim * (self._end - self._late.first) if self._late.blocks else 0)
 
     @property
     def waiting(self) -> int:
@@ -129,7 +145,7 @@ class Delta(VectorEngine):
         self._take_up()
         while self.waiting:
             start = len(self._codes)
-            self._take(start, self._codes.code(self._vectors(start, start + PIECE)))
+            self._take(start, self._codes.code(self._late.parts(start, min(start + PIECE, self._end))[0]))
         self._tidy()
 
     @override
@@ -138,7 +154,8 @@ class Delta(VectorEngine):
         coded = len(self._codes)
         self._codes.blank(numbers[numbers < coded])
         late = numbers[numbers >= coded]
-        self._late.vectors[late - self._late.first] = 0
+        for number in late.tolist():
+            self._late.parts(number, number + 1)[0][:] = 0
         self._blank.update(late.tolist())
 
     @override
@@ -153,12 +170,14 @@ class Delta(VectorEngine):
         found = self._codes.nearest_many(vectors, k, allowed[:coded])
         if not len(late):
             return found
-        every = self._vectors(coded, self._end)
-        few = 4 * len(late) < len(every)
-        rows, numbers = every[late] if few else every, late + coded
+        parts, numbers = self._late.parts(coded, self._end), late + coded
+        few = 4 * len(late) < self.waiting
+        if few:
+            ends = np.cumsum([len(part) for part in parts])[:-1]
+            parts = [part[some] for part, some in zip(parts, np.split(allowed[coded:], ends), strict=True)]
         answers = list[tuple[Any, Any]]()
         for vector, (near, about) in zip(vectors, found, strict=True):
-            exact: Vector = rows @ vector
+            exact = np.concatenate([cosines(part, vector) for part in parts])
             added, similar = best(numbers, exact if few else exact[late], k)
             answers.append(best(np.concatenate([near, added]), np.concatenate([about, similar]), k))
         return answers
@@ -168,7 +187,7 @@ class Delta(VectorEngine):
         self._take_up()
         arrays = self._codes.saved()
         if self.waiting:
-            arrays[DELTA] = self._vectors(len(self._codes), self._end).copy()
+            arrays[DELTA] = np.concatenate(self._late.parts(len(self._codes), self._end))
         return arrays
 
     @override
@@ -181,35 +200,30 @@ class Delta(VectorEngine):
         self._made.clear()
         self._blank.clear()
         self._end = len(self._codes)
-        self._late, self._again = _Late(late, self._end), 0
-        self._end += len(late)
+        self._late, self._again = _Late((), self._end), 0
+        self._keep(late)
 
     @override
     def close(self) -> None:
         self._stop()
         self._made.clear()
         self._codes.close()
-        self._late, self._end = _Late(np.empty((0, self._dim), np.float32), 0), 0
+        self._late, self._end = _Late((), 0), 0
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _vectors(self, start: int, end: int) -> Vector:
-        """Those of these numbers, as far as there are any, which are not coded: not a copy."""
-        first = self._late.first
-        return self._late.vectors[start - first : min(end, self._end) - first]
-
     def _keep(self, vectors: Vector) -> None:
-        held, first = self._late
+        blocks, first = self._late
+        if not blocks:
+            first = self._end
         end = self._end + len(vectors)
-        if end - first > len(held):
-            # What is coded by now is left behind; the thread that codes may still be reading the old ones.
-            coded = len(self._codes)
-            bigger = np.empty((max(16, (end - coded) * 5 // 4), self._dim), np.float32)
-            bigger[: self._end - coded] = held[coded - first : self._end - first]
-            held, first = bigger, coded
-        held[self._end - first : end - first] = vectors
-        # In this order: the thread reads the end first, and has to find as many vectors.
-        self._late = _Late(held, first)
+        while first + len(blocks) * self._size < end:
+            blocks += (np.empty((self._size, self._dim), np.float32),)
+        late = _Late(blocks, first)
+        for part in late.parts(self._end, end):
+            part[:], vectors = vectors[: len(part)], vectors[len(part) :]
+        # In this order: the thread that codes reads the end first, and has to find as many vectors.
+        self._late = late
         self._end = end
 
     def _take_up(self) -> None:
@@ -230,10 +244,11 @@ class Delta(VectorEngine):
             self._blank.difference_update(gone)
 
     def _tidy(self) -> None:
-        """Give the room back of what is coded, once that is most of it."""
-        coded, (held, first) = len(self._codes), self._late
-        if 2 * (coded - first) > len(held):
-            self._late = _Late(held[coded - first : self._end - first].copy(), coded)
+        """Give the blocks back of which all is coded; the thread that codes may still be reading one, and keeps it."""
+        blocks, first = self._late
+        done = (len(self._codes) - first) // self._size if self.waiting else len(blocks)
+        if done:
+            self._late = _Late(blocks[done:], first + done * self._size)
 
     def _begin(self) -> None:
         self._coding = coding = _Coding()
@@ -255,14 +270,14 @@ class Delta(VectorEngine):
         try:
             while not coding.over:
                 end = min(start + PIECE, self._end)
-                vectors, first = self._late
+                late = self._late
                 if end <= start:
                     break
-                codes = self._codes.code(vectors[start - first : end - first])
+                codes = self._codes.code(late.parts(start, end)[0])
                 if coding.over:
                     break
                 self._made.append((start, codes))
-                start = end
+                start += len(codes)
                 if 4 * self._dim * (self._end - start) <= MOST_BYTES and not go_on():
                     break
         except Exception as exc:  # whatever it is, they are compared as they are

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from agentmem.indexes.exact import cosines
 from agentmem.indexes.growing import grown
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
@@ -298,7 +299,7 @@ class Arena:
 
     def _similarities(self, query: Query, vector: Vector) -> Vector:
         if query.batch is None or self._used < TOGETHER:
-            return self._vectors[: self._used] @ vector
+            return cosines(self._vectors[: self._used], vector)
         return query.batch.similarities(self._vectors, self._used)
 
     def _known(self, rows: Sequence[int]) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agentmem.indexes.exact import Exact
+from agentmem.indexes.exact import Exact, cosines
 from agentmem.indexes.growing import grown
 from agentmem.retrieval.tiermap import TierMap
 
@@ -107,7 +107,8 @@ class Held:
         slots = self._slots[: len(self._engine)]
         passing = np.flatnonzero(allowed[slots] & (slots != _FREE))
         few = 4 * len(passing) < len(slots)
-        similar: Vector = self._engine.vectors(passing) @ vector if few else self._engine.similarities(vector)[passing]
+        engine = self._engine
+        similar = cosines(engine.vectors(passing), vector) if few else engine.similarities(vector)[passing]
         found = slots[passing], similar
         self.spent.append((time.perf_counter() - begun) * 1_000)
         return found

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import override
 
+from agentmem.indexes.exact import cosines
 from agentmem.indexes.fronts import Fronted
 from agentmem.indexes.keywords import Statistics
 from agentmem.retrieval import scoring
@@ -24,6 +25,7 @@ from agentmem.retrieval.masks import Masks
 from agentmem.retrieval.matching import Matcher, Matches
 from agentmem.retrieval.postings import lasting
 from agentmem.retrieval.query import NEVER, Candidate, Query
+from agentmem.retrieval.reading import READ
 from agentmem.retrieval.several import Nearest
 from agentmem.retrieval.sparse import SparseMatcher
 from agentmem.retrieval.tiermap import TierMap
@@ -59,7 +61,7 @@ class LargeArena(Arena):
 
     ENGINE = "codes"
     _GROWTH = 1.2
-    _IN_PLACE = ("live",)
+    _IN_PLACE = ("live", "length", "asks")
 
     def __init__(
         self, dim: int, codes: VectorEngine, records: Records, key: Callable[[], ScopeKey | None], expected: int = 0
@@ -128,7 +130,7 @@ class LargeArena(Arena):
         dead = ~self._column("live")
         if not dead.any():
             return
-        self._read()
+        self._unread.blank(dead)
         numbers = np.flatnonzero(dead)
         if isinstance(self.codes, Fronted):
             rows, new = self._column("row")[numbers], ~np.isin(numbers, self._overwritten)
@@ -404,8 +406,7 @@ class LargeArena(Arena):
             at = np.argsort(rows)
             held = np.fromiter(found, np.int64, len(found))
             vectors = np.frombuffer(b"".join(found.values()), np.float32).reshape(len(found), self._dim)
-            # Not a product of matrices, whose rounding depends on what else is in it.
-            exact[at[np.searchsorted(rows, held, sorter=at)]] = np.einsum("ij,j->i", vectors, vector)
+            exact[at[np.searchsorted(rows, held, sorter=at)]] = cosines(vectors, vector)
         return exact
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -487,7 +488,7 @@ class LargeArena(Arena):
         self._columns["length"][start:end] = self._columns["asks"][start:end] = 0
         self._unread.add(texts, start)
         if self._unread.nbytes > MOST_UNREAD:
-            self._read(MOST_UNREAD // 2)
+            self._read(MOST_UNREAD)
 
     def _read(self, most: int = 0) -> None:
         """Take the words of texts that were left for later, until so many bytes of those are left."""
@@ -507,10 +508,10 @@ class LargeArena(Arena):
 
     @override
     def saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        self._read()
         values, arrays = self._saved()
         arrays |= {f"codes {name}": array for name, array in self.codes.saved().items()}
-        return {**values, "ordered": self._ordered, "most": self._most}, arrays
+        unread = self._used if self._unread.first is None else self._unread.first
+        return {**values, "ordered": self._ordered, "most": self._most, "unread": unread}, arrays
 
     @override
     def restore(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -525,6 +526,15 @@ class LargeArena(Arena):
         self._living.recount(live, self._column("length"))
         moved = self._ordered + np.flatnonzero(live[self._ordered :])
         self._moved = dict(zip(rows[moved].tolist(), moved.tolist(), strict=True))
+        for start in range(int(values["unread"]), self._used, READ):
+            self._read_later(start, min(start + READ, self._used))
+
+    def _read_later(self, start: int, end: int) -> None:
+        """Take the texts of slots whose words nobody had asked for when they were saved."""
+        rows, live = self._column("row")[start:end], self._column("live")[start:end]
+        found = {entry.row: entry for entry in self._records.entries_of(rows[live].tolist())}
+        entries = [found.get(row) for row in rows.tolist()]
+        self._unread.add([("", "") if entry is None else (entry.words, entry.content) for entry in entries], start)
 
 
 def _greatest(most: tuple[int, float, float], new: Mapping[str, NDArray[Any]]) -> tuple[int, float, float]:

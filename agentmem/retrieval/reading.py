@@ -8,7 +8,7 @@ from typing import Protocol
 from agentmem.stores.records import Records
 from agentmem.types.ports import Entry
 
-READ = 500
+READ = 200
 """Rows per read: a few milliseconds, during which libSQL lets no other thread run."""
 
 
@@ -22,20 +22,19 @@ class Holder(Protocol):
         """Add records, or replace them by their current state."""
 
 
-def take_up(holder: Holder, records: Records, rows: Collection[int], at_hand: list[Entry] | None = None) -> None:
+def take_up(holder: Holder, records: Records, rows: Collection[int]) -> None:
     """Have records that changed be what they are now, and those that are gone be gone.
 
-    ``at_hand``: those of them that need not be read.
+    A few at a time: of thousands at once the garbage collector would take it that they are here to stay, and the sooner
+    look at everything there is, which stops all threads.
     """
-    if not rows:
-        return
-    found = at_hand or []
-    left = set(rows).difference([entry.row for entry in found])
-    if left:
-        found = sorted([*found, *records.entries_of(left)])
-        for row in left.difference([entry.row for entry in found]):
+    wanted = sorted(rows)
+    for start in range(0, len(wanted), READ):
+        part = wanted[start : start + READ]
+        found = sorted(records.entries_of(part))
+        for row in set(part).difference([entry.row for entry in found]):
             holder.remove(row)
-    put(holder, records, found)
+        put(holder, records, found)
 
 
 def put(holder: Holder, records: Records, entries: list[Entry]) -> None:

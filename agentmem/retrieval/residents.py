@@ -26,7 +26,7 @@ from agentmem.retrieval.fronting import Fronts
 from agentmem.retrieval.largearena import LargeArena
 from agentmem.retrieval.near import Near
 from agentmem.retrieval.postings import lasting
-from agentmem.retrieval.reading import READ, take_up
+from agentmem.retrieval.reading import READ, put, take_up
 from agentmem.retrieval.resident import Held, Resident
 from agentmem.retrieval.snapshots import Snapshots
 from agentmem.retrieval.tiermap import TierMap
@@ -399,8 +399,8 @@ class Residents(FeedCopy):
                 self._take_built(resident)
             seq, dirty, altered = self._changes(resident)
             if resident.arena is not None:
-                at_hand = self._fresh.take(sorted(dirty - altered), self._records.generation)
-                take_up(resident.arena, self._records, dirty, at_hand)
+                self._take_fresh(resident.arena, dirty, altered)
+                take_up(resident.arena, self._records, dirty)
                 self._keep_in_shape(wall, resident, resident.arena, seq)
             elif resident.near is not None:
                 take_up(resident.near, self._records, dirty & resident.near.tiers.keys())
@@ -409,6 +409,14 @@ class Residents(FeedCopy):
             raise
         self._keep_within_budget(wall, resident)
         return resident.arena
+
+    def _take_fresh(self, arena: Arena, dirty: set[int], altered: set[int]) -> None:
+        """Take up what is new and need not be read; the others are left in ``dirty``."""
+        new = sorted(dirty - altered)
+        for start in range(0, len(new), READ):
+            entries = self._fresh.take(new[start : start + READ], self._records.generation)
+            put(arena, self._records, entries)
+            dirty.difference_update([entry.row for entry in entries])
 
     def _changes(self, resident: Resident) -> tuple[int, set[int], set[int]]:
         """The event up to which all is known, the rows that have changed by then, and which of them are not new."""
@@ -502,8 +510,7 @@ class Residents(FeedCopy):
         rows = list(found | arena.fill(self._records.vectors_of))
         for row in rows:
             arena.remove(row)  # it may be there in the same version, which is taken for the same
-        for start in range(0, len(rows), READ):
-            take_up(arena, self._records, rows[start : start + READ])
+        take_up(arena, self._records, rows)
         return None if arena.wasteful else arena  # else it would be restored for each search
 
     def _keep_within_budget(self, wall: Wall, resident: Resident) -> None:

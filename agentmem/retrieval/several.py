@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from agentmem.indexes.exact import cosines
 from agentmem.indexes.growing import grown
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Several:
         """What a query finds for the first so many slots."""
         extra, bare = np.full(slots, _NONE, np.float32), np.zeros(slots, np.bool_)
         bare[self._bare] = True
-        further: Vector = self._vectors[: self._used] @ query
+        further: Vector = cosines(self._vectors[: self._used], query)
         if self._used:
             owners = self._owners[: self._used]
             starts = np.flatnonzero(np.diff(owners, prepend=-1))

@@ -30,7 +30,7 @@ from agentmem.types.promise import promised
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_FORMAT = 3
+_FORMAT = 4
 AGAIN_S = 60.0
 """Seconds after which what has changed may be kept again."""
 CHANGES, _SHARE = 2_000, 0.02

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from agentmem.types.ports import Bools
+
+_NOTHING = ("", "")
 _BESIDE = 150
 """Bytes that two references to a short text take, with the objects behind them."""
 
@@ -32,6 +37,19 @@ class Unread:
         texts, start, size = self._held.popleft()
         self.nbytes -= size
         return texts, start
+
+    @property
+    def first(self) -> int | None:
+        """The first slot whose text is here; so are those of all that come after it."""
+        return self._held[0][1] if self._held else None
+
+    def blank(self, dead: Bools) -> None:
+        """Keep no text of these slots."""
+        for at, (texts, start, size) in enumerate(self._held):
+            gone = dead[start : start + len(texts)].tolist()
+            if any(gone):
+                kept = [_NOTHING if here else text for text, here in zip(texts, gone, strict=True)]
+                self._held[at] = kept, start, size
 
     def clear(self) -> None:
         """Keep none."""

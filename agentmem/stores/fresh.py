@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import Any
 
 from agentmem.stores.rows import Stored
 from agentmem.stores.schema import LIVE
@@ -16,13 +18,18 @@ MOST = 16 * 1_048_576
 """Bytes that are kept, about: what a busy writer adds between two searches."""
 _EACH = 600
 """Bytes that a record takes beside its text and its vector, about."""
+_CONTENT, _VECTOR = Entry._fields.index("content"), Entry._fields.index("vector")
 
 
 @dataclass(slots=True)
 class _Kept:
-    """Records and their vectors by row, oldest first, and how many bytes they take."""
+    """What entries are made of by row, oldest first, and how many bytes that takes.
 
-    by_row: OrderedDict[int, tuple[Stored, bytes]] = field(default_factory=OrderedDict[int, tuple[Stored, bytes]])
+    As plain tuples: of those the garbage collector asks once what they hold; objects of a class that stay would have it
+    look at everything in the process again and again, 0.1 s at a time.
+    """
+
+    by_row: OrderedDict[int, tuple[Any, ...]] = field(default_factory=OrderedDict[int, tuple[Any, ...]])
     nbytes: int = 0
 
 
@@ -61,32 +68,33 @@ class Fresh:
         if generation != self._generation:
             self._kept, self._generation = _Kept(), generation
         kept = self._kept  # the same to the end: ``forget`` may come between
-        for one in pending:
-            stored, vector = one
+        for stored, vector in pending:
             if stored.state == LIVE and stored.vectors == OF_CONTENT:
-                kept.by_row[stored.row] = one
-                kept.nbytes += stored.size + len(vector) + _EACH
+                kept.by_row[stored.row] = entry = _entry(stored, vector)
+                kept.nbytes += _size(entry)
         while kept.nbytes > MOST:
-            _, (stored, vector) = kept.by_row.popitem(last=False)
-            kept.nbytes -= stored.size + len(vector) + _EACH
+            kept.nbytes -= _size(kept.by_row.popitem(last=False)[1])
 
     def take(self, rows: Iterable[int], generation: int) -> list[Entry]:
         """Those of the rows that are here, as indexes see them, with vectors of that model."""
         kept = self._kept
         if generation != self._generation:
             return []
-        found = [one for row in rows if (one := kept.by_row.get(row)) is not None]
-        return [_entry(stored, vector) for stored, vector in found]
+        return [Entry._make(one) for row in rows if (one := kept.by_row.get(row)) is not None]
 
     def forget(self) -> None:
         """Something was erased: keep nothing of what was added before."""
         self._kept = _Kept()
 
 
-_alike = itemgetter(*map(Stored._fields.index, Entry._fields[3 : Entry._fields.index("vector")]))
+_alike = itemgetter(*map(Stored._fields.index, Entry._fields[3:_VECTOR]))
 """What both have between the owner and the vector; one by one that takes twice as long."""
 
 
-def _entry(stored: Stored, vector: bytes) -> Entry:
+def _entry(stored: Stored, vector: bytes) -> tuple[Any, ...]:
     owner = stored.space or stored.user
-    return Entry._make((stored.row, stored.id, owner, *_alike(stored), vector, OF_CONTENT, stored.body, ""))
+    return (stored.row, stored.id, owner, *_alike(stored), vector, OF_CONTENT, stored.body, "")
+
+
+def _size(entry: tuple[Any, ...]) -> int:
+    return sys.getsizeof(entry[_CONTENT]) + len(entry[_VECTOR]) + _EACH

@@ -60,6 +60,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delta, "LEAST", 60)
     monkeypatch.setattr(delta, "PIECE", 25)
+    monkeypatch.setattr(delta, "BLOCK_BYTES", 40 * 4 * DIM)
 
 
 class TestDelta(VectorEngineContract):

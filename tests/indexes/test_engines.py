@@ -12,7 +12,7 @@ from contracts.vector_engine import DIM, VectorEngineContract, vectors
 from agentmem import MissingExtraError
 from agentmem.indexes import codes, exact
 from agentmem.indexes.codes import bytes_of, coding, new_codes
-from agentmem.indexes.exact import Exact
+from agentmem.indexes.exact import Exact, cosines
 from agentmem.indexes.int8 import Int8
 from agentmem.types.ports import VectorEngine
 
@@ -160,3 +160,15 @@ def test_the_engines_are_loaded_when_they_are_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("dim", [3, 256, 384, 1_537])
+def test_a_cosine_does_not_depend_on_what_else_is_compared(dim: int) -> None:
+    random = np.random.default_rng(dim)
+    rows = random.standard_normal((1_000, dim)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    together = cosines(rows, rows[0])
+    assert np.allclose(together, rows.astype(np.float64) @ rows[0].astype(np.float64), atol=1e-6)
+    for count in (1, 2, 7, 40):
+        for start in (0, 1, 333, 1_000 - count):
+            assert np.array_equal(cosines(rows[start : start + count], rows[0]), together[start : start + count])

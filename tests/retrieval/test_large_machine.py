@@ -306,6 +306,7 @@ def few() -> Iterator[None]:
         patch.setattr(largearena, "FINALISTS", 40)
         patch.setattr(delta, "LEAST", 8)
         patch.setattr(delta, "PIECE", 5)
+        patch.setattr(delta, "BLOCK_BYTES", 7 * 4 * 4)  # a few vectors
         yield
 
 

@@ -437,6 +437,38 @@ def test_the_next_process_goes_on_with_what_was_kept(
     assert seen == [False, True]
 
 
+def test_words_that_nobody_asked_for_are_taken_by_the_next_process(
+    open_memory: Open, store: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept beside searches by vectors alone is kept without them."""
+    monkeypatch.setattr(snapshots, "CHANGES", 5)
+    monkeypatch.setattr(snapshots, "AGAIN_S", -1.0)
+    seen = from_scratch(monkeypatch)
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        filled(memory, 200)
+        assert engines(memory.search("a boat", user_id="ana", mode="vector", explain=True)) == ("codes",)
+        ids = [memory.add(f"zeppelin in hangar{n}", user_id="ana").id for n in range(40)]
+        memory.update(ids[3], content="a balloon in hangar41")
+        memory.erase(ids[4])
+        memory.search("a boat", user_id="ana", mode="vector")
+        residents = memory.handle.engine().retriever.residents
+        [arena] = [one.arena for one in residents._every() if isinstance(one.arena, largearena.LargeArena)]
+        assert arena._unread.nbytes > 0
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        memory.update(ids[5], content="a balloon in hangar42")
+        memory.search("a boat", user_id="ana", mode="vector")
+        found = search_all(memory)
+        there = set(ids) - {ids[3], ids[4], ids[5]}
+        assert {hit.id for hit in memory.search("zeppelin", user_id="ana", mode="keyword", limit=100)} == there
+        for word, id in (("hangar41", ids[3]), ("hangar42", ids[5]), ("hangar39", ids[39])):
+            assert [hit.id for hit in memory.search(word, user_id="ana", mode="keyword")] == [id]
+        assert memory.verify().ok
+    assert seen == [True, False]
+    shutil.rmtree(store / ARENAS)
+    with open_memory(settings=coded(large_engine=engine)) as memory:
+        assert search_all(memory) == found
+
+
 def test_what_has_several_vectors_or_none_is_read_again_by_the_next_process(
     open_memory: Open, store: Path, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -488,7 +520,7 @@ def test_damaged_files_are_made_anew(
             "one byte": data[: -len(data) // 3] + bytes([data[-len(data) // 3] ^ 1]) + data[-len(data) // 3 + 1 :],
             "beginning": data[:30] + b"\xff" * 20 + data[50:],
             "emptied": b"",
-            "another format": data.replace(b'"format": 3', b'"format": 2'),
+            "another format": data.replace(b'"format": 4', b'"format": 3'),
         }[damage]
         built.write_bytes(changed)
     seen = from_scratch(monkeypatch)

@@ -61,7 +61,8 @@ def held(memory: Memory) -> Memory:
 
 
 def kept(memory: Memory) -> Sequence[str]:
-    return [stored.content for stored, _ in memory.handle.engine().commits.fresh._kept.by_row.values()]  # pyright: ignore[reportPrivateUsage]
+    held = memory.handle.engine().commits.fresh._kept.by_row.values()  # pyright: ignore[reportPrivateUsage]
+    return [Entry(*values).content for values in held]
 
 
 def test_what_was_added_is_not_read(open_memory: Callable[..., Memory], read: list[int]) -> None:
