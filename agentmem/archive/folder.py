@@ -27,6 +27,7 @@ from agentmem.types.errors import (
     ObjectNotFoundError,
 )
 from agentmem.types.mounts import network_filesystem
+from agentmem.types.refusals import RIGHTS, refusal
 
 # No key begins with a point.
 _TEMPORARY = ".new-"
@@ -36,7 +37,7 @@ _LOCK = ".swap.lock"
 _ABANDONED_S = 86_400
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_REFUSED = RIGHTS | {errno.EROFS}
 # A disk or a mounted server that does not answer; it may again.
 _AWAY = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOTCONN})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
@@ -250,11 +251,11 @@ def _is_abandoned(path: Path) -> bool:
 
 
 def _mapped(exc: OSError, what: str) -> AgentMemError:
-    text = f"{what}: {exc.strerror or exc}"
+    text = f"{what}: {refusal(exc)}"
     if exc.errno in _FULL:
         return DiskFullError(f"{text}; nothing of it was kept, free some space and try again")
     if exc.errno in _REFUSED:
-        return ArchiveAccessError(f"{text}; check the permissions of the folder")
+        return ArchiveAccessError(text)
     if exc.errno in _AWAY:
         return ArchiveUnavailableError(f"{text}; check the disk, or the server that it is mounted from")
     return ArchiveError(text)

@@ -9,7 +9,8 @@ from agentmem.stores.records import Records
 from agentmem.types.ports import Entry
 
 READ = 200
-"""Rows per read: a few milliseconds, during which libSQL lets no other thread run."""
+"""Rows per read: a millisecond, during which libSQL lets no other thread run, and so few objects that they are gone
+again before the garbage collector looks for what stays."""
 
 
 class Holder(Protocol):

@@ -24,6 +24,7 @@ from typing import TypeVar
 
 from agentmem.stores.folder import VALUES, Folder, path_of, sync
 from agentmem.types.errors import DiskFullError, StoreCorruptError, StoreError
+from agentmem.types.refusals import RIGHTS, TOO_MANY, refusal
 
 T = TypeVar("T")
 
@@ -31,9 +32,7 @@ _NEW = "new"
 _ATTEMPTS = 100
 _OPEN = 64
 """Files of a put that are written and may be on the disk, or not yet."""
-_TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
-_RIGHTS = frozenset({errno.EACCES, errno.EPERM})
-_NOT_NOW = _TOO_MANY | _RIGHTS | {errno.ENOMEM, errno.EAGAIN, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT}
+_NOT_NOW = TOO_MANY | RIGHTS | {errno.ENOMEM, errno.EAGAIN, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT}
 """Errors that are no damage: the file may be whole, and be read once their cause is gone."""
 
 
@@ -341,18 +340,14 @@ def _folders(path: Path) -> Iterator[Path]:
 
 
 def _unread(path: Path, exc: OSError) -> StoreError:
-    what = f"{os.path.realpath(path)} cannot be read: {exc.strerror or exc}"
+    what = f"{os.path.realpath(path)} cannot be read"
     if exc.errno not in _NOT_NOW:
-        return StoreCorruptError(what)
-    if exc.errno in _TOO_MANY:
-        return StoreError(f"{what}; close files, or allow more of them (ulimit -n)")
-    return StoreError(f"{what}; " + ("check its permissions" if exc.errno in _RIGHTS else "try again"))
+        return StoreCorruptError(f"{what}: {exc.strerror or exc}")
+    return StoreError(f"{what}: {refusal(exc, 'try again')}")
 
 
 def _failed(path: Path, exc: OSError) -> StoreError:
     where = os.path.realpath(path)  # the store's folder may be named by its descriptor
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(f"{where}: the disk is full; free some space and try again (nothing of this was kept)")
-    rights = exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-    advice = "check the permissions of the store's folder" if rights else "look at the disk (nothing of this was kept)"
-    return StoreError(f"{where} cannot be written: {exc.strerror or exc}; {advice}")
+    return StoreError(f"{where} cannot be written: {refusal(exc, 'look at the disk')} (nothing of this was kept)")

@@ -8,6 +8,8 @@ in chunks of a few milliseconds.
 from __future__ import annotations
 
 import ctypes
+import os
+import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -26,9 +28,12 @@ from agentmem.types.errors import (
 )
 from agentmem.types.patience import attempts
 from agentmem.types.reentry import from_handler, held_here
+from agentmem.types.refusals import refusal
 
 Value: TypeAlias = str | int | float | bytes | None
 Row: TypeAlias = tuple[Any, ...]
+_FILES = 6
+"""Open at once for a connection: the database, its log and its index, and their folder."""
 CHUNK = 200
 """Rows per bulk statement: about 5 ms of work."""
 PATIENCE = 30.0
@@ -294,8 +299,28 @@ def _mapped(exc: BaseException, path: Path) -> StoreError:
     if "malformed" in lowered or "not a database" in lowered or "corrupt" in lowered or "utf8" in lowered:
         return StoreCorruptError(damaged(path, f"damaged or not a database: {text}"))
     if "readonly" in lowered or "unable to open" in lowered or "permission" in lowered:
-        return StoreError(f"{path} cannot be opened for writing ({text}); check the permissions of its folder")
+        return StoreError(f"{path} cannot be opened for writing ({text}): {_refused(path)}")
+    largest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if "i/o error" in lowered and largest != resource.RLIM_INFINITY:
+        return StoreError(f"{path}: {text}; this process may not write beyond {largest:,} bytes of a file (ulimit -f)")
     return StoreError(f"{path}: {text}")
+
+
+def _refused(path: Path) -> str:
+    """What the system says to as many files as a connection has; SQLite does not tell.
+
+    Not of the database itself: whoever closes that gives up the locks that connections of this process hold on it.
+    """
+    opened = list[int]()
+    try:
+        for _ in range(_FILES):
+            opened.append(os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as exc:
+        return refusal(exc)
+    finally:
+        for each in opened:
+            os.close(each)
+    return "check the permissions of its folder"
 
 
 def damaged(path: object, how: str) -> str:

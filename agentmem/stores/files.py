@@ -31,6 +31,7 @@ from agentmem.stores.locks import FileLock
 from agentmem.stores.log import fits, is_in_use, salts_in
 from agentmem.types.errors import StoreError, StoreGoneError, StoreLockedError
 from agentmem.types.patience import attempts
+from agentmem.types.refusals import refusal
 
 Identity: TypeAlias = tuple[int, int]
 """Device and inode of a file."""
@@ -166,7 +167,7 @@ class OpenFiles:
         try:
             self.folder = HeldFolder(self._path)
         except OSError as exc:
-            raise StoreError(f"{self._path} cannot be opened: {exc.strerror}") from exc
+            raise StoreError(f"{self._path} cannot be opened: {refusal(exc)}") from exc
         found = _identities(self._path)
         held = _identity(self.folder.path / DATABASE)
         moved = not found[DATABASE] == held == self._held[DATABASE] or not self._in_use.is_at_path()

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from agentmem.stores.locks import refuse_network_filesystem
 from agentmem.types.clock import now_micros, to_datetime
 from agentmem.types.errors import ReadOnlyError, StoreCorruptError, StoreError
+from agentmem.types.refusals import refusal
 
 DATABASE = "agentmem.db"
 WRITE_AHEAD_LOG = f"{DATABASE}-wal"
@@ -71,7 +72,7 @@ def find_store(path: Path) -> None:
         if not os.access(path / DATABASE, os.R_OK):
             raise PermissionError(f"no permission to read {path / DATABASE}")
     except OSError as exc:
-        raise StoreError(f"{path} cannot be read as a store: {exc.strerror or exc}") from exc
+        raise StoreError(f"{path} cannot be read as a store: {refusal(exc)}") from exc
 
 
 def prepare_folder(path: Path) -> None:
@@ -103,7 +104,7 @@ def prepare_folder(path: Path) -> None:
                 "Memory(path, read_only=True)"
             )
     except OSError as exc:
-        raise StoreError(f"{path} cannot be used as a store: {exc.strerror or exc}; choose a folder you own") from exc
+        raise StoreError(f"{path} cannot be used as a store: {refusal(exc, 'choose a folder you own')}") from exc
 
 
 def _check_folder(path: Path) -> None:
@@ -168,7 +169,7 @@ def new_folder(path: Path, what: str) -> Path:
     try:
         folder.mkdir(mode=0o700)
     except OSError as exc:
-        raise StoreError(f"{folder} cannot be made: {exc.strerror or exc}") from exc
+        raise StoreError(f"{folder} cannot be made: {refusal(exc)}") from exc
     return folder
 
 

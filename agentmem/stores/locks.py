@@ -14,6 +14,7 @@ from types import TracebackType
 from agentmem.types.errors import StoreError
 from agentmem.types.mounts import network_filesystem
 from agentmem.types.patience import attempts
+from agentmem.types.refusals import refusal
 
 _NOTE = 1_024
 
@@ -42,7 +43,7 @@ class FileLock:
             except OSError as exc:
                 if exc.errno in (errno.EWOULDBLOCK, errno.EACCES):
                     return False
-                raise StoreError(f"{self._path} cannot be locked: {exc.strerror or exc}") from exc
+                raise StoreError(f"{self._path} cannot be locked: {refusal(exc)}") from exc
             if self.is_at_path():
                 return True
             self.close()
@@ -61,7 +62,8 @@ class FileLock:
             try:
                 self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as exc:
-                raise StoreError(f"cannot lock {self._path}: {exc.strerror}; check the store's folder") from exc
+                why = refusal(exc, "check the store's folder")
+                raise StoreError(f"cannot lock {self._path}: {why}") from exc
             opened = os.fstat(self._fd)
             self._at = (opened.st_dev, opened.st_ino)
         return self._fd
