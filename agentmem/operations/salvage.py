@@ -40,6 +40,7 @@ from agentmem.types.enums import EventType, Layer
 from agentmem.types.errors import ModelMismatchError, StoreCorruptError, StoreError
 from agentmem.types.ports import Embedder
 from agentmem.types.problems import Problems
+from agentmem.types.refusals import refusal
 from agentmem.types.reports import VerifyReport
 
 T = TypeVar("T")
@@ -148,7 +149,7 @@ def _copy_aside(path: Path) -> Path:
             with suppress(FileNotFoundError):
                 shutil.copy2(path / f"{DATABASE}{end}", aside)
     except OSError as exc:
-        raise StoreError(f"the damaged database cannot be copied to {aside}: {exc.strerror or exc}") from exc
+        raise StoreError(f"the damaged database cannot be copied to {aside}: {refusal(exc)}") from exc
     return aside
 
 

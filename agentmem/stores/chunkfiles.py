@@ -96,7 +96,7 @@ class ChunkFiles:
                 except FileNotFoundError:
                     continue
                 except OSError as exc:
-                    raise StoreError(f"{os.path.realpath(path)} cannot be removed: {exc.strerror or exc}") from exc
+                    raise StoreError(f"{os.path.realpath(path)} cannot be removed: {refusal(exc)}") from exc
                 folders.add(path.parent)
         for folder in folders:
             with suppress(OSError):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agentmem.types.errors import StoreError
 from agentmem.types.promise import aside
+from agentmem.types.refusals import refusal
 
 _made: dict[str, tuple[int, Callable[..., object]]] = {}
 """The folders that are there: who made each, and what removes it."""
@@ -55,7 +56,7 @@ def _make() -> Path:
     try:
         path = tempfile.mkdtemp(prefix="agentmem-")
     except OSError as exc:
-        raise StoreError(f"there is no place for temporary files: {exc.strerror or exc}") from exc
+        raise StoreError(f"there is no place for temporary files: {refusal(exc)}") from exc
     _made[path] = os.getpid(), shutil.rmtree
     return Path(path)
 
