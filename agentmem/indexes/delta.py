@@ -63,11 +63,11 @@ class _Late(NamedTuple):
     def parts(self, start: int, end: int) -> list[Vector]:
         """The vectors of these numbers, one block after the other; not copies."""
         found: list[Vector] = []
-        at = start - self.first
-        while at < end - self.first:
+        at, end = start - self.first, end - self.first
+        while at < end:
             size = len(self.blocks[0])
-            block, inside = self.blocks[at // size], at % size
-            found.append(block[inside : inside + end - self.first - at])
+            inside = at % size
+            found.append(self.blocks[at // size][inside : inside + end - at])
             at += len(found[-1])
         return found
 

@@ -29,7 +29,7 @@ from agentmem.retrieval.reading import READ
 from agentmem.retrieval.several import Nearest
 from agentmem.retrieval.sparse import SparseMatcher
 from agentmem.retrieval.tiermap import TierMap
-from agentmem.retrieval.unread import Unread
+from agentmem.retrieval.unread import NOTHING, Unread
 from agentmem.stores.records import Records
 from agentmem.stores.rows import ScopeKey
 from agentmem.types.clock import Micros
@@ -130,7 +130,7 @@ class LargeArena(Arena):
         dead = ~self._column("live")
         if not dead.any():
             return
-        self._unread.blank(dead)
+        self._unread.scrub(self._column("live"))
         numbers = np.flatnonzero(dead)
         if isinstance(self.codes, Fronted):
             rows, new = self._column("row")[numbers], ~np.isin(numbers, self._overwritten)
@@ -493,9 +493,8 @@ class LargeArena(Arena):
     def _read(self, most: int = 0) -> None:
         """Take the words of texts that were left for later, until so many bytes of those are left."""
         while self._unread.nbytes > most:
-            texts, start = self._unread.pop()
-            live = self._columns["live"][start : start + len(texts)].tolist()
-            self._take_words([text if there else ("", "") for text, there in zip(texts, live, strict=True)], start)
+            texts, start = self._unread.pop(self._columns["live"])
+            self._take_words(texts, start)
             self._living.words += int(self._columns["length"][start : start + len(texts)].sum(dtype=np.float64))
 
     @override
@@ -534,7 +533,7 @@ class LargeArena(Arena):
         rows, live = self._column("row")[start:end], self._column("live")[start:end]
         found = {entry.row: entry for entry in self._records.entries_of(rows[live].tolist())}
         entries = [found.get(row) for row in rows.tolist()]
-        self._unread.add([("", "") if entry is None else (entry.words, entry.content) for entry in entries], start)
+        self._unread.add([NOTHING if entry is None else (entry.words, entry.content) for entry in entries], start)
 
 
 def _greatest(most: tuple[int, float, float], new: Mapping[str, NDArray[Any]]) -> tuple[int, float, float]:

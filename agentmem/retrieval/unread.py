@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agentmem.types.ports import Bools
 
-_NOTHING = ("", "")
+NOTHING = ("", "")
+"""The texts of a slot that is dead."""
 _BESIDE = 150
 """Bytes that two references to a short text take, with the objects behind them."""
 
@@ -32,26 +33,28 @@ class Unread:
         self._held.append((texts, start, size))
         self.nbytes += size
 
-    def pop(self) -> tuple[Sequence[tuple[str, str]], int]:
-        """The texts that came first, which are kept no longer, and their first slot."""
+    def pop(self, live: Bools) -> tuple[Sequence[tuple[str, str]], int]:
+        """The texts that came first, which are kept no longer, without those of dead slots, and their first slot."""
         texts, start, size = self._held.popleft()
         self.nbytes -= size
-        return texts, start
+        return _of_living(texts, live[start:]), start
 
     @property
     def first(self) -> int | None:
         """The first slot whose text is here; so are those of all that come after it."""
         return self._held[0][1] if self._held else None
 
-    def blank(self, dead: Bools) -> None:
-        """Keep no text of these slots."""
+    def scrub(self, live: Bools) -> None:
+        """Keep no text of dead slots."""
         for at, (texts, start, size) in enumerate(self._held):
-            gone = dead[start : start + len(texts)].tolist()
-            if any(gone):
-                kept = [_NOTHING if here else text for text, here in zip(texts, gone, strict=True)]
-                self._held[at] = kept, start, size
+            self._held[at] = _of_living(texts, live[start:]), start, size
 
     def clear(self) -> None:
         """Keep none."""
         self._held.clear()
         self.nbytes = 0
+
+
+def _of_living(texts: Sequence[tuple[str, str]], live: Bools) -> Sequence[tuple[str, str]]:
+    there = live[: len(texts)].tolist()
+    return texts if all(there) else [text if here else NOTHING for text, here in zip(texts, there, strict=True)]
