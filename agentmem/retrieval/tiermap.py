@@ -1,4 +1,4 @@
-"""Which records are hot and which are warm, in 12 bytes for each: there may be a hundred thousand of them."""
+"""Which records are hot and which are warm, in 16 bytes for each: there may be a hundred thousand of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TierMap(Mapping[int, Tier]):
         """``rows``, each of them once: int64, of which the first ``hot`` are hot."""
         self.rows: Ints = np.empty(0, np.int64) if rows is None else rows
         self.hot = hot
-        self._order = np.argsort(self.rows).astype(np.int32)
+        self._order = np.argsort(self.rows)  # as it is: a narrower one is copied whenever something is looked for
 
     @classmethod
     def of(cls, tiers: Mapping[int, Tier]) -> TierMap:
@@ -47,7 +47,7 @@ class TierMap(Mapping[int, Tier]):
         if not len(self.rows):
             return np.full(len(rows), -1, np.int64)
         at = np.searchsorted(self.rows, rows, sorter=self._order)
-        found = self._order[np.minimum(at, len(self.rows) - 1)].astype(np.int64)
+        found = self._order[np.minimum(at, len(self.rows) - 1)]
         there: Bools = self.rows[found] == rows
         return np.where(there, found, -1)
 

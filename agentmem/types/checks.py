@@ -12,7 +12,7 @@ from agentmem.types.clock import Micros, to_micros
 from agentmem.types.enums import ALL
 from agentmem.types.errors import InvalidInputError, shown
 from agentmem.types.spelling import composed, described, is_blank, is_plain, trimmed
-from agentmem.types.values import as_number, bare_text, text_fault, type_name
+from agentmem.types.values import a_type, as_number, bare_text, text_fault, type_name
 
 MAX_LABEL = 128
 MAX_ID = 512
@@ -158,9 +158,15 @@ def _refuse_name(found: object, field: str, value: object) -> NoReturn:
         advice = "leave it out if that is a missing value" if math.isnan(found) else "write str(int(...)) for a number"
     elif isinstance(found, (bytes, bytearray)):
         advice = "write .decode()"
+    elif isinstance(found, (list, tuple, set, frozenset)):
+        advice = "give one at a time, or write str(...) where all of it identifies one"
+    elif isinstance(found, dict) and "id" in found:
+        advice = "write ['id'] of it"
+    elif isinstance(getattr(found, "id", None), (str, int, UUID)):
+        advice = "write .id of it"
     else:
         advice = "write str(...) of what identifies it"
     given = shown(value)
     raise InvalidInputError(
-        f"{field} must be text, an int or a UUID, not a {type_name(value)}, {given}; {advice}", field=field
+        f"{field} must be text, an int or a UUID, not {a_type(value)}, {given}; {advice}", field=field
     )

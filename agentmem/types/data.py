@@ -13,7 +13,7 @@ from threading import Thread
 from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 from agentmem.types.errors import InvalidInputError, StoreCorruptError, shown
-from agentmem.types.values import bare_text, type_name
+from agentmem.types.values import a_type, bare_text
 
 T = TypeVar("T")
 MAX_DATA = 16 * 1_048_576
@@ -198,7 +198,7 @@ class _Copy:
             return dict(cast("Mapping[object, object]", value))
         if isinstance(value, (list, tuple)):
             return list(cast("list[object]", value))
-        self._refuse(key, f"is a {type_name(value)}, which JSON does not have; {_instead(value)}")
+        self._refuse(key, f"is {a_type(value)}, which JSON does not have; {_instead(value)}")
 
     def _text(self, value: str, key: object) -> str:
         self._use(len(value) + 2)

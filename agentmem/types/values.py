@@ -113,7 +113,7 @@ def _of_other_types(value: object) -> object:
         return dict(cast("Any", value))
     if isinstance(value, Sequence):
         return cast("object", value)
-    raise MeaninglessError(f"is a {type_name(value)}, which JSON cannot hold; {_instead(value)}")
+    raise MeaninglessError(f"is {a_type(value)}, which JSON cannot hold; {_instead(value)}")
 
 
 class Copier:
@@ -199,6 +199,12 @@ def type_name(value: object) -> str:
     return kind.__name__ if package in ("builtins", "__main__") else f"{package}.{kind.__name__}"
 
 
+def a_type(value: object) -> str:
+    """``type_name`` with its article."""
+    name = type_name(value)
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
 def _known(module: str, name: str) -> tuple[type[Any], ...]:
     """A class of a module, if somebody has imported that; for ``isinstance``."""
     found = getattr(sys.modules.get(module), name, None)
@@ -258,17 +264,17 @@ def _of_numpy(value: object) -> object:
     kind = scalar.dtype.kind
     if kind in "mM":
         raise MeaninglessError(
-            f"is a {type_name(value)}, which has no time zone; write "
+            f"is {a_type(value)}, which has no time zone; write "
             ".astype('datetime64[us]').item().replace(tzinfo=timezone.utc)"
             if kind == "M"
-            else f"is a {type_name(value)}; write .astype('timedelta64[us]').item()"
+            else f"is {a_type(value)}; write .astype('timedelta64[us]').item()"
         )
     found = scalar.item()
     if not isinstance(found, _known("numpy", "generic")):
         return found
     if kind == "f" and float(scalar) == scalar:
         return float(scalar)
-    raise MeaninglessError(f"is a {type_name(value)} that no Python number holds; write float(...) or str(...)")
+    raise MeaninglessError(f"is {a_type(value)} that no Python number holds; write float(...) or str(...)")
 
 
 def _array(value: object) -> object:

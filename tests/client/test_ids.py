@@ -25,6 +25,7 @@ from agentmem import (
     ConflictError,
     InvalidInputError,
     Memory,
+    MemoryRecord,
     NewMemory,
     ScopeError,
     Settings,
@@ -353,3 +354,26 @@ def test_a_text_keeps_the_blanks_around_it(memory: Memory) -> None:
     for text in (" indented", "a line\n", "\ufeffwith a mark"):
         assert memory.add(text, metadata={"raw": text}, id=f"number {len(text)}").record.content == text
         assert memory.get(f"number {len(text)}").metadata == {"raw": text}
+
+
+HOLDERS: list[tuple[Callable[[MemoryRecord], object], str]] = [
+    (lambda record: record, r"not an agentmem\.MemoryRecord, .*; write \.id of it"),
+    (lambda record: [record.id], "not a list, .*; give one at a time"),
+    (lambda record: (record.id,), "not a tuple, .*; give one at a time"),
+    (lambda record: {record.id}, "not a set, .*; give one at a time"),
+    (lambda record: {"id": record.id, "name": "Ana"}, r"not a dict, .*; write \['id'\] of it"),
+    (lambda record: {"name": record.content}, "not a dict, .*; write str"),
+]
+
+
+@pytest.mark.parametrize(("given", "advice"), HOLDERS, ids=["record", "list", "tuple", "set", "dict", "other dict"])
+def test_what_holds_an_id_is_none(memory: Memory, given: Callable[[MemoryRecord], object], advice: str) -> None:
+    record = memory.add("Ana likes tea", user_id="ana").record
+    calls: list[Callable[[Any], object]] = [memory.get, memory.delete, memory.erase, memory.history]
+    for call in calls:
+        with pytest.raises(InvalidInputError, match=advice):
+            call(given(record))
+        for hit in memory.search("tea", user_id="ana"):
+            with pytest.raises(InvalidInputError, match=r"not an agentmem\.SearchHit, .*; write \.id of it"):
+                call(hit)
+    assert memory.get(record.id) is not None
