@@ -162,7 +162,7 @@ def _refuse_name(found: object, field: str, value: object) -> NoReturn:
         advice = "give one at a time, or write str(...) where all of it identifies one"
     elif isinstance(found, dict) and "id" in found:
         advice = "write ['id'] of it"
-    elif isinstance(getattr(found, "id", None), (str, int, UUID)):
+    elif isinstance(getattr(value, "id", None), (str, int, UUID)):
         advice = "write .id of it"
     else:
         advice = "write str(...) of what identifies it"
