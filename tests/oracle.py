@@ -375,6 +375,12 @@ class Oracle:
             self.erasures.append((user, self.clock(), len(there) + len(kept)))
         return len(there)
 
+    def erase_scope(self, scope: Scope) -> int:
+        there = [row for row in self.rows if row.life not in ("erased", "gone") and admits(scope, row)]
+        for row in there:
+            self._erase(row)
+        return len(there)
+
     def _erase(self, row: Row) -> None:
         row.life = "erased"
         row.events = [Event(event.name, event.version, event.at) for event in row.events]

@@ -204,31 +204,45 @@ def erase(
     user: User = None,
     agent: Agent = None,
     run: Run = None,
+    namespace: InNamespace = None,
+    under: Under = None,
     everything: Annotated[
         bool,
         typer.Option(
-            "--all", help="Everything that was ever stored for --user, and the user's keys, instead of single ones."
+            "--all",
+            help="Everything that was ever stored for --user, and the user's keys, instead of single ones; with "
+            "--agent, --run, --namespace or --under what lies there alone.",
         ),
     ] = False,
+    all_users: AllUsers = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first, as is done on a terminal.")] = False,
     table: AsTable = None,
 ) -> None:
-    wanted = chosen(ids, everything, user, agent, run)
-    if not wanted and (user is None or agent is not None or run is not None):
-        raise typer.BadParameter("--all erases a person: it needs --user, and takes no --agent or --run")
-    what = (
-        f"all memories of the user {user!r}"
-        if not wanted
-        else (f"{len(wanted):,} memories" if len(wanted) > 1 else f"the memory {wanted[0]!r}")
-    )
+    somewhere = namespace is not None or under is not None
+    wanted = chosen(ids, everything, user, agent, run, all_users, somewhere)
+    if wanted and (somewhere or all_users):
+        raise typer.BadParameter("--namespace, --under and --all-users go with --all")
+    part = agent is not None or run is not None or namespace is not None or bool(under)
+    if not wanted and not part and user is None:
+        raise typer.BadParameter("--all erases a person, --user, or a part: --agent, --run, --namespace or --under")
+    user_id = whose(user, all_users)
+    if wanted:
+        what = f"{len(wanted):,} memories" if len(wanted) > 1 else f"the memory {wanted[0]!r}"
+    else:
+        owner = "everybody" if all_users else "nobody" if user is None else f"the user {user!r}"
+        what = f"all memories of {owner}{' that lie there' if part else ''}"
     if not yes and sys.stdin.isatty() and sys.stdout.isatty():
         typer.confirm(f"Erase {what} for good?", abort=True)
     output = Output(table)
     with reporting(), opened(path) as memory:
+        if not wanted and part:
+            report = memory.erase_all(user_id=user_id, agent_id=agent, run_id=run, namespace=namespace, under=under)
+            output.figures(report.to_dict())
+            return
         if not wanted:
             from agentmem.server.keys import KeyStore
 
-            report = memory.erase_all(user_id=str(user))
+            report = memory.erase_all(user_id=user)
             with closing(KeyStore(path)) as keys:
                 keys.forget_user(str(user))
             output.figures(report.to_dict())

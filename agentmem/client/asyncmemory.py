@@ -861,9 +861,19 @@ class AsyncMemory:
         """See ``Memory.erase``."""
         return await self._wait(self._blocking.erase, id)
 
-    async def erase_all(self, *, user_id: Id, rewrite_backups: bool = False) -> EraseReport:
+    async def erase_all(
+        self,
+        *,
+        user_id: UserId = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
+        rewrite_backups: bool = False,
+    ) -> EraseReport:
         """See ``Memory.erase_all``."""
-        return await self._wait(self._blocking.erase_all, user_id=user_id, rewrite_backups=rewrite_backups)
+        options = PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under)
+        return await self._wait(self._border.erase_all, options, rewrite_backups)
 
     async def erasures(self, *, user_id: Id) -> list[Erasure]:
         """See ``Memory.erasures``."""

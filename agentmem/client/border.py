@@ -36,6 +36,7 @@ from agentmem.client.checks import (
     token_counter,
 )
 from agentmem.client.drafts import draft, fields_of
+from agentmem.client.erasing import erase_scope, erase_user
 from agentmem.client.filterhints import FieldHints
 from agentmem.client.importing import Importing
 from agentmem.client.options import AddOptions, PageOptions, SearchOptions
@@ -44,6 +45,7 @@ from agentmem.types.enums import ALL
 from agentmem.types.errors import InvalidInputError, ScopeError
 from agentmem.types.inputs import Draft, Item, Scope
 from agentmem.types.records import MemoryRecord, Page, SearchResults, StoreEvent
+from agentmem.types.reports import EraseReport
 from agentmem.types.spelling import composed
 from agentmem.types.valuekeys import ROOM
 from agentmem.types.zones import check_zone
@@ -396,6 +398,23 @@ class Border:
         if not count:
             self.hint(scope, options.filters)
         return count
+
+    def erase_all(self, options: PageOptions, rewrite_backups: object) -> EraseReport:
+        """See ``Memory.erase_all``."""
+        rewrite, scope = check_flag(rewrite_backups, "rewrite_backups"), self._scope_of(options)
+        user = None if scope.user_id is ALL else scope.user_id
+        if user is not None and scope in (Scope(user), Scope(user, under=())):
+            return erase_user(self.handle, Scope(user), rewrite=rewrite)
+        if scope in (Scope(ALL), Scope(ALL, under=())) or (self.bound is None and scope in (Scope(), Scope(under=()))):
+            raise ScopeError(
+                "erase_all() needs the user_id whose records are to be erased, or agent_id, run_id, namespace or under"
+            )
+        if rewrite:
+            raise InvalidInputError(
+                "rewrite_backups=True is for all of a user: leave agent_id, run_id, namespace and under out",
+                field="rewrite_backups",
+            )
+        return erase_scope(self.handle, scope)
 
     # -- what is gone ------------------------------------------------------------------------------------------------
 

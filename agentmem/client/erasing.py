@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from agentmem.client.backupchecks import open_place_of, retention
 from agentmem.types.errors import ArchiveError, ArchiveUnavailableError, DiskFullError, StoreError, StoreLockedError
 from agentmem.types.inputs import Scope
+from agentmem.types.sessionkeys import BLOCKS, OF_SESSIONS, SESSIONS
+from agentmem.types.valuekeys import ROOM
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
@@ -24,12 +26,29 @@ def erase_one(handle: Handle, id: str, bound: Scope | None) -> EraseReport:
     report = operations.erase.erase(engine, id, bound)
     if stored is None:
         return report
-    from agentmem.backup import lineage
-
     first = engine.repository.first_event(stored.row)
-    if first is not None and first <= lineage.newest_event(engine.repository.db):
-        return replace(report, pending=(*report.pending, "backups"))
-    return report
+    return report if first is None else _with_backups(engine, report, first)
+
+
+def erase_scope(handle: Handle, scope: Scope) -> EraseReport:
+    """Erase what lies in a scope that is not all of a user's, and say whether backups still have any of it. See
+    ``Memory.erase_all``."""
+    from agentmem import operations
+
+    engine, scopes = handle.engine(), _with_own_rooms(scope)
+    first: int | None = None
+    if handle.settings.backup.url:
+        from agentmem.backup import holding
+
+        engine.check_writable()
+        events = [
+            seq
+            for each in scopes
+            for seq in holding.events_of(engine, operations.page.matching(engine, each, deleted_too=True), each)
+        ]
+        first = min(events, default=None)
+    report = operations.erase.erase_matching(engine, scopes)
+    return report if first is None else _with_backups(engine, report, first)
 
 
 def erase_user(handle: Handle, scope: Scope, *, rewrite: bool) -> EraseReport:
@@ -78,3 +97,30 @@ def _has_no_remains(engine: Engine) -> bool:
     except StoreError:  # LanceDB lags behind, and ``health`` tells why
         return False
     return True
+
+
+def _with_own_rooms(scope: Scope) -> list[Scope]:
+    """A scope, and where the package keeps what is of the same namespaces: values, sessions, blocks and the like."""
+    from agentmem.client.knowing import KNOWLEDGE, PROPOSALS
+
+    if not scope.under and scope.namespace is None:
+        return [replace(scope, under=None)]  # these rooms among all others
+    rooms = [(room,) for room in (ROOM, SESSIONS, *OF_SESSIONS, BLOCKS, PROPOSALS)] + [(KNOWLEDGE, "of")]
+    namespace, under = scope.namespace, scope.under
+    return [scope] + [
+        replace(
+            scope,
+            namespace=None if namespace is None else (*room, *namespace),
+            under=None if under is None else (*room, *under),
+        )
+        for room in rooms
+    ]
+
+
+def _with_backups(engine: Engine, report: EraseReport, first: int) -> EraseReport:
+    """The report, and whether a backup has any of what was erased, whose first event has that number."""
+    from agentmem.backup import lineage
+
+    if first > lineage.newest_event(engine.repository.db):
+        return report
+    return replace(report, pending=(*report.pending, "backups"))

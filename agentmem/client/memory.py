@@ -31,7 +31,7 @@ from agentmem.client.checks import (
     check_ttl,
     check_version,
 )
-from agentmem.client.erasing import erase_one, erase_user
+from agentmem.client.erasing import erase_one
 from agentmem.client.handle import Handle
 from agentmem.client.importing import Importing
 from agentmem.client.lifecycle import LifecycleClient
@@ -1088,7 +1088,16 @@ class Memory:
         """
         return erase_one(self.handle, check_id(id), self._border.bound)
 
-    def erase_all(self, *, user_id: Id, rewrite_backups: bool = False) -> EraseReport:
+    def erase_all(
+        self,
+        *,
+        user_id: UserId = None,
+        agent_id: Id | None = None,
+        run_id: Id | None = None,
+        namespace: Namespace | None = None,
+        under: Namespace | None = None,
+        rewrite_backups: bool = False,
+    ) -> EraseReport:
         """Erase everything that was ever stored for a user, deleted records included, and the user.
 
         Texts are gone when this returns. What is left of the records, and the ids that nobody else has (of the user, of
@@ -1100,11 +1109,15 @@ class Memory:
         Backups that are not sealed keep the user until they are removed: ``EraseReport.backups`` says which, and until
         when. With ``rewrite_backups`` a full one is made now, and those of this store that hold the user are removed,
         snapshots too; moments before it come back from the new one, without the user.
+
+        With ``agent_id``, ``run_id``, ``namespace`` or ``under`` it is what lies there alone, as if each record were
+        given to ``erase``: the user stays, and so does what backups have (``pending`` has ``"backups"``). An agent's or
+        a run's goes in whatever namespace it lies, unless one is named; a namespace's values go, too.
+        ``user_id=ALL`` means there everybody's, for a tenant or an agent that goes. Runs in transactions: interrupted,
+        it has erased a part; call it again.
         """
-        scope = self._border.scope(user_id, None, None, write=True)
-        if scope.user_id is None:
-            raise ScopeError("erase_all() needs the user_id whose records are to be erased")
-        return erase_user(self.handle, scope, rewrite=check_flag(rewrite_backups, "rewrite_backups"))
+        options = PageOptions(user_id=user_id, agent_id=agent_id, run_id=run_id, namespace=namespace, under=under)
+        return self._border.erase_all(options, rewrite_backups)
 
     def erasures(self, *, user_id: Id) -> list[Erasure]:
         """What the store still says of a user for whom ``erase_all`` was called: when, and how many records went.

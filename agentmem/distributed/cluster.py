@@ -220,7 +220,8 @@ class Cluster(Asking):
         """See ``Memory.erase_all``. Every shard is asked: what the user left where he was before goes, too."""
         named = bound("erase_all", (), options)
         found = answered(self._ask_all("erase_all", named, CALLS["erase_all"]))
-        return found[self.shard_of(self._user(named))]
+        user = self._user(named)
+        return merging.erased(list(found.values())) if user is ALL else found[self.shard_of(user)]
 
     def add_stream(self, items: Iterable[Any], *, chunk: int = 1_000, **options: Any) -> Iterator[AddResults]:
         """See ``Memory.add_stream``; each list is acknowledged."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from agentmem.types.errors import InvalidInputError
 from agentmem.types.records import MemoryRecord, SearchHit, SearchResults, SearchTrace
-from agentmem.types.reports import Group
+from agentmem.types.reports import EraseReport, Group
 
 
 class ClusterResults(SearchResults):
@@ -60,6 +60,13 @@ def _trace(traces: Sequence[SearchTrace]) -> SearchTrace | None:
         all(trace.cached for trace in traces),
         {stage: max(trace.milliseconds.get(stage, 0.0) for trace in traces) for stage in stages},
     )
+
+
+def erased(parts: Sequence[EraseReport]) -> EraseReport:
+    """What went everywhere, and what is still to go anywhere."""
+    pending = dict.fromkeys(name for part in parts for name in part.pending)
+    backups = tuple(backup for part in parts for backup in part.backups)
+    return EraseReport(sum(part.erased for part in parts), tuple(pending), backups)
 
 
 def groups(parts: Sequence[Sequence[Group]]) -> list[Group]:

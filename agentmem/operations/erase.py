@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from agentmem.embedding.cache import CachedEmbedder
@@ -34,6 +34,20 @@ def erase(engine: Engine, id: str, scope: Scope | None) -> EraseReport:
             raise not_found(id)
         return EraseReport(0, tuple(_wipe(engine)))
     count = engine.write(partial(_erase, [stored], engine.now, scope or Scope()))
+    if count:
+        _forget(engine)
+    return EraseReport(count, tuple(_wipe(engine)))
+
+
+@metered("erase")
+def erase_matching(engine: Engine, scopes: Sequence[Scope]) -> EraseReport:
+    """Erase every record of some scopes, deleted ones too, as if one by one: for a while it can be told that there were
+    any, and their users stay."""
+    engine.check_writable()
+    count = 0
+    for scope in scopes:
+        for found in matching(engine, scope, deleted_too=True):
+            count += engine.write(partial(_erase, found, engine.now, scope))
     if count:
         _forget(engine)
     return EraseReport(count, tuple(_wipe(engine)))

@@ -20,7 +20,8 @@ class _Sentinel(Enum):
 
 
 ALL: Final = _Sentinel.ALL
-"""As ``user_id`` in a read: every user's records. For administration; of writes only ``delete_all`` takes it."""
+"""As ``user_id`` in a read: every user's records. For administration; of writes only ``delete_all`` and
+``erase_all`` take it."""
 UNSET: Final = _Sentinel.UNSET
 """Default of ``update``'s arguments: leave this field as it is."""
 AllUsers: TypeAlias = Literal[_Sentinel.ALL]

@@ -376,3 +376,21 @@ def test_where_backups_cannot_be_reached_erasing_goes_on(open_memory: Callable[.
     (tmp_path / "backups").write_text("in the way")
     report = memory.erase_all(user_id="ana")
     assert (report.erased, report.pending[-1], report.backups) == (1, "backups", ())
+
+
+def test_erasing_what_one_agent_knows_of_a_user_leaves_the_rest_readable(
+    open_memory: Callable[..., Memory], tmp_path: Path, sealed: dict[str, str]
+) -> None:
+    """The key that sealed backups hold a user's records under is all of the user's."""
+    memory = open_memory(settings=with_backup(tmp_path, **sealed))
+    memory.add("what ana says to x", user_id="ana", agent_id="x")
+    memory.add("what ana says to y", user_id="ana", agent_id="y")
+    memory.backup.create()
+    report = memory.scoped(user_id="ana", agent_id="x").erase_all()
+    assert (report.erased, "backups" in report.pending, "ids" in report.pending) == (1, True, False)
+    memory.add("later", user_id="ben")
+    memory.backup.create("incremental")
+    agentmem.restore(tmp_path / "backups", tmp_path / "again", **sealed)
+    again = open_memory(tmp_path / "again")
+    assert sorted(record.content for record in again.iterate(user_id=agentmem.ALL)) == ["later", "what ana says to y"]
+    assert memory.erasures(user_id="ana") == []

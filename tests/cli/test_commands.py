@@ -180,6 +180,10 @@ def test_erase(shell: Shell) -> None:
     assert shell.json("erase", "oboe", "hello", "--user", "ida") == {"erased": 2}
     assert "no record" in shell.error("restore", "oboe")
     assert "no record" in shell.error("erase", "tomato", "--user", "ida")
+    shell.json("add", "what was said", "--user", "ida", "--run", "talk")
+    shell.json("add", "of a tenant", "--user", "ida", "--namespace", "tenant/acme")
+    assert shell.json("erase", "--all", "--user", "ida", "--run", "talk")["erased"] == 1
+    assert shell.json("erase", "--all", "--all-users", "--under", "tenant")["erased"] == 1
     report = shell.json("erase", "--all", "--user", "ida")
     assert report["erased"] >= 1
     assert ids(shell, "--all-users") == ["hall", "tomato"]
@@ -200,7 +204,8 @@ def test_erase(shell: Shell) -> None:
         (["restore", "oboe", "--since", "2020-01-01"], "go with --all"),
         (["restore", "oboe", "hello", "--version", "1"], "--version belongs to a single ID"),
         (["erase", "--all"], "--all needs --user"),
-        (["erase", "--all", "--user", "ida", "--run", "chat"], "--all erases a person"),
+        (["erase", "--all", "--all-users"], "erases a person"),
+        (["erase", "oboe", "--under", "tenant"], "go with --all"),
         (["list", "--deleted", "--expired"], "exclude each other"),
         (["list", "--deleted", "--kind", "fact"], "take no --kind"),
         (["list", "--all-users", "--user", "ida"], "exclude each other"),

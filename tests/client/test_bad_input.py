@@ -229,8 +229,7 @@ def test_all_is_for_reads(unchanged: Memory) -> None:
     for call in (
         lambda: unchanged.add("x", **everybody), lambda: unchanged.add({"content": "x", **everybody}),
         lambda: unchanged.add_many(["x"], **everybody), lambda: unchanged.add_many([{"content": "x", **everybody}]),
-        lambda: list(unchanged.add_stream(["x"], **everybody)), lambda: unchanged.erase_all(**everybody),
-        lambda: unchanged.scoped(**everybody),
+        lambda: list(unchanged.add_stream(["x"], **everybody)), lambda: unchanged.scoped(**everybody),
     ):  # fmt: skip
         refused(call, ScopeError, "reads only")
     refused(lambda: unchanged.search("tea", agent_id=ALL), ScopeError, "agent_id", "leave agent_id out")
@@ -239,6 +238,8 @@ def test_all_is_for_reads(unchanged: Memory) -> None:
 
 
 def test_nothing_is_wiped_by_accident(unchanged: Memory) -> None:
+    refused(unchanged.erase_all, ScopeError, "user_id")
+    refused(lambda: unchanged.erase_all(user_id=ALL), ScopeError, "user_id")
     refused(unchanged.delete_all, ScopeError, "user_id")
     refused(lambda: unchanged.delete_all(filters={"year": 2024}), ScopeError, "user_id")
     refused(lambda: unchanged.delete_all(user_id=ALL), ScopeError, "every record of every user", "before")

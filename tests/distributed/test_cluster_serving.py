@@ -132,6 +132,10 @@ def test_ids_and_views(cluster: Any) -> None:
     with pytest.raises(ConflictError, match="two users"):
         cluster.get("mine")
     assert cluster.scoped(user_id=two).delete("mine")
+    for user in ("ana", two):
+        cluster.add("Of a tenant.", user_id=user, run_id="talk", namespace=("tenant",))
+    assert view.erase_all(run_id="talk").erased == 1
+    assert cluster.erase_all(user_id=ALL, under=("tenant",)).erased == 1
     cluster.erase_all(user_id="ana")
     assert view.count() == 0
 

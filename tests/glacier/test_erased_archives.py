@@ -408,3 +408,21 @@ def test_what_a_user_who_came_back_has_archived_meanwhile_is_not_shut(
     assert other.verify().ok
     memory.flush()
     assert holding(tmp_path, SECRET, sealing) == []
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_what_one_agent_knows_of_a_user(
+    open_memory: Callable[..., Memory], tmp_path: Path, sealing: dict[str, str], sealed: bool
+) -> None:
+    keys = sealing if sealed else {}
+    memory = open_memory(settings=settings_of(tmp_path, **keys))
+    memory.add(SECRET, user_id="ana", agent_id="x")
+    other = memory.add("for y", user_id="ana", agent_id="y").id
+    memory.tiers.archive(user_id="ana")
+    report = memory.erase_all(user_id="ana", agent_id="x")
+    assert (report.erased, report.pending) == (1, ("lancedb",))
+    assert memory.tiers.rehydrate([other]) == 1
+    assert [record.content for record in memory.iterate(user_id="ana")] == ["for y"]
+    memory.compact()
+    assert holding(tmp_path, SECRET, keys) == []
+    assert memory.verify().problems == []

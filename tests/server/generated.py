@@ -74,6 +74,7 @@ def memories() -> None:
     assert call("tiers_archive", body={"ids": [id], "dry_run": True}, **ANA).dry_run
     assert call("tiers_rehydrate", body={"ids": [id]}, **ANA).count == 0
     assert call("changing_erase", id, body={}, **ANA).erased == 1
+    assert call("changing_erase_all", body={}, run_id="no talk", **ANA).erased == 0
     assert call("keyed_put", "tone", body={"content": "short", "data": {"a": 1}}, **ANA).status == "added"
     assert call("keyed_get", "tone", **ANA).content == "short"
     assert call("keyed_delete", "tone", **ANA).done

@@ -364,6 +364,7 @@ def test_nothing_but_health_and_the_description_is_for_everybody() -> None:
         (models.Context, Memory.context), (models.Patch, Memory.update), (models.Rating, Memory.feedback),
         (models.Paged, Memory.page), (models.Listed, Memory.count), (models.Listed, Memory.distinct),
         (models.OfUser, Memory.scoped), (streams.Iterated, Memory.iterate), (changing.Doomed, Memory.delete_all),
+        (models.Where, Memory.erase_all),
         (changing.GonePaged, Memory.deleted), (changing.GoneBack, Memory.restore_all), (search.Recent, Memory.recent),
         (search.Spaces, Memory.namespaces), (search.Around, Memory.kinds), (keyed.Read, Memory.get),
         (prompts.PromptWanted, Memory.search),

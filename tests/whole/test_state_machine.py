@@ -389,6 +389,14 @@ class StoreMachine(RuleBasedStateMachine):
         lines = self._do(pick, None, "erasures", user_id=user)
         assert [(user, one.at, one.records) for one in lines] == [one for one in self.oracle.erasures if one[0] == user]
 
+    @rule(pick=picks, place=near)
+    def erase_scope(self, pick: int, place: tuple[int, str]) -> None:
+        scope = self._near(place)
+        if scope.agent is None and scope.run is None:
+            return
+        outcome = self._do(pick, None, "erase_all", **ids_of(scope))
+        assert outcome.erased == self.oracle.erase_scope(scope)
+
     # -- the lifecycle -----------------------------------------------------------------------------------------------
 
     @rule(pick=picks)

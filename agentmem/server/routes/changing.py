@@ -132,6 +132,23 @@ async def erase(call: Call) -> Answer:
     return answer(report)
 
 
+@area("POST", "/v1/memories/erase", "erase", body=Nothing, query=Where, gives=EraseReport, slow=True)
+async def erase_all(call: Call) -> Answer:
+    """Remove for good what lies with an agent, in a conversation or in a namespace; at least one of these.
+
+    ``DELETE /v1/users/{user_id}`` removes all of a user, and the user.
+    """
+    asked = call.asked()
+    if not any(asked.get(name) for name in ("agent_id", "run_id", "under")) and asked.get("namespace") is None:
+        raise InvalidInputError(
+            "say which part: agent_id, run_id, namespace or under; DELETE /v1/users/{user_id} erases all of a user",
+            field="run_id",
+        )
+    report = await call.memory.erase_all(**asked)
+    await call.note("memory.erase_all", user_id=call.named)
+    return answer(report)
+
+
 @area("DELETE", "/v1/memories", "write", query=Doomed, gives=Count, slow=True)
 async def delete_all(call: Call) -> Answer:
     """Delete every record of a scope that passes the filters; ``restore`` brings them back."""
