@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from agentmem.client.backupchecks import open_place_of, retention
 from agentmem.types.errors import ArchiveError, ArchiveUnavailableError, DiskFullError, StoreError, StoreLockedError
 from agentmem.types.inputs import Scope
-from agentmem.types.sessionkeys import BLOCKS, OF_SESSIONS, SESSIONS
-from agentmem.types.valuekeys import ROOM
+from agentmem.types.ownrooms import OWN_ROOMS
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
@@ -101,11 +100,8 @@ def _has_no_remains(engine: Engine) -> bool:
 
 def _with_own_rooms(scope: Scope) -> list[Scope]:
     """A scope, and where the package keeps what is of the same namespaces: values, sessions, blocks and the like."""
-    from agentmem.client.knowing import KNOWLEDGE, PROPOSALS
-
     if not scope.under and scope.namespace is None:
         return [replace(scope, under=None)]  # these rooms among all others
-    rooms = [(room,) for room in (ROOM, SESSIONS, *OF_SESSIONS, BLOCKS, PROPOSALS)] + [(KNOWLEDGE, "of")]
     namespace, under = scope.namespace, scope.under
     return [scope] + [
         replace(
@@ -113,7 +109,7 @@ def _with_own_rooms(scope: Scope) -> list[Scope]:
             namespace=None if namespace is None else (*room, *namespace),
             under=None if under is None else (*room, *under),
         )
-        for room in rooms
+        for room in OWN_ROOMS
     ]
 
 

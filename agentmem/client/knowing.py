@@ -46,14 +46,13 @@ from agentmem.types.clock import to_datetime, to_micros
 from agentmem.types.enums import UNSET, Layer
 from agentmem.types.errors import ConflictError, InvalidInputError, NotFoundError, ScopeError, shown
 from agentmem.types.inputs import Draft, Scope, Source
+from agentmem.types.ownrooms import KNOWLEDGE, LEARNED, PROPOSALS
 from agentmem.types.records import MemoryRecord
 
 if TYPE_CHECKING:
     from agentmem.client.handle import Handle
     from agentmem.settings import Consolidating
 
-KNOWLEDGE, PROPOSALS = "$knowledge", "$proposals"
-"""Namespaces of the package's own: bookkeeping by key, and what waits to be approved."""
 _ALWAYS_SHOWN = ("user", "assistant")
 _QUERY = 2_000
 _MANY = 10_000
@@ -307,7 +306,7 @@ class KnowledgeDesk(KnowledgeStore):
 
     @property
     def _own(self) -> tuple[str, ...]:
-        return (KNOWLEDGE, "of", *self._namespace)
+        return (*LEARNED, *self._namespace)
 
     def _learned(self, change: Learn) -> Draft:
         where = self._scope if change.proposal is None else self._proposals
