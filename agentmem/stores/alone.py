@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from agentmem.stores.connection import locked_out
-from agentmem.stores.folder import DATABASE, OPEN_LOCK, PROOF, PROOF_LOCK, RESTORING, WRITE_LOCK
+from agentmem.stores.folder import DATABASE, OPEN_LOCK, PROOF, PROOF_LOCK, RESTORING, WRITE_LOCK, is_store
 from agentmem.stores.locks import FileLock
 from agentmem.types.errors import StoreError, StoreLockedError
 
@@ -27,6 +27,22 @@ def alone_with(path: Path, timeout: float, what: str) -> Generator[None]:
         if not gate.acquire(timeout):
             raise locked_out(path / DATABASE, timeout)
         yield
+
+
+@contextmanager
+def making_in(path: Path) -> Generator[None]:
+    """Nobody else makes a store in this folder, which has none, and who opens one there is told to wait.
+
+    Raises ``StoreLockedError``. Where no store comes of it, the lock's file goes, too.
+    """
+    with closing(FileLock(path / OPEN_LOCK)) as alone:
+        if not alone.try_acquire():
+            raise StoreLockedError(f"a store is being made in {path} already; wait for that to end")
+        try:
+            yield
+        finally:
+            if not is_store(path):
+                (path / OPEN_LOCK).unlink(missing_ok=True)
 
 
 def remove_copies(path: Path) -> bool:

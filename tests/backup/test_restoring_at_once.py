@@ -1,0 +1,83 @@
+"""Restores that meet another one, or somebody who opens a store where one is being made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import agentmem
+from agentmem import Memory, Settings, StoreError, StoreLockedError
+
+
+@pytest.fixture
+def place(open_memory: Callable[..., Memory], tmp_path: Path) -> str:
+    url = str(tmp_path / "backups")
+    memory = open_memory(settings=Settings(backup={"url": url}, lifecycle={"sweep_interval_s": 0}))
+    memory.add_many([f"memory {n} of the harbour" for n in range(20)], user_id="ana")
+    memory.backup.create()
+    return url
+
+
+def test_a_folder_that_a_store_is_being_made_in(open_memory: Callable[..., Memory], place: str, tmp_path: Path) -> None:
+    """Neither another restore nor a client gets in between; each is told to wait for the end of it."""
+    into, met = tmp_path / "again", list[int]()
+
+    def meanwhile(done: int, total: int) -> None:
+        with pytest.raises(StoreLockedError, match=r"a store is being made in .*again already; wait"):
+            agentmem.restore(place, into)
+        with pytest.raises(StoreLockedError, match="restored; open it again when that has ended"):
+            open_memory(into).add("too early", user_id="ana")
+        met.append(done)
+
+    assert agentmem.restore(place, into, progress=meanwhile).records == 20
+    assert met
+    with open_memory(into) as again:
+        assert (again.verify().problems, again.count(user_id="ana")) == ([], 20)
+    assert list(into.glob("*restoring*")) == []
+
+
+def test_a_store_that_came_while_another_was_made_is_not_replaced(place: str, tmp_path: Path) -> None:
+    into = tmp_path / "again"
+
+    def copied(done: int, total: int) -> None:
+        (into / "agentmem.db").write_bytes(b"copied there by hand")
+
+    with pytest.raises(StoreError, match=r"there is a store in .*again already"):
+        agentmem.restore(place, into, progress=copied)
+    assert (into / "agentmem.db").read_bytes() == b"copied there by hand"
+
+
+def test_a_restore_that_fails_or_is_a_trial_leaves_nothing(place: str, tmp_path: Path) -> None:
+    made, there = tmp_path / "made", tmp_path / "there"
+    there.mkdir()
+
+    def fails(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    for into in (made, there):
+        with pytest.raises(KeyboardInterrupt):
+            agentmem.restore(place, into, progress=fails)
+        assert agentmem.restore(place, into, dry_run=True).records == 20
+    assert (made.exists(), list(there.iterdir())) == (False, [])
+
+
+def test_a_trial_in_place_that_was_killed_keeps_nothing_of_what_is_erased(
+    open_memory: Callable[..., Memory], place: str, store: Path, tmp_path: Path
+) -> None:
+    memory = open_memory(settings=Settings(backup={"url": place}, lifecycle={"sweep_interval_s": 0}))
+    seen = list[list[str]]()
+
+    def killed(done: int, total: int) -> None:
+        aside = [path for path in store.rglob("*") if path.name.startswith("agentmem.db.restoring")]
+        seen.append([str(path.relative_to(store)) for path in aside])
+        with pytest.raises(StoreLockedError):
+            memory.backup.restore(dry_run=True)
+
+    memory.backup.restore(dry_run=True, progress=killed)
+    [left] = seen[0]
+    (store / left).parent.mkdir(exist_ok=True)
+    (store / left).write_bytes(b"memory 7 of the harbour")  # as a kill leaves it
+    assert memory.erase_all(user_id="ana").erased == 20
+    assert not (store / left).exists()
