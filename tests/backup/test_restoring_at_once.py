@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import agentmem
-from agentmem import Memory, Settings, StoreError, StoreLockedError
+from agentmem import ALL, Memory, Settings, StoreError, StoreLockedError
 
 
 @pytest.fixture
@@ -81,3 +81,36 @@ def test_a_trial_in_place_that_was_killed_keeps_nothing_of_what_is_erased(
     (store / left).write_bytes(b"memory 7 of the harbour")  # as a kill leaves it
     assert memory.erase_all(user_id="ana").erased == 20
     assert not (store / left).exists()
+
+
+def test_what_is_erased_while_it_is_brought_back_stays_erased(
+    open_memory: Callable[..., Memory], place: str, tmp_path: Path
+) -> None:
+    memory = open_memory(settings=Settings(backup={"url": place}, lifecycle={"sweep_interval_s": 0}))
+    secret = memory.add("the safe is 4711", user_id="ana").id
+    memory.add_many([f"ben {n}" for n in range(5)], user_id="ben")
+    memory.backup.create()
+    memory.export(tmp_path / "suitcase")
+    memory.delete(secret)
+    steps = list[Callable[[Memory], object]]()
+
+    def meanwhile(done: int, total: int) -> None:
+        with open_memory(settings=memory.handle.settings) as other:
+            while steps:
+                steps.pop()(other)
+            other.compact()  # of a user nothing stays then
+
+    steps = [lambda other: other.erase(secret)]
+    report = memory.backup.restore_user("ana", progress=meanwhile)
+    assert (report.added, report.present, report.taken_ids) == (0, 20, (secret,))
+    again = memory.import_(tmp_path / "suitcase")
+    assert (again.added, again.present, again.taken_ids) == (0, 25, (secret,))
+    assert (memory.get(secret), memory.count(user_id="ana"), memory.count(user_id="ben")) == (None, 20, 5)
+
+    steps = [lambda other: other.erase_all(user_id="ana")]
+    assert memory.import_(tmp_path / "suitcase", progress=meanwhile).added == 0
+    steps = [lambda other: other.erase_all(user_id="ben")]
+    assert memory.backup.restore_user("ben", progress=meanwhile).added == 0
+    assert memory.count(user_id=ALL) == 0
+    assert memory.verify().problems == []
+    assert memory.import_(tmp_path / "suitcase").added == 26, "who was erased may be brought back on purpose"
