@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,3 +115,34 @@ def test_what_is_erased_while_it_is_brought_back_stays_erased(
     assert memory.count(user_id=ALL) == 0
     assert memory.verify().problems == []
     assert memory.import_(tmp_path / "suitcase").added == 26, "who was erased may be brought back on purpose"
+
+
+def test_a_user_whose_key_is_deleted_while_backups_are_read_is_in_none_of_it(
+    open_memory: Callable[..., Memory], tmp_path: Path
+) -> None:
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
+    (tmp_path / "master.key").write_text(base64.b64encode(bytes(32)).decode())
+    sealed = {"encryption": f"file:{tmp_path / 'master.key'}", "keyring": str(tmp_path / "keys")}
+    url = str(tmp_path / "backups")
+    memory = open_memory(settings=Settings(backup={"url": url, **sealed}, lifecycle={"sweep_interval_s": 0}))
+    users = ["ana", "ben", "cleo"]
+    for user in users:
+        memory.add(f"what {user} says", user_id=user)
+        memory.values.put("photo", bytes(range(256)) * 4_000, user_id=user)
+    memory.backup.create()
+    memory.add("what dan says", user_id="dan")
+    memory.backup.create("incremental")
+
+    def erase(done: int, total: int) -> None:
+        if users and done:
+            memory.erase_all(user_id=users.pop())
+
+    report = memory.backup.verify(progress=erase)
+    assert (report.problems, users) == ([], [])
+    users = ["dan"]
+    made = agentmem.restore(url, tmp_path / "again", progress=erase, **sealed)
+    assert (made.records, users) == (0, [])
+    with open_memory(tmp_path / "again") as again:
+        assert (again.verify().problems, again.count(user_id=ALL)) == ([], 0)
+    held = b"".join(path.read_bytes() for path in (tmp_path / "again").rglob("*") if path.is_file())
+    assert not [user for user in ("ana", "ben", "cleo", "dan") if user.encode() in held]
