@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from agentmem.stores.connection import locked_out
-from agentmem.stores.folder import DATABASE, OPEN_LOCK, PROOF, PROOF_LOCK, RESTORING, WRITE_LOCK, is_store
+from agentmem.stores.folder import DATABASE, OPEN_LOCK, PROOF, PROOF_LOCK, RESTORING, SALVAGE, WRITE_LOCK, is_store
 from agentmem.stores.locks import FileLock
 from agentmem.types.errors import StoreError, StoreLockedError
 
@@ -46,11 +46,14 @@ def making_in(path: Path) -> Generator[None]:
 
 
 def remove_copies(path: Path) -> bool:
-    """Remove what proofs and restores that were killed have left in a store; False if some of it cannot be. For those
-    who have the store open, so that no restore is under way in its place; a proof that is, stays."""
+    """Remove what proofs, restores and salvages that were killed have left in a store; False if some of it cannot be.
+
+    For those who have the store open, so that none is under way in its place but a proof, which stays.
+    """
     try:
-        for left in path.glob(f"{RESTORING}*"):
-            left.unlink(missing_ok=True)
+        for name in (RESTORING, SALVAGE):
+            for left in path.glob(f"{name}*"):
+                left.unlink(missing_ok=True)
         if (path / PROOF).exists():
             with closing(FileLock(path / PROOF_LOCK)) as lock:
                 if lock.try_acquire():
