@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -21,8 +22,12 @@ from agentmem.client.checks import check_flag
 from agentmem.types.checks import check_instant
 from agentmem.types.enums import ALL, Instant, UserId
 from agentmem.types.errors import (
+    AgentMemError,
     ArchiveKeyError,
+    ConflictError,
     InvalidInputError,
+    ModelMismatchError,
+    StoreLockedError,
     shown,
 )
 from agentmem.types.inputs import Scope
@@ -179,11 +184,18 @@ class BackupClient:
                 moment = Places(place.objects).choose(chosen.id)
             else:
                 moment = Places(place.objects).choose(wanted, at=instant, seq=number)
-            path, seq_now, timeout = engine.path, point.seq, handle.settings.performance.lock_timeout_s
+            replace = partial(
+                replace_store, engine.path, place.objects, moment, place.keyring, seq=point.seq,
+                timeout=handle.settings.performance.lock_timeout_s, **more,
+            )  # fmt: skip
             del engine
-            made = handle.apart(
-                lambda: replace_store(path, place.objects, moment, place.keyring, seq=seq_now, timeout=timeout, **more)
-            )
+            try:
+                made = handle.apart(replace)
+            except (StoreLockedError, ConflictError, ModelMismatchError):
+                # Nothing was replaced, so that there is nothing to undo; each attempt would leave a backup for good.
+                with suppress(AgentMemError):
+                    create.drop_snapshot(handle.engine(), place.objects, point.id)
+                raise
         return RestoreReport(
             str(handle.path), look.info(moment.chain[-1]), made.records, made.seq, made.embedded, made.without_data,
             dry_run, None if point is None else point.id, made.erased,
