@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 from agentmem.archive.keyring import KeyRing
 from agentmem.archive.manifest import Manifest
 from agentmem.archive.objects import Objects, Readable
-from agentmem.archive.reading import EVERYBODY, ArchiveReader
+from agentmem.archive.reading import EVERYBODY, ArchiveReader, Rows
 from agentmem.backup.chunks import ChunkFilling
 from agentmem.backup.lineage import Entry
 from agentmem.backup.moment import Moment
@@ -64,6 +65,8 @@ class Filling:
         self.chunks = ChunkFilling(db, into)
         self._done = self._total = 0
         self._last: ArchiveReader | None = None
+        self._sealed: dict[str, array[int]] = {}
+        """Which records were sealed under which key, by its tag."""
 
     @property
     def dim(self) -> int:
@@ -120,6 +123,7 @@ class Filling:
         if self._wanted.ids is not None:
             found = self._db.execute("SELECT row, id FROM records")
             undo.forget_rows(self._db, [row for row, id in found if id not in self._wanted.ids])
+        undo.forget_rows(self._db, self._unreadable_by_now())
         erased += undo.erased_since(self._db, seq)
         left = undo.back_to(self._db, seq) if (moment.seq, moment.at) != (None, None) else undo.TakenBack([], [])
         self.chunks.finish()
@@ -146,7 +150,8 @@ class Filling:
             if name in _OWN or (name in _WHOLE_ONLY and self._wanted.user is not ALL):
                 continue
             found, belongs = FromArchive(content.table), "round" in content.table.names
-            for rows in self._rows(reader, name, everybody=name in _WHOLE_ONLY):
+            for read in self._rows(reader, name, everybody=name in _WHOLE_ONLY):
+                rows = read.rows
                 if name == CHUNKS.name:
                     self._within(lambda f=found, r=rows: self.chunks.add(f.columns, map(f.row, r)))
                     continue
@@ -156,6 +161,9 @@ class Filling:
                     self._within(lambda kept=kept, r=row, e=event: self._target.make_room((k[r], k[e]) for k in kept))
                 self._write(name, found.columns, kept)
                 if name == "records":
+                    if self._keyring is not None:
+                        at = found.columns.index("row")
+                        self._sealed.setdefault(read.block.tag, array("q")).extend(row[at] for row in kept)
                     self._done += len(rows)
                     self._progress(self._done, self._total)
         if not first:
@@ -182,9 +190,15 @@ class Filling:
             for content in newest.manifest.tables:
                 if content.table.name in _WHOLE_ONLY:
                     found = FromArchive(content.table)
-                    for rows in self._rows(newest, content.table.name, everybody=True):
-                        self._write(content.table.name, found.columns, [found.row(row) for row in rows])
+                    for read in self._rows(newest, content.table.name, everybody=True):
+                        self._write(content.table.name, found.columns, [found.row(row) for row in read.rows])
         return newest
+
+    def _unreadable_by_now(self) -> list[int]:
+        """Records whose key was deleted while they were read: some tables have what belongs to them, others lack it."""
+        if self._keyring is None:
+            return []
+        return [row for tag in self._keyring.deleted() & self._sealed.keys() for row in self._sealed[tag]]
 
     def _bookkeeping(self, reader: ArchiveReader) -> None:
         noted = FromArchive(reader.manifest.content(NOTED.name).table)
@@ -201,13 +215,13 @@ class Filling:
             for read in reader.read(table, user=None):
                 yield read.rows
 
-    def _rows(self, reader: ArchiveReader, table: str, *, everybody: bool) -> Iterator[list[tuple[Any, ...]]]:
+    def _rows(self, reader: ArchiveReader, table: str, *, everybody: bool) -> Iterator[Rows]:
         user = self._wanted.user
         if everybody or user is ALL:
-            yield from (read.rows for read in reader.read(table, user=None if everybody else EVERYBODY))
+            yield from reader.read(table, user=None if everybody else EVERYBODY)
             return
         for name in [None] if user is None else spellings(str(user)):
-            yield from (read.rows for read in reader.read(table, user=name))
+            yield from reader.read(table, user=name)
 
     def _write(self, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
         for start in range(0, len(rows), _CHUNK):

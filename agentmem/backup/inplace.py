@@ -72,7 +72,10 @@ def check_unchanged(path: Path, seq: int) -> None:
     with closing(Connection(path / DATABASE)) as old:
         last = Source(old).last_seq()
     if last != seq:
-        raise ConflictError(f"{path} was changed while it was to be restored: event {last:,} came after {seq:,}")
+        raise ConflictError(
+            f"{path} was changed while it was to be restored: event {last:,} came after {seq:,}; end what writes to "
+            "it, then restore"
+        )
 
 
 def _check_model(path: Path, objects: Objects, moment: Moment) -> None:

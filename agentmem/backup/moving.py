@@ -25,7 +25,7 @@ from agentmem.backup.proof import scratch
 from agentmem.backup.restore import restore_moment
 from agentmem.embedding.batcher import embed_documents
 from agentmem.engine.engine import Engine
-from agentmem.stores import archived, meta
+from agentmem.stores import archived, erasure, meta
 from agentmem.stores.connection import CHUNK, Connection
 from agentmem.stores.copying import Source
 from agentmem.stores.folder import DATABASE
@@ -103,7 +103,7 @@ def bring(
     engine.check_process()
     engine.check_writable()
     with scratch(engine) as folder:
-        wanted = Wanted(user)
+        wanted, since = Wanted(user), erasure.last_line(engine.repository)
         made = restore_moment(objects, moment, folder, keyring, wanted=wanted, embedder=engine.given, progress=progress)
         with closing(Connection(folder / DATABASE)) as db:
             other = Records(db, Names())
@@ -117,7 +117,7 @@ def bring(
                     with arriving(db, folder, engine.held, found) as (whole, settled):
                         future = engine.begin_write(
                             lambda repository, found=whole: take(
-                                repository, found, engine.now(), back=back, overwrite=overwrite
+                                repository, found, engine.now(), since=since, back=back, overwrite=overwrite
                             ),
                             rows=len(found),
                         )

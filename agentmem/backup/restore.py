@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from agentmem.backup.moment import Moment, Places
 from agentmem.embedding import fingerprint_of, open_embedder, settle
 from agentmem.embedding.batcher import embed_documents
 from agentmem.stores import chunkupkeep, embeddings, meta
+from agentmem.stores.alone import making_in
 from agentmem.stores.connection import Connection
 from agentmem.stores.folder import DATABASE, RESTORING, is_store, sync
 from agentmem.stores.integrity import Window, check_accounts, check_records
@@ -73,18 +74,22 @@ def restore_moment(
     backups are embedded again, by ``embedder``, None: by the model that the store names. ``progress`` is called with
     the records so far and their number. With ``dry_run`` all of this is done, and the store not kept.
 
-    Raises ``StoreError`` where there is a store already, ``StoreCorruptError`` where what comes out is not whole,
+    Raises ``StoreError`` where there is a store already, ``StoreLockedError`` where one is being made,
+    ``StoreCorruptError`` where what comes out is not whole,
     ``ModelMismatchError`` where texts are to be embedded and the model is another one, and what ``ArchiveReader``
     raises; the folder is left without a store then.
     """
     if is_store(into):
-        raise StoreError(f"there is a store in {into} already; restore into another folder")
+        raise _taken(into)
     made = not into.exists()
     into.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        with made_aside(objects, moment, into, keyring, wanted=wanted, embedder=embedder, progress=progress) as (
-            fresh,
-            restored,
+        with (
+            making_in(into),
+            made_aside(objects, moment, into, keyring, wanted=wanted, embedder=embedder, progress=progress) as (
+                fresh,
+                restored,
+            ),
         ):
             if not dry_run:
                 put_in_place(fresh, into)
@@ -130,10 +135,18 @@ def made_aside(
 
 
 def put_in_place(fresh: Path, into: Path) -> None:
-    """Make a database the store of a folder that has none."""
+    """Make a database the store of a folder that has none. Raises ``StoreError`` if one has come there meanwhile."""
     sync(fresh)
+    # An empty file is that of somebody who waits for the end of this, to open what is there then.
+    with suppress(FileNotFoundError):
+        if (into / DATABASE).stat().st_size:
+            raise _taken(into)
     os.rename(fresh, into / DATABASE)
     sync(into)
+
+
+def _taken(into: Path) -> StoreError:
+    return StoreError(f"there is a store in {into} already; restore into another folder")
 
 
 def unsafe(db: Connection) -> None:

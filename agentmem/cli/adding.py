@@ -186,20 +186,24 @@ def _told_by_line(added: Iterator[AddResults], items: source.Source) -> Iterator
 def _marked(memory: Memory, added: Iterator[AddResults], items: source.Source) -> Iterator[AddResults]:
     """The same; exported records that are new here get their ratings and pins back.
 
-    So do those that were new to an import which was interrupted before they had.
+    So do those that were new to an import which was interrupted before they had, and those of another one that is under
+    way.
     """
     for results in added:
         for result in results:
             mark = items.marks.pop(result.id, None)
-            if mark is None or not (result.status == "added" or _is_as_added(memory, result)):
+            if mark is None:
                 continue
-            if mark.rating is not None:
+            since = _since_added(memory, result)
+            if mark.rating is not None and since == []:
                 memory.feedback(result.id, rating=mark.rating)
-            if mark.pinned:
+            if mark.pinned and since in ([], ["FEEDBACK"]):
                 memory.lifecycle.pin(result.id)
         yield results
 
 
-def _is_as_added(memory: Memory, result: AddResult) -> bool:
-    """Whether nothing has happened to a record since it was added."""
-    return len(memory.history(result.id)) == 1 and memory.get(result.id, touch=False) is not None
+def _since_added(memory: Memory, result: AddResult) -> list[str] | None:
+    """What has happened to a record since it was added; None for one that is not there any more."""
+    if memory.get(result.id, touch=False) is None:
+        return None
+    return [event.event for event in memory.history(result.id)[1:]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import fcntl
 import gzip
 import io
 import json
@@ -11,7 +12,7 @@ import os
 import sys
 import zlib
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
@@ -56,7 +57,8 @@ def say(text: str, *, end: str = "\n", error: bool = False) -> None:
 
 @contextmanager
 def appearing(file: Path) -> Generator[BinaryIO]:
-    """A file to write, which appears under its name when it is complete. Raises ``OSError``."""
+    """A file to write, which appears under its name when it is complete. Raises ``OSError``, and
+    ``InvalidInputError`` while another process writes it."""
     target = Path(os.path.realpath(file))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
@@ -65,17 +67,43 @@ def appearing(file: Path) -> Generator[BinaryIO]:
         with file.open("wb") as opened:
             yield opened
         return
-    partial = target.with_name(f"{target.name}.partial")
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
-    try:
-        with partial.open("wb") as opened:
+    partial = target.with_name(f"{target.name}.partial")
+    with closing(_alone_with(partial, file)) as opened:
+        try:
             yield opened
             opened.flush()
             os.fsync(opened.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _alone_with(partial: Path, file: Path) -> BinaryIO:
+    """An empty file that nobody else writes; what a killed process has left is overwritten."""
+    while True:
+        opened = os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb")
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            opened.close()
+            why = f"{file} is being written by another process; wait for that to end, or name another file"
+            raise InvalidInputError(why, field="file") from exc
+        except OSError:
+            pass  # a file system without locks
+        # Whoever had it may have completed or removed it between the two.
+        if _is_at(opened, partial):
+            opened.truncate(0)
+            return opened
+        opened.close()
+
+
+def _is_at(opened: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(opened.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def note(text: str) -> None:

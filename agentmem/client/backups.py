@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -21,8 +22,12 @@ from agentmem.client.checks import check_flag
 from agentmem.types.checks import check_instant
 from agentmem.types.enums import ALL, Instant, UserId
 from agentmem.types.errors import (
+    AgentMemError,
     ArchiveKeyError,
+    ConflictError,
     InvalidInputError,
+    ModelMismatchError,
+    StoreLockedError,
     shown,
 )
 from agentmem.types.inputs import Scope
@@ -147,13 +152,14 @@ class BackupClient:
         killed; what was erased since stays erased. Its backups go on as another lineage. With ``dry_run`` nothing is
         changed.
 
-        Raises ``StoreLockedError`` while another client or process has the store open, ``ConflictError`` if it was
-        changed meanwhile, ``ModelMismatchError`` where it had another model then, and what ``agentmem.restore`` and
-        ``create`` raise; the store is what it was then.
+        Raises ``StoreLockedError`` while another client or process has the store open (with ``dry_run``, while a backup
+        is verified or imported), ``ConflictError`` if it was changed meanwhile, ``ModelMismatchError`` where it had
+        another model then, and what ``agentmem.restore`` and ``create`` raise; the store is what it was then.
         """
         from agentmem.backup import create, look
         from agentmem.backup.inplace import replace_store
         from agentmem.backup.moment import Places
+        from agentmem.backup.proof import scratch
         from agentmem.backup.restore import restore_moment
         from agentmem.types.reports import RestoreReport
 
@@ -168,7 +174,8 @@ class BackupClient:
         moment = Places(place.objects).choose(wanted, at=instant, seq=number)
         chosen, point = moment.chain[-1], None
         if dry_run:
-            made = restore_moment(place.objects, moment, engine.path / "restoring", place.keyring, dry_run=True, **more)
+            with scratch(engine) as folder:
+                made = restore_moment(place.objects, moment, folder, place.keyring, dry_run=True, **more)
         else:
             point = create.create(
                 engine, place.objects, place.keyring, kind="snapshot", description=f"before restoring {chosen.id}"
@@ -177,11 +184,18 @@ class BackupClient:
                 moment = Places(place.objects).choose(chosen.id)
             else:
                 moment = Places(place.objects).choose(wanted, at=instant, seq=number)
-            path, seq_now, timeout = engine.path, point.seq, handle.settings.performance.lock_timeout_s
+            replace = partial(
+                replace_store, engine.path, place.objects, moment, place.keyring, seq=point.seq,
+                timeout=handle.settings.performance.lock_timeout_s, **more,
+            )  # fmt: skip
             del engine
-            made = handle.apart(
-                lambda: replace_store(path, place.objects, moment, place.keyring, seq=seq_now, timeout=timeout, **more)
-            )
+            try:
+                made = handle.apart(replace)
+            except (StoreLockedError, ConflictError, ModelMismatchError):
+                # Nothing was replaced, so that there is nothing to undo; each attempt would leave a backup for good.
+                with suppress(AgentMemError):
+                    create.drop_snapshot(handle.engine(), place.objects, point.id)
+                raise
         return RestoreReport(
             str(handle.path), look.info(moment.chain[-1]), made.records, made.seq, made.embedded, made.without_data,
             dry_run, None if point is None else point.id, made.erased,
@@ -395,8 +409,9 @@ def restore(
 
     Raises ``NotFoundError`` where there is no such backup, or none reaches that moment, ``ModelMismatchError`` where
     texts have to be embedded by a model that is not at hand, ``StoreError`` where ``into`` is a store already,
-    ``ArchiveKeyError`` for another key or none, ``ArchiveCorruptError`` and ``StoreCorruptError`` for what is not
-    whole, ``ArchiveError`` and below where the place cannot be used. After an error there is no store in ``into``.
+    ``StoreLockedError`` while one is being made there, ``ArchiveKeyError`` for another key or none,
+    ``ArchiveCorruptError`` and ``StoreCorruptError`` for what is not whole, ``ArchiveError`` and below where the place
+    cannot be used. After an error there is no store in ``into`` but one that was there or came meanwhile.
     """
     from agentmem.archive.home import open_place
     from agentmem.backup import look

@@ -29,7 +29,7 @@ from agentmem.stores.alone import alone_with
 from agentmem.stores.bodies import checksum as checksum_of
 from agentmem.stores.connection import Connection, Row
 from agentmem.stores.facts import checksum, is_intact
-from agentmem.stores.folder import DAMAGED, DATABASE, LANCE, new_folder, sync
+from agentmem.stores.folder import DAMAGED, DATABASE, LANCE, SALVAGE, new_folder, sync
 from agentmem.stores.log import truncate_wal
 from agentmem.stores.records import COLUMNS
 from agentmem.stores.rescue import largest, ranges, whole
@@ -100,7 +100,7 @@ def salvage(path: Path, settings: Settings, given: Spec) -> VerifyReport:
     Raises ``StoreLockedError`` while anybody has the store open, ``StoreCorruptError`` if nothing can be read,
     ``ModelMismatchError`` if ``given`` is not the store's model, ``DiskFullError``.
     """
-    database, fresh = path / DATABASE, path / f"{DATABASE}.salvage"
+    database, fresh = path / DATABASE, path / SALVAGE
     with ExitStack() as stack:
         stack.enter_context(alone_with(path, settings.performance.lock_timeout_s, "salvage"))
         _discard(fresh)  # what a killed one left

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from agentmem.stores.connection import locked_out
-from agentmem.stores.folder import DATABASE, OPEN_LOCK, PROOF, PROOF_LOCK, RESTORING, WRITE_LOCK
+from agentmem.stores.folder import DATABASE, OPEN_LOCK, PROOF, PROOF_LOCK, RESTORING, SALVAGE, WRITE_LOCK, is_store
 from agentmem.stores.locks import FileLock
 from agentmem.types.errors import StoreError, StoreLockedError
 
@@ -29,12 +29,31 @@ def alone_with(path: Path, timeout: float, what: str) -> Generator[None]:
         yield
 
 
+@contextmanager
+def making_in(path: Path) -> Generator[None]:
+    """Nobody else makes a store in this folder, which has none, and who opens one there is told to wait.
+
+    Raises ``StoreLockedError``. Where no store comes of it, the lock's file goes, too.
+    """
+    with closing(FileLock(path / OPEN_LOCK)) as alone:
+        if not alone.try_acquire():
+            raise StoreLockedError(f"a store is being made in {path} already; wait for that to end")
+        try:
+            yield
+        finally:
+            if not is_store(path):
+                (path / OPEN_LOCK).unlink(missing_ok=True)
+
+
 def remove_copies(path: Path) -> bool:
-    """Remove what proofs and restores that were killed have left in a store; False if some of it cannot be. For those
-    who have the store open, so that no restore is under way in its place; a proof that is, stays."""
+    """Remove what proofs, restores and salvages that were killed have left in a store; False if some of it cannot be.
+
+    For those who have the store open, so that none is under way in its place but a proof, which stays.
+    """
     try:
-        for left in path.glob(f"{RESTORING}*"):
-            left.unlink(missing_ok=True)
+        for name in (RESTORING, SALVAGE):
+            for left in path.glob(f"{name}*"):
+                left.unlink(missing_ok=True)
         if (path / PROOF).exists():
             with closing(FileLock(path / PROOF_LOCK)) as lock:
                 if lock.try_acquire():

@@ -178,6 +178,17 @@ def erasures(records: Records, user_id: str) -> list[Erasure]:
     return [Erasure(to_datetime(at), count) for at, count in found]
 
 
+def last_line(records: Records) -> int:
+    """The number of the last line that stays of a person; 0 before there is any."""
+    return int(records.db.execute("SELECT coalesce(max(n), 0) FROM erasures")[0][0])
+
+
+def is_gone(records: Records, user_id: str, after: int) -> bool:
+    """Whether a person was erased in a line after this one."""
+    sql = "SELECT 1 FROM erasures WHERE who = ? AND n > ?"
+    return bool(records.db.execute(sql, (keyed.person(_key(records), composed(user_id)), after)))
+
+
 # -- the end -----------------------------------------------------------------------------------------------------------
 
 

@@ -41,6 +41,8 @@ PROOF_LOCK = "proof.lock"
 """Held by the process that proves that a backup can be restored."""
 RESTORING = f"{DATABASE}.restoring"
 """A database that is to be a store's, and is not all there yet."""
+SALVAGE = f"{DATABASE}.salvage"
+"""The same, of what could be read of a damaged one."""
 PROOF = "proof"
 """The store that is made for that, and removed."""
 

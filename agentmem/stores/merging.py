@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from agentmem.stores import archived, bodies, chunks, documents, evidence, past
+from agentmem.stores import archived, bodies, chunks, documents, erasure, evidence, past
 from agentmem.stores.facts import key_of
 from agentmem.stores.records import Owner, Records
 from agentmem.stores.rows import Patch, Stored
@@ -115,15 +115,25 @@ def _use_columns(records: Records) -> list[str]:
     return [row[1] for row in records.db.execute("PRAGMA table_info(accesses)")]
 
 
-def take(repository: Repository, found: Sequence[Arrival], now: Micros, *, back: bool, overwrite: bool) -> Taken:
+def take(
+    repository: Repository, found: Sequence[Arrival], now: Micros, *, since: int, back: bool, overwrite: bool
+) -> Taken:
     """Take records over that are not there yet. With ``back``, live ones only, each with a RESTORE event, and those
-    that are there but deleted become what they were; with ``overwrite`` those that have changed, too."""
+    that are there but deleted become what they were; with ``overwrite`` those that have changed, too.
+
+    Left out is what was erased, as long as its tombstone stays, and all of a person who was erased after the line
+    ``since`` (``erasure.last_line``): while what is taken over was being read.
+    """
     taken, new = Taken(), list[tuple[Stored, Arrival]]()
+    erased = _erased(repository, found, now, since)
     there = {stored.id: stored for stored in repository.find_ids([each.stored.id for each in found])}
     row, claimed = repository.last_row() + 1, set[tuple[Any, ...]]()
     for each in found:
         stored, known = each.stored, there.get(each.stored.id)
         if back and stored.state != LIVE:
+            continue
+        if stored.id in erased:
+            taken.ids.append(stored.id)
             continue
         if known is not None:
             _meet(repository, each, known, now, taken, back=back, overwrite=overwrite)
@@ -147,6 +157,20 @@ def take(repository: Repository, found: Sequence[Arrival], now: Micros, *, back:
     taken.files |= _insert(repository, new, now, back=back)
     taken.added = len(new)
     return taken
+
+
+def _erased(repository: Repository, found: Sequence[Arrival], now: Micros, since: int) -> set[str]:
+    """Ids of what is not to come back, since it was erased."""
+    users = {each.owner[0] for each in found}
+    gone = {user for user in users if user is not None and erasure.is_gone(repository, user, since)}
+    ids = {each.stored.id for each in found if each.owner[0] in gone}
+    if erasure.has_tombstones(repository):
+        places = {user: repository.scope_key(Scope(user), anywhere=True) for user in users}
+        for each in found:
+            place = places[each.owner[0]]
+            if place is not None and erasure.find_erased(repository, each.stored.id, place, now) is not None:
+                ids.add(each.stored.id)
+    return ids
 
 
 def _meet(

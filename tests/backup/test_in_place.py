@@ -118,7 +118,7 @@ def test_while_others_have_it_open(open_memory: Callable[..., Memory], chosen: S
     other.add("two", user_id="ana")
     with pytest.raises(StoreLockedError, match="open in another client"):
         memory.backup.restore(made.id)
-    assert contents(memory) == ["one", "two"]
+    assert (contents(memory), memory.snapshots()) == (["one", "two"], [])
     other.close()
     memory.backup.restore(made.id)
     assert contents(memory) == ["one"]
@@ -142,7 +142,7 @@ def test_what_is_changed_meanwhile_is_not_lost(
         patch.setattr(create, "create", then_add)
         with pytest.raises(ConflictError, match="was changed while"):
             memory.backup.restore(made.id)
-    assert contents(memory) == ["one", "two"]
+    assert (contents(memory), memory.snapshots()) == (["one", "two"], [])
 
 
 def test_what_is_refused(open_memory: Callable[..., Memory], chosen: Settings) -> None:
@@ -159,7 +159,7 @@ def test_what_is_refused(open_memory: Callable[..., Memory], chosen: Settings) -
     memory.reembed(Other())
     with pytest.raises(ModelMismatchError, match="restore into another folder"):
         memory.backup.restore(made.id)
-    assert contents(memory) == ["one"]
+    assert (contents(memory), memory.snapshots()) == (["one"], [])
     assert memory.verify().ok
 
 

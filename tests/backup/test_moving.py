@@ -24,6 +24,7 @@ from agentmem import (
     Settings,
     StoreLockedError,
 )
+from agentmem.errors import ArchiveKeyError
 
 
 class Other(HashEmbedder):
@@ -199,7 +200,7 @@ def test_sealed(memory: Memory, target: Memory, tmp_path: Path) -> None:
     (tmp_path / "master.key").write_text(new_master_key())
     sealed = {"encryption": f"file:{tmp_path / 'master.key'}", "keyring": str(tmp_path / "keys")}
     memory.export(tmp_path / "ana", user_id="ana", **sealed)
-    with pytest.raises(agentmem.errors.ArchiveKeyError):
+    with pytest.raises(ArchiveKeyError):
         target.import_(tmp_path / "ana")
     assert target.import_(tmp_path / "ana", **sealed).added > 30
     assert list(told(target, "ana")) == list(told(memory, "ana"))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from shell import Shell
 
 from agentmem import ALL, Memory, MemoryRecord
+from agentmem.cli.streams import appearing
 
 DIM = 256
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Évora"}'}}
@@ -197,6 +198,37 @@ def test_marks_that_an_interruption_cost_are_made_good(exported: tuple[Path, Pat
         memory.lifecycle.unpin(record["id"])
     shell.json("add", "--file", file)
     assert shell.json("get", record["id"])["pinned"] is False
+
+
+def test_marks_are_set_once_whoever_else_imports_or_was_killed_between_them(
+    exported: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _, file = exported
+    shell = Shell(tmp_path / "other")
+    with Memory(shell.folder) as memory:
+        items = [json.loads(line) for line in file.read_text().splitlines()]
+        memory.add_many(items)
+        [rated] = [item["id"] for item in items if item["rating"]]
+        memory.feedback(rated, rating=4)
+    shell.json("add", "--file", file)
+    assert [event["event"] for event in shell.json("history", rated)] == ["ADD", "FEEDBACK", "PIN"]
+    shell.json("add", "--file", file)
+    assert len(shell.json("history", rated)) == 3
+
+
+def test_of_two_exports_to_one_file_one_is_refused(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    store, file = exported
+    shell, target = Shell(store), tmp_path / "all.jsonl"
+    with appearing(target) as first:
+        first.write(b"begun")
+        said = shell.error("export", target, "--all-users")
+        assert "all.jsonl is being written by another process" in said
+        first.write(b" and ended")
+    assert target.read_bytes() == b"begun and ended"
+    (tmp_path / "all.jsonl.partial").write_bytes(b"what was killed has left" * 10_000)
+    shell.json("export", target, "--all-users")
+    assert target.read_bytes() == file.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["all.jsonl"]
 
 
 names = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=8)

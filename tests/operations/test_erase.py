@@ -15,7 +15,7 @@ from inspecting import files_with, live, sql, wait_until
 
 from agentmem import ALL, ConflictError, Memory, NotFoundError, Settings
 from agentmem.stores import erasure, meta
-from agentmem.stores.folder import DAMAGED, DATABASE, FOLLOWER_LOCK, REPLACED, RESTORING, new_folder
+from agentmem.stores.folder import DAMAGED, DATABASE, FOLLOWER_LOCK, REPLACED, RESTORING, SALVAGE, new_folder
 from agentmem.stores.locks import FileLock
 from agentmem.stores.writes import Repository
 from agentmem.text.similar import similar_terms
@@ -31,7 +31,7 @@ Open = Callable[..., Memory]
 # -- a person --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["arenas/old.arena", RESTORING])
+@pytest.mark.parametrize("name", ["arenas/old.arena", RESTORING, SALVAGE, f"{SALVAGE}-wal"])
 def test_files_that_cannot_be_removed_hold_nothing_up(open_memory: Open, store: Path, name: str) -> None:
     memory = open_memory(settings=SMALL)
     first, second = (memory.add(text, user_id="ana").id for text in ("the boat is in the harbour", "the cat is away"))
