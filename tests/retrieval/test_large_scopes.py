@@ -450,6 +450,8 @@ def test_words_that_nobody_asked_for_are_taken_by_the_next_process(
         ids = [memory.add(f"zeppelin in hangar{n}", user_id="ana").id for n in range(40)]
         memory.update(ids[3], content="a balloon in hangar41")
         memory.erase(ids[4])
+        forms: list[Any] = [["a windmill"], ["a windmill", "a kite"], False]
+        stories = [memory.add(f"a story {n}", user_id="ana", embed=embed).id for n, embed in enumerate(forms)]
         memory.search("a boat", user_id="ana", mode="vector")
         residents = memory.handle.engine().retriever.residents
         [arena] = [one.arena for one in residents._every() if isinstance(one.arena, largearena.LargeArena)]
@@ -462,6 +464,8 @@ def test_words_that_nobody_asked_for_are_taken_by_the_next_process(
         assert {hit.id for hit in memory.search("zeppelin", user_id="ana", mode="keyword", limit=100)} == there
         for word, id in (("hangar41", ids[3]), ("hangar42", ids[5]), ("hangar39", ids[39])):
             assert [hit.id for hit in memory.search(word, user_id="ana", mode="keyword")] == [id]
+        for word, some in (("windmill", stories[:2]), ("kite", stories[1:2]), ("story", stories)):
+            assert {hit.id for hit in memory.search(word, user_id="ana", mode="keyword")} == set(some)
         assert memory.verify().ok
     assert seen == [True, False]
     shutil.rmtree(store / ARENAS)
