@@ -208,11 +208,16 @@ def test_filters_are_the_same_however_they_are_tested(
         ]
         gone = random_.sample(range(count), min(count, 9))
         count += len(items)
+        changed = [(n, random_.choice([{"a": 1}, {"c": 7}, None])) for n in random_.sample(range(count), 30)]
         for memory in stores:
             for n in range(0, len(items), 10):
                 memory.add_many(items[n : n + 10], user_id="ana" if n % 3 else "ben", dedupe=False)
             for n in gone:
                 memory.delete(f"{n:05}")
+            memory.search("a lantern", user_id="ana")
+            for n, metadata in changed:
+                if memory.get(f"{n:05}") is not None:
+                    memory.update(f"{n:05}", metadata=metadata, importance=0.7)
         random_.shuffle(conditions)
         for condition in conditions:
             for user in ("ana", ALL):
