@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -387,6 +389,17 @@ def test_a_second_large_scope_makes_room_for_itself(open_memory: Open, monkeypat
     for user in ("ana", "ben", "ana"):
         assert engines(memory.search("harbour", user_id=user, explain=True)) == ("codes",)
         assert memory.stats().large["arenas"] == 1
+
+
+def test_of_an_arena_that_is_dropped_nothing_stays_in_memory(open_memory: Open, engine: str) -> None:
+    memory = open_memory(settings=coded(large_engine=engine))
+    memory.add_many(texts(150), user_id="ana", dedupe=False)
+    assert engines(memory.search("harbour", user_id="ana", explain=True)) == ("codes",)
+    [held] = [weakref.ref(one.arena) for one in memory.handle.engine().retriever.residents._every() if one.arena]
+    memory.erase_all(user_id="ana")
+    memory.search("harbour", user_id="ana")
+    gc.collect()
+    assert held() is None
 
 
 # -- kept for the next start -----------------------------------------------------------------------------------------
