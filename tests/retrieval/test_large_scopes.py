@@ -24,7 +24,7 @@ from inspecting import kept_arenas, wait_until_kept
 from agentmem import ALL, Memory, SearchResults, Settings
 from agentmem.engine.engine import Engine
 from agentmem.indexes import delta
-from agentmem.retrieval import building, columns, estimates, largearena, masks, snapshots, sparse
+from agentmem.retrieval import building, columns, estimates, largearena, masks, residents, snapshots, sparse
 from agentmem.retrieval.postings import lasting
 from agentmem.retrieval.residents import Residents
 from agentmem.retrieval.walls import EVERYBODY
@@ -884,3 +884,42 @@ def test_what_was_kept_does_not_wait_for_what_lets_searches_go_first(
         monkeypatch.setattr(building, "_RECORD_S", 3_600)
         assert "codes" not in engines(memory.search("harbour", user_id="cem", explain=True))
         assert engines(memory.search("harbour", user_id="ana", explain=True)) == ("codes",)
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_what_others_dropped_meanwhile_is_not_kept_as_if_it_had_everything(
+    open_memory: Open, store: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    """A search waits for its scope while others come so far behind the feed that they drop all scopes."""
+    monkeypatch.setattr(snapshots, "AGAIN_S", -1.0)
+    monkeypatch.setattr(snapshots, "CHANGES", 5)
+    monkeypatch.setattr(residents, "KEPT_FROM", 100)
+    settings = coded() if large else Settings(**QUIET)
+    with open_memory(settings=settings) as memory:
+        memory.add_many(texts(200), user_id="ana", dedupe=False)
+        memory.search("harbour", user_id="ana")
+        wait_until_kept(store)
+        memory.add_many([f"a late lantern {n}" for n in range(20)], user_id="ana", dedupe=False)
+        held = memory.handle.engine().retriever.residents
+        [resident] = held._every()
+        original, waits = Residents._resident, threading.Event()
+
+        def found(self: Residents, wall: Any) -> Any:
+            one = original(self, wall)
+            waits.set()
+            return one
+
+        monkeypatch.setattr(Residents, "_resident", found)
+        with resident.lock:
+            searching = threading.Thread(target=lambda: memory.search("lantern", user_id="ana"))
+            searching.start()
+            assert waits.wait(20)
+            memory.add_many([f"a later zeppelin {n}" for n in range(20)], user_id="ana", dedupe=False)
+            for name in ("BACKLOG", "_LONG_BACKLOG"):
+                monkeypatch.setattr(residents, name, 10)
+            held.catch_up()
+            assert not held._every()
+        searching.join(20)
+    with open_memory(settings=settings) as memory:
+        hits = memory.search("zeppelin", user_id="ana", mode="keyword", limit=100)
+        assert len(hits) == 20
