@@ -54,6 +54,8 @@ class Building:
         self._promise = Promise[LargeArena | None]()
         self._worth_it = Promise[bool]()
         self.stopped = False
+        self.unclean = False
+        """Whether something was erased since it began."""
 
     @property
     def done(self) -> bool:

@@ -442,6 +442,8 @@ class Residents(FeedCopy):
     def _keep_in_shape(self, wall: Wall, resident: Resident, arena: Arena, seq: int | None) -> None:
         """See to it that the arena is one of the kind that the wall should have, and that it is kept on the disk."""
         unclean, resident.unclean = resident.unclean, False
+        if unclean and resident.building is not None:
+            resident.building.unclean = True  # it may have been read before
         if not isinstance(arena, LargeArena):
             if arena.size > self._limit:
                 resident.too_large = True
@@ -488,6 +490,7 @@ class Residents(FeedCopy):
                 resident.altered |= missed or set()
         if arena is not None:
             resident.arena, resident.too_large, resident.near = arena, True, None
+            resident.unclean |= building.unclean
             self.enlarged()
 
     def _load(self, wall: Wall) -> Arena | None:

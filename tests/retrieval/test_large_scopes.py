@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, FakeClock, HashEmbedder
 from contracts.feed_copy import IDLE, FeedCopyContract
-from inspecting import kept_arenas, wait_until_kept
+from inspecting import kept_arenas, wait_until, wait_until_kept
 
 from agentmem import ALL, Memory, SearchResults, Settings
 from agentmem.engine.engine import Engine
@@ -923,3 +923,36 @@ def test_what_others_dropped_meanwhile_is_not_kept_as_if_it_had_everything(
     with open_memory(settings=settings) as memory:
         hits = memory.search("zeppelin", user_id="ana", mode="keyword", limit=100)
         assert len(hits) == 20
+
+
+def test_of_what_is_erased_while_its_scope_is_built_anew_nothing_stays_in_memory(
+    open_memory: Open, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = open_memory(settings=coded(large_engine=engine))
+    held = memory.handle.engine().retriever.residents
+    items = [{"key": f"k{n}", "content": text} for n, text in enumerate(texts(600))]
+    unheard = memory.add("an unheard of zeppelin", user_id="ana").id
+    original, built, go_on = building.Builder._build, threading.Event(), threading.Event()
+
+    def late(*arguments: Any) -> Any:
+        arena = original(*arguments)
+        built.set()
+        assert go_on.wait(60)
+        return arena
+
+    for turn in range(3):
+        memory.put_many(items, user_id="ana")
+        if turn == 2:
+            monkeypatch.setattr(building.Builder, "_build", late)
+        memory.search("lantern", user_id="ana")
+    assert built.wait(60)
+    [resident] = held._every()
+    old = resident.arena
+    assert memory.erase(unheard).erased
+    memory.search("lantern", user_id="ana")
+    assert resident.arena is old
+    go_on.set()
+    wait_until(lambda: memory.search("lantern", user_id="ana") and resident.arena is not old)
+    assert isinstance(resident.arena, largearena.LargeArena)
+    assert not resident.arena._postings.known([lasting("unheard")])
+    assert resident.arena._postings.known([lasting("lantern")])
