@@ -653,6 +653,20 @@ def test_nothing_is_kept_of_what_was_erased(open_memory: Open, store: Path, engi
     assert reopened.verify().ok
 
 
+def erase_elsewhere(store: Path, id: str) -> None:
+    """Another process erases a record."""
+    script = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from conftest import FakeClock, HashEmbedder
+from agentmem import Memory
+with Memory(sys.argv[1], clock=FakeClock(), embedder=HashEmbedder()) as memory:
+    memory.erase(sys.argv[3])
+"""
+    command = [sys.executable, "-c", script, str(store), str(ROOT / "tests"), id]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+
+
 def test_what_another_process_erased_is_not_kept_by_this_one(
     open_memory: Open, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -663,16 +677,7 @@ def test_what_another_process_erased_is_not_kept_by_this_one(
     unheard = memory.add("an unheard of zeppelin", user_id="ana").id
     memory.search("lantern", user_id="ana")
     wait_until_kept(store)
-    script = """
-import sys
-sys.path.insert(0, sys.argv[2])
-from conftest import FakeClock, HashEmbedder
-from agentmem import Memory
-with Memory(sys.argv[1], clock=FakeClock(), embedder=HashEmbedder()) as memory:
-    memory.erase(sys.argv[3])
-"""
-    command = [sys.executable, "-c", script, str(store), str(ROOT / "tests"), unheard]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    erase_elsewhere(store, unheard)
     assert not kept_arenas(store)
     memory.add_many([f"a harbour {n}" for n in range(20)], user_id="ana", dedupe=False)
     assert len(memory.search("zeppelin lantern", user_id="ana", limit=1_000)) == 170
@@ -956,3 +961,22 @@ def test_of_what_is_erased_while_its_scope_is_built_anew_nothing_stays_in_memory
     assert isinstance(resident.arena, largearena.LargeArena)
     assert not resident.arena._postings.known([lasting("unheard")])
     assert resident.arena._postings.known([lasting("lantern")])
+
+
+def test_what_another_process_erases_under_a_search_is_left_out(
+    open_memory: Open, store: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = open_memory(settings=coded(large_engine=engine))
+    ids = [one.id for one in memory.add_many(["a lantern"] * 150, user_id="ana", dedupe=False)]
+    memory.search("lantern", user_id="ana")
+    original, erased = largearena.LargeArena._ids_of, list[str]()
+
+    def late(*arguments: Any) -> list[str]:
+        if not erased:
+            erased.append(ids[7])
+            erase_elsewhere(store, ids[7])
+        return original(*arguments)
+
+    monkeypatch.setattr(largearena.LargeArena, "_ids_of", late)
+    assert {hit.id for hit in memory.search("lantern", user_id="ana", limit=200)} == {*ids} - {ids[7]}
+    assert erased
