@@ -8,7 +8,7 @@ fail at any time: that costs speed alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -80,8 +80,10 @@ class _Placed(NamedTuple):
 class Fronted(VectorEngine):
     """Codes with a front, once there is one. Whoever makes it calls ``begin`` and ``offer``, from any thread."""
 
-    def __init__(self, codes: VectorEngine) -> None:
+    def __init__(self, codes: VectorEngine, told: Callable[[str], object] = lambda _: None) -> None:
+        """``told`` hears of each failure."""
         self._codes = codes
+        self._told = told
         self._placed: _Placed | None = None
         self._lock = RLock()
         self._erased: list[Ints] | None = None
@@ -138,6 +140,7 @@ class Fronted(VectorEngine):
         if self.last_error is None:
             log.warning("vectors of a large scope are found by codes, since what stood in front failed: %s", exc)
         self.last_error = f"{type(exc).__name__}: {exc}"
+        self._told(self.last_error)
 
     @property
     @override

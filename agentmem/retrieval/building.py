@@ -54,6 +54,8 @@ class Building:
         self._promise = Promise[LargeArena | None]()
         self._worth_it = Promise[bool]()
         self.stopped = False
+        self.unclean = False
+        """Whether something was erased since it began."""
 
     @property
     def done(self) -> bool:
@@ -137,8 +139,8 @@ class Builder:
             self._refuse(wall, expected - 1, AGAIN)
             return None
         building = Building(self._wait)
-        self._begun = [each for each in self._begun if not each.done] + [building]
-        promised(lambda: building.run(lambda: self._build(wall, key, building, expected)))
+        self._begun.append(building)
+        promised(lambda: self._run(wall, key, building, expected))
         return building
 
     def keep(self, wall: Wall, arena: LargeArena, seq: int) -> None:
@@ -171,16 +173,20 @@ class Builder:
         self._closing = True
         if self.fronts is not None:
             self.fronts.stop()
-        for building in self._begun:
+        for building in list(self._begun):
             building.stop()
 
     def close(self) -> None:
         """The same, and wait for it, but not for long."""
         self.stop()
-        for building in self._begun:
+        for building in list(self._begun):
             building.end()
 
     # -- on a thread of its own --------------------------------------------------------------------------------------
+
+    def _run(self, wall: Wall, key: ScopeKey, building: Building, expected: int) -> None:
+        building.run(lambda: self._build(wall, key, building, expected))
+        self._begun.remove(building)  # it has the arena
 
     def _build(self, wall: Wall, key: ScopeKey, building: Building, expected: int) -> LargeArena | None:
         try:

@@ -88,7 +88,8 @@ class Columns:
         return slots + sum(110 * len(numbers) for numbers in self._numbers.values())
 
     def extend(self, rows: Ints, metadata: Iterable[tuple[int, str | None]]) -> None:
-        """Take up the next slots, which hold these rows; one that is not among ``metadata`` has none."""
+        """Take up the next slots, which hold these rows, each of them once, and 0 for nothing; a row that is not among
+        ``metadata`` has none."""
         there, places = list[int](), dict[str, tuple[list[int], list[int]]]()
         for row, text in metadata:
             if self.overflowed:

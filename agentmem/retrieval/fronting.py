@@ -40,30 +40,14 @@ class Fronts:
         self._budget = settings.mb_of_large * MB
         self._turn = RLock()
         self._closing = False
-        self._every = list[Fronted]()
-
-    @property
-    def made(self) -> int:
-        """How many stand in front of codes now."""
-        return sum(one.front is not None for one in self._every)
-
-    @property
-    def fallbacks(self) -> int:
+        self.fallbacks = 0
         """How often codes answered in the place of something that failed."""
-        return sum(one.fallbacks for one in self._every)
-
-    @property
-    def last_error(self) -> str | None:
+        self.last_error: str | None = None
         """Why, the last time."""
-        return next((one.last_error for one in reversed(self._every) if one.last_error is not None), None)
 
     def before(self, codes: VectorEngine) -> VectorEngine:
         """The same codes, with room in front of them if anything is to stand there."""
-        if not self._wanted():
-            return codes
-        fronted = Fronted(codes)
-        self._every.append(fronted)
-        return fronted
+        return Fronted(codes, self._failed) if self._wanted() else codes
 
     def see_to(self, codes: VectorEngine, live: int, rows: Callable[[], Ints]) -> None:
         """Have a front made if one is due; ``rows`` are those of the records whose vectors these are, 0 for none, and
@@ -79,6 +63,10 @@ class Fronts:
     def stop(self) -> None:
         """Begin nothing more, and have what was begun stop."""
         self._closing = True
+
+    def _failed(self, error: str) -> None:
+        self.fallbacks += 1
+        self.last_error = error
 
     # -- on a thread of its own --------------------------------------------------------------------------------------
 

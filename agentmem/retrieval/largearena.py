@@ -531,7 +531,8 @@ class LargeArena(Arena):
     def _read_later(self, start: int, end: int) -> None:
         """Take the texts of slots whose words nobody had asked for when they were saved."""
         rows, live = self._column("row")[start:end], self._column("live")[start:end]
-        found = {entry.row: entry for entry in self._records.entries_of(rows[live].tolist())}
+        there = self._records.whole(self._records.entries_of(rows[live].tolist()))
+        found = {entry.row: entry for piece in there for entry in piece}
         entries = [found.get(row) for row in rows.tolist()]
         self._unread.add([NOTHING if entry is None else (entry.words, entry.content) for entry in entries], start)
 

@@ -129,6 +129,7 @@ class Masks:
 
     def _read(self, columns: Columns, rows: Ints, live: Bools) -> Columns:
         there = rows[live]
+        rows = np.where(live, rows, 0)  # a record that has changed is in a dead slot, too
         spans = _spans(there)
         if len(there) <= _FEW or spans is None:
             columns.extend(rows, self._records.metadata_of(there.tolist()))

@@ -161,6 +161,7 @@ class Residents(FeedCopy):
                     resident.altered |= rows & altered
                     if resident.missed is not None:
                         resident.missed |= rows
+        self._drop_outrun(changed)
         self.changed(frozenset(changed))
         # Last: other threads take this number as proof that everything up to it has been noted.
         self._seq = events[-1].seq
@@ -246,6 +247,15 @@ class Residents(FeedCopy):
             found.update(rows)
             after = rows[-1][0]
         return found
+
+    def _drop_outrun(self, changed: set[Wall]) -> None:
+        """Drop what nobody has searched while so much changed that loading it afresh is cheaper."""
+        for wall in changed:
+            resident = self._held.by_wall.get(wall)
+            if resident is None or len(resident.dirty) <= (_LONG_BACKLOG if resident.large else BACKLOG):
+                continue
+            if resident.building is None or resident.building.done:
+                self._held.account(self._held.by_wall.pop(wall), 0, resident.large)
 
     def _drop_all(self) -> None:
         # New ones, so that whoever is in the middle of the old ones goes on with those.
@@ -397,7 +407,7 @@ class Residents(FeedCopy):
             if resident.too_large and resident.arena is None:
                 self._build(wall, resident)
                 self._take_built(resident)
-            seq, dirty, altered = self._changes(resident)
+            seq, dirty, altered = self._changes(wall, resident)
             if resident.arena is not None:
                 self._take_fresh(resident.arena, dirty, altered)
                 take_up(resident.arena, self._records, dirty)
@@ -418,22 +428,28 @@ class Residents(FeedCopy):
             put(arena, self._records, entries)
             dirty.difference_update([entry.row for entry in entries])
 
-    def _changes(self, resident: Resident) -> tuple[int, set[int], set[int]]:
-        """The event up to which all is known, the rows that have changed by then, and which of them are not new."""
+    def _changes(self, wall: Wall, resident: Resident) -> tuple[int | None, set[int], set[int]]:
+        """The event up to which all is known, the rows that have changed by then, and which of them are not new.
+
+        None, if the wall's arena was dropped while it was waited for: what came since was not noted for it.
+        """
         with self._feed:
             dirty, resident.dirty = resident.dirty, set[int]()
             altered, resident.altered = resident.altered, set[int]()
-            return self.applied_seq(), dirty, altered
+            noted = self._held.by_wall.get(wall) is resident
+            return self.applied_seq() if noted else None, dirty, altered
 
-    def _keep_in_shape(self, wall: Wall, resident: Resident, arena: Arena, seq: int) -> None:
-        """See to it that the arena is one of the kind that the wall should have."""
+    def _keep_in_shape(self, wall: Wall, resident: Resident, arena: Arena, seq: int | None) -> None:
+        """See to it that the arena is one of the kind that the wall should have, and that it is kept on the disk."""
         unclean, resident.unclean = resident.unclean, False
+        if unclean and resident.building is not None:
+            resident.building.unclean = True  # it may have been read before
         if not isinstance(arena, LargeArena):
             if arena.size > self._limit:
                 resident.too_large = True
                 if self._builder is None or not self._build(wall, resident):
                     resident.arena = None
-            elif self._snapshots is not None and len(arena) >= KEPT_FROM:
+            elif self._snapshots is not None and len(arena) >= KEPT_FROM and seq is not None:
                 self._snapshots.keep(wall, arena, seq)
         elif self._builder is not None:
             if unclean:
@@ -442,7 +458,7 @@ class Residents(FeedCopy):
                 resident.arena, resident.too_large = self._load(wall), False
             elif arena.wasteful:
                 self._build(wall, resident)
-            else:
+            elif seq is not None:
                 self._builder.keep(wall, arena, seq)
 
     def _build(self, wall: Wall, resident: Resident) -> bool:
@@ -474,6 +490,7 @@ class Residents(FeedCopy):
                 resident.altered |= missed or set()
         if arena is not None:
             resident.arena, resident.too_large, resident.near = arena, True, None
+            resident.unclean |= building.unclean
             self.enlarged()
 
     def _load(self, wall: Wall) -> Arena | None:

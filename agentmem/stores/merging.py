@@ -108,7 +108,7 @@ def arrivals(
 def _linked(records: Records, stored: Stored) -> dict[int, str]:
     rows = [source.row for source in evidence.sources_of(stored)]
     rows += [] if stored.superseded_by is None else [stored.superseded_by]
-    return {row: id for row, id in records.ids_of(rows).items() if isinstance(id, str)} if rows else {}  # pyright: ignore[reportUnnecessaryIsInstance]
+    return records.ids_of(rows)
 
 
 def _use_columns(records: Records) -> list[str]:

@@ -479,8 +479,9 @@ class Records:
         return dict(self.db.select_in(sql, rows, chunk=WINDOW))
 
     def ids_of(self, rows: Iterable[int]) -> dict[int, str]:
-        """The ids of rows, in whatever state they are."""
-        return dict(self.db.select_in("SELECT row, id FROM records WHERE row IN ({})", rows))
+        """The ids of rows, in whatever state they are, but of those that were erased."""
+        sql = f"SELECT row, id FROM records WHERE row IN ({{}}) AND state != {ERASED}"
+        return dict(self.db.select_in(sql, rows))
 
     def not_erased(self, rows: Iterable[int]) -> set[int]:
         """Those of the rows that were not erased, in whatever other state they are."""

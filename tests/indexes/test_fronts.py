@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -271,6 +273,9 @@ def test_a_card_that_is_not_there_is_counted_and_costs_no_answer(open_memory: Op
     assert health.ok
     assert health.engine_fallbacks == 1
     assert "graphics cards" in str(health.last_engine_error)
+    memory.handle.engine().retriever.residents.reset()
+    gc.collect()
+    assert memory.health() == health
 
 
 @pytest.mark.skipif(find_spec("hnswlib") is None, reason=NO_HNSW)
@@ -288,12 +293,18 @@ def test_a_graph_answers_for_a_large_scope_and_follows_it(open_memory: Open) -> 
     assert isinstance(codes, Fronted)
     assert codes.front is not None
     assert codes.front.name == "hnsw"
+    codes, held = None, weakref.ref(codes.front)
     added = memory.add("an unheard of zeppelin", user_id="ana")
     assert memory.search("zeppelin", user_id="ana", mode="vector")[0].id == added.id
     memory.delete(added.id)
     assert added.id not in {hit.id for hit in memory.search("zeppelin", user_id="ana", mode="vector")}
     assert len(memory.search("harbours", user_id="ana", limit=250)) == 250
     assert memory.health().engine_fallbacks == 0
+    resident = None
+    memory.delete_all(user_id="ana")  # what is left is held exactly
+    memory.search("harbours", user_id="ana")
+    gc.collect()
+    assert held() is None
 
 
 @pytest.mark.skipif(find_spec("hnswlib") is None, reason=NO_HNSW)

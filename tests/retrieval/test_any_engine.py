@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentmem import ALL, Memory, Settings
+from agentmem.indexes.fronts import Fronted
 from agentmem.retrieval import largearena
 
 SUBJECTS = "harbour lantern copper meadow winter engine paper violin garden river market silver".split()
@@ -131,10 +132,10 @@ def settle(memory: Memory, kind: str) -> None:
             memory.tiers.place({"user_id": user}, "warm")
     engine.lifecycle.write_down()
     engine.tiering.look()
-    fronts = engine.retriever.residents.fronts
-    for _ in range(200 if kind == "hnsw" and fronts is not None else 0):
-        assert fronts is not None
-        if fronts.made == 3:
+    residents = engine.retriever.residents
+    for _ in range(200 if kind == "hnsw" else 0):
+        codes = [getattr(resident.arena, "codes", None) for resident in residents._every()]
+        if sum(isinstance(one, Fronted) and one.front is not None for one in codes) == 3:
             return
         memory.search("anything", user_id=ALL, touch=False)
         time.sleep(0.005)

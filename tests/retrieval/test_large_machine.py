@@ -25,7 +25,7 @@ from length import examples
 
 from agentmem import ALL, Memory, SearchResults, Settings
 from agentmem.indexes import delta
-from agentmem.retrieval import largearena, sparse
+from agentmem.retrieval import largearena, masks, snapshots, sparse
 
 LIMIT = 100
 QUIET = {"lifecycle": {"sweep_interval_s": 0}, "query_cache_size": 0}
@@ -299,7 +299,7 @@ def admits(scope: dict[str, Any], restriction: dict[str, Any], row: Row) -> bool
 @contextmanager
 def few() -> Iterator[None]:
     """So few are proposed and read that what is found depends on the codes, even in a small test; and function words
-    are put off. What comes later is coded in small pieces."""
+    are put off. What comes later is coded in small pieces; filters are tested on columns, and scopes kept, soon."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sparse, "FREQUENT", 5)
         patch.setattr(largearena, "PROPOSED", 60)
@@ -307,6 +307,10 @@ def few() -> Iterator[None]:
         patch.setattr(delta, "LEAST", 8)
         patch.setattr(delta, "PIECE", 5)
         patch.setattr(delta, "BLOCK_BYTES", 7 * 4 * 4)  # a few vectors
+        patch.setattr(masks, "_FEW", 5)
+        patch.setattr(masks, "_BEFORE", 0)
+        patch.setattr(snapshots, "AGAIN_S", -1.0)
+        patch.setattr(snapshots, "CHANGES", 3)
         yield
 
 

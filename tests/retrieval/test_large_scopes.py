@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +19,12 @@ from typing import Any
 import pytest
 from conftest import ROOT, FakeClock, HashEmbedder
 from contracts.feed_copy import IDLE, FeedCopyContract
-from inspecting import kept_arenas, wait_until_kept
+from inspecting import kept_arenas, wait_until, wait_until_kept
 
 from agentmem import ALL, Memory, SearchResults, Settings
 from agentmem.engine.engine import Engine
 from agentmem.indexes import delta
-from agentmem.retrieval import building, columns, estimates, largearena, masks, snapshots, sparse
+from agentmem.retrieval import building, columns, estimates, largearena, masks, residents, snapshots, sparse
 from agentmem.retrieval.postings import lasting
 from agentmem.retrieval.residents import Residents
 from agentmem.retrieval.walls import EVERYBODY
@@ -208,11 +210,16 @@ def test_filters_are_the_same_however_they_are_tested(
         ]
         gone = random_.sample(range(count), min(count, 9))
         count += len(items)
+        changed = [(n, random_.choice([{"a": 1}, {"c": 7}, None])) for n in random_.sample(range(count), 30)]
         for memory in stores:
             for n in range(0, len(items), 10):
                 memory.add_many(items[n : n + 10], user_id="ana" if n % 3 else "ben", dedupe=False)
             for n in gone:
                 memory.delete(f"{n:05}")
+            memory.search("a lantern", user_id="ana")
+            for n, metadata in changed:
+                if memory.get(f"{n:05}") is not None:
+                    memory.update(f"{n:05}", metadata=metadata, importance=0.7)
         random_.shuffle(conditions)
         for condition in conditions:
             for user in ("ana", ALL):
@@ -384,6 +391,17 @@ def test_a_second_large_scope_makes_room_for_itself(open_memory: Open, monkeypat
         assert memory.stats().large["arenas"] == 1
 
 
+def test_of_an_arena_that_is_dropped_nothing_stays_in_memory(open_memory: Open, engine: str) -> None:
+    memory = open_memory(settings=coded(large_engine=engine))
+    memory.add_many(texts(150), user_id="ana", dedupe=False)
+    assert engines(memory.search("harbour", user_id="ana", explain=True)) == ("codes",)
+    [held] = [weakref.ref(one.arena) for one in memory.handle.engine().retriever.residents._every() if one.arena]
+    memory.erase_all(user_id="ana")
+    memory.search("harbour", user_id="ana")
+    gc.collect()
+    assert held() is None
+
+
 # -- kept for the next start -----------------------------------------------------------------------------------------
 
 
@@ -450,6 +468,8 @@ def test_words_that_nobody_asked_for_are_taken_by_the_next_process(
         ids = [memory.add(f"zeppelin in hangar{n}", user_id="ana").id for n in range(40)]
         memory.update(ids[3], content="a balloon in hangar41")
         memory.erase(ids[4])
+        forms: list[Any] = [["a windmill"], ["a windmill", "a kite"], False]
+        stories = [memory.add(f"a story {n}", user_id="ana", embed=embed).id for n, embed in enumerate(forms)]
         memory.search("a boat", user_id="ana", mode="vector")
         residents = memory.handle.engine().retriever.residents
         [arena] = [one.arena for one in residents._every() if isinstance(one.arena, largearena.LargeArena)]
@@ -462,6 +482,8 @@ def test_words_that_nobody_asked_for_are_taken_by_the_next_process(
         assert {hit.id for hit in memory.search("zeppelin", user_id="ana", mode="keyword", limit=100)} == there
         for word, id in (("hangar41", ids[3]), ("hangar42", ids[5]), ("hangar39", ids[39])):
             assert [hit.id for hit in memory.search(word, user_id="ana", mode="keyword")] == [id]
+        for word, some in (("windmill", stories[:2]), ("kite", stories[1:2]), ("story", stories)):
+            assert {hit.id for hit in memory.search(word, user_id="ana", mode="keyword")} == set(some)
         assert memory.verify().ok
     assert seen == [True, False]
     shutil.rmtree(store / ARENAS)
@@ -631,6 +653,20 @@ def test_nothing_is_kept_of_what_was_erased(open_memory: Open, store: Path, engi
     assert reopened.verify().ok
 
 
+def erase_elsewhere(store: Path, id: str) -> None:
+    """Another process erases a record."""
+    script = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from conftest import FakeClock, HashEmbedder
+from agentmem import Memory
+with Memory(sys.argv[1], clock=FakeClock(), embedder=HashEmbedder()) as memory:
+    memory.erase(sys.argv[3])
+"""
+    command = [sys.executable, "-c", script, str(store), str(ROOT / "tests"), id]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+
+
 def test_what_another_process_erased_is_not_kept_by_this_one(
     open_memory: Open, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -641,16 +677,7 @@ def test_what_another_process_erased_is_not_kept_by_this_one(
     unheard = memory.add("an unheard of zeppelin", user_id="ana").id
     memory.search("lantern", user_id="ana")
     wait_until_kept(store)
-    script = """
-import sys
-sys.path.insert(0, sys.argv[2])
-from conftest import FakeClock, HashEmbedder
-from agentmem import Memory
-with Memory(sys.argv[1], clock=FakeClock(), embedder=HashEmbedder()) as memory:
-    memory.erase(sys.argv[3])
-"""
-    command = [sys.executable, "-c", script, str(store), str(ROOT / "tests"), unheard]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    erase_elsewhere(store, unheard)
     assert not kept_arenas(store)
     memory.add_many([f"a harbour {n}" for n in range(20)], user_id="ana", dedupe=False)
     assert len(memory.search("zeppelin lantern", user_id="ana", limit=1_000)) == 170
@@ -862,3 +889,94 @@ def test_what_was_kept_does_not_wait_for_what_lets_searches_go_first(
         monkeypatch.setattr(building, "_RECORD_S", 3_600)
         assert "codes" not in engines(memory.search("harbour", user_id="cem", explain=True))
         assert engines(memory.search("harbour", user_id="ana", explain=True)) == ("codes",)
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_what_others_dropped_meanwhile_is_not_kept_as_if_it_had_everything(
+    open_memory: Open, store: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    """A search waits for its scope while others come so far behind the feed that they drop all scopes."""
+    monkeypatch.setattr(snapshots, "AGAIN_S", -1.0)
+    monkeypatch.setattr(snapshots, "CHANGES", 5)
+    monkeypatch.setattr(residents, "KEPT_FROM", 100)
+    settings = coded() if large else Settings(**QUIET)
+    with open_memory(settings=settings) as memory:
+        memory.add_many(texts(200), user_id="ana", dedupe=False)
+        memory.search("harbour", user_id="ana")
+        wait_until_kept(store)
+        memory.add_many([f"a late lantern {n}" for n in range(20)], user_id="ana", dedupe=False)
+        held = memory.handle.engine().retriever.residents
+        [resident] = held._every()
+        original, waits = Residents._resident, threading.Event()
+
+        def found(self: Residents, wall: Any) -> Any:
+            one = original(self, wall)
+            waits.set()
+            return one
+
+        monkeypatch.setattr(Residents, "_resident", found)
+        with resident.lock:
+            searching = threading.Thread(target=lambda: memory.search("lantern", user_id="ana"))
+            searching.start()
+            assert waits.wait(20)
+            memory.add_many([f"a later zeppelin {n}" for n in range(20)], user_id="ana", dedupe=False)
+            for name in ("BACKLOG", "_LONG_BACKLOG"):
+                monkeypatch.setattr(residents, name, 10)
+            held.catch_up()
+            assert not held._every()
+        searching.join(20)
+    with open_memory(settings=settings) as memory:
+        hits = memory.search("zeppelin", user_id="ana", mode="keyword", limit=100)
+        assert len(hits) == 20
+
+
+def test_of_what_is_erased_while_its_scope_is_built_anew_nothing_stays_in_memory(
+    open_memory: Open, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = open_memory(settings=coded(large_engine=engine))
+    held = memory.handle.engine().retriever.residents
+    items = [{"key": f"k{n}", "content": text} for n, text in enumerate(texts(600))]
+    unheard = memory.add("an unheard of zeppelin", user_id="ana").id
+    original, built, go_on = building.Builder._build, threading.Event(), threading.Event()
+
+    def late(*arguments: Any) -> Any:
+        arena = original(*arguments)
+        built.set()
+        assert go_on.wait(60)
+        return arena
+
+    for turn in range(3):
+        memory.put_many(items, user_id="ana")
+        if turn == 2:
+            monkeypatch.setattr(building.Builder, "_build", late)
+        memory.search("lantern", user_id="ana")
+    assert built.wait(60)
+    [resident] = held._every()
+    old = resident.arena
+    assert memory.erase(unheard).erased
+    memory.search("lantern", user_id="ana")
+    assert resident.arena is old
+    go_on.set()
+    wait_until(lambda: memory.search("lantern", user_id="ana") and resident.arena is not old)
+    assert isinstance(resident.arena, largearena.LargeArena)
+    assert not resident.arena._postings.known([lasting("unheard")])
+    assert resident.arena._postings.known([lasting("lantern")])
+
+
+def test_what_another_process_erases_under_a_search_is_left_out(
+    open_memory: Open, store: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = open_memory(settings=coded(large_engine=engine))
+    ids = [one.id for one in memory.add_many(["a lantern"] * 150, user_id="ana", dedupe=False)]
+    memory.search("lantern", user_id="ana")
+    original, erased = largearena.LargeArena._ids_of, list[str]()
+
+    def late(*arguments: Any) -> list[str]:
+        if not erased:
+            erased.append(ids[7])
+            erase_elsewhere(store, ids[7])
+        return original(*arguments)
+
+    monkeypatch.setattr(largearena.LargeArena, "_ids_of", late)
+    assert {hit.id for hit in memory.search("lantern", user_id="ana", limit=200)} == {*ids} - {ids[7]}
+    assert erased
