@@ -11,6 +11,7 @@ import ctypes
 import os
 import resource
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from itertools import chain
@@ -65,7 +66,9 @@ class Connection:
         self._shared = shared
         self._turn = statement_lock()
         self._refused: Callable[[], AgentMemError] | None = None
-        self._raw: Any = self._connect()
+        with self._turn:  # no fork in the middle of it
+            self._raw: Any = self._connect()
+        _connections.add(self)
         try:
             check()
         except BaseException:
@@ -207,6 +210,16 @@ class Connection:
             self._refused = _closed
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._raw))
 
+    def leave(self) -> None:
+        """In a forked child, leave the parent's connection to the parent, unless this very thread is at work in it."""
+        if held_here(self._turn) or not self._turn.acquire(blocking=False):
+            return
+        try:
+            if self._refused is None and not self.in_transaction:
+                self.close()
+        finally:
+            self._turn.release()
+
     def give_way(self) -> bool:
         """Undo the transaction that this thread is in the middle of, to begin another; False if there is none.
 
@@ -243,6 +256,22 @@ class Connection:
         if isinstance(exc, Exception) or type(exc).__name__ == "PanicException":
             return _mapped(exc, self._path)
         return exc
+
+
+# SQLite keeps a list of what this process has locked. A forked child would go by that of the parent, without the locks:
+# once the parent has closed the store, or is killed, whoever closes it next takes itself for the last one, and removes
+# the log that the child has open. Closing takes files from the list, and no more, since the parent has them locked.
+_connections = weakref.WeakSet[Connection]()
+
+
+def _leave() -> None:
+    for connection in list(_connections):
+        connection.leave()
+    _connections.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave)
 
 
 def _closed() -> AgentMemError:
