@@ -58,16 +58,75 @@ print("closed", flush=True)
 """
 
 
+OPENING = """
+import os, signal, sys, threading, time
+from agentmem import Memory
+from conftest import HashEmbedder
+
+for n in range(10):
+    path = f"{sys.argv[1]}-{n}"
+    parent = Memory(path, embedder=HashEmbedder())
+    thread = threading.Thread(target=lambda: parent.add("by the parent"))
+    thread.start()
+    children = []
+    for k in range(3):
+        time.sleep((3 * n + k) % 10 * 0.001)
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            with Memory(path, embedder=HashEmbedder()) as memory:
+                memory.add(f"by child {k}")
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0], n
+    thread.join()
+    assert parent.count() == 4 and parent.verify().ok
+    parent.close()
+print("fine")
+"""
+IN_THE_MIDDLE = """
+import os, sys, threading
+from agentmem import Memory, StoreError
+from agentmem.stores import forks
+from conftest import HashEmbedder
+
+forks._PATIENCE = 0.1
+memory = Memory(sys.argv[1], embedder=HashEmbedder())
+memory.add("before")
+inside, go_on = threading.Event(), threading.Event()
+memory.handle.engine().commits.begun.subscribe(lambda _: (inside.set(), go_on.wait(30)))
+thread = threading.Thread(target=memory.add, args=["a long one"])
+thread.start()
+inside.wait(30)
+child = os.fork()
+if not child:
+    try:
+        Memory(sys.argv[1], embedder=HashEmbedder()).add("by the child")
+    except StoreError as exc:
+        print("long transaction" in str(exc), "spawn" in str(exc), flush=True)
+    Memory(sys.argv[1] + "-other", embedder=HashEmbedder()).add("by the child")
+    os._exit(0)
+go_on.set()
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+print(memory.add("after").status, memory.count(), memory.verify().ok)
+"""
+
+
+def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)],
+        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("end", ["close", "kill", "close a reader"])
 def test_a_forked_child_has_its_store_when_the_parent_is_gone(store: Path, end: str) -> None:
     """The child took itself for holding the parent's locks, and the log was removed while it had that open."""
     other = Memory(store, embedder=HashEmbedder())
     other.add("before")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
-    with subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(store), end],
-        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as parent:  # fmt: skip
+    with start(PARENT, store, end) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == ("killed\n" if end == "kill" else "closed\n")
         other.close()
@@ -77,3 +136,15 @@ def test_a_forked_child_has_its_store_when_the_parent_is_gone(store: Path, end: 
     with Memory(store, embedder=HashEmbedder()) as memory:
         assert memory.count() == 4
         assert memory.verify().ok
+
+
+def test_a_fork_waits_for_a_store_that_is_being_opened(store: Path) -> None:
+    """Two of five children could never write, and kept all others from it, or waited for a module for ever."""
+    with start(OPENING, store) as parent:
+        assert parent.communicate(timeout=120) == ("fine\n", "")
+
+
+def test_a_child_of_a_long_transaction_is_told_so(store: Path) -> None:
+    """It waited for half a minute, and so did whoever wrote, since it had the lock between processes meanwhile."""
+    with start(IN_THE_MIDDLE, store) as parent:
+        assert parent.communicate(timeout=60) == ("True True\nadded 3 True\n", "")
