@@ -112,11 +112,27 @@ assert os.waitpid(child, 0)[1] == 0
 print(memory.add("after").status, memory.count(), memory.verify().ok)
 """
 
+AFTER_LANCEDB = """
+import os, sys
+from agentmem import Memory
+from conftest import HashEmbedder
+
+parent = Memory(sys.argv[1], embedder=HashEmbedder())
+parent.add("before")
+parent.flush()
+assert "lancedb" in sys.modules
+child = os.fork()
+if not child:
+    print(Memory(sys.argv[1], embedder=HashEmbedder()).add("by the child").status, flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
 
 def start(code: str, *arguments: object) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code, *map(str, arguments)],
         env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -148,3 +164,9 @@ def test_a_child_of_a_long_transaction_is_told_so(store: Path) -> None:
     """It waited for half a minute, and so did whoever wrote, since it had the lock between processes meanwhile."""
     with start(IN_THE_MIDDLE, store) as parent:
         assert parent.communicate(timeout=60) == ("True True\nadded 3 True\n", "")
+
+
+def test_a_fork_warns_of_nothing_that_is_seen_to(store: Path) -> None:
+    """LanceDB warned of itself in every child, which does not use it."""
+    with start(AFTER_LANCEDB, store) as parent:
+        assert parent.communicate(timeout=60) == ("added\n", "")
