@@ -128,6 +128,38 @@ if not child:
 assert os.waitpid(child, 0)[1] == 0
 """
 
+IMPORTING = """
+import os, signal, sys, threading, time
+from agentmem import Memory
+from conftest import HashEmbedder
+
+parent = Memory(sys.argv[1], embedder=HashEmbedder())
+parent.add("before")
+
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is thread and not begun.is_set():
+            begun.set()
+            time.sleep(0.5)
+
+
+begun = threading.Event()
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=lambda: parent.export(sys.argv[2] + "/export"))
+thread.start()
+begun.wait(20)
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    memory = Memory(sys.argv[1], embedder=HashEmbedder())
+    print(memory.add("by the child").status, flush=True)
+    memory.export(sys.argv[2] + "/child")
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+thread.join()
+"""
+
 
 def start(code: str, *arguments: object) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
@@ -169,4 +201,10 @@ def test_a_child_of_a_long_transaction_is_told_so(store: Path) -> None:
 def test_a_fork_warns_of_nothing_that_is_seen_to(store: Path) -> None:
     """LanceDB warned of itself in every child, which does not use it."""
     with start(AFTER_LANCEDB, store) as parent:
+        assert parent.communicate(timeout=60) == ("added\n", "")
+
+
+def test_a_fork_waits_for_what_a_call_imports(store: Path) -> None:
+    """A child waited for ever for the module that a thread of its parent was importing."""
+    with start(IMPORTING, store, store.parent) as parent:
         assert parent.communicate(timeout=60) == ("added\n", "")
