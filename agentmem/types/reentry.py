@@ -66,9 +66,9 @@ def on_top() -> bool:
 def importing_elsewhere() -> bool:
     """Whether a call of this package is in the middle of an import, on another thread."""
     locks: Any = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
-    owners = {getattr(made(), "owner", None) for made in list(locks.values())} - {None, threading.get_ident()}
+    owners: set[Any] = {getattr(made(), "owner", None) for made in list(locks.values())}
     frames = sys._current_frames() if owners else {}  # pyright: ignore[reportPrivateUsage]
-    for owner in owners:
+    for owner in owners - {None, threading.get_ident()}:
         frame = frames.get(owner)
         while frame is not None:
             if str(frame.f_globals.get("__name__", "")).startswith("agentmem."):
