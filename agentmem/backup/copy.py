@@ -98,8 +98,7 @@ class Copy:
             self._read_again(seq, last, number)
             seq = last
         self._read_chunks(self._pause)
-        db.execute("BEGIN")
-        try:
+        with db.standing_still():
             self.seq = source.last_seq()
             self._read_again(seq, self.seq, _ROUNDS)
             self._read_chunks()
@@ -117,8 +116,6 @@ class Copy:
             self._add_all(NOTED, [_noted(key, value) for key, value in source.noted()])
             self._add_all(SEQUENCES, source.sequences())
             self.records = source.count()
-        finally:
-            db.execute("COMMIT")
 
     def _read_whole(self) -> None:
         if self._only is not None:

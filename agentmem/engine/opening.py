@@ -111,13 +111,8 @@ def note_model(connection: Connection, embedder: Embedder, given: Spec) -> None:
 
 
 def _note_first_model(connection: Connection, embedder: Embedder, given: Spec) -> None:
-    connection.execute("BEGIN IMMEDIATE")  # each statement by itself would wait for the disk
-    try:
+    with connection.transaction():  # each statement by itself would wait for the disk
         note_model(connection, embedder, given)
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
 
 
 def mismatch(path: Path, name: str, dim: int, wanted: Embedder, *, own: bool = False) -> ModelMismatchError:

@@ -23,6 +23,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from agentmem.indexes.driver import on_loop
+from agentmem.stores.forks import transaction_lock
 from agentmem.types.errors import ClosedError, StoreError
 from agentmem.types.promise import Promise, keep, on_service, promised
 from agentmem.types.reentry import on_top, within_threading
@@ -187,7 +188,8 @@ class _Shared:
     def _make_engine(self) -> None:
         settings, embedder, clock, any_model = self._make
         try:
-            engine = self._kind()(Path(self._path), settings, embedder, clock, any_model=any_model)
+            with transaction_lock():
+                engine = self._kind()(Path(self._path), settings, embedder, clock, any_model=any_model)
         except BaseException as exc:
             self._opened.set_exception(exc)
         else:

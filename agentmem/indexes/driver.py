@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -135,6 +136,8 @@ class Calls:
         """In a forked process no thread is in the middle of a call. What lancedb does at the end of a process waits for
         threads that this one has once something was called here, and for ever before."""
         self.forked = loaded()
+        if self.forked:  # LanceDB's own function for this is called later, and warns of what is not done here
+            warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
         self._running.clear()
         self._put_off = list(_at_exit)
         for func in _at_exit:

@@ -11,13 +11,14 @@ import ctypes
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from agentmem.stores.forks import statement_lock
+from agentmem.stores.forks import statement_lock, transaction_lock
 from agentmem.types.errors import (
     AgentMemError,
     ClosedError,
@@ -65,7 +66,10 @@ class Connection:
         self._shared = shared
         self._turn = statement_lock()
         self._refused: Callable[[], AgentMemError] | None = None
-        self._raw: Any = self._connect()
+        self._only_reads = False
+        with self._turn:  # no fork in the middle of it
+            self._raw: Any = self._connect()
+        _connections.add(self)
         try:
             check()
         except BaseException:
@@ -176,6 +180,35 @@ class Connection:
         except Exception as exc:
             raise self._error(exc) from exc
 
+    @contextmanager
+    def transaction(self) -> Generator[None]:
+        """A transaction that writes: all of it or nothing. Forks wait for its end."""
+        with transaction_lock():
+            self.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self.execute("ROLLBACK")
+                raise
+            self.execute("COMMIT")
+
+    @contextmanager
+    def standing_still(self) -> Generator[None]:
+        """Statements that read, and all see the same, whatever is written meanwhile.
+
+        Not for long: what is written stays in the write-ahead log until then.
+        """
+        if self.in_transaction:
+            yield
+            return
+        self._only_reads = True
+        self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.execute("ROLLBACK")
+            self._only_reads = False
+
     @property
     def in_transaction(self) -> bool:
         return self._refused is not _closed and bool(self._raw.in_transaction)
@@ -206,6 +239,18 @@ class Connection:
         if self._refused is not _closed:
             self._refused = _closed
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._raw))
+
+    def leave(self) -> None:
+        """In a forked child, leave the parent's connection to the parent."""
+        if not held_here(self._turn) and self._turn.acquire(blocking=False):
+            try:
+                if self._refused is None and (self._only_reads or not self.in_transaction):
+                    self.close()
+            finally:
+                self._turn.release()
+        # Not what was forked in the middle of a transaction or statement, which goes on in the parent.
+        if self._refused is None and (found := _identity(self._path)):
+            _left.add(found)
 
     def give_way(self) -> bool:
         """Undo the transaction that this thread is in the middle of, to begin another; False if there is none.
@@ -245,6 +290,31 @@ class Connection:
         return exc
 
 
+# SQLite keeps a list of what this process has locked. A forked child would go by that of the parent, without the locks:
+# once the parent has closed the store, or is killed, whoever closes it next takes itself for the last one, and removes
+# the log that the child has open. Closing takes files from the list, and no more, since the parent has them locked.
+_connections = weakref.WeakSet[Connection]()
+_left = set[tuple[int, int]]()
+"""Databases, by device and inode, of the parent's connections that a forked child could not close."""
+
+
+def _leave() -> None:
+    for connection in list(_connections):
+        connection.leave()
+    _connections.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+    return None
+
+
 def _closed() -> AgentMemError:
     # The driver panics on a closed connection, which is no Exception.
     return ClosedError("the store was closed; open a new client")
@@ -256,6 +326,11 @@ def _gave_way() -> AgentMemError:
 
 def connect(target: str, path: Path) -> Any:
     """A connection of the driver's to ``target``, a path or a URI, in autocommit mode; errors name ``path``."""
+    if _left and _identity(path) in _left:
+        raise StoreError(
+            f"{path} cannot be opened in this process, which was forked in the middle of a long transaction of its "
+            'parent\'s; fork once that has ended, or start processes by "spawn" or "forkserver"'
+        )
     try:
         raw = driver().connect(target, isolation_level=None)
         raw.execute("PRAGMA busy_timeout=0").fetchall()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from typing import TypeAlias
 
 from agentmem.stores import accounting, archived, documents
@@ -35,7 +34,7 @@ def check_records(
     """
     db, table = records.db, records.embeddings
     for low, high in records.windows("1", ()) if windows is None else windows:
-        with _standing_still(db):
+        with db.standing_still():
             found = list(_check_window(records, size, counts, low, high))
         yield from found
     orphans = db.execute(f"SELECT count(*) FROM {table} WHERE row NOT IN (SELECT row FROM records)")[0][0]
@@ -191,27 +190,11 @@ def _check_events(records: Records) -> Iterator[str]:
 
 def check_accounts(records: Records) -> list[str]:
     """The layers' running totals are what counting anew gives, and use is known of records that exist only."""
-    with _standing_still(records.db):
+    with records.db.standing_still():
         differences = _differences(records)
         if orphans := accounting.used_by_nobody(records.db):
             differences.append(f"lifecycle: accesses of {orphans} records that do not exist")
     return differences
-
-
-@contextmanager
-def _standing_still(db: Connection) -> Generator[None]:
-    """Statements that all see the same, whatever is written meanwhile.
-
-    Not for long: what is written stays in the write-ahead log until then.
-    """
-    if db.in_transaction:
-        yield
-        return
-    db.execute("BEGIN")
-    try:
-        yield
-    finally:
-        db.execute("ROLLBACK")
 
 
 def _differences(records: Records) -> list[str]:

@@ -322,14 +322,9 @@ def migrate(db: Connection, path: object, upto: Collection[str] | None = None) -
     left, steps = [name for name in pending(db, path) if upto is None or name in upto], dict(MIGRATIONS)
     new = bool(left) and left[0] == MIGRATIONS[0][0]
     for group in [left] if new else [[name] for name in left]:  # each transaction waits for the disk
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with db.transaction():
             if new:
                 db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL)")
             for name in group:
                 steps[name](db)
                 db.execute("INSERT INTO migrations VALUES (?, ?)", (name, now_micros()))
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")

@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from agentmem.types.errors import StoreError
-from agentmem.types.reentry import AcrossForks
+from agentmem.types.reentry import AcrossForks, importing_elsewhere
 
 T = TypeVar("T")
 _BEGUN, _CANCELLED = "begun", "cancelled"
@@ -214,7 +214,8 @@ def _before_fork() -> None:
     until = time.monotonic() + _PATIENCE
     while True:
         _held.take([_forking])
-        if not _loads or _local.serve is _refuse or time.monotonic() > until:
+        waiting = (_loads and _local.serve is not _refuse) or importing_elsewhere()
+        if not waiting or time.monotonic() > until:
             return
         _held.give_back()
         time.sleep(0.001)

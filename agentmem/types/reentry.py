@@ -63,6 +63,20 @@ def on_top() -> bool:
     return frame is not None
 
 
+def importing_elsewhere() -> bool:
+    """Whether a call of this package is in the middle of an import, on another thread."""
+    locks: Any = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
+    owners: set[Any] = {getattr(made(), "owner", None) for made in list(locks.values())}
+    frames = sys._current_frames() if owners else {}  # pyright: ignore[reportPrivateUsage]
+    for owner in owners - {None, threading.get_ident()}:
+        frame = frames.get(owner)
+        while frame is not None:
+            if str(frame.f_globals.get("__name__", "")).startswith("agentmem."):
+                return True
+            frame = frame.f_back
+    return False
+
+
 def from_handler(error: BaseException) -> bool:
     """Whether a signal handler raised this: it is not an error of what was interrupted, and is not to be taken for one.
 
