@@ -201,13 +201,13 @@ class Connection:
         if self.in_transaction:
             yield
             return
-        self._only_reads = True
         self.execute("BEGIN")
+        self._only_reads = True
         try:
             yield
         finally:
-            self.execute("ROLLBACK")
             self._only_reads = False
+            self.execute("ROLLBACK")
 
     @property
     def in_transaction(self) -> bool:
