@@ -209,12 +209,14 @@ def test_the_file_comes_back_to_its_size(memory: Memory, store: Path) -> None:
     assert given["history"] >= 4_000
 
 
-def test_a_view_of_a_part_erases_that_part(memory: Memory) -> None:
+def test_a_view_of_a_part_erases_that_part(memory: Memory, clock: FakeClock) -> None:
     memory.add("kept", user_id="zoe", agent_id="one")
-    memory.add("gone", user_id="zoe", agent_id="two")
+    gone = memory.add("gone", user_id="zoe", agent_id="two").id
     assert memory.scoped(user_id="zoe", agent_id="two").erase_all(user_id="zoe").erased == 1
-    memory.compact()
     assert [record.content for record in memory.iterate(user_id="zoe")] == ["kept"]
+    assert [event.event for event in memory.history(gone)] == ["ADD", "ERASE"]  # as of what is erased one by one
+    clock.advance(31 * DAY)
+    memory.compact()
     assert {value for (value,) in sql(memory, "SELECT value FROM names")} == {"zoe", "one"}
 
 
