@@ -126,7 +126,8 @@ def work(options: Options, listening: socket) -> int:
         server.run(sockets=[listening])
     except SystemExit:
         return FAILED_TO_START
-    return 0
+    # uvicorn before 0.51 comes back where the store could not be opened.
+    return FAILED_TO_START if server.lifespan.should_exit else 0
 
 
 def make_app(options: Options) -> App:
