@@ -40,6 +40,8 @@ class Fronts:
         self._budget = settings.mb_of_large * MB
         self._turn = RLock()
         self._closing = False
+        self.made = 0
+        """How many were made and offered to codes."""
         self.fallbacks = 0
         """How often codes answered in the place of something that failed."""
         self.last_error: str | None = None
@@ -79,6 +81,7 @@ class Fronts:
                 codes.refused = front is None
                 if front is not None and (numbers := self._fill(front, numbers, rows)) is not None:
                     codes.offer(front, numbers, len(rows))
+                    self.made += 1
                 elif front is not None:
                     front.close()
         except Exception as exc:  # whatever it is, codes go on
