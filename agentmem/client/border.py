@@ -100,8 +100,7 @@ class Border:
         bound = self.bound
         if bound is None or (bound.namespace is None and bound.under is None):
             return bound
-        namespace, under = (None if path is None else (ROOM, *path) for path in (bound.namespace, bound.under))
-        values = replace(bound, namespace=namespace, under=under)
+        values = bound.inside(ROOM)
         return bound if operations.read.find(self.handle.engine(), id, values, any_state=True) is None else values
 
     def own(self) -> Border:
@@ -402,13 +401,13 @@ class Border:
     def erase_all(self, options: PageOptions, rewrite_backups: object) -> EraseReport:
         """See ``Memory.erase_all``."""
         rewrite, scope = check_flag(rewrite_backups, "rewrite_backups"), self._scope_of(options)
-        user = None if scope.user_id is ALL else scope.user_id
-        if user is not None and scope in (Scope(user), Scope(user, under=())):
-            return erase_user(self.handle, Scope(user), rewrite=rewrite)
-        if scope in (Scope(ALL), Scope(ALL, under=())) or (self.bound is None and scope in (Scope(), Scope(under=()))):
+        scope = replace(scope, under=scope.under or None)  # erased is what lies anywhere
+        if scope == Scope(ALL) or (scope == Scope() and self.bound is None):
             raise ScopeError(
                 "erase_all() needs the user_id whose records are to be erased, or agent_id, run_id, namespace or under"
             )
+        if scope.user_id is not None and scope == Scope(scope.user_id):
+            return erase_user(self.handle, scope, rewrite=rewrite)
         if rewrite:
             raise InvalidInputError(
                 "rewrite_backups=True is for all of a user: leave agent_id, run_id, namespace and under out",

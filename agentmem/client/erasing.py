@@ -100,17 +100,9 @@ def _has_no_remains(engine: Engine) -> bool:
 
 def _with_own_rooms(scope: Scope) -> list[Scope]:
     """A scope, and where the package keeps what is of the same namespaces: values, sessions, blocks and the like."""
-    if not scope.under and scope.namespace is None:
-        return [replace(scope, under=None)]  # these rooms among all others
-    namespace, under = scope.namespace, scope.under
-    return [scope] + [
-        replace(
-            scope,
-            namespace=None if namespace is None else (*room, *namespace),
-            under=None if under is None else (*room, *under),
-        )
-        for room in OWN_ROOMS
-    ]
+    if scope.namespace is None and scope.under is None:
+        return [scope]  # these rooms among all others
+    return [scope, *(scope.inside(*room) for room in OWN_ROOMS)]
 
 
 def _with_backups(engine: Engine, report: EraseReport, first: int) -> EraseReport:

@@ -50,6 +50,11 @@ class Held:
         self.large += (nbytes if large else 0) - (resident.nbytes if resident.large else 0)
         resident.nbytes, resident.large = nbytes, large
 
+    def drop(self, wall: Wall) -> None:
+        """Hold a wall's arena no more."""
+        resident = self.by_wall.pop(wall)
+        self.account(resident, 0, resident.large)
+
     def drop_oldest(self, large: bool, budget: int, used: Wall) -> None:
         """Drop the least recently used arenas of a kind, but not the one in use, until they fit into a budget."""
         if (self.large if large else self.exact) <= budget:
@@ -57,6 +62,6 @@ class Held:
         for wall in list(self.by_wall):
             resident = self.by_wall[wall]
             if wall != used and resident.large == large and resident.building is None:
-                self.account(self.by_wall.pop(wall), 0, large)
+                self.drop(wall)
             if (self.large if large else self.exact) <= budget:
                 return

@@ -255,7 +255,7 @@ class Residents(FeedCopy):
             if resident is None or len(resident.dirty) <= (_LONG_BACKLOG if resident.large else BACKLOG):
                 continue
             if resident.building is None or resident.building.done:
-                self._held.account(self._held.by_wall.pop(wall), 0, resident.large)
+                self._held.drop(wall)
 
     def _drop_all(self) -> None:
         # New ones, so that whoever is in the middle of the old ones goes on with those.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeGuard
 
 from agentmem.types.clock import END, Micros
@@ -43,6 +43,11 @@ class Scope:
     run_id: str | None = None
     namespace: tuple[str, ...] | None = None
     under: tuple[str, ...] | None = None
+
+    def inside(self, *room: str) -> Scope:
+        """What lies for the namespaces of this scope in a room of the package's own, which mirrors them."""
+        namespace, under = (None if path is None else (*room, *path) for path in (self.namespace, self.under))
+        return replace(self, namespace=namespace, under=under)
 
 
 class Source(NamedTuple):
